@@ -1,0 +1,162 @@
+"""The vocabulary of a language game: task, state, observation, outcome.
+
+A game is a pure function of (task, config, utterances): states are immutable, so a game can be cloned by keeping a state, replayed from its
+utterances and judged again. Nothing here knows prompts, models, rewards or tensors.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+VOID = "void"
+"""Reason of a game that the infrastructure broke (server gone, out of memory). Counted apart, never trained on."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one game is about.
+
+    id: unique within a run. secret: what the game hides (Taboo: the target word). group: equal for all members of a group-relative group.
+    seed: the only source of randomness of the game and of the agents that play it.
+    """
+
+    id: str
+    secret: str
+    group: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What a role said, the public part only. truncated: the speaker ran into its length limit before it had ended."""
+
+    role: str
+    text: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The piece of an utterance that decided a game: characters [start, end) of the raw text of utterance number `turn` (from 0)."""
+
+    turn: int
+    start: int
+    end: int
+    matched: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a game ended. winner is None for a tie and for a void game; utilities are 0 in a void game."""
+
+    utilities: Mapping[str, float]
+    winner: str | None
+    reason: str
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All that one role may know. Built by the game, so that a leak is impossible by construction.
+
+    rules: public facts of the game (Taboo: max_turns). private: what only this role knows (Taboo's attacker: the word).
+    utterances: the public utterances so far, of all roles, in order. outcome: only after the end.
+    """
+
+    game: str
+    role: str
+    rules: Mapping[str, Any]
+    private: Mapping[str, str]
+    utterances: tuple[Utterance, ...]
+    to_act: str | None
+    outcome: Outcome | None = None
+
+
+@runtime_checkable
+class State(Protocol):
+    """One immutable position of a game."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def utterances(self) -> tuple[Utterance, ...]: ...
+
+    @property
+    def to_act(self) -> str | None:
+        """The role whose turn it is; None when the game has ended."""
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """None while the game goes on."""
+
+    def apply(self, text: str, *, truncated: bool = False) -> "State":
+        """The state after the role to act has said `text`. Raises ValueError on an ended game, TypeError if text is no str."""
+
+    def observe(self, role: str) -> Observation: ...
+
+
+@runtime_checkable
+class Game(Protocol):
+    """The rules of a game, with its facts declared as data.
+
+    horizon: the largest number of utterances of one game. utility_range: lowest and highest utility of one role.
+    clonable: states are values, so that search may branch. replayable: equal utterances give equal states.
+    """
+
+    name: str
+    version: int
+    roles: tuple[str, ...]
+    zero_sum: bool
+    clonable: bool
+    replayable: bool
+
+    @property
+    def horizon(self) -> int: ...
+
+    @property
+    def utility_range(self) -> tuple[float, float]: ...
+
+    def start(self, task: Task) -> State: ...
+
+    def config(self) -> dict[str, Any]:
+        """All settings, JSON-serialisable: `make_game(name, **config)` gives an equal game."""
+
+
+def replay(game: Game, task: Task, utterances: Iterable[Utterance]) -> State:
+    """Plays recorded utterances again. Raises ValueError where the speakers do not fit the rules."""
+    state = game.start(task)
+    for utterance in utterances:
+        if state.to_act != utterance.role:
+            raise ValueError(f"task {task.id}: {utterance.role!r} speaks, but it is the turn of {state.to_act!r}")
+        state = state.apply(utterance.text, truncated=utterance.truncated)
+    return state
+
+
+@dataclass(frozen=True)
+class GameSpec:
+    """A registered game: how to make it, and the tasks that its tests use."""
+
+    name: str
+    make: Any
+    example_tasks: tuple[Task, ...] = field(default=())
+
+
+_registry: dict[str, GameSpec] = {}
+GAMES: Mapping[str, GameSpec] = MappingProxyType(_registry)
+"""Registered games by name. Every one of them automatically faces the conformance, leak and golden-playthrough tests."""
+
+
+def register_game(spec: GameSpec) -> None:
+    if spec.name in _registry:
+        raise ValueError(f"a game named {spec.name!r} is registered already")
+    _registry[spec.name] = spec
+
+
+def make_game(name: str, **config: Any) -> Game:
+    """A game by its registered name. Raises ValueError for an unknown name, naming those that are known."""
+    if name not in _registry:
+        raise ValueError(f"unknown game {name!r}; known games: {', '.join(sorted(_registry))}")
+    game: Game = _registry[name].make(**config)
+    return game

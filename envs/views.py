@@ -1,0 +1,103 @@
+"""What a role is shown: renderers turn an observation into chat messages. Rules hold no prompts; prompts hold no rules.
+
+Views are append-only: the view after a turn extends the view before it, so that token streams and caches extend too.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from .core import Observation
+
+
+class Message(NamedTuple):
+    """One chat message. role: system, user or assistant (the field's names; a game's roles are something else)."""
+
+    role: str
+    content: str
+
+
+class Renderer(Protocol):
+    """Turns one role's observation into its chat so far, ending with the message that the role is to answer."""
+
+    @property
+    def prompt_id(self) -> str:
+        """Short hash of everything that shapes the text; recorded with every episode."""
+
+    def render(self, observation: Observation) -> tuple[Message, ...]: ...
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The usual renderer: a system message per role, and an opening user message for a role that speaks first.
+
+    system: per role, a `str.format` template over the observation's rules and private facts.
+    opening: the user message that starts the chat of a role that speaks before anyone else (most chat templates want the user first).
+    """
+
+    system: Mapping[str, str]
+    opening: str
+
+    @property
+    def prompt_id(self) -> str:
+        text = json.dumps({"system": dict(self.system), "opening": self.opening}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def render(self, observation: Observation) -> tuple[Message, ...]:
+        system = self.system[observation.role].format(**observation.rules, **observation.private)
+        messages = [Message("system", system)]
+        said = observation.utterances
+        if not said or said[0].role == observation.role:
+            messages.append(Message("user", self.opening))
+        for utterance in said:
+            messages.append(Message("assistant" if utterance.role == observation.role else "user", utterance.text))
+        return tuple(messages)
+
+
+TABOO_PROMPTS = Prompts(
+    system={
+        "attacker": (
+            "Play the game of Adversarial Taboo. There are two players, an attacker and a defender. You are the attacker. "
+            "Your secret word is {word}. Talk about anything related to it and make the defender say the word without noticing; "
+            "never say the word yourself. The defender tries to find out the word, and may once say: "
+            '"I know the word! It is ...". If that guess is wrong, you win; if it is right, you lose. '
+            "Each player speaks at most {max_turns} times."
+        ),
+        "defender": (
+            "Play the game of Adversarial Taboo. There are two players, an attacker and a defender. You are the defender. "
+            "The attacker knows a secret word and tries to make you say it without noticing: then you lose. "
+            "Answer the attacker, and find out the word. When you are sure, say: "
+            '"I know the word! It is ..." with the word. You have one guess: if it is right you win, if it is wrong you lose. '
+            "Each player speaks at most {max_turns} times."
+        ),
+    },
+    opening="The game begins. You speak first.",
+)
+"""The full rules, for models that read: written after SPAG's prompts (arXiv 2404.10642, appendix), in our own words."""
+
+TABOO_BRIEF = Prompts(
+    system={"attacker": "You are the attacker. The secret word is {word}.", "defender": "You are the defender. Find the secret word."},
+    opening="Begin.",
+)
+"""A few words instead of the rules, for a model that was trained on the game: sparring-mini."""
+
+PROMPTS: Mapping[str, Prompts] = {"full": TABOO_PROMPTS, "brief": TABOO_BRIEF}
+
+
+def load_prompts(name_or_path: str) -> Prompts:
+    """Named prompts, or a JSON file {"system": {role: template}, "opening": text}. Raises ValueError with what is wrong."""
+    if name_or_path in PROMPTS:
+        return PROMPTS[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ValueError(f"unknown prompts {name_or_path!r}: neither a file nor one of {', '.join(PROMPTS)}")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        prompts = Prompts(system=dict(data["system"]), opening=str(data["opening"]))
+    except (ValueError, KeyError, TypeError) as error:
+        shape = json.dumps(asdict(TABOO_BRIEF))
+        raise ValueError(f"{path}: cannot read prompts ({error!r}); it must look like {shape}") from error
+    return prompts
