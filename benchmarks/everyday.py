@@ -1,0 +1,188 @@
+"""The everyday reasoning test: exact questions about the everyday world, scored by log-probability, for any causal chat model.
+
+Tasks: facts (recall, yes/no), reasoning in formats that the base texts contain but on words whose reasoning questions were never seen, reasoning
+in formats that no text contains, and *inference in the game's format*: hints of a game, after which the defender declares. Every multiple-choice
+accuracy stands beside its baselines: the majority answer, the shortest option, and an untrained model of the same shape.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sparring.agents.language_model import LanguageModel
+from sparring.envs.english import Declare, Deflect, Hint, phrasings
+from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
+from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.envs.world import World, everyday, word_groups
+from sparring.selfplay.statistics import paired_difference, wilson
+
+DECLARES = "I know the word! It is"
+TOKENS_PER_BATCH = 16_384
+
+
+class Item(NamedTuple):
+    """One scored item. prompts: chats that end with an assistant message; given: how much of that message is given, in characters.
+
+    right: indices of the right continuations. With `choice` the item is right (1) when the best-scored continuation is a right one; without
+    it the item's score is the probability of the right continuations, all of which are listed. cluster: what questions share (a word).
+    """
+
+    task: str
+    prompts: tuple[tuple[Message, ...], ...]
+    given: int
+    right: tuple[int, ...]
+    choice: bool
+    cluster: str
+
+
+def _choice_item(question: Question, task: str) -> Item:
+    prompts = tuple((Message("user", question.text), Message("assistant", option)) for option in question.options)
+    return Item(task, prompts, 0, (question.options.index(question.answer),), True, question.words[0])
+
+
+def _inference(world: World, word: str, hints: int, rng: random.Random) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+    """A game seen by the defender after some hints about a word, and the words that fit them all."""
+    facts = rng.sample(sorted(world.facts[word]), k=hints)
+    chat = [Message("system", TABOO_BRIEF.system["defender"])]
+    for index, fact in enumerate(facts):
+        chat.append(Message("user", rng.choice(phrasings(Hint(fact)))))
+        if index < hints - 1:
+            chat.append(Message("assistant", rng.choice(phrasings(Deflect()))))
+    return tuple(chat), world.nouns_with(*facts)
+
+
+def _inference_item(world: World, word: str, hints: int, group: str, rng: random.Random) -> Item:
+    chat, fitting = _inference(world, word, hints, rng)
+    while len(fitting) > 6:
+        chat, fitting = _inference(world, word, hints, rng)
+    prompts = tuple((*chat, Message("assistant", phrasings(Declare(noun))[0])) for noun in fitting)
+    return Item(f"inference-{hints}/{group}", prompts, len(DECLARES), tuple(range(len(prompts))), False, word)
+
+
+def items(per_task: int = 200, seed: int = 0) -> list[Item]:
+    """The test. Facts on all words; trained formats on held-out words; held-out formats and inference by word group."""
+    world, groups = everyday(), word_groups()
+    rng = random.Random(seed)
+    found = [_choice_item(make(world, world.nouns, rng), f"facts/{make.__name__}") for make in BASE for _ in range(per_task)]
+    for label, formats, words in (
+        ("heldout-words", TRAINED, groups.heldout),
+        ("heldout-formats", HELDOUT, world.nouns),
+    ):
+        for make in formats:
+            questions = [make(world, words, rng) for _ in range(per_task)]
+            found += [_choice_item(question, f"{label}/{question.format}") for question in questions]
+    for group, words in groups._asdict().items():
+        for hints in (3, 4):
+            found += [_inference_item(world, rng.choice(words), hints, group, rng) for _ in range(per_task)]
+    return found
+
+
+class _Encoded(NamedTuple):
+    ids: list[int]
+    scored: list[int]  # positions whose tokens are scored
+
+
+def _encode(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> _Encoded:
+    ids, action = model.chat.conversation(prompt)
+    last = max(i for i, act in enumerate(action) if not act) + 1
+    skip = 0
+    if given:
+        message = Message("assistant", prompt[-1].content[:given])
+        part, _ = model.chat.conversation((*prompt[:-1], message))
+        while last + skip < len(part) and part[last + skip] == ids[last + skip]:
+            skip += 1
+    return _Encoded(ids, [i for i in range(last + skip, len(ids)) if action[i]])
+
+
+@torch.inference_mode()
+def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]) -> NDArray[np.float64]:
+    """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)]."""
+    encoded = [_encode(model, prompt, given) for prompt, given in prompts]
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
+    scores = np.zeros(len(encoded))
+    device = next(model.model.parameters()).device
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and len(encoded[order[end]].ids) * (end + 1 - start) <= TOKENS_PER_BATCH:
+            end += 1
+        batch = [encoded[i] for i in order[start:end]]
+        width = max(len(e.ids) for e in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        mask = torch.zeros(len(batch), width, dtype=torch.long)
+        for row, e in enumerate(batch):
+            ids[row, : len(e.ids)] = torch.tensor(e.ids)
+            mask[row, : len(e.ids)] = 1
+        logits = model.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float().cpu()
+        for row, e in enumerate(batch):
+            at = torch.tensor(e.scored)
+            logp = logits[row, at - 1].log_softmax(-1).gather(1, ids[row, at].unsqueeze(1))
+            scores[order[start + row]] = float(logp.sum())
+        start = end
+    return scores
+
+
+def score(model: LanguageModel, test: Sequence[Item]) -> NDArray[np.float64]:
+    """One score per item, in [0, 1]: right or wrong for a choice, else the probability of the right continuations. Shape [len(test)]."""
+    scores = log_probabilities(model, [(prompt, item.given) for item in test for prompt in item.prompts])
+    found, at = np.zeros(len(test)), 0
+    for index, item in enumerate(test):
+        own = scores[at : at + len(item.prompts)]
+        at += len(item.prompts)
+        if item.choice:
+            found[index] = float(int(own.argmax()) in item.right)
+        else:
+            found[index] = min(1.0, sum(math.exp(own[i]) for i in item.right))
+    return found
+
+
+def baselines(test: Sequence[Item]) -> dict[str, dict[str, float]]:
+    """Per multiple-choice task: accuracy of always giving the most frequent answer, and of always taking the shortest option."""
+    found: dict[str, dict[str, float]] = {}
+    for task in dict.fromkeys(item.task for item in test if item.choice):
+        own = [item for item in test if item.task == task]
+        answers = Counter(item.prompts[item.right[0]][-1].content for item in own)
+        lengths = [[len(prompt[-1].content) for prompt in item.prompts] for item in own]
+        shortest = [float(n.index(min(n)) in item.right) for n, item in zip(lengths, own, strict=True)]
+        found[task] = {"majority": max(answers.values()) / len(own), "shortest": float(np.mean(shortest))}
+    return found
+
+
+def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0) -> dict[str, Any]:
+    """Scores by task, with intervals and baselines; `scores` holds every item's score, for paired comparison."""
+    test = items(per_task, seed)
+    scores = score(model, test)
+    base = baselines(test)
+    tasks = {}
+    for task in dict.fromkeys(item.task for item in test):
+        own = np.array([s for s, item in zip(scores, test, strict=True) if item.task == task])
+        row: dict[str, Any] = {"n": len(own), "score": float(own.mean()), **base.get(task, {})}
+        if task in base:
+            row["low"], row["high"] = wilson(int(own.sum()), len(own))
+        tasks[task] = row
+    return {
+        "tasks": tasks,
+        "scores": [round(float(s), 6) for s in scores],
+        "clusters": [item.cluster for item in test],
+        "task_of": [item.task for item in test],
+    }
+
+
+def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Paired differences after - before by task, clustered by word, with 95 % intervals."""
+    if before["task_of"] != after["task_of"]:
+        raise ValueError("the two results are of different tests; run both with the same number of items and seed")
+    names = np.array(before["task_of"])
+    difference = {}
+    for task in dict.fromkeys(before["task_of"]):
+        own = names == task
+        difference[task] = paired_difference(
+            np.array(before["scores"])[own], np.array(after["scores"])[own], clusters=np.array(before["clusters"])[own]
+        )._asdict()
+    return difference

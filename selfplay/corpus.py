@@ -1,0 +1,115 @@
+"""The base texts of the embedded model: conversations generated out of the everyday world.
+
+Facts are asked in both directions and several phrasings; games are played in the game's own chat format, for all words, by scripted
+players whose habits are plain (no lies, no slips), so that a model trained on them knows its facts where it will need them. Reasoning formats
+are shown on words that are not held out. The same texts serve as replay during self-play.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+
+from sparring.agents.scripted import AttackerStyle, DefenderStyle, attack, defend
+from sparring.envs.core import Task
+from sparring.envs.english import Answer, Ask, Hint, phrasings, thing_with
+from sparring.envs.questions import BASE, TRAINED
+from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.envs.world import World, everyday, word_groups
+
+Conversation = tuple[Message, ...]
+
+PLAIN_ATTACKER = AttackerStyle(ask=0.25, decoy=0.3, lie=0.0, react=0.1, thank=0.7, stumble=0.0)
+PLAIN_DEFENDER = DefenderStyle(sure=1, talk=0.6, care=0.5, probe=0.35, guess=0.1, slip=0.0, late=0.0)
+TURNS_OF_TALK = 6
+"""Questions and answers in one conversation."""
+
+
+def _reverse(world: World, rng: random.Random) -> tuple[str, str]:
+    """Asks for a word by one or two facts."""
+    word = rng.choice(world.nouns)
+    facts = rng.sample(sorted(world.facts[word]), k=rng.choice((1, 2, 2)))
+    ask = Ask(tuple(sorted(facts, key=lambda fact: fact.kind != "category")))
+    named = rng.choice(world.nouns_with(*facts))
+    return rng.choice(phrasings(ask, world)), rng.choice(phrasings(Answer(named), world))
+
+
+def _describe(world: World, rng: random.Random) -> tuple[str, str]:
+    """Asks to describe a word; the answer is two true sentences about it."""
+    word = rng.choice(world.nouns)
+    facts = rng.sample(sorted(world.facts[word]), k=2)
+    return f"Describe {world.a(word)}.", " ".join(rng.choice(phrasings(Hint(f), world)) for f in facts)
+
+
+def _is_it(world: World, rng: random.Random) -> tuple[str, str]:
+    """Asks for a word that fits two descriptions at once."""
+    word = rng.choice(world.nouns)
+    facts = rng.sample(sorted(world.facts[word]), k=3)
+    named = rng.choice(world.nouns_with(*facts))
+    return f"What is {thing_with(tuple(facts))}?", rng.choice(phrasings(Answer(named), world)[:1])
+
+
+def talk(world: World, rng: random.Random) -> Conversation:
+    """A conversation of questions about facts, all words."""
+    messages: list[Message] = []
+    for _ in range(TURNS_OF_TALK):
+        draw = rng.random()
+        if draw < 0.3:
+            question, answer = _reverse(world, rng)
+        elif draw < 0.45:
+            question, answer = _describe(world, rng)
+        elif draw < 0.6:
+            question, answer = _is_it(world, rng)
+        else:
+            item = rng.choice(BASE)(world, world.nouns, rng)
+            question, answer = item.text, item.answer
+        messages += [Message("user", question), Message("assistant", answer)]
+    return tuple(messages)
+
+
+def reasoning(world: World, rng: random.Random) -> Conversation:
+    """A conversation of reasoning questions, on words that are not held out."""
+    groups = word_groups(world)
+    words = (*groups.imitated, *groups.selfplayed)
+    messages: list[Message] = []
+    for _ in range(TURNS_OF_TALK):
+        item = rng.choice(TRAINED)(world, words, rng)
+        messages += [Message("user", item.text), Message("assistant", item.answer)]
+    return tuple(messages)
+
+
+def plain_game(world: World, rng: random.Random) -> tuple[Conversation, Conversation]:
+    """A game about any word, played plainly: what the attacker and the defender saw and said."""
+    secret = rng.choice(world.nouns)
+    game = AdversarialTaboo()
+    state = game.start(Task("corpus", secret, secret, 0))
+    attacker = AttackerStyle(**{**PLAIN_ATTACKER.__dict__, "ask": rng.choice((0.0, 0.0, 0.3, 0.8))})
+    defender = DefenderStyle(**{**PLAIN_DEFENDER.__dict__, "sure": rng.choice((1, 1, 2, 4))})
+    while state.to_act is not None:
+        if state.to_act == "attacker":
+            text = attack(secret, attacker, state.utterances, world, rng)
+        else:
+            spoken = sum(u.role == "defender" for u in state.utterances)
+            text = defend(defender, state.utterances, game.max_turns - spoken, world, rng)
+        state = state.apply(text)
+    first, second = (TABOO_BRIEF.render(state.observe(role)) for role in ("attacker", "defender"))
+    return first, second
+
+
+def _games(world: World, rng: random.Random) -> Iterator[Conversation]:
+    first, second = plain_game(world, rng)
+    yield from (second, first) if len(second) > 2 else (first,)
+
+
+def conversations(seed: int, world: World | None = None) -> Iterator[Conversation]:
+    """An endless stream of base conversations: by count about 2/5 facts, 1/2 views of games, 1/10 reasoning."""
+    world = world or everyday()
+    rng = random.Random(seed)
+    one: dict[str, Callable[[World, random.Random], Conversation]] = {"talk": talk, "reasoning": reasoning}
+    while True:
+        draw = rng.random()
+        if draw < 0.55:
+            yield one["talk"](world, rng)
+        elif draw < 0.68:
+            yield one["reasoning"](world, rng)
+        else:
+            yield from _games(world, rng)

@@ -1,0 +1,44 @@
+"""Questions have one right answer, among their options, and it is the world's."""
+
+import random
+
+import pytest
+
+from sparring.envs.questions import BASE, HELDOUT, SIZES, TRAINED, Format, smaller
+from sparring.envs.world import everyday
+
+WORLD = everyday()
+
+
+@pytest.mark.parametrize("make", BASE + TRAINED + HELDOUT, ids=lambda f: getattr(f, "__name__", "format"))
+def test_every_question_has_its_answer_among_distinct_options(make: Format):
+    rng = random.Random(1)
+    for _ in range(200):
+        item = make(WORLD, WORLD.nouns, rng)
+        assert item.options.count(item.answer) == 1
+        assert len(set(item.options)) == len(item.options) >= 2
+
+
+def test_position_of_the_answer_tells_nothing():
+    rng = random.Random(2)
+    for make in (TRAINED[0], TRAINED[1], HELDOUT[0], HELDOUT[1]):
+        first = sum(item.options[0] == item.answer for item in (make(WORLD, WORLD.nouns, rng) for _ in range(600)))
+        assert 150 < first < 250
+
+
+def test_smaller_is_smaller():
+    rng = random.Random(3)
+    for _ in range(50):
+        item = smaller(WORLD, WORLD.nouns, rng)
+        size = {
+            f"{WORLD.a(w)[0].upper()}{WORLD.a(w)[1:]}.": max(
+                SIZES.index(f.value) for f in WORLD.facts[w] if f.kind == "size"
+            )
+            for w in item.words
+        }
+        assert size[item.answer] == min(size.values())
+
+
+def test_formats_are_told_apart():
+    names = [make(WORLD, WORLD.nouns, random.Random(0)).format for make in BASE + TRAINED + HELDOUT]
+    assert len(set(names)) == len(names)
