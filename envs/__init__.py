@@ -1,0 +1,1 @@
+"""Rules, views, judge and words of the games."""
