@@ -168,4 +168,7 @@ def word_groups(world: World | None = None) -> WordGroups:
 
 
 def _digest(noun: str) -> str:
-    return hashlib.sha256(noun.encode()).hexdigest()
+    # NOTE: the number is the salt of a split whose imitated words carry every fact of the everyday world (few do),
+    # so that a held-out word can be hinted at with facts that training has shown. A change of the table may ask
+    # for another one; the tests tell.
+    return hashlib.sha256(f"1436 {noun}".encode()).hexdigest()
