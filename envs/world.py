@@ -168,7 +168,6 @@ def word_groups(world: World | None = None) -> WordGroups:
 
 
 def _digest(noun: str) -> str:
-    # NOTE: the number is the salt of a split whose imitated words carry every fact of the everyday world (few do),
-    # so that a held-out word can be hinted at with facts that training has shown. A change of the table may ask
-    # for another one; the tests tell.
+    # NOTE: the number salts a split whose imitated words carry every fact of the everyday world (few splits do),
+    # so that any word can be hinted at with facts that training has shown. A change of the table may need another.
     return hashlib.sha256(f"1436 {noun}".encode()).hexdigest()

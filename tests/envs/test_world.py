@@ -124,7 +124,7 @@ def test_consistent_agrees_with_its_definition() -> None:
 
 def test_several_hints_are_needed() -> None:
     rng = random.Random(0)
-    left = {k: [] for k in (1, 2, 3, 4)}
+    left: dict[int, list[int]] = {k: [] for k in (1, 2, 3, 4)}
     for noun in WORLD.nouns:
         for _ in range(20):
             hints = rng.sample(sorted(WORLD.facts[noun]), 4)
