@@ -168,6 +168,6 @@ def word_groups(world: World | None = None) -> WordGroups:
 
 
 def _digest(noun: str) -> str:
-    # NOTE: the number salts a split whose imitated words carry every fact of the everyday world; few splits do.
-    # So any word can be hinted at with facts that training has shown. A changed table may need another number.
+    # NOTE: the number salts a split whose imitated words carry every fact of everyday(); few splits do.
+    # So any word can be hinted at with facts that training has shown. A changed table may need another one.
     return hashlib.sha256(f"1436 {noun}".encode()).hexdigest()
