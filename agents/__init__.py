@@ -1,0 +1,1 @@
+"""Who plays: scripted, human and language-model agents."""

@@ -1,0 +1,1 @@
+"""From episodes to better weights: rewards, objectives, learner, loop, measurement, command line."""
