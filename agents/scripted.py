@@ -27,7 +27,7 @@ from sparring.envs.english import (
 )
 from sparring.envs.world import Fact, World, everyday
 
-from .core import Reply, Request, Segment, Seat, derive_seed
+from .core import Reply, Request, Seat, Segment, derive_seed
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,14 @@ class AttackerStyle:
     """Habits of an attacker; all numbers are probabilities per turn.
 
     ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another word.
-    lie: a hint is false. react: opens with a word on what was said. thank: gives a hint after the defender has named something
+    generous: a hint is two sentences. lie: a hint is false. react: opens with a word on what was said. thank: gives a hint after the defender has named something
     (talking to this attacker pays). stumble: utters the secret word itself.
     """
 
-    ask: float = 0.5
-    decoy: float = 0.25
-    lie: float = 0.03
+    ask: float = 0.6
+    decoy: float = 0.2
+    generous: float = 0.5
+    lie: float = 0.02
     react: float = 0.15
     thank: float = 0.6
     stumble: float = 0.004
@@ -62,20 +63,22 @@ class DefenderStyle:
     probe: float = 0.3
     guess: float = 0.1
     slip: float = 0.08
-    late: float = 0.15
+    late: float = 0.1
 
 
-ATTACKERS: Mapping[str, AttackerStyle] = MappingProxyType({
-    "hinter": AttackerStyle(ask=0.1, thank=0.9),
-    "asker": AttackerStyle(ask=0.85, decoy=0.2, thank=0.3),
-    "mixer": AttackerStyle(),
-    "trickster": AttackerStyle(ask=0.7, decoy=0.6, lie=0.1),
-})
+ATTACKERS: Mapping[str, AttackerStyle] = MappingProxyType(
+    {
+        "hinter": AttackerStyle(ask=0.2, generous=0.7, thank=0.9),
+        "asker": AttackerStyle(ask=0.8, decoy=0.1, thank=0.4),
+        "mixer": AttackerStyle(),
+        "trickster": AttackerStyle(ask=0.65, decoy=0.3, generous=0.2, lie=0.08),
+    }
+)
 DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
     "talker": DefenderStyle(talk=0.95, care=0.1, sure=1),
-    "careful": DefenderStyle(talk=0.6, care=0.8, sure=2),
-    "hasty": DefenderStyle(sure=6, talk=0.7),
-    "prober": DefenderStyle(probe=0.6, guess=0.3, sure=2),
+    "careful": DefenderStyle(talk=0.6, care=0.7, sure=1),
+    "hasty": DefenderStyle(sure=4, talk=0.9),
+    "prober": DefenderStyle(probe=0.6, guess=0.3, sure=1),
 })  # fmt: skip
 
 
@@ -116,24 +119,28 @@ def _say(rng: random.Random, *acts: Act) -> str:
     return " ".join(rng.choice(phrasings(act)) for act in acts)
 
 
-def _hint(secret: str, used: frozenset[Fact], lie: float, world: World, rng: random.Random) -> Hint:
-    if rng.random() < lie:
-        other = world.facts[rng.choice(world.nouns)]
-        false = sorted(other - world.facts[secret])
-        if false:
-            return Hint(rng.choice(false))
+def _hints(
+    secret: str, style: AttackerStyle, used: frozenset[Fact], world: World, rng: random.Random
+) -> list[Hint]:
     fresh = sorted(world.facts[secret] - used) or sorted(world.facts[secret])
-    return Hint(rng.choice(fresh))
+    if rng.random() < style.lie:
+        false = sorted(world.facts[rng.choice(world.nouns)] - world.facts[secret])
+        fresh = false or fresh
+    return [Hint(fact) for fact in rng.sample(fresh, k=min(len(fresh), 1 + (rng.random() < style.generous)))]
 
 
-def _request(secret: str, style: AttackerStyle, asked: Sequence[Fact], world: World, rng: random.Random) -> Ask:
+def _request(
+    secret: str, style: AttackerStyle, asked: Sequence[Fact], world: World, rng: random.Random
+) -> Ask:
     about = rng.choice(world.nouns) if rng.random() < style.decoy else secret
     facts = sorted(world.facts[about] - set(asked)) or sorted(world.facts[about])
     chosen = rng.sample(facts, k=min(2, len(facts)))
     return Ask(tuple(sorted(chosen, key=lambda fact: fact.kind != "category")))
 
 
-def attack(secret: str, style: AttackerStyle, utterances: Sequence[Utterance], world: World, rng: random.Random) -> str:
+def attack(
+    secret: str, style: AttackerStyle, utterances: Sequence[Utterance], world: World, rng: random.Random
+) -> str:
     """The attacker's next utterance."""
     heard = listen(utterances)
     last = parse(utterances[-1].text) if utterances else ()
@@ -147,12 +154,12 @@ def attack(secret: str, style: AttackerStyle, utterances: Sequence[Utterance], w
                 return f"No. {_say(rng, NotIt(noun))}"
     named = any(isinstance(act, Answer) for act in last)
     ask = (1 - style.thank) if named else style.ask
-    act: Act
+    acts: list[Act] = [React()] if utterances and rng.random() < style.react else []
     if rng.random() < ask:
-        act = _request(secret, style, heard.asked, world, rng)
+        acts.append(_request(secret, style, heard.asked, world, rng))
     else:
-        act = _hint(secret, heard.positive, style.lie, world, rng)
-    return _say(rng, *([React()] if utterances and rng.random() < style.react else []), act)
+        acts.extend(_hints(secret, style, heard.positive, world, rng))
+    return _say(rng, *acts)
 
 
 def _declaration(heard: Heard, style: DefenderStyle, world: World, rng: random.Random) -> str:

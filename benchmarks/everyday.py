@@ -42,11 +42,15 @@ class Item(NamedTuple):
 
 
 def _choice_item(question: Question, task: str) -> Item:
-    prompts = tuple((Message("user", question.text), Message("assistant", option)) for option in question.options)
+    prompts = tuple(
+        (Message("user", question.text), Message("assistant", option)) for option in question.options
+    )
     return Item(task, prompts, 0, (question.options.index(question.answer),), True, question.words[0])
 
 
-def _inference(world: World, word: str, hints: int, rng: random.Random) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def _inference(
+    world: World, word: str, hints: int, rng: random.Random
+) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """A game seen by the defender after some hints about a word, and the words that fit them all."""
     facts = rng.sample(sorted(world.facts[word]), k=hints)
     chat = [Message("system", TABOO_BRIEF.system["defender"])]
@@ -69,7 +73,11 @@ def items(per_task: int = 200, seed: int = 0) -> list[Item]:
     """The test. Facts on all words; trained formats on held-out words; held-out formats and inference by word group."""
     world, groups = everyday(), word_groups()
     rng = random.Random(seed)
-    found = [_choice_item(make(world, world.nouns, rng), f"facts/{make.__name__}") for make in BASE for _ in range(per_task)]
+    found = [
+        _choice_item(make(world, world.nouns, rng), f"facts/{make.__name__}")
+        for make in BASE
+        for _ in range(per_task)
+    ]
     for label, formats, words in (
         ("heldout-words", TRAINED, groups.heldout),
         ("heldout-formats", HELDOUT, world.nouns),
@@ -101,7 +109,9 @@ def _encode(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> _E
 
 
 @torch.inference_mode()
-def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]) -> NDArray[np.float64]:
+def log_probabilities(
+    model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]
+) -> NDArray[np.float64]:
     """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)]."""
     encoded = [_encode(model, prompt, given) for prompt, given in prompts]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
@@ -177,12 +187,16 @@ def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0) -> dict[s
 def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Paired differences after - before by task, clustered by word, with 95 % intervals."""
     if before["task_of"] != after["task_of"]:
-        raise ValueError("the two results are of different tests; run both with the same number of items and seed")
+        raise ValueError(
+            "the two results are of different tests; run both with the same number of items and seed"
+        )
     names = np.array(before["task_of"])
     difference = {}
     for task in dict.fromkeys(before["task_of"]):
         own = names == task
         difference[task] = paired_difference(
-            np.array(before["scores"])[own], np.array(after["scores"])[own], clusters=np.array(before["clusters"])[own]
+            np.array(before["scores"])[own],
+            np.array(after["scores"])[own],
+            clusters=np.array(before["clusters"])[own],
         )._asdict()
     return difference

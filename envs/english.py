@@ -95,7 +95,13 @@ ASK_OPENERS = ("Name {n}.", "Can you name {n}?", "Tell me about {n}.", "Give me 
 ANSWERS = ("{A}.", "Maybe {a}.", "I think of {a}.", "{A}, for example.")
 GUESSES = ("Is it {a}?", "Could it be {a}?")
 DECLARATIONS = ("I know the word! It is {a}.",)
-DEFLECTIONS = ("I would rather not say.", "Let me think.", "Tell me more.", "That could be many things.", "Go on.")
+DEFLECTIONS = (
+    "I would rather not say.",
+    "Let me think.",
+    "Tell me more.",
+    "That could be many things.",
+    "Go on.",
+)
 REACTIONS = ("Good.", "I see.", "All right.", "Nice try.")
 
 
@@ -220,11 +226,12 @@ def _sentences() -> dict[str, Act]:
 def _clauses() -> dict[str, Fact]:
     world = everyday()
     facts = [Fact(kind, value) for kind in PHRASINGS for value in world.values(kind)]
-    return {PHRASINGS[f.kind].clause.format(v=f.value): f for f in facts}
+    return {PHRASINGS[f.kind].clause.format(v=f.value).lower(): f for f in facts}
 
 
 _OPENERS = tuple(
-    re.compile("^" + re.escape(opener.lower()).replace(re.escape("{n}"), "(a .*)") + "$") for opener in ASK_OPENERS
+    re.compile("^" + re.escape(opener.lower()).replace(re.escape("{n}"), "(a .*)") + "$")
+    for opener in ASK_OPENERS
 )
 _BREAK = re.compile(r"(?<=[.!?])\s+")
 _KNOW = "i know the word!"

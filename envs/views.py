@@ -53,7 +53,9 @@ class Prompts:
         if not said or said[0].role == observation.role:
             messages.append(Message("user", self.opening))
         for utterance in said:
-            messages.append(Message("assistant" if utterance.role == observation.role else "user", utterance.text))
+            messages.append(
+                Message("assistant" if utterance.role == observation.role else "user", utterance.text)
+            )
         return tuple(messages)
 
 
@@ -79,7 +81,10 @@ TABOO_PROMPTS = Prompts(
 """The full rules, for models that read: written after SPAG's prompts (arXiv 2404.10642, appendix), in our own words."""
 
 TABOO_BRIEF = Prompts(
-    system={"attacker": "You are the attacker. The secret word is {word}.", "defender": "You are the defender. Find the secret word."},
+    system={
+        "attacker": "You are the attacker. The secret word is {word}.",
+        "defender": "You are the defender. Find the secret word.",
+    },
     opening="Begin.",
 )
 """A few words instead of the rules, for a model that was trained on the game: sparring-mini."""

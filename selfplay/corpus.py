@@ -6,7 +6,7 @@ are shown on words that are not held out. The same texts serve as replay during 
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from sparring.agents.scripted import AttackerStyle, DefenderStyle, attack, defend
 from sparring.envs.core import Task
@@ -91,25 +91,24 @@ def plain_game(world: World, rng: random.Random) -> tuple[Conversation, Conversa
             spoken = sum(u.role == "defender" for u in state.utterances)
             text = defend(defender, state.utterances, game.max_turns - spoken, world, rng)
         state = state.apply(text)
-    first, second = (TABOO_BRIEF.render(state.observe(role)) for role in ("attacker", "defender"))
+    first, second = (_own(TABOO_BRIEF.render(state.observe(role))) for role in ("attacker", "defender"))
     return first, second
 
 
-def _games(world: World, rng: random.Random) -> Iterator[Conversation]:
-    first, second = plain_game(world, rng)
-    yield from (second, first) if len(second) > 2 else (first,)
+def _own(view: Conversation) -> Conversation:
+    """A view up to the role's own last message; what comes after it teaches nothing."""
+    return view[:-1] if view[-1].role == "user" else view
 
 
 def conversations(seed: int, world: World | None = None) -> Iterator[Conversation]:
     """An endless stream of base conversations: by count about 2/5 facts, 1/2 views of games, 1/10 reasoning."""
     world = world or everyday()
     rng = random.Random(seed)
-    one: dict[str, Callable[[World, random.Random], Conversation]] = {"talk": talk, "reasoning": reasoning}
     while True:
         draw = rng.random()
         if draw < 0.55:
-            yield one["talk"](world, rng)
+            yield talk(world, rng)
         elif draw < 0.68:
-            yield one["reasoning"](world, rng)
+            yield reasoning(world, rng)
         else:
-            yield from _games(world, rng)
+            yield from plain_game(world, rng)

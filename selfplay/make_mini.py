@@ -104,11 +104,17 @@ def rows(texts: Iterator[Conversation], chat: ChatFormat) -> Iterator[Row]:
         yield sft_row(ids, action)
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: MiniConfig, metrics: dict[str, float]) -> None:
+def save(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: MiniConfig, metrics: dict[str, float]
+) -> None:
     """Writes a plain transformers folder in bfloat16, with how it was made beside it."""
     model.to(torch.bfloat16).save_pretrained(config.out)
     tokenizer.save_pretrained(config.out)
-    made = {"made_by": "python -m sparring.selfplay.make_mini", "config": {**asdict(config), "out": None}, **metrics}
+    made = {
+        "made_by": "python -m sparring.selfplay.make_mini",
+        "config": {**asdict(config), "out": None},
+        **metrics,
+    }
     (config.out / "made.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
@@ -122,7 +128,13 @@ def main(config: MiniConfig) -> None:
     learner = Learner(
         model,
         config=LearnerConfig(
-            lr=config.lr, minibatch=config.minibatch, schedule="cosine", warmup=100, total_steps=steps, kl=0.0, epochs=1
+            lr=config.lr,
+            minibatch=config.minibatch,
+            schedule="cosine",
+            warmup=100,
+            total_steps=steps,
+            kl=0.0,
+            epochs=1,
         ),
     )
     source = rows(conversations(config.seed + 1), chat)
@@ -136,7 +148,9 @@ def main(config: MiniConfig) -> None:
             tokens += sum(len(row.ids) for row in batch)
             rate = tokens / (time.perf_counter() - started)
             progress.update(bar, advance=20, note=f"loss {metrics['loss']:.3f}, {rate:,.0f} tokens/s")
-    save(model, tokenizer, config, {"parameters": parameters, "tokens": tokens, "final_loss": metrics["loss"]})
+    save(
+        model, tokenizer, config, {"parameters": parameters, "tokens": tokens, "final_loss": metrics["loss"]}
+    )
 
 
 if __name__ == "__main__":

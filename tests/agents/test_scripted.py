@@ -44,7 +44,7 @@ def test_a_quarter_of_games_end_with_the_word_drawn_out(played: list[State]):
     share = {reason: count / len(played) for reason, count in reasons.items()}
     assert share["uttered"] >= 0.25, share
     assert share["declared_right"] >= 0.25, share
-    assert 0.05 <= share["declared_wrong"], share
+    assert share["declared_wrong"] >= 0.05, share
     assert share.get("turn_limit", 0) <= 0.08, share
     assert 0 < share["foul"] <= 0.03, share
 
@@ -59,7 +59,7 @@ def test_hints_are_mostly_true(played: list[State]):
 
 def test_everything_said_is_of_the_small_english(played: list[State]):
     texts = [u.text for state in played for u in state.utterances]
-    assert truth(texts, "").unparsed == 0
+    assert truth(texts, WORLD.nouns[0]).unparsed == 0
 
 
 def test_nonsense_is_not_heard():

@@ -64,7 +64,11 @@ def test_truth_counts_claims_and_not_requests():
     true = sorted(WORLD.facts[noun])[0]
     false = next(fact for fact in FACTS if fact not in WORLD.facts[noun])
     said = [phrasings(Hint(true))[0], phrasings(Hint(false))[0], phrasings(Hint(false, False))[0]]
-    said += [phrasings(Ask((false,)))[0], "Colourless green ideas sleep furiously.", f"It is not {WORLD.a(noun)}."]
+    said += [
+        phrasings(Ask((false,)))[0],
+        "Colourless green ideas sleep furiously.",
+        f"It is not {WORLD.a(noun)}.",
+    ]
     assert truth(said, noun) == (4, 2, 1, 6)
 
 
@@ -73,6 +77,8 @@ def test_parse_takes_any_text(text: str):
     parse(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "I know the word!", "It is", "Name a thing that.", "Name a kind of ."])
+@pytest.mark.parametrize(
+    "text", ["", " ", "I know the word!", "It is", "Name a thing that.", "Name a kind of ."]
+)
 def test_broken_sentences_mean_nothing(text: str):
     assert parse(text) == ()

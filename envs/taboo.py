@@ -1,0 +1,148 @@
+"""Adversarial Taboo (Cheng et al. 2024, SPAG, arXiv 2404.10642): the attacker tries to make the defender say a secret word unawares.
+
+Rules only: no prompts, no models, no rewards beyond the utilities of an outcome. The defender wins by declaring the word, loses by a wrong
+declaration or by saying the word otherwise; the attacker loses by saying it. Silence and over-long speech lose for their speaker.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, register_game
+from .judge import RULES, verdict
+
+ATTACKER, DEFENDER = ROLES = ("attacker", "defender")
+_OTHER = {ATTACKER: DEFENDER, DEFENDER: ATTACKER}
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What outcomes are worth; winners are decided by the rules alone.
+
+    wrong_guess: what a wrong guess costs the defender and brings the attacker, in (0, 1]; every other loss costs 1. tie: the utility of both
+    roles when the turns run out, in [-1, 0]; below 0 the game is not zero-sum, and talk that leads nowhere does not pay.
+    """
+
+    wrong_guess: float = 1.0
+    tie: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.wrong_guess <= 1 or not -1 <= self.tie <= 0:
+            raise ValueError(f"prices need 0 < wrong_guess <= 1 and -1 <= tie <= 0, got {self}")
+
+
+PUBLISHED = Prices()
+DRAWING_OUT = Prices(wrong_guess=0.5, tie=-0.5)
+"""Keeps the art of drawing the word out alive: being caught costs twice what a wrong guess costs, and ties cost both."""
+
+
+@dataclass(frozen=True)
+class AdversarialTaboo:
+    """The rules. max_turns: utterances per role. rule: how the judge matches words. max_characters: longer utterances are over-long."""
+
+    max_turns: int = 5
+    rule: str = "lemma"
+    max_characters: int = 2000
+    prices: Prices = PUBLISHED
+    name: str = "AdversarialTaboo"
+
+    version = 1
+    roles = ROLES
+    clonable = True
+    replayable = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.prices, Mapping):
+            object.__setattr__(self, "prices", Prices(**self.prices))
+        if self.rule not in RULES:
+            raise ValueError(f"unknown rule {self.rule!r}; known rules: {', '.join(RULES)}")
+        if self.max_turns < 1 or self.max_characters < 1:
+            raise ValueError(
+                f"max_turns and max_characters must be at least 1, got {self.max_turns}, {self.max_characters}"
+            )
+
+    @property
+    def horizon(self) -> int:
+        return 2 * self.max_turns
+
+    @property
+    def zero_sum(self) -> bool:
+        return self.prices.tie == 0
+
+    @property
+    def utility_range(self) -> tuple[float, float]:
+        return (-1.0, 1.0)
+
+    def start(self, task: Task) -> "TabooState":
+        if not task.secret.strip():
+            raise ValueError(f"task {task.id}: Adversarial Taboo needs a secret word, got {task.secret!r}")
+        return TabooState(self, task)
+
+    def config(self) -> dict[str, Any]:
+        settings = asdict(self)
+        del settings["name"]
+        return settings
+
+
+@dataclass(frozen=True)
+class TabooState:
+    """One position: the rules, the task and what has been said."""
+
+    game: AdversarialTaboo
+    task: Task
+    utterances: tuple[Utterance, ...] = ()
+    outcome: Outcome | None = None
+
+    @property
+    def to_act(self) -> str | None:
+        return None if self.outcome else ROLES[len(self.utterances) % 2]
+
+    def apply(self, text: str, *, truncated: bool = False) -> "TabooState":
+        if not isinstance(text, str):
+            raise TypeError(f"an utterance is a str, got {type(text).__name__}")
+        role = self.to_act
+        if role is None:
+            raise ValueError(f"task {self.task.id}: the game has ended; nobody can speak")
+        utterances = (*self.utterances, Utterance(role, text, truncated))
+        return replace(self, utterances=utterances, outcome=self._judge(utterances))
+
+    def _judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
+        role, text, truncated = utterances[-1].role, utterances[-1].text, utterances[-1].truncated
+        turn, limit = len(utterances) - 1, self.game.max_characters
+        ruling = verdict(text[:limit], role, self.task.secret, self.game.rule)
+        if ruling and ruling.reason != "silent":
+            evidence = Evidence(turn, ruling.start, ruling.end, ruling.matched)
+            return self._won(ruling.winner, ruling.reason, evidence)
+        if truncated or len(text) > limit:
+            return self._won(_OTHER[role], "overlong", Evidence(turn, 0, len(text), ""))
+        if ruling:
+            return self._won(ruling.winner, ruling.reason, Evidence(turn, ruling.start, ruling.end, ""))
+        if len(utterances) == self.game.horizon:
+            return Outcome(dict.fromkeys(ROLES, self.game.prices.tie), None, "turn_limit")
+        return None
+
+    def _won(self, winner: str, reason: str, evidence: Evidence) -> Outcome:
+        price = self.game.prices.wrong_guess if reason == "declared_wrong" else 1.0
+        return Outcome({winner: price, _OTHER[winner]: -price}, winner, reason, evidence)
+
+    def observe(self, role: str) -> Observation:
+        if role not in ROLES:
+            raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
+        private = {"word": self.task.secret} if role == ATTACKER else {}
+        rules = {"max_turns": self.game.max_turns}
+        return Observation(self.game.name, role, rules, private, self.utterances, self.to_act, self.outcome)
+
+
+EXAMPLES = tuple(
+    Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse"))
+)
+
+register_game(GameSpec("AdversarialTaboo", AdversarialTaboo, EXAMPLES))
+register_game(
+    GameSpec(
+        "AdversarialTaboo-DrawingOut",
+        partial(AdversarialTaboo, prices=DRAWING_OUT, name="AdversarialTaboo-DrawingOut"),
+        EXAMPLES,
+    )
+)
