@@ -1,9 +1,11 @@
 """Declarations: "I know the word!" and the one word that is then named.
 
-A declaration is "I know the word" that opens a sentence, also after interjections ("Well, ...") and "I think"; questions, conditions and
-negations of it are none. The guess is the quoted word of the declaring sentence or of one after it, else what follows "it is", "it must be",
-"the word is", a colon and the like, else a sentence of a single word. Exactly one word must be named: after a declaration with none, with two
-or with a negated one the guess is None. The first sentence that names something decides; nothing after it is read.
+A declaration is "I know the word" that opens a sentence, also after interjections ("Well, ...") and "I
+think"; questions, conditions and negations of it are none. The guess is the quoted word of the declaring
+sentence or of one after it, else what follows "it is", "it must be", "the word is", a colon and the like,
+else a sentence of a single word. Exactly one word must be named: after a declaration with none, with two or
+with a negated one the guess is None. The first sentence that names something decides; nothing after it is
+read.
 
 Works on folded text (see `normalise`), so that case, quotes of all kinds and look-alikes need no care here.
 """
@@ -17,7 +19,8 @@ from .normalise import fold
 
 @dataclass(frozen=True)
 class Declaration:
-    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the guess.
+    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the
+    guess.
 
     guess: the folded word that is named; None if none is, or two are, or it is negated.
     """
@@ -27,50 +30,90 @@ class Declaration:
     guess: str | None
 
 
+def _either(*phrases: str) -> str:
+    """An expression for any of the phrases, given as comma-separated lists of expressions, as whole words."""
+    return rf"(?<![^\W_])(?:{'|'.join(', '.join(phrases).split(', '))})(?![^\W_])"
+
+
 _SEP = r"[\s*_`\"'~]+"
+_ADVERBS = (
+    rf"(?:{_SEP}(?:do|really|honestly|now|already|finally|pretty|quite|very|absolutely|truly|fairly|just))*"
+)
+_THINKING = rf"{_SEP}(?:think|believe|guess|suppose|bet|reckon|feel|say|sure|certain|confident|positive)"
 _OPENING = re.compile(
-    rf"(?<![^\W_])(?<![^\W_]')(?:i(?:'m|{_SEP}am)?(?:{_SEP}(?:do|really|honestly|now|pretty|quite|very|absolutely|just|truly|fairly))*"
-    rf"{_SEP}(?:think|believe|guess|suppose|bet|reckon|feel|say|sure|certain|confident|positive)(?:{_SEP}that)?[,:]?{_SEP})?"
-    rf"i(?:{_SEP}(?:now|already|finally|do|really|think|actually|definitely|certainly|surely|just))*{_SEP}know{_SEP}(?:now{_SEP})?the"
+    rf"(?<![^\W_])(?<![^\W_]')(?:i(?:'m|{_SEP}am)?{_ADVERBS}{_THINKING}(?:{_SEP}that)?[,:]?{_SEP})?"
+    rf"i{_ADVERBS}(?:{_SEP}(?:think|definitely|certainly|actually|surely))?{_SEP}know(?:{_SEP}now)?{_SEP}the"
     rf"{_SEP}(?:(?:secret|hidden|target){_SEP})?word(?!'s)(?![^\W_])"
 )
 _INTERJECTION = re.compile(
-    r"(?<![^\W_])(?:a+h+|a+ha+|o+h+|ooh+|ok|okay|well|hm+|mm+|yes|yeah|yep|yup|yay|ya|now|eureka|great|so|alright|all right|ha(?:ha)*|wow|hey|sure|"
-    r"and|but|then|wait|right|thanks|thank you|of course|in that case|finally|bingo|hooray|hurray|good|nice|perfect|excellent|wonderful|hello|hi|"
-    r"please|enough|stop|huh|um+|uh+|er+m*|gee|gosh|cool|indeed|clearly|obviously|certainly|honestly|actually|a-ha|got it|i got it|i've got it|"
-    r"i see|very well|good hint|nice hint|no wait|done|guess what|listen|look|you know what)$"
+    _either(
+        "a+h+, a+ha+, a-ha, o+h+, ooh+, wow, hey, hm+, mm+, um+, uh+, huh, er+m*, ha(?:ha)*, gee, gosh, yay",
+        "ok, okay, well, very well, yes, yeah, yep, yup, ya, sure, of course, right, all right, alright",
+        "now, so, and, but, then, in that case, finally, bingo, eureka, great, good, nice, cool, perfect",
+        "hooray, hurray, excellent, wonderful, wait, no wait, stop, enough, listen, look, please, hello, hi",
+        "thanks, thank you, clearly, obviously, certainly, honestly, actually, got it, i got it, i've got it",
+        "done, indeed, i see, good hint, nice hint, guess what, you know what",
+    )
+    + "$"
 )
-_LABEL = re.compile(r"(?:^|\n)[\W_]*(?:defender|attacker|player(?: [0-9ab])?|me|answer|my answer|final answer|response|guess|my guess|assistant)$")
+"""What may stand between the start of a sentence and its opening."""
+_LABEL = re.compile(
+    r"(?:^|\n)[\W_]*(?:defender|attacker|player(?: [0-9ab])?|me|assistant|response"
+    r"|(?:my |final )?(?:answer|guess))$"
+)
 _BOUNDARY = re.compile(r"[.!?;\n\u2013\u2014]|\s-+\s")
 
 _QUOTED = re.compile(r"\"([^\"]+)\"|`+([^`]+)`+|(?<![^\W_])'((?:[^']|(?<=[^\W_])'(?=[^\W_]))+)'(?![^\W_])")
 _EMPHASIS = re.compile(r"\*+([^*]+)\*+|(?<![^\W_])_+([^_]+)_+(?![^\W_])")
-_BE = r"(?:(?:is|was|will|must|has to|have to|has got to|should|would|could|can|might|may|ought to)(?:n't| not)?(?: (?:only|surely|probably|likely))*(?: be)?|cannot be|can't be|won't be|ain't)"
+_BE = (
+    r"(?:(?:is|was|will|must|has to|have to|has got to|should|would|could|can|might|may|ought to)"
+    r"(?:n't| not)?(?: (?:only|surely|probably|likely))*(?: be)?|cannot be|can't be|won't be|ain't)"
+)
+_IT = r"(?:it|this|that)"
+_THE_WORD = r"(?:the|your|my)\b[^,:]{0,40}?\b(?:word|answer|guess|secret|target)\b[^,:]{0,40}?"
 _CONNECTOR = re.compile(
-    r"(?<![^\W_'])(?:(?:it|this|that)(?:'s|'ll be|'d be)|its"
-    rf"|(?:it|this|that|(?:the|your|my)\b[^,:]{{0,40}}?\b(?:word|answer|guess|secret|target)\b[^,:]{{0,40}}?)(?: (?:really|surely|simply|definitely))? {_BE}"
-    rf"|{_BE} (?:it|this|that)(?: be)?|(?:word|answer|guess|i (?:say|guess|choose|pick)) ?:)(?![^\W_])"
+    rf"(?<![^\W_'])(?:{_IT}(?:'s|'ll be|'d be)|its(?![^.]*\b(?:is|are|was|has)\b)"
+    rf"|(?:{_IT}|{_THE_WORD})(?: (?:really|surely|simply|definitely))? {_BE}"
+    rf"|{_BE} {_IT}(?: be)?|(?:word|answer|guess|i (?:say|guess|choose|pick)) ?:)(?![^\W_])"
 )
+"""What the guess follows: it is, it must be, the word is, a colon, and their like; also "is it"."""
 _TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )?{_BE}(?![^\W_])|\s*[*_`\"']*:")
-_REASON = re.compile(r"\s*,?\s*(?:because|since|as|thanks|from|when|if|although|though|after)\b")
-_DOUBT = re.compile(r"(?:don't|do not|doesn't|didn't|can't|cannot|never) (?:think|believe|say|suppose|guess|bet)|\bdoubt\b(?<!no doubt)")
-_NEGATION = re.compile(r"(?<![^\W_])(?:not|never|no|nor|neither|hardly|cannot)(?![^\W_])|n't(?![^\W_])")
-_STOCK = re.compile(
-    r"(?<![^\W_])(?:isn't (?:it|that right)|is it not|am i (?:not )?right|aren't i|no doubt(?: about it)?|without (?:a|any) doubt|of course|for sure|i'm sure|"
-    r"i am sure|i (?:think|believe|guess|suppose|bet|say)|if i am not (?:wrong|mistaken)|if i'm not (?:wrong|mistaken)|no question|why not|"
-    r"in the end|after all|my friend|the word)(?![^\W_])|\(e?s\)"
+"""The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
+_ASIDE = re.compile(
+    rf"\s*,?\s*{_either('because, since, as, thanks, from, when, if, although, though, after')}"
 )
+_DOUBT = re.compile(
+    r"(?:don't|do not|doesn't|didn't|can't|cannot|never) (?:think|believe|say|suppose|guess|bet)"
+    r"|(?<!no )\bdoubt\b"
+)
+_NEGATION = re.compile(_either("not, never, no, nor, neither, hardly, cannot") + r"|n't(?![^\W_])")
+_STOCK = re.compile(
+    _either(
+        "isn't it, isn't that right, is it not, am i right, am i not right, aren't i, of course, for sure",
+        "i'm sure, i am sure, no doubt about it, no doubt, without (?:a|any) doubt, no question, why not",
+        "i (?:think|believe|guess|suppose|bet|say), if (?:i'm|i am) not (?:wrong|mistaken), in the end",
+        "after all, my friend, the word",
+    )
+    + r"|\(e?s\)"
+)
+"""Phrases that name nothing and negate nothing."""
 _SPLIT = re.compile(r"[,;:()\[\]\u2013\u2014]|\s-+\s|\.{2,}")
+_LISTED = re.compile(_either("or, and, not") + "|[/&]")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _CUT = frozenset(
-    "because since as for given based from with if which that who where when while due considering thanks isn't is was right but".split()
+    "because since as for given based from with if which that who where when while due considering "
+    "thanks isn't is was right but".split()
 )
+"""Words that end the naming phrase: "cat because it purrs"."""
 _SKIP = frozenset(
-    "a an the some your my this that definitely certainly surely probably possibly maybe perhaps obviously clearly simply just really "
-    "indeed likely undoubtedly actually only exactly finally now then of course i think believe guess say suppose am sure word called named "
-    "none other than either thing right correct yes yeah yep please thanks thank you friend attacker opponent everyone folks buddy mate sir "
-    "haha so oh ah aha well hmm ok okay or and no not bingo eureka great it is must be to me hey wow here we go done gotcha".split()
+    "a an the some your my this that definitely certainly surely probably possibly maybe perhaps obviously "
+    "clearly simply just really indeed likely undoubtedly actually only exactly finally now then of course "
+    "i you think believe guess say suppose am got sure word called named none other than either thing right "
+    "correct yes yeah yep please thanks thank friend attacker opponent everyone folks buddy mate sir haha so "
+    "oh ah aha well hmm ok okay or and no not bingo eureka great it is must be to me hey wow here we go done "
+    "gotcha".split()
 )
+"""Words around a guess that are none themselves, unless nothing else is named."""
 _LAST_SENTENCES = 4
 """How many sentences after the opening may name the guess."""
 _REACH = 2000
@@ -91,7 +134,8 @@ def declaration(text: str) -> Declaration | None:
 
 
 def _sentence_start(text: str, at: int) -> int | None:
-    """Where the sentence starts that position `at` opens, interjections allowed before it; None if `at` is inside a sentence."""
+    """Where the sentence starts that position `at` opens, interjections allowed before it; None if `at` is
+    inside a sentence."""
     while True:
         head = at
         while head and not text[head - 1].isalnum():
@@ -116,12 +160,12 @@ def _sentences(text: str, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _guess(text: str, at: int) -> tuple[str | None, int]:
-    """The word that is named after an opening that ends at `at`, and where the sentence that names it ends."""
+    """The word that is named after the opening, which ends at `at`, and the end of the naming sentence."""
     bare_allowed = True
     tail = text[at : at + 1] not in (".", "!", "?", "\n")
     for sentence, end in list(_sentences(text[: at + _REACH], at))[:_LAST_SENTENCES]:
         is_tail, tail = tail, False
-        if is_tail and _REASON.match(sentence):
+        if is_tail and _ASIDE.match(sentence):
             continue
         named = _named(sentence, is_tail, bare_allowed)
         if named is not None:
@@ -132,25 +176,27 @@ def _guess(text: str, at: int) -> tuple[str | None, int]:
 
 
 def _named(sentence: str, is_tail: bool, bare_allowed: bool) -> str | None:
-    """The word that a sentence names; "" if it names two or a negated one; None if it is not the sentence that names."""
-    connector = (_TAIL_CONNECTOR.match(sentence) if is_tail else None) or _CONNECTOR.search(sentence)
-    quotes = [m for m in _QUOTED.finditer(sentence) if _WORD.search(_last_group(m))]
+    """The word that a sentence names; "" if it names two, or a negated one; None if it does not name."""
+    plain = re.sub(r"\s+", " ", re.sub(r"[*_~]+", "", sentence))
+    connector = (_TAIL_CONNECTOR.match(plain) if is_tail else None) or _CONNECTOR.search(plain)
+    quotes = [match for match in _QUOTED.finditer(sentence) if _WORD.search(_inside(match))]
     if not quotes and (connector or bare_allowed):
-        quotes = [m for m in _EMPHASIS.finditer(sentence) if len(_content(_last_group(m))) == 1]
+        quotes = [match for match in _EMPHASIS.finditer(sentence) if len(_content(_inside(match))) == 1]
         quotes = quotes if len(quotes) == 1 else []
     if quotes:
-        return _one_of([_last_group(m) for m in quotes], sentence[: quotes[0].start()], sentence[quotes[-1].end() :])
+        before, after = sentence[: quotes[0].start()], sentence[quotes[-1].end() :]
+        return _one_of([_inside(match) for match in quotes], before, after)
     if connector:
-        return _after_connector(sentence, *connector.span())
-    content = _content(sentence)
+        return _after_connector(plain, *connector.span())
+    content = _content(plain)
     if bare_allowed and len(content) == 1:
-        return _one_word(sentence)
-    listed = len(content) == 2 and re.search(r"(?<![^\W_])(?:or|and|not)(?![^\W_])|[/&]", sentence)
+        return _one_word(plain)
+    listed = len(content) == 2 and _LISTED.search(plain)
     return "" if bare_allowed and listed else None
 
 
 def _after_connector(sentence: str, start: int, end: int) -> str | None:
-    """What a sentence names whose connector ("it is") is [start, end); None if nothing follows, as before a line break."""
+    """What a sentence names whose connector ("it is") is [start, end); None if nothing follows it."""
     if _NEGATION.search(_STOCK.sub(" ", sentence[start:end])) or _DOUBT.search(sentence[:start]):
         return ""
     said = sentence[end:]
@@ -161,21 +207,22 @@ def _after_connector(sentence: str, start: int, end: int) -> str | None:
     return _one_word(said) if _WORD.search(said) else None
 
 
-def _last_group(match: re.Match[str]) -> str:
+def _inside(match: re.Match[str]) -> str:
     """What stands between the quotes."""
     return str(match[match.lastindex or 0])
 
 
 def _content(piece: str) -> list[str]:
-    """The words of a piece that could be named: articles, adverbs, interjections and stock phrases left out."""
-    return [word for word in _WORD.findall(_STOCK.sub(" ", piece)) if word not in _SKIP and not _INTERJECTION.search(word)]
+    """The words of a piece that could be named: no articles, adverbs, interjections, stock phrases."""
+    found = _WORD.findall(_STOCK.sub(" ", piece))
+    return [word for word in found if word not in _SKIP and not _INTERJECTION.fullmatch(word)]
 
 
 def _one_of(quotes: list[str], before: str, after: str) -> str:
-    """The word in quotes, if all quotes hold the same one and it is neither negated nor joined by another; else ""."""
+    """The word in quotes; "" if they hold several, or it is negated, or joined by one without quotes."""
     if _DOUBT.search(before) or _NEGATION.search(_STOCK.sub(" ", before)) or _rivals(after, joined=True):
         return ""
-    found = set()
+    found: set[str] = set()
     for quote in quotes:
         connector = _CONNECTOR.search(quote)
         found.add(_one_word(quote[connector.end() :] if connector else quote))
@@ -198,11 +245,11 @@ def _one_word(said: str) -> str:
         named.pop()
     if len(named) != 1 or any(_rivals(piece) for piece in pieces[1:]):
         return ""
-    return named[0]
+    return str(named[0])
 
 
 def _rivals(piece: str, joined: bool = False) -> bool:
-    """Whether a piece of the sentence after the guess names another word: "dog", "or dog", "not dog"; longer talk does not."""
+    """Whether a later piece of the sentence names another word: "dog", "or dog"; longer talk does not."""
     piece = _STOCK.sub(" ", piece)
     words = _WORD.findall(piece)
     others = _content(piece)

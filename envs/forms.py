@@ -1,8 +1,9 @@
 """The forms of a word: what counts as saying it.
 
-From the target downward only: the forms of "market" hold "marketing", those of "marketing" do not hold "market". A shipped table (made by
-data/build_forms.py) knows the inflections and derivations of some 25,000 words; for all others regular inflection rules stand in, and
-`is_known` says so. Forms are folded as `normalise` folds text.
+From the target downward only: the forms of "market" hold "marketing", those of "marketing" do not hold
+"market". A shipped table (made by data/build_forms.py) knows the inflections and derivations of some 25,000
+words; for all others regular inflection rules stand in, and `is_known` says so. Forms are folded as
+`normalise` folds text.
 """
 
 import gzip
@@ -14,7 +15,8 @@ from pathlib import Path
 from .normalise import fold
 
 RULES = ("lemma", "family", "spag")
-"""lemma: inflections. family: derivations and their inflections too. spag: the strings that SPAG's judge looks for."""
+"""lemma: inflections. family: derivations and their inflections too. spag: the strings that SPAG's judge
+looks for."""
 
 TABLE_PATH = Path(__file__).parent / "data" / "forms.txt.gz"
 
@@ -27,7 +29,8 @@ def check_rule(rule: str) -> None:
 
 @lru_cache(maxsize=1 << 12)
 def clean_target(target: str) -> str:
-    """The folded target, its words joined by single blanks. Raises ValueError if there is nothing in it that can be said."""
+    """The folded target, its words joined by single blanks. Raises ValueError if there is nothing in it
+    that can be said."""
     cleaned = " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", fold(target).text))
     if not cleaned:
         raise ValueError(f"the target {target!r} holds no letter or digit")
@@ -40,7 +43,8 @@ def is_known(target: str) -> bool:
 
 
 def forms(target: str, rule: str = "lemma") -> frozenset[str]:
-    """All folded forms that count as `target` under `rule`, the target itself among them. A target of several words inflects its last one.
+    """All folded forms that count as `target` under `rule`, the target itself among them. A target of
+    several words inflects its last one.
 
     Raises ValueError for an unknown rule and for a target without a letter or digit.
     """
@@ -74,7 +78,8 @@ def _inflections(word: str) -> frozenset[str]:
 
 
 def _decode(word: str, coded: str) -> list[str]:
-    """Forms as the table writes them: how many letters to drop from the end of the word (none: 0), then what to append."""
+    """Forms as the table writes them: how many letters to drop from the end of the word (none: 0), then
+    what to append."""
     decoded = []
     for code in coded.split():
         drop = int(re.match(r"[0-9]+", code)[0])  # type: ignore[index]
@@ -91,19 +96,24 @@ def _table_text() -> str:
 def _table() -> dict[str, str]:
     """The table, one undecoded line of forms per target. Read once, at first use."""
     lines = _table_text().splitlines()
-    return {target: rest for target, _, rest in (line.partition("\t") for line in lines if not line.startswith("#"))}
+    return {
+        target: rest
+        for target, _, rest in (line.partition("\t") for line in lines if not line.startswith("#"))
+    }
 
 
 _VOWELS = "aeiou"
 
 
 def doubles(word: str) -> bool:
-    """Whether the last consonant is doubled before -ed and -ing: one syllable, consonant-vowel-consonant (stop, but not open, fix or rain)."""
+    """Whether the last consonant is doubled before -ed and -ing: one syllable, consonant-vowel-consonant
+    (stop, but not open, fix or rain)."""
     return re.fullmatch(r"[^aeiouy]*(?:qu)?[aeiouy][^aeiouywx]", word) is not None
 
 
 def plural(word: str) -> str:
-    """The plural of a noun, by rule and a list of irregular ones; the same letters make the third person of a verb."""
+    """The plural of a noun, by rule and a list of irregular ones; the same letters make the third person of
+    a verb."""
     if word in IRREGULAR_PLURALS:
         return IRREGULAR_PLURALS[word]
     if word.endswith(("s", "x", "z", "ch", "sh")):
@@ -114,7 +124,8 @@ def plural(word: str) -> str:
 
 
 def regular_inflections(word: str) -> frozenset[str]:
-    """Plural and third person, -ed and -ing with doubling, e-dropping and y -> ie: what a word that nobody has listed most likely becomes.
+    """Plural and third person, -ed and -ing with doubling, e-dropping and y -> ie: what a word that nobody
+    has listed most likely becomes.
 
     Possessives need no form of their own, since `normalise.words` takes the 's off.
     """
@@ -136,14 +147,19 @@ def regular_inflections(word: str) -> frozenset[str]:
     return frozenset(found)
 
 
-IRREGULAR_PLURALS = {
-    "man": "men", "woman": "women", "child": "children", "mouse": "mice", "louse": "lice", "goose": "geese", "foot": "feet", "tooth": "teeth",
-    "ox": "oxen", "person": "people", "leaf": "leaves", "wolf": "wolves", "knife": "knives", "life": "lives", "wife": "wives", "shelf": "shelves",
-    "half": "halves", "calf": "calves", "loaf": "loaves", "thief": "thieves", "elf": "elves", "self": "selves", "scarf": "scarves", "sheaf": "sheaves",
-    "hoof": "hooves", "sheep": "sheep", "deer": "deer", "fish": "fish", "moose": "moose", "swine": "swine", "salmon": "salmon", "trout": "trout",
-    "hero": "heroes", "potato": "potatoes", "tomato": "tomatoes", "echo": "echoes", "veto": "vetoes", "torpedo": "torpedoes",
-    "analysis": "analyses", "basis": "bases", "crisis": "crises", "thesis": "theses", "oasis": "oases", "axis": "axes", "cactus": "cacti",
-    "fungus": "fungi", "nucleus": "nuclei", "radius": "radii", "stimulus": "stimuli", "alumnus": "alumni", "criterion": "criteria",
-    "phenomenon": "phenomena", "datum": "data", "medium": "media", "bacterium": "bacteria", "matrix": "matrices", "index": "indices",
-    "vertex": "vertices", "appendix": "appendices", "series": "series", "species": "species", "aircraft": "aircraft",
-}  # fmt: skip
+IRREGULAR_PLURALS = dict(
+    pair.split()
+    for pair in (
+        "man men, woman women, child children, mouse mice, louse lice, goose geese, foot feet, tooth teeth, "
+        "ox oxen, person people, leaf leaves, wolf wolves, knife knives, life lives, wife wives, "
+        "shelf shelves, half halves, calf calves, loaf loaves, thief thieves, elf elves, self selves, "
+        "scarf scarves, sheaf sheaves, hoof hooves, sheep sheep, deer deer, fish fish, moose moose, "
+        "swine swine, salmon salmon, trout trout, hero heroes, potato potatoes, tomato tomatoes, "
+        "echo echoes, veto vetoes, torpedo torpedoes, analysis analyses, basis bases, crisis crises, thesis theses, "
+        "oasis oases, axis axes, cactus cacti, fungus fungi, nucleus nuclei, radius radii, stimulus stimuli, "
+        "alumnus alumni, criterion criteria, phenomenon phenomena, datum data, medium media, "
+        "bacterium bacteria, matrix matrices, index indices, vertex vertices, appendix appendices, "
+        "series series, species species, aircraft aircraft, penny pence, die dice, quiz quizzes"
+    ).split(", ")
+)
+"""For `plural` alone; the table knows many more."""

@@ -1,11 +1,13 @@
-"""What an utterance says once its disguise is off: folded text, the words in it, and where in the raw text each of them stands.
+"""What an utterance says once its disguise is off: folded text, the words in it, and where in the raw text
+they stand.
 
-Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters), invisible and combining characters
-dropped, look-alikes of other scripts read as the Latin letters they imitate, case folded. `words` then reads the folded text: plain words,
-clitics taken off, hyphens closed up, leet spelling read with two maps, and runs of three or more separated single letters joined.
+Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters),
+invisible and combining characters dropped, look-alikes of other scripts read as the Latin letters they
+imitate, case folded. `words` then reads the folded text: plain words, clitics taken off, hyphens closed up,
+leet spelling read with two maps, and runs of three or more separated single letters joined.
 
-Reads forms only and knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"), reversal,
-words run together, translations and rhymes.
+Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"),
+reversal, words run together, translations and rhymes.
 """
 
 import re
@@ -13,6 +15,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -33,48 +36,44 @@ class Folded:
 
 
 class Word(NamedTuple):
-    """One reading of a piece of the raw text: its characters [start, end) can be read as the folded word `text`."""
+    """One reading of a piece of the raw text: its characters [start, end) can be read as the folded word
+    `text`."""
 
     text: str
     start: int
     end: int
 
 
-_LOOKALIKES = {
+_PAIRS = (
     # Cyrillic
-    "а": "a", "в": "b", "е": "e", "к": "k", "м": "m", "н": "h", "о": "o", "р": "p", "с": "c", "т": "t", "у": "y", "х": "x", "ѕ": "s",
-    "і": "i", "ј": "j", "ԁ": "d", "ԛ": "q", "ԝ": "w", "ӏ": "l", "һ": "h", "ѵ": "v", "ґ": "r", "ү": "y", "г": "r", "п": "n", "ь": "b",
-    "ԍ": "g", "ғ": "f", "қ": "k", "ң": "h", "ҳ": "x", "ҫ": "c", "ҡ": "k", "ӕ": "ae", "ԑ": "e", "є": "e", "ԃ": "d", "ⅼ": "l",
+    ("авекмнорстухѕіјԁԛԝӏһѵґүгпьԍғқңҳҫҡԑєԃВНУПГЯИ", "abekmhopctyxsijdqwlhvryrnbgfkhxckeedbhynrrn"),
     # Greek
-    "α": "a", "β": "b", "ε": "e", "ζ": "z", "η": "n", "ι": "i", "κ": "k", "ν": "v", "ο": "o", "ρ": "p", "τ": "t", "υ": "u", "χ": "x",
-    "ω": "w", "γ": "y", "σ": "o", "ϲ": "c", "ϳ": "j", "μ": "u", "δ": "d", "ϐ": "b", "ϝ": "f",
-    "Α": "a", "Β": "b", "Ε": "e", "Ζ": "z", "Η": "h", "Ι": "i", "Κ": "k", "Μ": "m", "Ν": "n", "Ο": "o", "Ρ": "p", "Τ": "t", "Υ": "y", "Χ": "x",
-    "Γ": "r", "Λ": "a", "Σ": "e",
-    # Cyrillic capitals that look like something else than their small letters
-    "В": "b", "Н": "h", "У": "y", "З": "e", "П": "n", "Г": "r", "Я": "r", "И": "n",
-    # Armenian, Hebrew, Cherokee, Lisu
-    "օ": "o", "ս": "u", "ո": "n", "հ": "h", "ց": "g", "զ": "q", "ք": "p", "Տ": "s", "Լ": "l", "Օ": "o", "Ս": "u",
-    "ס": "o", "ו": "l", "ן": "l", "Ꭺ": "a", "Ᏼ": "b", "Ꮯ": "c", "Ꭰ": "d", "Ꭼ": "e", "Ꮐ": "g", "Ꮋ": "h", "Ꭵ": "i", "Ꭻ": "j", "Ꮶ": "k",
-    "Ꮮ": "l", "Ꮇ": "m", "Ꮲ": "p", "Ꮢ": "r", "Ꮪ": "s", "Ꭲ": "t", "Ꮩ": "v", "Ꮃ": "w", "Ꮓ": "z",
-    "ꓮ": "a", "ꓐ": "b", "ꓚ": "c", "ꓓ": "d", "ꓰ": "e", "ꓝ": "f", "ꓖ": "g", "ꓧ": "h", "ꓲ": "i", "ꓙ": "j", "ꓗ": "k", "ꓡ": "l", "ꓟ": "m",
-    "ꓠ": "n", "ꓳ": "o", "ꓑ": "p", "ꓣ": "r", "ꓢ": "s", "ꓔ": "t", "ꓴ": "u", "ꓦ": "v", "ꓪ": "w", "ꓫ": "x", "ꓬ": "y", "ꓜ": "z",
-    # Latin letters without a decomposition: strokes, hooks, small capitals, phonetic and turned letters
-    "ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "ı": "i", "ȷ": "j", "æ": "ae", "œ": "oe", "ð": "d", "ƀ": "b", "ƈ": "c", "ƌ": "d",
-    "ƒ": "f", "ɠ": "g", "ƙ": "k", "ƚ": "l", "ƞ": "n", "ƥ": "p", "ƭ": "t", "ƴ": "y", "ƶ": "z", "ɑ": "a", "ɐ": "a", "ɓ": "b", "ɔ": "o",
-    "ɕ": "c", "ɖ": "d", "ɗ": "d", "ǝ": "e", "ə": "e", "ɘ": "e", "ɛ": "e", "ɡ": "g", "ɦ": "h", "ɥ": "h", "ɨ": "i", "ɪ": "i", "ʝ": "j",
-    "ʞ": "k", "ɫ": "l", "ɭ": "l", "ɱ": "m", "ɯ": "m", "ɲ": "n", "ɳ": "n", "ɴ": "n", "ŋ": "n", "ɵ": "o", "ɹ": "r", "ɽ": "r", "ɾ": "r",
-    "ʀ": "r", "ʂ": "s", "ʇ": "t", "ʈ": "t", "ʉ": "u", "ʊ": "u", "ʋ": "v", "ʌ": "v", "ʍ": "w", "ʎ": "y", "ʏ": "y", "ʐ": "z", "ʑ": "z",
-    "ʙ": "b", "ɢ": "g", "ʜ": "h", "ʟ": "l", "ᴀ": "a", "ᴄ": "c", "ᴅ": "d", "ᴇ": "e", "ᴊ": "j", "ᴋ": "k", "ᴍ": "m", "ᴏ": "o", "ᴘ": "p",
-    "ꞯ": "q", "ᴛ": "t", "ᴜ": "u", "ᴠ": "v", "ᴡ": "w", "ᴢ": "z", "ꜰ": "f", "ꜱ": "s", "ⱥ": "a", "ɇ": "e", "ɉ": "j", "ɍ": "r", "ɏ": "y", "ꝁ": "k",
-    # Punctuation that words and declarations are made of
-    "’": "'", "‘": "'", "‛": "'", "ʼ": "'", "ʹ": "'", "′": "'", "´": "'", "‵": "'", "＇": "'", "“": '"', "”": '"', "„": '"', "‟": '"', "″": '"',
-    "«": '"', "»": '"', "「": '"', "」": '"', "『": '"', "』": '"', "‹": "'", "›": "'", "‚": "'",
-    "‐": "-", "‑": "-", "‒": "-", "−": "-", "﹘": "-", "⁃": "-", "­": "", "。": ".", "！": "!", "？": "?", "：": ":",
-}  # fmt: skip
-_ENCLOSED = ((0x1F130, 26), (0x1F150, 26), (0x1F170, 26), (0x1F1E6, 26))
-"""Squared, negative circled, negative squared and regional-indicator letters: alphabets that Unicode does not decompose."""
+    ("αβεζηικνορτυχωγσϲϳμδϐϝΑΒΕΖΗΙΚΜΝΟΡΤΥΧΓΛΣ", "abeznikvoptuxwyocjudbfabezhikmnoptyxrae"),
+    # Armenian
+    ("օսոհցզքՏԼՕՍ", "ounhgqpslou"),
+    # Hebrew, Roman numerals
+    ("ⅼסון", "loll"),
+    # Cherokee
+    ("ᎪᏴᏟᎠᎬᏀᎻᎥᎫᏦᏞᎷᏢᏒᏚᎢᏙᎳᏃ", "abcdeghijklmprstvwz"),
+    # Lisu
+    ("ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜ", "abcdefghijklmnoprstuvwxyz"),
+    # Latin letters that do not decompose: strokes, hooks, phonetic, turned, small capitals
+    ("øłđħŧıȷðƀƈƌƒɠƙƚƞƥƭƴƶɑɐɓɔɕɖɗǝəɘɛɡɦɥɨɪʝʞɫɭɱɯɲɳ", "oldhtijdbcdfgklnptyzaabocddeeeeghhiijkllmmnn"),
+    ("ɴŋɵɹɽɾʀʂʇʈʉʊʋʌʍʎʏʐʑʙɢʜʟᴀᴄᴅᴇᴊᴋᴍᴏᴘꞯᴛᴜᴠᴡᴢꜰꜱⱥɇɉɍ", "nnorrrrsttuuvvwyyzzbghlacdejkmopqtuvwzfsaejr"),
+    ("ɏꝁ", "yk"),
+)  # fmt: skip
+_LOOKALIKES = {odd: plain for odds, plains in _PAIRS for odd, plain in zip(odds, plains, strict=True)}
+_LOOKALIKES |= {"æ": "ae", "œ": "oe", "ӕ": "ae"}
+_LOOKALIKES |= (
+    dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromkeys("“”„‟″«»「」『』", '"') | dict.fromkeys("‐‑‒−⁃", "-")
+)
+_LOOKALIKES["。"] = "."
+"""By raw character: some capitals look like other letters than their small ones."""
+_ENCLOSED = (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
+"""Squared, negative circled and squared, regional-indicator letters: alphabets that Unicode does not
+decompose."""
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u2065\u17b4\u17b5")
-"""Letters and symbols that show nothing; the invisible categories are dropped by category."""
+"""Letters and symbols that show nothing."""
 _TAG_BASE = 0xE0000
 
 
@@ -86,24 +85,27 @@ def _reduce(char: str) -> str:
     if unicodedata.decomposition(char).startswith("<super>") and unicodedata.category(char) != "Lm":
         out.append("^")
     for piece in unicodedata.normalize("NFKD", char):
+        if _is_invisible(piece):
+            continue
         code = ord(piece)
-        if unicodedata.category(piece) in ("Cf", "Mn", "Me") or piece in _BLANK or 0xE0000 <= code <= 0xE0FFF or 0xFFF0 <= code <= 0xFFF8:
-            continue
-        if unicodedata.category(piece) == "Cc" and not piece.isspace():
-            continue
-        letter = _LOOKALIKES.get(piece)
-        if letter is None:
-            letter = next((chr(97 + code - base) for base, n in _ENCLOSED if base <= code < base + n), None)
-        if letter is None:
-            folded = piece.casefold()
-            letter = "".join(_LOOKALIKES.get(c, c) for c in folded)
-        out.append(letter)
+        letter = next((chr(97 + code - base) for base in _ENCLOSED if base <= code < base + 26), piece)
+        out.append(_LOOKALIKES.get(letter) or "".join(_LOOKALIKES.get(c, c) for c in letter.casefold()))
     return "".join(out)
+
+
+def _is_invisible(char: str) -> bool:
+    """Format and combining characters, control characters other than white space, blanks that call
+    themselves letters."""
+    category = unicodedata.category(char)
+    if category in ("Cf", "Mn", "Me") or (category == "Cc" and not char.isspace()):
+        return True
+    return char in _BLANK or 0xE0000 <= ord(char) <= 0xE0FFF or 0xFFF0 <= ord(char) <= 0xFFF8
 
 
 @lru_cache(maxsize=1 << 14)
 def fold_char(char: str) -> str:
-    """What one raw character becomes: nothing, one character or several, none of which folding would change again."""
+    """What one raw character becomes: nothing, one character or several, none of which folding would change
+    again."""
     for _ in range(8):
         after = "".join(map(_reduce, char))
         if after == char:
@@ -142,13 +144,16 @@ _CLOSED = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_*][^\W_]++)++")
 _LEET = re.compile(r"(?<![^\W_@$])(?:[^\W_]|[@$]|[!|](?=[^\W_]))++")
 _RUN = re.compile(r"(?<![^\W_])(?<![^\W_]')[^\W_](?:(?:[\W_]{2,4}|[^\w']|_)[^\W_](?![^\W_])){2,}")
 _DISGUISE = re.compile(
-    r"[0-9@$!|][^\W\d_]|[^\W\d_][0-9@$]|[^\W_][-_*][^\W_]|n't|(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_](?![^\W_])){2}"
+    r"[0-9@$!|][^\W\d_]|[^\W\d_][0-9@$]|[^\W_][-_*][^\W_]|n't"
+    r"|(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_](?![^\W_])){2}"
 )
-"""Found in every text that has other readings than its plain words."""
+"""Found in every folded text that has other readings than its plain words and their parts."""
 _TAGS = re.compile("[\U000e0020-\U000e007e]")
 
 _LEET_MAPS = tuple(str.maketrans("0345789@$2" + "16!|", "oeastbgasz" + tail) for tail in ("lbll", "igii"))
-_MEASURE = re.compile(r"[0-9]+(?:st|nd|rd|th|s|am|pm|in|ft|m|cm|mm|km|g|kg|mg|ml|l|h|hr|hrs|min|sec|ms|k|mb|gb|tb|d|x|bn|hz|oz|lb|lbs)")
+_MEASURE = re.compile(
+    r"[0-9]+(?:st|nd|rd|th|s|am|pm|in|ft|m|cm|mm|km|g|kg|mg|ml|l|h|hr|hrs|min|sec|ms|k|mb|gb|tb|d|x|bn|hz|oz|lbs?)"
+)
 """Numbers with an ordinal ending or a unit ("5in", "80s"), which are no leet spelling."""
 
 _NOT = {"can't": "can", "won't": "will", "shan't": "shall", "ain't": ""}
@@ -158,18 +163,27 @@ _CLITICS = frozenset({"s", "d", "m", "t", "ll", "re", "ve"})
 
 
 def may_be_disguised(text: str, folded: str) -> bool:
-    """Whether `text`, which folds to `folded`, may have other readings than its plain words; false is a proof that it has none."""
+    """Whether `text`, which folds to `folded`, may have other readings than its plain words; false is a
+    proof that it has none."""
     return _DISGUISE.search(folded) is not None or (not text.isascii() and _TAGS.search(text) is not None)
 
 
 def words(text: str) -> Iterator[Word]:
-    """All readings of the words of `text`, with their raw spans, in no particular order. One place may have several readings."""
+    """All readings of the words of `text`, with their raw spans, in no particular order; one place may have
+    several.
+
+    Tag characters are invisible, and copy ASCII: they are read both ways.
+    """
     folds = [fold(text)]
     if not text.isascii() and _TAGS.search(text):
-        folds.append(_fold_each(text, lambda char: fold_char(chr(ord(char) - _TAG_BASE) if _TAGS.match(char) else char)))
+        folds.append(_fold_each(text, lambda char: fold_char(_untag(char))))
     for folded in folds:
         for reading, start, end in _readings(folded.text):
             yield Word(reading, *folded.raw_span(start, end))
+
+
+def _untag(char: str) -> str:
+    return chr(ord(char) - _TAG_BASE) if _TAGS.match(char) else char
 
 
 def _readings(text: str) -> Iterator[Word]:
@@ -204,7 +218,8 @@ def _without_clitics(token: str, at: int) -> Iterator[Word]:
 
 
 def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
-    """Leet spellings of three letters and more: c4t, 5un, m0u$e. Numbers and numbers with units stay what they are."""
+    """Leet spellings of three letters and more: c4t, 5un, m0u$e. Numbers and numbers with units stay what
+    they are."""
     if len(token) < 3 or _MEASURE.fullmatch(token) or not any(map(str.isalpha, token)):
         return
     for leet_map in _LEET_MAPS:
@@ -214,12 +229,13 @@ def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
 
 
 def _joined(run: str, at: int) -> Iterator[Word]:
-    """Words spelled by a run of separated single letters: all of it, without an article or "I" before it, or parts with equal separators."""
+    """Words spelled by a run of separated single letters: all of it, without "a" or "I" at its head,
+    equally spaced parts."""
     letters = [(match[0], match.start()) for match in re.finditer(r"[^\W_]", run)]
     groups = [letters]
     if letters[0][0] in "ai" and len(letters) > 3:
         groups.append(letters[1:])
-    gaps = [run[a + 1 : b] for (_, a), (_, b) in zip(letters, letters[1:], strict=False)]
+    gaps = [run[a + 1 : b] for (_, a), (_, b) in pairwise(letters)]
     if len(set(gaps)) > 1:
         first = 0
         for i in range(1, len(gaps) + 1):
