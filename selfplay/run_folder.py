@@ -1,0 +1,230 @@
+"""The folder of one run: where everything lies, and how it is written so that nothing is ever left half done.
+
+    config.yaml       the resolved configuration             provenance.json  seed, commit, versions, hardware
+    metrics.jsonl     one line a round                        timings.jsonl    seconds and rates
+    tensorboard/      event files                             rounds/NNN/games.jsonl.gz
+    checkpoints/      what `--resume` and RUN@N read          summary.json, report.html
+
+Knows files; it knows no models, games or metrics.
+"""
+
+import errno
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CONFIG = "config.yaml"
+LIBRARIES = ("sparring", "torch", "transformers", "accelerate", "numpy", "gymnasium", "tokenizers", "peft")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to; it takes the place of `path` when the block ends well, and vanishes
+    otherwise."""
+    aside = path.with_name(f".{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield aside
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC, f"no space left on the disk while writing {path}; free some"
+            ) from error
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with writing(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def to_json(data: Any) -> str:
+    """The one JSON layout of a run's files: sorted keys, no NaN, so that equal data are equal bytes."""
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file; a last line that was cut off in the middle is left out."""
+    records: list[dict[str, Any]] = []
+    if not path.exists():
+        return records
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: not a JSON record") from None
+    return records
+
+
+def require_space(folder: Path, needed_bytes: int) -> None:
+    """Raises ValueError where the disk that holds `folder` has not the room that a run is going to need."""
+    existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed_bytes:
+        raise ValueError(
+            f"{folder}: the run needs about {needed_bytes / 2**20:,.0f} MiB, but its disk has "
+            f"{free / 2**20:,.0f} MiB left; "
+            "free some space, choose another folder with --out, or keep fewer checkpoints"
+        )
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's files. Make one with `create` or `open`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: str, provenance: Mapping[str, Any]) -> "RunFolder":
+        """Starts a run in a new or empty folder. Raises ValueError where the folder holds anything else."""
+        if (path / CONFIG).exists():
+            raise ValueError(
+                f"{path} holds another run; continue it with --resume {path}, or choose a new "
+                "folder with --out"
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError(f"{path} exists and is no empty folder; choose a new one with --out")
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(path / "provenance.json", to_json(provenance))
+        # The configuration comes last: it is what makes the folder a run.
+        write_text(path / CONFIG, config)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run. Raises ValueError where there is none."""
+        if not path.is_dir():
+            raise ValueError(f"{path}: no such run folder")
+        if not (path / CONFIG).is_file():
+            raise ValueError(f"{path} is no run folder: it has no {CONFIG}")
+        return cls(path)
+
+    @property
+    def config(self) -> Path:
+        return self.path / CONFIG
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def timings(self) -> Path:
+        return self.path / "timings.jsonl"
+
+    def games(self, round_number: int) -> Path:
+        return self.path / "rounds" / f"{round_number:03d}" / "games.jsonl.gz"
+
+    def append(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Adds one record to metrics.jsonl or timings.jsonl."""
+        line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def forget_after(self, round_number: int) -> None:
+        """Drops what an interrupted round left behind, so that it can be played again."""
+        for path in (self.metrics, self.timings):
+            if path.exists():
+                kept = [record for record in read_lines(path) if record.get("round", 0) <= round_number]
+                lines = (json.dumps(r, sort_keys=True, ensure_ascii=False) + "\n" for r in kept)
+                write_text(path, "".join(lines))
+        for folder in sorted((self.path / "rounds").glob("[0-9]*")):
+            if int(folder.name) > round_number:
+                shutil.rmtree(folder)
+        self.summary.unlink(missing_ok=True)
+
+
+def next_free(parent: Path, stem: str) -> Path:
+    """parent/stem-1, parent/stem-2, ...: the first that does not exist."""
+    number = 1
+    while (parent / f"{stem}-{number}").exists():
+        number += 1
+    return parent / f"{stem}-{number}"
+
+
+def provenance(seed: int, **extra: Any) -> dict[str, Any]:
+    """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries
+    are None."""
+    return {
+        "seed": seed,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "hardware": {
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        },
+        **extra,
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that this module lies in, "+changes" where it was changed since; None
+    when installed."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        status = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")

@@ -1,0 +1,110 @@
+"""Settings as text: frozen dataclasses to YAML and back, nested, with every wrong key or value named.
+
+Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples, dataclasses); knows no field
+of any of them.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+def to_yaml(config: Any) -> str:
+    """The configuration as YAML, fields in their order."""
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(text: str, kind: type[T]) -> T:
+    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, and for a
+    value of the wrong kind."""
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"this is not YAML: {error}") from error
+    return _build({} if data is None else data, kind, "")
+
+
+def load(path: Path, kind: type[T]) -> T:
+    """The settings of a YAML file. Raises ValueError, naming the file."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such configuration file")
+    try:
+        return from_yaml(path.read_text(encoding="utf-8"), kind)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def near(given: str, known: Iterable[str]) -> str:
+    """ "did you mean X?" where something is near, and what is known."""
+    names = list(known)
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names)}"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _build(data: Any, kind: Any, where: str) -> Any:
+    """`data` as a value of type `kind`; where: the dotted name of the field, for messages."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        if not isinstance(data, Mapping):
+            raise ValueError(
+                f"{where or 'the configuration'} must be a mapping of keys to values, got {data!r}"
+            )
+        hints = typing.get_type_hints(kind)
+        fields = {f.name: hints[f.name] for f in dataclasses.fields(kind) if f.init}
+        for key in data:
+            if key not in fields:
+                inside = f" in {where}" if where else ""
+                raise ValueError(f"unknown key {key!r}{inside}; {near(str(key), fields)}")
+        dotted = f"{where}." if where else ""
+        return kind(**{key: _build(value, fields[key], f"{dotted}{key}") for key, value in data.items()})
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if data is None and type(None) in args:
+            return None
+        return _build(data, next(a for a in args if a is not type(None)), where)
+    if origin is Literal:
+        if data not in args:
+            raise ValueError(f"{where} must be one of {', '.join(map(str, args))}, got {data!r}")
+        return data
+    if origin is tuple:
+        if not isinstance(data, list | tuple):
+            raise ValueError(f"{where} must be a list, got {data!r}")
+        inner = [args[0]] * len(data) if args[-1:] == (Ellipsis,) else list(args)
+        if len(inner) != len(data):
+            raise ValueError(f"{where} must have {len(inner)} entries, got {data!r}")
+        return tuple(_build(v, k, where) for v, k in zip(data, inner, strict=True))
+    return _scalar(data, kind, where)
+
+
+def _scalar(data: Any, kind: Any, where: str) -> Any:
+    if kind is Path and isinstance(data, str):
+        return Path(data)
+    if kind is float and isinstance(data, str):
+        # YAML 1.1 reads 1e-6 as a string: it wants 1.0e-6.
+        try:
+            return float(data)
+        except ValueError:
+            pass
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if kind in (int, float, str, bool) and type(data) is not kind:
+        raise ValueError(f"{where} must be {kind.__name__}, got {data!r}")
+    return data
