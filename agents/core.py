@@ -119,7 +119,8 @@ class Seat(Protocol):
 class Agent(Protocol):
     """Who plays. name: its specification, recorded with every episode. weight_version: None where there are no weights."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     @property
     def weight_version(self) -> str | None: ...

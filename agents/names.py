@@ -1,0 +1,182 @@
+"""The one grammar of agent names, the same everywhere: from a name to who plays.
+
+mini, mini@imitation    the embedded model: base, or after imitation
+scripted, scripted:NAME scripted players of the everyday world: mixed styles, or one
+random, silent          players that say anything, or nothing
+PATH, hf:ID             a model folder; a model of the Hugging Face hub
+RUN@N, RUN@latest       the model of a run folder after round N, or after its last round
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, MutableMapping
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sparring.envs.views import Renderer
+from sparring.envs.world import everyday
+
+from .core import Agent, Sampling
+from .language_model import LanguageModel, ModelAgent, load_language_model
+from .player_card import PlayerCard, load_card
+from .scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
+from .simple import RandomAgent, SilentAgent
+
+FORMS = (
+    "mini",
+    "mini@imitation",
+    "scripted",
+    "scripted:NAME",
+    "random",
+    "silent",
+    "PATH",
+    "RUN@N",
+    "RUN@latest",
+    "hf:ID",
+)
+HUB = "hf:"
+_CHECKPOINTS, _MODEL = "checkpoints", "model"
+
+
+def checkpoint_folder(run: Path, round_number: int) -> Path:
+    """Where a run keeps what it needs to go on after a round."""
+    return run / _CHECKPOINTS / f"round-{round_number:03d}"
+
+
+def checkpoint_model(run: Path, round_number: int) -> Path:
+    """The plain transformers folder of a run's model after a round."""
+    return checkpoint_folder(run, round_number) / _MODEL
+
+
+def checkpoint_rounds(run: Path) -> tuple[int, ...]:
+    """The rounds whose models a run still has, in order."""
+    found = (re.fullmatch(r"round-(\d+)", p.name) for p in (run / _CHECKPOINTS).glob("round-*"))
+    return tuple(sorted(n for n in (int(m[1]) for m in found if m) if checkpoint_model(run, n).is_dir()))
+
+
+def near(given: str, known: Iterable[str]) -> str:
+    """ "did you mean X? ", where something is near."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+def resolve(
+    spec: str,
+    *,
+    role: str | None = None,
+    sampling: Sampling | None = None,
+    renderer: Renderer | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    attention: str = "auto",
+    models: MutableMapping[str, LanguageModel] | None = None,
+) -> Agent:
+    """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
+
+    role: the seat it is for; a scripted style of the other role is then refused. sampling: None means
+    temperature 1 and the length of the model's card. renderer: None means the prompts of the model's card.
+    models: loaded models by place, reused and added to, so that names of one model share it.
+    """
+    name, _, rest = spec.partition(":")
+    if spec == "random":
+        return RandomAgent(everyday().nouns)
+    if spec == "silent":
+        return SilentAgent()
+    if name == "scripted":
+        return _scripted(spec, rest, role)
+    place = model_place(spec)
+    card = model_card(spec)
+    models = {} if models is None else models
+    if place not in models:
+        models[place] = load_language_model(
+            place, name=spec, device=given(device), dtype=given(dtype), attn=given(attention)
+        )
+    chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
+    return ModelAgent(models[place], renderer or card.prompts, chosen, name=spec)
+
+
+def _scripted(spec: str, style: str, role: str | None) -> ScriptedAgent:
+    if spec.endswith(":"):
+        raise ValueError(f"{spec!r} names no style; styles: {', '.join([*ATTACKERS, *DEFENDERS])}")
+    styles = {"attacker": ATTACKERS, "defender": DEFENDERS}.get(role or "", {**ATTACKERS, **DEFENDERS})
+    if style and style not in styles:
+        seat = f" for the {role}" if role else ""
+        raise ValueError(f"unknown style {style!r}{seat}; {near(style, styles)}styles: {', '.join(styles)}")
+    return scripted(style or None)
+
+
+def is_model(spec: str) -> bool:
+    """Whether a name is that of a language model, by its form."""
+    return spec not in ("random", "silent") and spec.partition(":")[0] != "scripted"
+
+
+def model_place(spec: str) -> str:
+    """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is
+    wrong."""
+    if spec in ("mini", "mini@imitation"):
+        folder = Path(str(files(__package__) / "mini"))
+        return _checked(folder / "imitation" if spec.endswith("imitation") else folder, spec)
+    if spec.startswith(HUB):
+        if not spec.removeprefix(HUB):
+            raise ValueError("hf: needs the id of a model, as in hf:Qwen/Qwen3-0.6B")
+        return spec.removeprefix(HUB)
+    if spec and Path(spec).is_dir():
+        return _checked(Path(spec), spec)
+    run, at, which = spec.rpartition("@")
+    if at and (Path(run) / _CHECKPOINTS).is_dir():
+        return str(_of_run(Path(run), which))
+    if at and Path(run).is_dir():
+        raise ValueError(f"{run} is no run folder, so {spec!r} means nothing: it has no {_CHECKPOINTS}")
+    if any(mark in spec for mark in "/\\") or spec.startswith((".", "~")):
+        raise ValueError(f"{spec}: no such model folder")
+    raise ValueError(
+        f"unknown agent {spec!r}; {near(spec, [f for f in FORMS if f.islower()])}"
+        f"an agent is one of {', '.join(FORMS)}"
+    )
+
+
+def _checked(folder: Path, spec: str) -> str:
+    if (folder / "config.json").is_file():
+        return str(folder)
+    if checkpoint_rounds(folder):
+        raise ValueError(f"{spec} is a run folder: say which of its models, {spec}@latest or {spec}@N")
+    raise ValueError(f"{spec} is no model folder: there is no config.json in {folder}")
+
+
+def _of_run(run: Path, which: str) -> Path:
+    rounds = checkpoint_rounds(run)
+    if not rounds:
+        raise ValueError(f"{run} has no finished checkpoint yet")
+    if which == "latest":
+        return checkpoint_model(run, rounds[-1])
+    if not which.isdecimal() or int(which) not in rounds:
+        raise ValueError(f"{run} has no round {which!r}; it has {', '.join(map(str, rounds))} and latest")
+    return checkpoint_model(run, int(which))
+
+
+def model_card(spec: str) -> PlayerCard:
+    """The card of a model's name: its prompts and length."""
+    if spec.startswith(HUB):
+        return PlayerCard()
+    return load_card(Path(model_place(spec)))
+
+
+def given(setting: str) -> str | None:
+    """None for the setting "auto", which leaves the choice to the machine."""
+    return None if setting == "auto" else setting
+
+
+def with_sampling(agent: Agent, **changes: Any) -> Agent:
+    """The same agent with other sampling settings (fields of Sampling); agents that do not sample are
+    returned as they are."""
+    if not isinstance(agent, ModelAgent):
+        return agent
+    return ModelAgent(
+        agent.model,
+        agent.renderer,
+        replace(agent.sampling, **changes),
+        name=agent.name,
+        trainable=agent.trainable,
+    )

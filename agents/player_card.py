@@ -1,0 +1,60 @@
+"""The card beside a model's weights: the prompts it was trained with and how long it speaks, so that it plays
+elsewhere as it trained.
+
+A folder without a card holds a model that knows nothing of the games; it is told the full rules.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS, Prompts
+
+CARD = "player.json"
+
+
+@dataclass(frozen=True)
+class PlayerCard:
+    """prompts: what the model is told. max_new_tokens: its longest utterance. words: the word list that it
+    trained on, "" for none."""
+
+    prompts: Prompts = TABOO_PROMPTS
+    max_new_tokens: int = 256
+    words: str = ""
+
+    @property
+    def everyday(self) -> bool:
+        """Whether the model speaks the small English of the everyday world."""
+        return self.words == "everyday"
+
+    def save(self, folder: Path) -> None:
+        data = {
+            "schema": 1,
+            "system": dict(self.prompts.system),
+            "opening": self.prompts.opening,
+            "max_new_tokens": self.max_new_tokens,
+            "words": self.words,
+        }
+        (folder / CARD).write_text(
+            json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+MINI_CARD = PlayerCard(TABOO_BRIEF, max_new_tokens=48, words="everyday")
+"""The card of sparring-mini and of what is trained from it."""
+
+
+def load_card(folder: Path) -> PlayerCard:
+    """The card of a model folder, or the plain one where it has none. Raises ValueError for a card that
+    cannot be read."""
+    path = folder / CARD
+    if not path.is_file():
+        return PlayerCard()
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        prompts = Prompts(system=dict(data["system"]), opening=str(data["opening"]))
+        return PlayerCard(prompts, int(data["max_new_tokens"]), str(data["words"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: cannot read this player's card ({error!r}); remove it to use the full rules"
+        ) from error

@@ -1,0 +1,76 @@
+"""What a person sees while a run goes on: a bar per phase with rates and time left, and a line per round.
+
+The loop speaks to `Progress` only; how it looks, and whether it is seen at all, is decided here.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+
+class Advance(Protocol):
+    """Tells a bar how far the work has got since the last call."""
+
+    def __call__(self, steps: int = 1, tokens: int = 0) -> None: ...
+
+
+class Progress(Protocol):
+    def phase(self, title: str, total: int, unit: str = "games") -> AbstractContextManager[Advance]:
+        """A stretch of work of `total` steps, each one `unit`."""
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+
+
+class Quiet:
+    """Shows nothing."""
+
+    @contextmanager
+    def phase(self, title: str, total: int, unit: str = "games") -> Iterator[Advance]:
+        yield lambda steps=1, tokens=0: None
+
+    def say(self, text: str) -> None:
+        pass
+
+
+class Shown:
+    """Bars on a terminal; where the output is no terminal, the lines alone."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+
+    @contextmanager
+    def phase(self, title: str, total: int, unit: str = "games") -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rates]}"),
+            TimeRemainingColumn(compact=True),
+        )
+        with Bars(*columns, console=self.console, transient=True) as bars:
+            yield _bar(bars, title, total, unit)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+
+def _bar(bars: Bars, title: str, total: int, unit: str) -> Advance:
+    task = bars.add_task(title, total=total, rates="")
+    began, steps_done, tokens_done = time.perf_counter(), 0, 0
+
+    def advance(steps: int = 1, tokens: int = 0) -> None:
+        nonlocal steps_done, tokens_done
+        steps_done, tokens_done = steps_done + steps, tokens_done + tokens
+        seconds = max(time.perf_counter() - began, 1e-9)
+        rates = f"{steps_done / seconds:,.1f} {unit}/s"
+        if tokens_done:
+            rates += f", {tokens_done / seconds:,.0f} tokens/s"
+        bars.update(task, advance=steps, rates=rates)
+
+    return advance

@@ -1,0 +1,131 @@
+"""Agent names: each form means what it says, and what means nothing is refused with what is near."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sparring.agents.core import Sampling
+from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.names import (
+    checkpoint_model,
+    checkpoint_rounds,
+    is_model,
+    model_card,
+    resolve,
+    with_sampling,
+)
+from sparring.agents.player_card import MINI_CARD, PlayerCard, load_card
+from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS
+
+spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parent / "tiny.py")
+assert spec and spec.loader
+tiny = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tiny)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = tiny.tiny_tokenizer("chatml")
+    tiny.tiny_model("llama", vocab=len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    for number in (0, 2, 11):
+        shutil.copytree(model, checkpoint_model(folder, number))
+        MINI_CARD.save(checkpoint_model(folder, number))
+    return folder
+
+
+def test_players_without_weights():
+    for name in ("scripted", "scripted:hinter", "scripted:hasty", "random", "silent"):
+        agent = resolve(name)
+        assert agent.name == name and agent.weight_version is None and not is_model(name)
+
+
+def test_a_style_must_fit_its_seat():
+    assert resolve("scripted:hinter", role="attacker").name == "scripted:hinter"
+    with pytest.raises(ValueError, match="unknown style 'hinter' for the defender"):
+        resolve("scripted:hinter", role="defender")
+    with pytest.raises(ValueError, match="did you mean 'hinter'"):
+        resolve("scripted:hintre")
+    with pytest.raises(ValueError, match="names no style"):
+        resolve("scripted:")
+
+
+def test_a_model_folder(model: Path):
+    agent = resolve(str(model))
+    assert isinstance(agent, ModelAgent) and is_model(str(model))
+    assert agent.name == str(model)
+    assert agent.renderer == TABOO_PROMPTS and agent.sampling == Sampling(max_new_tokens=256)
+
+
+def test_models_of_a_run(run: Path):
+    assert checkpoint_rounds(run) == (0, 2, 11)
+    models: dict[str, LanguageModel] = {}
+    second = resolve(f"{run}@2", models=models)
+    latest = resolve(f"{run}@latest", models=models)
+    assert isinstance(latest, ModelAgent) and isinstance(second, ModelAgent)
+    assert latest.renderer == TABOO_BRIEF and latest.sampling.max_new_tokens == 48
+    assert resolve(f"{run}@11", models=models).model is latest.model  # type: ignore[attr-defined]
+    assert len(models) == 2
+
+
+def test_missing_rounds_are_refused(run: Path, tmp_path: Path, model: Path):
+    with pytest.raises(ValueError, match=r"has no round '3'; it has 0, 2, 11 and latest"):
+        resolve(f"{run}@3")
+    with pytest.raises(ValueError, match="is a run folder: say which"):
+        resolve(str(run))
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match="no finished checkpoint"):
+        resolve(f"{tmp_path}@latest")
+    with pytest.raises(ValueError, match="is no run folder"):
+        resolve(f"{model}@3")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("minni", "did you mean 'mini'"),
+        ("mini@imitatoin", "did you mean 'mini@imitation'"),
+        ("silnt", "did you mean 'silent'"),
+        ("./nowhere", "no such model folder"),
+        ("hf:", "needs the id"),
+        ("", "an agent is one of"),
+    ],
+)
+def test_names_that_mean_nothing(name: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        resolve(name)
+
+
+def test_folders_that_hold_no_model(tmp_path: Path):
+    with pytest.raises(ValueError, match="is no model folder"):
+        resolve(str(tmp_path))
+
+
+def test_with_sampling(model: Path):
+    agent = with_sampling(resolve(str(model)), temperature=0.5)
+    assert isinstance(agent, ModelAgent) and agent.sampling == Sampling(temperature=0.5, max_new_tokens=256)
+    silent = resolve("silent")
+    assert with_sampling(silent, temperature=0.5) is silent
+
+
+def test_cards(tmp_path: Path):
+    assert load_card(tmp_path) == PlayerCard()
+    card = PlayerCard(TABOO_BRIEF, 17, "everyday")
+    card.save(tmp_path)
+    assert load_card(tmp_path) == card and card.everyday
+    (tmp_path / "player.json").write_text("{}")
+    with pytest.raises(ValueError, match="cannot read this player's card"):
+        load_card(tmp_path)
+
+
+def test_the_card_of_a_hub_model_is_plain():
+    assert model_card("hf:some/model") == PlayerCard()
