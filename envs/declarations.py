@@ -98,6 +98,7 @@ _STOCK = re.compile(
 )
 """Phrases that name nothing and negate nothing."""
 _SPLIT = re.compile(r"[,;:()\[\]\u2013\u2014]|\s-+\s|\.{2,}")
+_BRACKETED = re.compile(r"\((?!\s*(?:or|and|nor|not)\b)[^()]*\)")
 _LISTED = re.compile(_either("or, and, not") + "|[/&]")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _CUT = frozenset(
@@ -231,7 +232,10 @@ def _one_of(quotes: list[str], before: str, after: str) -> str:
 
 def _one_word(said: str) -> str:
     """The one word of what follows "it is"; "" if it is none, two or more, or negated."""
-    said = _STOCK.sub(lambda match: "," * len(match[0]), said)
+    said = _STOCK.sub(",", said)
+    without_asides = _BRACKETED.sub(",", said)
+    if _content(without_asides):
+        said = without_asides
     pieces = [piece for piece in _SPLIT.split(said) if _WORD.search(piece)]
     while len(pieces) > 1 and not _content(pieces[0]) and not _NEGATION.search(pieces[0]):
         pieces.pop(0)

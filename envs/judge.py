@@ -15,7 +15,7 @@ from typing import Any
 
 from .declarations import Declaration, declaration
 from .forms import RULES, check_rule, clean_target, forms
-from .normalise import Word, fold, is_silent, may_be_disguised, words
+from .normalise import Word, fold, haystack, is_silent, words
 
 __all__ = [
     "ROLES",
@@ -70,9 +70,8 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
     several = " " in clean_target(target)
 
     def match(text: str) -> Match | None:
-        folded = fold(text).text
-        # Forms are substrings of the folded text unless it is disguised: most texts need no closer look.
-        if not any(map(folded.__contains__, stems)) and not several and not may_be_disguised(text, folded):
+        hay = haystack(text)
+        if hay is not None and not several and not any(map(hay.__contains__, stems)):
             return None
         found = [word for word in words(text) if word.text in wanted]
         if several:

@@ -119,7 +119,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 
 def fold(text: str) -> Folded:
     """Takes the disguise off `text`. Folding folded text changes nothing."""
-    if text.isascii() and not _CONTROL.search(text):
+    if text.isascii() and (text.isprintable() or not _CONTROL.search(text)):
         return Folded(text.lower(), range(len(text)), range(1, len(text) + 1))
     return _fold_each(text, fold_char)
 
@@ -136,18 +136,17 @@ def _fold_each(text: str, fold_one: Callable[[str], str]) -> Folded:
 
 def is_silent(text: str) -> bool:
     """Whether nothing visible is said: empty, white space, or characters that show nothing."""
-    return not fold(text).text.strip()
+    return not (text[:1].isascii() and text[:1].isalnum()) and not fold(text).text.strip()
 
 
 _PLAIN = re.compile(r"[^\W_]++(?:'[^\W_]++)*+")
 _CLOSED = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_*][^\W_]++)++")
 _LEET = re.compile(r"(?<![^\W_@$])(?:[^\W_]|[@$]|[!|](?=[^\W_]))++")
 _RUN = re.compile(r"(?<![^\W_])(?<![^\W_]')[^\W_](?:(?:[\W_]{2,4}|[^\w']|_)[^\W_](?![^\W_])){2,}")
-_DISGUISE = re.compile(
-    r"[0-9@$!|][^\W\d_]|[^\W\d_][0-9@$]|[^\W_][-_*][^\W_]|n't"
-    r"|(?<![^\W_])[^\W_](?:[\W_]{1,4}[^\W_](?![^\W_])){2}"
-)
-"""Found in every folded text that has other readings than its plain words and their parts."""
+_ODD = re.compile(r"[0-9@$!|]")
+_LEETISH = re.compile(r"[0-9@$!|][^\W\d_]|[^\W\d_][!|]?[0-9@$]")
+_SPELLED = re.compile(r"[\W_][^\W_](?:[\W_]{1,4}[^\W_](?![^\W_])){2}")
+_JOINERS = re.compile("[-_*]")
 _TAGS = re.compile("[\U000e0020-\U000e007e]")
 
 _LEET_MAPS = tuple(str.maketrans("0345789@$2" + "16!|", "oeastbgasz" + tail) for tail in ("lbll", "igii"))
@@ -162,17 +161,31 @@ _WHOLE = frozenset({"o'clock"})
 _CLITICS = frozenset({"s", "d", "m", "t", "ll", "re", "ve"})
 
 
-def may_be_disguised(text: str, folded: str) -> bool:
-    """Whether `text`, which folds to `folded`, may have other readings than its plain words; false is a
-    proof that it has none."""
-    return _DISGUISE.search(folded) is not None or (not text.isascii() and _TAGS.search(text) is not None)
+def _is_disguised(folded: str) -> bool:
+    """Whether there may be leet spellings or spelled words; false is a proof that there are none."""
+    return bool((_ODD.search(folded) and _LEETISH.search(folded)) or _SPELLED.search("\n" + folded))
+
+
+def haystack(text: str) -> str | None:
+    """A string that holds all readings of the words of `text`, quickly made; None where `words` must tell.
+
+    What is not in it is not said. Most texts have one.
+    """
+    folded = fold(text).text
+    if _is_disguised(folded) or (not text.isascii() and _TAGS.search(text)):
+        return None
+    parts = [folded]
+    if _JOINERS.search(folded):
+        parts.append(_JOINERS.sub("", folded))
+    if "n't" in folded:
+        parts += _NOT.values()
+    return "\n".join(parts)
 
 
 def words(text: str) -> Iterator[Word]:
-    """All readings of the words of `text`, with their raw spans, in no particular order; one place may have
-    several.
+    """All readings of the words of `text`, with their raw spans, in no particular order.
 
-    Tag characters are invisible, and copy ASCII: they are read both ways.
+    One place may have several. Tag characters are invisible, and copy ASCII: they are read both ways.
     """
     folds = [fold(text)]
     if not text.isascii() and _TAGS.search(text):
@@ -191,10 +204,10 @@ def _readings(text: str) -> Iterator[Word]:
         yield Word(match[0], *match.span())
         if "'" in match[0]:
             yield from _without_clitics(match[0], match.start())
-    if not _DISGUISE.search(text):
-        return
     for match in _CLOSED.finditer(text):
-        yield Word(re.sub("[-_*]", "", match[0]), *match.span())
+        yield Word(_JOINERS.sub("", match[0]), *match.span())
+    if not _is_disguised(text):
+        return
     for match in _LEET.finditer(text):
         yield from _unleet(match[0], *match.span())
     for match in _RUN.finditer(text):
@@ -218,8 +231,7 @@ def _without_clitics(token: str, at: int) -> Iterator[Word]:
 
 
 def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
-    """Leet spellings of three letters and more: c4t, 5un, m0u$e. Numbers and numbers with units stay what
-    they are."""
+    """Leet spellings of three letters and more: c4t, 5un, m0u$e. Numbers with units stay what they are."""
     if len(token) < 3 or _MEASURE.fullmatch(token) or not any(map(str.isalpha, token)):
         return
     for leet_map in _LEET_MAPS:
@@ -229,8 +241,7 @@ def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
 
 
 def _joined(run: str, at: int) -> Iterator[Word]:
-    """Words spelled by a run of separated single letters: all of it, without "a" or "I" at its head,
-    equally spaced parts."""
+    """The words of a run of letters: all of it, without "a" or "I" at its head, equally spaced parts."""
     letters = [(match[0], match.start()) for match in re.finditer(r"[^\W_]", run)]
     groups = [letters]
     if letters[0][0] in "ai" and len(letters) > 3:

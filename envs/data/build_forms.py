@@ -38,7 +38,10 @@ EXCEPTIONS = [
 """Derivations that the rules below leave out: they share fewer than three letters, are no longer
 than their word, or WordNet lacks them."""
 
-SUPPLETIVE = {"person": "people", "brother": "brethren", "cow": "kine", "cloth": "clothes"}
+SUPPLETIVE = [
+    ("person", "people"), ("brother", "brethren"), ("cow", "kine"), ("cloth", "clothes"), ("little", "less"),
+    ("little", "least"), ("many", "more"), ("many", "most"), ("much", "more"), ("much", "most"),
+]  # fmt: skip
 """Inflections that neither source lists."""
 
 NO_FORMS = {
@@ -108,12 +111,9 @@ def derivations(word: str, net: WordNet) -> set[str]:
     """The lemmas made of `word`: longer ones that share three letters with it and that WordNet derives from
     it, and their -ly and -ness."""
     found = {other for other in net.derived[word] if _is_below(word, other)}
-    for suffix in SUFFIXES:
-        found |= {
-            stem + suffix
-            for stem in (word, re.sub("y$", "i", word))
-            if len(word) > 2 and stem + suffix in net.parts
-        }
+    stems = (word, re.sub("y$", "i", word))
+    suffixed = {stem + suffix for stem in stems for suffix in SUFFIXES if stem + suffix in net.parts}
+    found |= {other for other in suffixed if _is_below(word, other)}
     found |= {
         other
         for one in found
@@ -147,7 +147,7 @@ def inflections(word: str, net: WordNet) -> set[str]:
             listed = {**{tag: forms for tag, forms in guessed.items() if not _has(listed, tag)}, **listed}
         found.update(form.lower() for forms in listed.values() for form in forms)
         found |= net.irregular[word, part]
-    found |= {form for base, form in SUPPLETIVE.items() if base == word}
+    found |= {form for base, form in SUPPLETIVE if base == word}
     found -= {form for base, form in NO_FORMS if base == word}
     return {form for form in found if re.fullmatch("[a-z]+", form)} - {word}
 
