@@ -70,7 +70,10 @@ _BE = (
     r"(?:n't| not)?(?: (?:only|surely|probably|likely))*(?: be)?|cannot be|can't be|won't be|ain't)"
 )
 _IT = r"(?:it|this|that)"
-_THE_WORD = r"(?:the|your|my)\b[^,:]{0,40}?\b(?:word|answer|guess|secret|target)\b[^,:]{0,40}?"
+_THE_WORD = (
+    r"(?:what you\b[^,:]{0,40}?"
+    r"|(?:the|your|my)\b[^,:]{0,40}?\b(?:word|answer|guess|secret|target)\b[^,:]{0,40}?)"
+)
 _CONNECTOR = re.compile(
     rf"(?<![^\W_'])(?:{_IT}(?:'s|'ll be|'d be)|its(?![^.]*\b(?:is|are|was|has)\b)"
     rf"|(?:{_IT}|{_THE_WORD})(?: (?:really|surely|simply|definitely))? {_BE}"
@@ -80,8 +83,13 @@ _CONNECTOR = re.compile(
 _TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )?{_BE}(?![^\W_])|\s*[*_`\"']*:")
 """The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
 _ASIDE = re.compile(
-    rf"\s*,?\s*{_either('because, since, as, thanks, from, when, if, although, though, after')}"
+    r"\s*,?\s*"
+    + _either(
+        "because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"
+    )
 )
+_RELATIVE = re.compile(r"\s*(?:you|you're|that|which|we|for|of|to|in|on|behind)\b")
+"""So goes on what says more of the word, and does not name it unless by a connector: "the word you mean"."""
 _DOUBT = re.compile(
     r"(?:don't|do not|doesn't|didn't|can't|cannot|never) (?:think|believe|say|suppose|guess|bet)"
     r"|(?<!no )\bdoubt\b"
@@ -112,7 +120,7 @@ _SKIP = frozenset(
     "i you think believe guess say suppose am got sure word called named none other than either thing right "
     "correct yes yeah yep please thanks thank friend attacker opponent everyone folks buddy mate sir haha so "
     "oh ah aha well hmm ok okay or and no not bingo eureka great it is must be to me hey wow here we go done "
-    "gotcha".split()
+    "gotcha most gotta got going go with thinking i'm i'd i'll dear win".split()
 )
 """Words around a guess that are none themselves, unless nothing else is named."""
 _LAST_SENTENCES = 4
@@ -168,7 +176,7 @@ def _guess(text: str, at: int) -> tuple[str | None, int]:
         is_tail, tail = tail, False
         if is_tail and _ASIDE.match(sentence):
             continue
-        named = _named(sentence, is_tail, bare_allowed)
+        named = _named(sentence, is_tail, bare_allowed and not (is_tail and _RELATIVE.match(sentence)))
         if named is not None:
             return named or None, end
         if _content(sentence):
@@ -242,9 +250,9 @@ def _one_word(said: str) -> str:
     if not pieces:
         return ""
     named = _WORD.findall(pieces[0])
-    named = named[: next((i for i, word in enumerate(named) if i and word in _CUT), len(named))]
     while len(named) > 1 and named[0] in _SKIP and not _NEGATION.fullmatch(named[0]):
         named.pop(0)
+    named = named[: next((i for i, word in enumerate(named) if i and word in _CUT), len(named))]
     while len(named) > 1 and named[-1] in _SKIP:
         named.pop()
     if len(named) != 1 or any(_rivals(piece) for piece in pieces[1:]):
@@ -259,4 +267,4 @@ def _rivals(piece: str, joined: bool = False) -> bool:
     others = _content(piece)
     if words and words[0] in ("or", "nor", "and", "not") and (joined or words[0] != "and"):
         return 0 < len(others) <= 3
-    return not joined and len(others) == 1
+    return not joined and len(others) == 1 and words[0] not in ("you", "my")
