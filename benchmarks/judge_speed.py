@@ -21,7 +21,7 @@ UTTERANCES = {
     "declaration": ("I know the word! It is a lemon.", "I know the word! It is a cat."),
     "prose": (
         "That reminds me of the time when my grandmother took us to the seaside, and we stayed until dark.",
-        "Let me think\u2026 It\u2019s something you\u2019d have for breakfast. Perhaps with a well-known drink!",
+        "Let me think\u2026 It\u2019s something you\u2019d eat for breakfast, with a well-known drink?",
         "Interesting: so it's neither alive nor made of metal, but people keep it near them all day.",
     ),
     "disguised": ("It is c a t, my friend.", "You mean c4t or \u0441\u0430t?", "Is it l-e-m-o-n, perhaps?"),
