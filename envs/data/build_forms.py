@@ -135,7 +135,7 @@ def _is_below(word: str, other: str) -> bool:
 
 
 def inflections(word: str, net: WordNet) -> set[str]:
-    """The inflected forms of `word` in all parts of speech that WordNet knows it in."""
+    """The inflected forms of `word`: LemmInflect's in WordNet's parts of speech, and all that WordNet lists."""
     lemminflect: Any = importlib.import_module("lemminflect")
     found: set[str] = set()
     for part in net.parts[word]:
@@ -146,6 +146,7 @@ def inflections(word: str, net: WordNet) -> set[str]:
             guessed = lemminflect.getAllInflectionsOOV(word, PARTS[part])
             listed = {**{tag: forms for tag, forms in guessed.items() if not _has(listed, tag)}, **listed}
         found.update(form.lower() for forms in listed.values() for form in forms)
+    for part in PARTS:  # also those that the list of lemmas lacks: "medalled"
         found |= net.irregular[word, part]
     found |= {form for base, form in SUPPLETIVE if base == word}
     found -= {form for base, form in NO_FORMS if base == word}
