@@ -135,7 +135,7 @@ def _is_below(word: str, other: str) -> bool:
 
 
 def inflections(word: str, net: WordNet) -> set[str]:
-    """The inflected forms of `word`: LemmInflect's in WordNet's parts of speech, and all that WordNet lists."""
+    """The inflected forms of `word`: LemmInflect's by WordNet's parts of speech, and WordNet's own."""
     lemminflect: Any = importlib.import_module("lemminflect")
     found: set[str] = set()
     for part in net.parts[word]:
