@@ -1,0 +1,263 @@
+"""One forward pass over many streams at once, for any Hugging Face causal model that takes its attention from
+the attention interface.
+
+All new tokens of all rows go through the model as one packed sequence [1, T], so that the matrix products are
+dense, without padding. Only attention sees rows: while a `Plan` is active, the function registered here
+writes the new keys and values into the rows' caches and lets each token attend to its own row. Letters: T =
+packed tokens, n = rows, H = key-value heads, G = query heads per key-value head, D = head size, L = positions
+of a cache, W = widest row of a prefill.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .kvcache import Layout
+
+NAME = "sparring_rows"
+"""This attention's name in the attention interface. No mask function bears it, so that models build no masks
+of their own.
+"""
+
+
+class Decode:
+    """n rows that each add one token: packed tokens [start, start + n) to row i of data [X, >= n, H, L, D] at
+    positions [n].
+    """
+
+    def __init__(self, start: int, data: Tensor, positions: Tensor) -> None:
+        self.start, self.stop = start, start + len(positions)
+        self.data = data
+        self.positions = positions
+        self.rows = torch.arange(len(positions), device=positions.device)
+        self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """[n, 1, 1, L], 0 where a token attends and -inf elsewhere."""
+        if (window, dtype) not in self._masks:
+            places = torch.arange(self.data.shape[3], device=self.positions.device)
+            self._masks[window, dtype] = _additive(places, self.positions[:, None, None, None], window, dtype)
+        return self._masks[window, dtype]
+
+    def attend(
+        self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any
+    ) -> None:
+        """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
+        span, n = slice(self.start, self.stop), len(self.rows)
+        keys, values = self.data[2 * slot], self.data[2 * slot + 1]
+        keys[self.rows, :, self.positions] = k[span]
+        values[self.rows, :, self.positions] = v[span]
+        heads = keys.shape[1]
+        query = q[span].reshape(n, heads, -1, q.shape[-1])
+        answer = _attention(query, keys[:n], values[:n], self.mask(window, q.dtype), **extra)
+        out[span] = answer.reshape(n, q.shape[1], -1)
+
+
+class Prefill:
+    """n rows that each add several tokens: `counts[i]` packed tokens, one row after the other, at positions
+    firsts[i] on.
+
+    data: [X, n, H, L, D], with what the rows have cached before. last: packed places of each row's last
+    token.
+    """
+
+    def __init__(self, start: int, data: Tensor, firsts: Sequence[int], counts: Sequence[int]) -> None:
+        device = data.device
+        self.start, self.stop = start, start + sum(counts)
+        self.data = data
+        width = max(counts)
+        count = torch.tensor(counts, device=device)
+        begin = torch.cumsum(count, 0) - count
+        steps = torch.arange(width, device=device)
+        real = steps < count[:, None]
+        self.last = self.start + begin + count - 1
+        self._pad = (begin[:, None] + steps).clamp_(max=self.stop - self.start - 1)
+        self._flat = real.flatten().nonzero()[:, 0]
+        self._at = torch.tensor(firsts, device=device)[:, None] + steps
+        self.positions = self._at.flatten()[self._flat]
+        self.rows = torch.arange(len(counts), device=device)[:, None].expand_as(real).flatten()[self._flat]
+        self._masks: dict[tuple[int | None, torch.dtype, int], Tensor] = {}
+
+    def mask(self, window: int | None, dtype: torch.dtype, groups: int) -> Tensor:
+        """[n, 1, G * W, L], 0 where a token attends and -inf elsewhere."""
+        key = (window, dtype, groups)
+        if key not in self._masks:
+            places = torch.arange(self.data.shape[3], device=self.data.device)
+            self._masks[key] = _additive(places, self._at[:, None, :, None], window, dtype).repeat(
+                1, 1, groups, 1
+            )
+        return self._masks[key]
+
+    def attend(
+        self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any
+    ) -> None:
+        """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
+        span = slice(self.start, self.stop)
+        keys, values = self.data[2 * slot], self.data[2 * slot + 1]
+        keys[self.rows, :, self.positions] = k[span]
+        values[self.rows, :, self.positions] = v[span]
+        n, heads, groups = len(keys), keys.shape[1], q.shape[1] // keys.shape[1]
+        padded = q[span][self._pad]  # [n, W, Hq, D]
+        width = padded.shape[1]
+        query = (
+            padded.view(n, width, heads, groups, -1)
+            .permute(0, 2, 3, 1, 4)
+            .reshape(n, heads, groups * width, -1)
+        )
+        answer = _attention(query, keys, values, self.mask(window, q.dtype, groups), **extra)
+        answer = (
+            answer.view(n, heads, groups, width, -1).permute(0, 3, 1, 2, 4).reshape(n * width, q.shape[1], -1)
+        )
+        out[span] = answer[self._flat]
+
+
+class Plan:
+    """What the attention of one forward pass does: parts that each own a stretch of the packed tokens. slots:
+    cache slot by layer number.
+    """
+
+    def __init__(self, parts: Sequence[Decode | Prefill], slots: dict[int, int]) -> None:
+        self.parts = parts
+        self.slots = slots
+
+
+class _Probe:
+    """Stands in for a plan once, to learn the shapes of keys and values by layer."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[int, tuple[int, int, int]] = {}
+
+
+_plan: Plan | _Probe | None = None
+
+
+def _additive(places: Tensor, positions: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:
+    hidden = places > positions
+    if window:
+        hidden |= places <= positions - window
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
+
+
+def _attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor,
+    *,
+    scale: float,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """q [n, H, M, D], k and v [n, H, L, D], mask broadcast to [n, H, M, L]; returns [n, H, M, D]."""
+    if softcap is None and sinks is None:
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    scores = q @ k.transpose(-1, -2) * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores + mask
+    if sinks is None:
+        return torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype) @ v
+    heads, queries = q.shape[1], q.shape[2]
+    groups = len(sinks) // heads
+    sink = (
+        sinks.view(1, heads, groups, 1, 1)
+        .expand(len(q), -1, -1, queries // groups, -1)
+        .reshape(len(q), heads, queries, 1)
+    )
+    probs = torch.softmax(torch.cat([scores, sink.to(scores.dtype)], dim=-1), dim=-1, dtype=torch.float32)
+    return probs[..., :-1].to(v.dtype) @ v
+
+
+def _attend_rows(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """The registered attention function: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq,
+    D].
+    """
+    assert _plan is not None, "the attention of packed rows runs only inside `forward`"
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    out = query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1])
+    if isinstance(_plan, _Probe):
+        _plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
+        return out, None
+    scale = kwargs.get("scaling")
+    extra = {
+        "scale": query.shape[-1] ** -0.5 if scale is None else float(scale),
+        "softcap": kwargs.get("softcap"),
+        "sinks": kwargs.get("s_aux"),
+    }
+    q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
+    for part in _plan.parts:
+        part.attend(_plan.slots[layer], q, k, v, out[0], kwargs.get("sliding_window"), **extra)
+    return out, None
+
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, _attend_rows)
+
+
+class PackedModel:
+    """A causal model, seen as a function from packed tokens to logits at chosen places."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        configs = {
+            id(module.config): module.config for module in model.modules() if hasattr(module, "config")
+        }
+        self._configs = [config for config in configs.values() if hasattr(config, "_attn_implementation")]
+        parameter = next(model.parameters())
+        self.device: torch.device = parameter.device
+        probe = _Probe()
+        ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
+        with torch.inference_mode(), self._rows(probe):
+            self._call(ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
+        if not probe.shapes:
+            raise ValueError(
+                f"{type(model).__name__} does not take its attention from transformers' attention interface"
+            )
+        kinds = set(probe.shapes.values())
+        heads, size, value_size = kinds.pop()
+        if kinds or size != value_size:
+            raise ValueError(
+                f"{type(model).__name__} has layers of different shapes, which this cache cannot hold"
+            )
+        self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
+        self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
+
+    @contextmanager
+    def _rows(self, plan: Plan | _Probe) -> Iterator[None]:
+        global _plan
+        before = [config._attn_implementation for config in self._configs]
+        training = self.model.training
+        try:
+            if training:
+                self.model.eval()
+            for config in self._configs:
+                config._attn_implementation = NAME
+            _plan = plan
+            yield
+        finally:
+            _plan = None
+            for config, name in zip(self._configs, before, strict=True):
+                config._attn_implementation = name
+            if training:
+                self.model.train()
+
+    def _call(self, ids: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
+        logits: Tensor = self.model(
+            input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep
+        ).logits
+        return logits[0]
+
+    def forward(
+        self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Decode | Prefill]
+    ) -> Tensor:
+        """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts'
+        caches on the way.
+        """
+        with self._rows(Plan(parts, self.slots)):
+            return self._call(ids[None], positions[None], keep)

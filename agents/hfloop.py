@@ -1,0 +1,502 @@
+"""Generation over any causal Hugging Face model, in ids: knows nothing about text, chats or games.
+
+One key-value stream per (game, role) is kept across turns, so that a turn computes only what is new. Rows
+that decode sit in dense lanes by length; every step takes one token for each of them and, in the same pass,
+the new tokens of requests that wait. Finished rows leave at once.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .core import Sampling
+from .hfattention import Decode, PackedModel, Prefill
+from .kvcache import BLOCK, Lane, Pool, blocks_for
+from .sampling import Settings, draw, uniform
+
+LANE = 64
+"""Lanes are multiples of this many positions long."""
+_ROOM = 8
+"""Positions that a row should have left in the lane it enters."""
+
+Stop = Callable[[Sequence[int]], bool]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One finished reply. ids int64 [n] and logprobs float32 [n] of the sampled tokens; ended: the last id is
+    an end token (included).
+
+    finish: "stop" (end token or stop condition) or "length". near_ties: how many of the draws float
+    arithmetic might have tipped.
+    """
+
+    stream: str
+    tag: Any
+    ids: NDArray[np.int64]
+    logprobs: NDArray[np.float32]
+    finish: Literal["stop", "length"]
+    ended: bool
+    near_ties: int
+
+
+@dataclass
+class Counters:
+    """What a loop has done so far. steps: forward passes. rows: the sum of rows that decoded in them."""
+
+    steps: int = 0
+    rows: int = 0
+    prefilled: int = 0
+    sampled: int = 0
+    near_ties: int = 0
+    rebuilt: int = 0
+
+
+@dataclass(eq=False)
+class _Stream:
+    """ids: all of the stream. blocks: where the keys and values of its first `stored` ids are."""
+
+    key: str
+    ids: list[int] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
+    stored: int = 0
+    job: "_Job | None" = None
+
+
+@dataclass(eq=False)
+class _Job:
+    """A reply in the making. slot: its row in the state table. base: position of its next token minus the
+    number of the step.
+    """
+
+    stream: _Stream
+    sampling: Sampling
+    seed: int
+    limit: int
+    stop: Stop | None
+    tag: Any
+    slot: int = -1
+    base: int = 0
+
+
+class HFLoop:
+    """submit / poll over one model.
+
+    model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many
+    replies are made at once. max_length: the longest stream in tokens (default: the model's own limit).
+    max_streams: idle streams whose caches are kept, counted at full length; the least recently used lose
+    theirs first and are rebuilt from their ids. prefill_tokens: the most new tokens that enter in one step.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        end_ids: frozenset[int],
+        max_rows: int = 256,
+        max_length: int | None = None,
+        max_streams: int = 1024,
+        prefill_tokens: int = 8192,
+    ) -> None:
+        self.packed = PackedModel(model)
+        self.end_ids = end_ids
+        self.max_rows = max_rows
+        own = model_length(model)
+        self.max_length = min(own, max_length or own)
+        self.prefill_tokens = prefill_tokens
+        self.counters = Counters()
+        device = self.packed.device
+        self._ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
+        self._pool = Pool(self.packed.layout, max_streams * blocks_for(self.max_length))
+        self._lanes: dict[int, Lane[_Job]] = {}
+        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._waiting: deque[_Job] = deque()
+        self._done: list[Generated] = []
+        self._slots = list(range(max_rows - 1, -1, -1))
+        self._state = _State(max_rows, device)
+        self._work = torch.zeros(0, dtype=self.packed.layout.dtype, device=device)
+        self._step = 0
+        self._weights = self._version()
+
+    @property
+    def active(self) -> int:
+        """Rows that decode at present."""
+        return sum(len(lane.rows) for lane in self._lanes.values())
+
+    def memory_bound(self) -> int:
+        """Bytes that pool and lanes can take at most, from the configuration alone."""
+        length = blocks_for(self.max_length) * BLOCK
+        lanes = sum(range(LANE, length + LANE, LANE)) if length <= 4 * LANE else 3 * length
+        return self.packed.layout.bytes_per_token * (self._pool.limit * BLOCK + self.max_rows * lanes)
+
+    def submit(
+        self,
+        stream: str,
+        ids: Sequence[int],
+        sampling: Sampling,
+        seed: int,
+        *,
+        tag: Any = None,
+        stop: Stop | None = None,
+    ) -> None:
+        """Appends ids to a stream (made on first use) and asks for a reply. stop: called with the sampled ids
+        after each, ends on True.
+
+        A stream without room for one more token gets an empty reply that finishes by length. Raises
+        ValueError where the stream still waits for a reply, or has no ids at all.
+        """
+        row = self._streams.setdefault(stream, _Stream(stream))
+        if row.job is not None:
+            raise ValueError(f"stream {stream!r} still waits for a reply")
+        row.ids.extend(ids)
+        if not row.ids:
+            raise ValueError(f"stream {stream!r} is empty: there is nothing to continue")
+        limit = min(sampling.max_new_tokens, self.max_length - len(row.ids))
+        if limit <= 0:
+            empty = np.zeros(0, np.int64)
+            self._done.append(Generated(stream, tag, empty, empty.astype(np.float32), "length", False, 0))
+            return
+        row.job = _Job(row, sampling, seed, limit, stop, tag)
+        self._waiting.append(row.job)
+
+    def poll(self) -> list[Generated]:
+        """Works until a reply is finished; returns those finished, or nothing when nothing was submitted."""
+        if self._version() != self._weights:
+            self.invalidate()
+        with torch.inference_mode():
+            while not self._done and (self._waiting or self.active):
+                self._advance()
+        done, self._done = self._done, []
+        return done
+
+    def ids(self, stream: str) -> list[int]:
+        """All ids of a stream."""
+        return list(self._streams[stream].ids)
+
+    def close(self, stream: str) -> None:
+        """Forgets a stream; a reply in the making is dropped. Unknown streams are ignored."""
+        row = self._streams.pop(stream, None)
+        if row is None:
+            return
+        self._pool.give(row.blocks)
+        if row.job is None:
+            return
+        if row.job in self._waiting:
+            self._waiting.remove(row.job)
+        for lane in self._lanes.values():
+            if row.job in lane.rows:
+                with torch.inference_mode():
+                    lane.drop([lane.rows.index(row.job)])
+                self._slots.append(row.job.slot)
+
+    def invalidate(self) -> None:
+        """Drops every cache, because the weights have changed. Streams are rebuilt from their ids when they
+        are next used.
+        """
+        if self.active:
+            raise RuntimeError(f"weights changed while {self.active} replies were in the making")
+        for row in self._streams.values():
+            self._drop_cache(row)
+        for lane in self._lanes.values():
+            lane.release()
+        self._weights = self._version()
+
+    def _version(self) -> int:
+        """Changes whenever a parameter is written in place (`.data` writes excepted)."""
+        return sum(
+            parameter._version for parameter in self.packed.model.parameters() if not parameter.is_inference()
+        )
+
+    def _drop_cache(self, row: _Stream) -> None:
+        self._pool.give(row.blocks)
+        row.blocks, row.stored = [], 0
+
+    def _advance(self) -> None:
+        """One step: promotes rows that outgrew their lane, admits waiting requests, runs the model once,
+        draws and retires.
+        """
+        self._promote()
+        joining = self._admit()
+        lanes = [lane for _, lane in sorted(self._lanes.items()) if lane.rows]
+        decoding = [job for lane in lanes for job in lane.rows]
+        jobs = decoding + joining
+        state = self._state
+        order = torch.tensor([job.slot for job in jobs], device=self.packed.device)
+        ids, positions = state.token[order[: len(decoding)]], state.position[order[: len(decoding)]]
+        keep = torch.arange(len(decoding), device=self.packed.device)
+        parts: list[Decode | Prefill] = []
+        at = 0
+        for lane in lanes:
+            parts.append(Decode(at, lane.data, positions[at : at + len(lane.rows)]))
+            at += len(lane.rows)
+        if joining:
+            prefill, new = self._prefill(joining, at)
+            parts.append(prefill)
+            ids = torch.cat([ids, torch.tensor(new, device=self.packed.device)])
+            positions = torch.cat([positions, prefill.positions])
+            keep = torch.cat([keep, prefill.last])
+            self.counters.prefilled += len(new)
+        logits = self.packed.forward(ids, positions, keep, parts)
+        verdict = self._draw(jobs, order, logits)
+        self._step += 1
+        self.counters.steps += 1
+        self.counters.rows += len(decoding)
+        self.counters.sampled += len(jobs)
+        self._retire(lanes, len(decoding), joining, prefill.data if joining else None, verdict)
+
+    def _lane_for(self, positions: int) -> Lane[_Job]:
+        """The lane for rows that hold `positions` tokens."""
+        length = -(-positions // LANE) * LANE
+        if length > 4 * LANE:
+            # Beyond the first few, lanes grow by about a quarter, so that their number stays small.
+            step = LANE * max(1, 1 << ((length // LANE).bit_length() - 3))
+            length = -(-length // step) * step
+        length = min(length, blocks_for(self.max_length) * BLOCK)
+        if length not in self._lanes:
+            self._lanes[length] = Lane(self.packed.layout, length)
+        return self._lanes[length]
+
+    def _promote(self) -> None:
+        for lane in list(self._lanes.values()):
+            full = [i for i, job in enumerate(lane.rows) if job.base + self._step >= lane.length]
+            if full:
+                self._lane_for(lane.length + 1).add([lane.rows[i] for i in full], lane.data, full)
+                lane.drop(full)
+
+    def _admit(self) -> list[_Job]:
+        """Requests that join in this step: none while too few wait to be worth a larger pass."""
+        active = self.active
+        room = min(len(self._slots), len(self._waiting))
+        if not room or (active and room < min(8, active // 8)):
+            return []
+        joining: list[_Job] = []
+        tokens = 0
+        while len(joining) < room:
+            row = self._waiting[0].stream
+            # The last id is always computed anew: its logits are what the reply begins with.
+            row.stored = min(row.stored, len(row.ids) - 1)
+            tokens += len(row.ids) - row.stored
+            if joining and tokens > self.prefill_tokens:
+                break
+            job = self._waiting.popleft()
+            job.slot = self._slots.pop()
+            joining.append(job)
+        return joining
+
+    def _prefill(self, joining: Sequence[_Job], start: int) -> tuple[Prefill, list[int]]:
+        """The part of a pass that adds new ids, with the rows' caches loaded into the workspace; and those
+        ids.
+        """
+        layout = self.packed.layout
+        rows = [job.stream for job in joining]
+        length = blocks_for(max(len(row.ids) for row in rows)) * BLOCK
+        shape = (2 * layout.layers, len(rows), layout.heads, length, layout.size)
+        size = int(np.prod(shape))
+        if self._work.numel() < size:
+            self._work = torch.zeros(size, dtype=layout.dtype, device=layout.device)
+        data = self._work[:size].view(shape)
+        held = [row.blocks[: blocks_for(row.stored)] for row in rows]
+        self._pool.load(
+            list(chain.from_iterable(held)),
+            data,
+            [i for i, blocks in enumerate(held) for _ in blocks],
+            [place for blocks in held for place in range(len(blocks))],
+        )
+        self._state.enter(joining, [len(row.ids) for row in rows])
+        for job, row in zip(joining, rows, strict=True):
+            job.base = len(row.ids) - self._step - 1
+        new = [row.ids[row.stored :] for row in rows]
+        prefill = Prefill(start, data, [row.stored for row in rows], [len(ids) for ids in new])
+        return prefill, list(chain.from_iterable(new))
+
+    def _draw(self, jobs: Sequence[_Job], order: Tensor, logits: Tensor) -> list[int]:
+        """Draws one token per row and records it. Per row: 0 goes on, 1 out of room, 2 ended."""
+        state = self._state
+        step = state.step[order]
+        if any(job.sampling.min_new_tokens for job in jobs) and len(self._ends):
+            least = torch.tensor([job.sampling.min_new_tokens for job in jobs], device=logits.device)
+            logits = logits.clone()
+            logits[:, self._ends] = logits[:, self._ends].masked_fill((step < least)[:, None], -torch.inf)
+        drawn = draw(
+            logits,
+            uniform(state.seed[order], step),
+            Settings.of([job.sampling for job in jobs], logits.device),
+        )
+        return state.record(order, step, drawn.ids, drawn.logprobs, drawn.near, self._ends)
+
+    def _retire(
+        self,
+        lanes: Sequence[Lane[_Job]],
+        decoding: int,
+        joining: Sequence[_Job],
+        work: Tensor | None,
+        verdict: Sequence[int],
+    ) -> None:
+        """Hands out finished replies, keeps their caches in the pool, moves rows that go on into lanes."""
+        at = 0
+        for lane in lanes:
+            flags = self._stopped(lane.rows, verdict[at : at + len(lane.rows)])
+            at += len(lane.rows)
+            over = [i for i, flag in enumerate(flags) if flag]
+            if over:
+                self._finish([lane.rows[i] for i in over], lane.data, over, [flags[i] for i in over])
+                lane.drop(over)
+        if work is None:
+            return
+        flags = self._stopped(joining, verdict[decoding:])
+        over = [i for i, flag in enumerate(flags) if flag]
+        if over:
+            self._finish([joining[i] for i in over], work, over, [flags[i] for i in over])
+        entering: dict[int, list[int]] = {}
+        for i, flag in enumerate(flags):
+            if not flag:
+                lane = self._lane_for(min(joining[i].base + self._step + _ROOM, self.max_length))
+                entering.setdefault(lane.length, []).append(i)
+        for length, places in entering.items():
+            self._lanes[length].add([joining[i] for i in places], work, places)
+
+    def _stopped(self, jobs: Sequence[_Job], verdict: Sequence[int]) -> list[int]:
+        """The verdict, with 3 where a stop condition holds."""
+        flags = list(verdict)
+        for i, job in enumerate(jobs):
+            if job.stop is not None and flags[i] != 2 and job.stop(self._state.sampled(job.slot)[0].tolist()):
+                flags[i] = 3
+        return flags
+
+    def _finish(
+        self, jobs: Sequence[_Job], data: Tensor, places: Sequence[int], flags: Sequence[int]
+    ) -> None:
+        blocks: list[int] = []
+        rows: list[int] = []
+        at: list[int] = []
+        ids, logprobs, near = self._state.collect([job.slot for job in jobs])
+        for i, (job, place, flag) in enumerate(zip(jobs, places, flags, strict=True)):
+            row = job.stream
+            self._slots.append(job.slot)
+            row.ids.extend(ids[i].tolist())
+            self._done.append(
+                Generated(
+                    row.key,
+                    job.tag,
+                    ids[i],
+                    logprobs[i],
+                    "length" if flag == 1 else "stop",
+                    flag == 2,
+                    near[i],
+                )
+            )
+            self.counters.near_ties += near[i]
+            held = row.stored // BLOCK
+            if self._store(row, len(row.ids) - 1):
+                new = range(held, len(row.blocks))
+                blocks.extend(row.blocks[held:])
+                rows.extend([place] * len(new))
+                at.extend(new)
+        for job in jobs:
+            # Only now may others take a stream's blocks.
+            job.stream.job = None
+        self._pool.save(blocks, data, rows, at)
+
+    def _store(self, row: _Stream, positions: int) -> bool:
+        """Makes room in the pool for a stream's first `positions`, at the cost of the least recently used;
+        False where there is none.
+        """
+        self._streams.move_to_end(row.key)
+        need = blocks_for(positions) - len(row.blocks)
+        if self._pool.available() < need:
+            for other in self._streams.values():
+                if other.job is None and other is not row and other.blocks:
+                    self._drop_cache(other)
+                    self.counters.rebuilt += 1
+                if self._pool.available() >= need:
+                    break
+            else:
+                self._drop_cache(row)
+                return False
+        if need > 0:
+            row.blocks.extend(self._pool.take(need))
+        row.stored = positions
+        return True
+
+
+class _State:
+    """What the device knows about each reply in the making, by slot. out and logprob: [slots, width], one
+    column per sampled token.
+    """
+
+    def __init__(self, slots: int, device: torch.device) -> None:
+        def column() -> Tensor:
+            return torch.zeros(slots, dtype=torch.int64, device=device)
+
+        self.token, self.position, self.step, self.limit, self.seed, self.near = (column() for _ in range(6))
+        self.out = torch.zeros(slots, 32, dtype=torch.int64, device=device)
+        self.logprob = torch.zeros(slots, 32, dtype=torch.float32, device=device)
+
+    def enter(self, jobs: Sequence[_Job], lengths: Sequence[int]) -> None:
+        device = self.token.device
+        slots = torch.tensor([job.slot for job in jobs], device=device)
+        table = torch.tensor(
+            [[length - 1 for length in lengths], [job.limit for job in jobs], [job.seed for job in jobs]],
+            device=device,
+        )
+        self.position[slots], self.limit[slots], self.seed[slots] = table
+        self.step[slots] = 0
+        self.near[slots] = 0
+        width = max(job.limit for job in jobs)
+        if width > self.out.shape[1]:
+            grow = (0, width - self.out.shape[1])
+            self.out = torch.nn.functional.pad(self.out, grow)
+            self.logprob = torch.nn.functional.pad(self.logprob, grow)
+
+    def record(
+        self, order: Tensor, step: Tensor, ids: Tensor, logprobs: Tensor, near: Tensor, ends: Tensor
+    ) -> list[int]:
+        """Appends one token to each row of `order`. Per row: 0 goes on, 1 out of room, 2 ended."""
+        self.out[order, step] = ids
+        self.logprob[order, step] = logprobs
+        self.token[order] = ids
+        self.near[order] += near
+        self.step[order] = step + 1
+        self.position[order] += 1
+        ended = (ids[:, None] == ends).any(dim=1)
+        verdict = torch.where(ended, 2, (step + 1 >= self.limit[order]).to(torch.int64))
+        return list(verdict.tolist())
+
+    def sampled(self, slot: int) -> tuple[Tensor, Tensor]:
+        count = int(self.step[slot])
+        return self.out[slot, :count], self.logprob[slot, :count]
+
+    def collect(
+        self, slots: Sequence[int]
+    ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]], list[int]]:
+        """Sampled ids, their log-probabilities and near-ties of finished rows, on the host."""
+        index = torch.tensor(slots, device=self.token.device)
+        counts: list[int] = self.step[index].tolist()
+        width = max(counts)
+        ids = self.out[index, :width].cpu().numpy()
+        logprobs = self.logprob[index, :width].cpu().numpy()
+        near: list[int] = self.near[index].tolist()
+        return (
+            [ids[i, :count].copy() for i, count in enumerate(counts)],
+            [logprobs[i, :count].copy() for i, count in enumerate(counts)],
+            near,
+        )
+
+
+def model_length(model: Any) -> int:
+    """The longest stream, in tokens, that a model's positions allow (2048 where its configuration does not
+    say).
+    """
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 2048

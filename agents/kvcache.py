@@ -1,0 +1,143 @@
+"""Keys and values of many token streams: a pool of blocks that keeps them between turns, and dense lanes that
+decode reads.
+
+Knows shapes, rows and blocks; knows nothing about models, text or sampling. Letters: X = keys and values of
+all layers (2 x layers), H = key-value heads, D = head size, L = positions of a lane.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+Row = TypeVar("Row")
+
+BLOCK = 16
+"""Positions in one block of the pool."""
+
+
+def blocks_for(positions: int) -> int:
+    return -(-positions // BLOCK)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one position of a stream takes. layers: slots of keys (and of values); every layer has equal H and
+    D.
+    """
+
+    layers: int
+    heads: int
+    size: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def bytes_per_token(self) -> int:
+        return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
+
+    def empty(self, rows: int, length: int) -> Tensor:
+        """Zeros [X, rows, H, length, D]: what is masked must still be finite."""
+        return torch.zeros(
+            2 * self.layers, rows, self.heads, length, self.size, dtype=self.dtype, device=self.device
+        )
+
+
+class Pool:
+    """Blocks of BLOCK positions, handed out by number. Grows by doubling up to `limit` blocks."""
+
+    def __init__(self, layout: Layout, limit: int) -> None:
+        self.layout = layout
+        self.limit = limit
+        self.data = self._make(min(limit, 256))
+        self.free = list(range(len(self.data) - 1, -1, -1))
+
+    def _make(self, count: int) -> Tensor:
+        x = self.layout
+        return torch.zeros(count, 2 * x.layers, x.heads, BLOCK * x.size, dtype=x.dtype, device=x.device)
+
+    def available(self) -> int:
+        """Blocks that can still be taken."""
+        return len(self.free) + self.limit - len(self.data)
+
+    def take(self, count: int) -> list[int]:
+        """Numbers of `count` blocks. The caller has seen that they are available."""
+        while len(self.free) < count:
+            old = len(self.data)
+            assert old < self.limit, "blocks are taken only when available"
+            grown = self._make(min(self.limit, max(2 * old, 256)))
+            grown[:old] = self.data
+            self.data = grown
+            self.free[:0] = range(len(grown) - 1, old - 1, -1)
+        taken = self.free[len(self.free) - count :]
+        del self.free[len(self.free) - count :]
+        return taken[::-1]
+
+    def give(self, blocks: Sequence[int]) -> None:
+        self.free.extend(reversed(blocks))
+
+    def load(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
+        """Copies blocks into dense [X, rows, H, L, D], block i to row rows[i], positions places[i] * BLOCK
+        on.
+        """
+        if blocks:
+            row, place = _index(rows, dense), _index(places, dense)
+            _blocked(dense)[:, row, :, place] = self.data[_index(blocks, dense)]
+
+    def save(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
+        """The reverse of `load`."""
+        if blocks:
+            row, place = _index(rows, dense), _index(places, dense)
+            self.data[_index(blocks, dense)] = _blocked(dense)[:, row, :, place]
+
+
+def _index(numbers: Sequence[int], like: Tensor) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.int64, device=like.device)
+
+
+def _blocked(dense: Tensor) -> Tensor:
+    """[X, rows, H, L, D] seen as [X, rows, H, L / BLOCK, BLOCK * D]."""
+    x, rows, heads, length, size = dense.shape
+    return dense.view(x, rows, heads, length // BLOCK, BLOCK * size)
+
+
+class Lane(Generic[Row]):
+    """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads
+    one view.
+    """
+
+    def __init__(self, layout: Layout, length: int) -> None:
+        self.layout = layout
+        self.length = length
+        self.rows: list[Row] = []
+        self.data = layout.empty(0, length)
+
+    def add(self, rows: Sequence[Row], source: Tensor, places: Sequence[int]) -> None:
+        """Appends rows, whose keys and values are source [X, ., H, <= L, D] at `places`."""
+        old, new = len(self.rows), len(self.rows) + len(rows)
+        if new > self.data.shape[1]:
+            grown = self.layout.empty(max(new, min(2 * self.data.shape[1], new + 32)), self.length)
+            grown[:, :old] = self.data[:, :old]
+            self.data = grown
+        width = min(source.shape[3], self.length)
+        self.data[:, old:new, :, :width] = source[:, _index(places, source), :, :width]
+        self.rows.extend(rows)
+
+    def drop(self, places: Sequence[int]) -> None:
+        """Removes rows; the last ones move into the holes."""
+        gone = sorted(places)
+        keep = len(self.rows) - len(gone)
+        movers = [i for i in range(keep, len(self.rows)) if i not in set(gone)]
+        holes = [i for i in gone if i < keep]
+        if movers:
+            self.data[:, _index(holes, self.data)] = self.data[:, _index(movers, self.data)]
+            for hole, mover in zip(holes, movers, strict=True):
+                self.rows[hole] = self.rows[mover]
+        del self.rows[keep:]
+
+    def release(self) -> None:
+        """Gives the memory of an empty lane back."""
+        assert not self.rows, "only an empty lane is released"
+        self.data = self.layout.empty(0, self.length)

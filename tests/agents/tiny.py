@@ -1,0 +1,125 @@
+"""Tiny tokenizers, templates and random models for the tests of this folder."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+SPECIAL = (
+    "<|endoftext|> <|im_start|> <|im_end|> <s> </s> <|begin_of_text|> <|start_header_id|> <|end_header_id|> "
+    "<|eot_id|> <bos> <start_of_turn> <end_of_turn> [INST] [/INST]"
+).split()
+PLAIN_ADDED = ["<think>", "</think>"]
+"""Added tokens that are not marked special."""
+
+TEMPLATES = {
+    path.stem: path.read_text() for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))
+}
+EOS = {
+    "chatml": "<|im_end|>",
+    "qwen": "<|im_end|>",
+    "llama2": "</s>",
+    "llama3": "<|eot_id|>",
+    "gemma": "<end_of_turn>",
+    "mistral": "</s>",
+}
+
+_TEXT = [
+    "You are the attacker. The secret word is apple.",
+    "You are the defender. Find the secret word. Begin.",
+    "It is a fruit and it is red. Do you know what it is?",
+    "I know the word! It is banana. system user assistant model",
+]
+
+
+@lru_cache(maxsize=1)
+def _trained() -> str:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_TEXT * 4, trainer)
+    tokenizer.add_tokens(PLAIN_ADDED)
+    return str(tokenizer.to_str())
+
+
+def tiny_tokenizer(kind: str | None = "chatml", **options: Any) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of about 400 entries with the chat template of that kind, or without any."""
+    options = {"eos_token": EOS.get(kind or "", "<|endoftext|>"), **options}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(_trained()), **options)
+    if kind is not None:
+        tokenizer.chat_template = TEMPLATES[kind]
+    return tokenizer
+
+
+def tiny_model(
+    kind: str = "llama", *, vocab: int = 420, length: int = 256, seed: int = 0, **options: Any
+) -> Any:
+    """A random model: llama, untied, qwen2, qwen3, gpt2, mistral (window of 24 positions)."""
+    torch.manual_seed(seed)
+    shape: dict[str, Any] = {
+        "vocab_size": vocab,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": length,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    shape.update(options)
+    model: Any
+    if kind == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**{"tie_word_embeddings": True, **shape}))
+    elif kind == "untied":
+        model = LlamaForCausalLM(LlamaConfig(**{"tie_word_embeddings": False, **shape}))
+    elif kind == "qwen2":
+        model = Qwen2ForCausalLM(
+            Qwen2Config(**shape, use_sliding_window=True, sliding_window=24, max_window_layers=1)
+        )
+    elif kind == "qwen3":
+        model = Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=16))
+    elif kind == "mistral":
+        model = MistralForCausalLM(MistralConfig(**shape, sliding_window=24))
+    elif kind == "gpt2":
+        model = GPT2LMHeadModel(
+            GPT2Config(
+                vocab_size=vocab,
+                n_positions=length,
+                n_embd=32,
+                n_layer=2,
+                n_head=4,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
+    else:
+        raise ValueError(kind)
+    # Larger weights than a fresh model's, so that its distributions are far from uniform.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4.0)
+    return model.eval()
