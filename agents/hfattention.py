@@ -25,6 +25,10 @@ of their own.
 """
 
 
+_FEW = 64
+"""Up to so many queries per row and head, a CPU multiplies matrices rather than call the fused kernel."""
+
+
 class Decode:
     """n rows that each add one token: packed tokens [start, start + n) to row i of data [X, >= n, H, L, D] at
     positions [n].
@@ -155,6 +159,8 @@ def _attention(
 ) -> Tensor:
     """q [n, H, M, D], k and v [n, H, L, D], mask broadcast to [n, H, M, L]; returns [n, H, M, D]."""
     if softcap is None and sinks is None:
+        if q.device.type == "cpu" and q.shape[2] <= _FEW:
+            return _few(q, k, v, mask, scale)
         return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     scores = q @ k.transpose(-1, -2) * scale
     if softcap is not None:
@@ -171,6 +177,22 @@ def _attention(
     )
     probs = torch.softmax(torch.cat([scores, sink.to(scores.dtype)], dim=-1), dim=-1, dtype=torch.float32)
     return probs[..., :-1].to(v.dtype) @ v
+
+
+def _few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attention of few queries per row as two batched matrix products: on a CPU twice as fast as the fused
+    kernel, which is made for many.
+    """
+    n, heads, queries, size = q.shape
+    scores = torch.baddbmm(
+        mask.expand(n, heads, queries, -1).reshape(n * heads, queries, -1),
+        q.reshape(n * heads, queries, size),
+        k.reshape(n * heads, -1, size).transpose(1, 2),
+        alpha=scale,
+    )
+    return torch.bmm(torch.softmax(scores, dim=-1), v.reshape(n * heads, -1, size)).view(
+        n, heads, queries, size
+    )
 
 
 def _attend_rows(

@@ -26,6 +26,9 @@ LANE = 64
 _ROOM = 8
 """Positions that a row should have left in the lane it enters."""
 
+_GOES_ON, _FULL, _ENDED, _STOPPED = range(4)
+"""What a drawn token means for its reply: no end, no room for more, an end token, a stop condition."""
+
 Stop = Callable[[Sequence[int]], bool]
 
 
@@ -121,7 +124,6 @@ class HFLoop:
         self._done: list[Generated] = []
         self._slots = list(range(max_rows - 1, -1, -1))
         self._state = _State(max_rows, device)
-        self._work = torch.zeros(0, dtype=self.packed.layout.dtype, device=device)
         self._step = 0
         self._weights = self._version()
 
@@ -223,33 +225,39 @@ class HFLoop:
         draws and retires.
         """
         self._promote()
+        decoding = [(lane, len(lane.rows)) for _, lane in sorted(self._lanes.items()) if lane.rows]
+        old = sum(count for _, count in decoding)
         joining = self._admit()
-        lanes = [lane for _, lane in sorted(self._lanes.items()) if lane.rows]
-        decoding = [job for lane in lanes for job in lane.rows]
-        jobs = decoding + joining
-        state = self._state
-        order = torch.tensor([job.slot for job in jobs], device=self.packed.device)
-        ids, positions = state.token[order[: len(decoding)]], state.position[order[: len(decoding)]]
-        keep = torch.arange(len(decoding), device=self.packed.device)
+        jobs = [job for lane, count in decoding for job in lane.rows[:count]]
+        jobs += [job for lane, first in joining for job in lane.rows[first:]]
+        state, device = self._state, self.packed.device
+        order = torch.tensor([job.slot for job in jobs], device=device)
+        ids, positions = state.token[order[:old]], state.position[order[:old]]
         parts: list[Decode | Prefill] = []
         at = 0
-        for lane in lanes:
-            parts.append(Decode(at, lane.data, positions[at : at + len(lane.rows)]))
-            at += len(lane.rows)
-        if joining:
-            prefill, new = self._prefill(joining, at)
-            parts.append(prefill)
-            ids = torch.cat([ids, torch.tensor(new, device=self.packed.device)])
-            positions = torch.cat([positions, prefill.positions])
-            keep = torch.cat([keep, prefill.last])
-            self.counters.prefilled += len(new)
-        logits = self.packed.forward(ids, positions, keep, parts)
+        for lane, count in decoding:
+            parts.append(Decode(at, lane.data, positions[at : at + count]))
+            at += count
+        keep = [torch.arange(old, device=device)]
+        new: list[int] = []
+        for lane, first in joining:
+            rows = [job.stream for job in lane.rows[first:]]
+            counts = [len(row.ids) - row.stored for row in rows]
+            part = Prefill(old + len(new), lane.data[:, first:], [row.stored for row in rows], counts)
+            parts.append(part)
+            keep.append(part.last)
+            positions = torch.cat([positions, part.positions])
+            new.extend(chain.from_iterable(row.ids[row.stored :] for row in rows))
+        if new:
+            ids = torch.cat([ids, torch.tensor(new, device=device)])
+        logits = self.packed.forward(ids, positions, torch.cat(keep), parts)
         verdict = self._draw(jobs, order, logits)
         self._step += 1
         self.counters.steps += 1
-        self.counters.rows += len(decoding)
+        self.counters.rows += old
+        self.counters.prefilled += len(new)
         self.counters.sampled += len(jobs)
-        self._retire(lanes, len(decoding), joining, prefill.data if joining else None, verdict)
+        self._retire(jobs, verdict)
 
     def _lane_for(self, positions: int) -> Lane[_Job]:
         """The lane for rows that hold `positions` tokens."""
@@ -267,57 +275,51 @@ class HFLoop:
         for lane in list(self._lanes.values()):
             full = [i for i, job in enumerate(lane.rows) if job.base + self._step >= lane.length]
             if full:
-                self._lane_for(lane.length + 1).add([lane.rows[i] for i in full], lane.data, full)
+                self._lane_for(lane.length + 1).take(lane, full)
                 lane.drop(full)
 
-    def _admit(self) -> list[_Job]:
-        """Requests that join in this step: none while too few wait to be worth a larger pass."""
+    def _admit(self) -> list[tuple[Lane[_Job], int]]:
+        """Lets waiting requests join this step: lanes, and their first row that is new. None join while too
+        few wait to be worth a larger pass.
+        """
         active = self.active
         room = min(len(self._slots), len(self._waiting))
         if not room or (active and room < min(8, active // 8)):
             return []
-        joining: list[_Job] = []
+        joining: dict[int, list[_Job]] = {}
         tokens = 0
-        while len(joining) < room:
+        for place in range(room):
             row = self._waiting[0].stream
             # The last id is always computed anew: its logits are what the reply begins with.
             row.stored = min(row.stored, len(row.ids) - 1)
             tokens += len(row.ids) - row.stored
-            if joining and tokens > self.prefill_tokens:
+            if place and tokens > self.prefill_tokens:
                 break
             job = self._waiting.popleft()
             job.slot = self._slots.pop()
-            joining.append(job)
-        return joining
+            job.base = len(row.ids) - self._step - 1
+            lane = self._lane_for(min(len(row.ids) + _ROOM, self.max_length))
+            joining.setdefault(lane.length, []).append(job)
+        self._state.enter(list(chain.from_iterable(joining.values())))
+        return [
+            (self._lanes[length], self._enter(self._lanes[length], jobs)) for length, jobs in joining.items()
+        ]
 
-    def _prefill(self, joining: Sequence[_Job], start: int) -> tuple[Prefill, list[int]]:
-        """The part of a pass that adds new ids, with the rows' caches loaded into the workspace; and those
-        ids.
-        """
-        layout = self.packed.layout
-        rows = [job.stream for job in joining]
-        length = blocks_for(max(len(row.ids) for row in rows)) * BLOCK
-        shape = (2 * layout.layers, len(rows), layout.heads, length, layout.size)
-        size = int(np.prod(shape))
-        if self._work.numel() < size:
-            self._work = torch.zeros(size, dtype=layout.dtype, device=layout.device)
-        data = self._work[:size].view(shape)
-        held = [row.blocks[: blocks_for(row.stored)] for row in rows]
+    def _enter(self, lane: Lane[_Job], jobs: Sequence[_Job]) -> int:
+        """Puts jobs at the end of a lane, with what the pool holds of their streams; the first one's row."""
+        first = len(lane.rows)
+        lane.add(jobs)
+        held = [job.stream.blocks[: blocks_for(job.stream.stored)] for job in jobs]
         self._pool.load(
             list(chain.from_iterable(held)),
-            data,
-            [i for i, blocks in enumerate(held) for _ in blocks],
+            lane.data,
+            [i for i, blocks in enumerate(held, first) for _ in blocks],
             [place for blocks in held for place in range(len(blocks))],
         )
-        self._state.enter(joining, [len(row.ids) for row in rows])
-        for job, row in zip(joining, rows, strict=True):
-            job.base = len(row.ids) - self._step - 1
-        new = [row.ids[row.stored :] for row in rows]
-        prefill = Prefill(start, data, [row.stored for row in rows], [len(ids) for ids in new])
-        return prefill, list(chain.from_iterable(new))
+        return first
 
     def _draw(self, jobs: Sequence[_Job], order: Tensor, logits: Tensor) -> list[int]:
-        """Draws one token per row and records it. Per row: 0 goes on, 1 out of room, 2 ended."""
+        """Draws one token per row and records it; per row what that means, see _State.record."""
         state = self._state
         step = state.step[order]
         if any(job.sampling.min_new_tokens for job in jobs) and len(self._ends):
@@ -331,78 +333,47 @@ class HFLoop:
         )
         return state.record(order, step, drawn.ids, drawn.logprobs, drawn.near, self._ends)
 
-    def _retire(
-        self,
-        lanes: Sequence[Lane[_Job]],
-        decoding: int,
-        joining: Sequence[_Job],
-        work: Tensor | None,
-        verdict: Sequence[int],
-    ) -> None:
-        """Hands out finished replies, keeps their caches in the pool, moves rows that go on into lanes."""
-        at = 0
-        for lane in lanes:
-            flags = self._stopped(lane.rows, verdict[at : at + len(lane.rows)])
-            at += len(lane.rows)
-            over = [i for i, flag in enumerate(flags) if flag]
-            if over:
-                self._finish([lane.rows[i] for i in over], lane.data, over, [flags[i] for i in over])
-                lane.drop(over)
-        if work is None:
+    def _retire(self, jobs: Sequence[_Job], verdict: Sequence[int]) -> None:
+        """Hands out finished replies and keeps their caches in the pool. verdict: per job, see _State.record."""
+        flags: dict[int, int] = {}
+        for job, flag in zip(jobs, verdict, strict=True):
+            if job.stop is not None and flag != _ENDED and job.stop(self._state.sampled(job.slot)):
+                flag = _STOPPED
+            if flag != _GOES_ON:
+                flags[job.slot] = flag
+        if not flags:
             return
-        flags = self._stopped(joining, verdict[decoding:])
-        over = [i for i, flag in enumerate(flags) if flag]
-        if over:
-            self._finish([joining[i] for i in over], work, over, [flags[i] for i in over])
-        entering: dict[int, list[int]] = {}
-        for i, flag in enumerate(flags):
-            if not flag:
-                lane = self._lane_for(min(joining[i].base + self._step + _ROOM, self.max_length))
-                entering.setdefault(lane.length, []).append(i)
-        for length, places in entering.items():
-            self._lanes[length].add([joining[i] for i in places], work, places)
+        for lane in self._lanes.values():
+            over = [place for place, job in enumerate(lane.rows) if job.slot in flags]
+            if over:
+                self._finish(lane, over, [flags[lane.rows[place].slot] for place in over])
+                lane.drop(over)
 
-    def _stopped(self, jobs: Sequence[_Job], verdict: Sequence[int]) -> list[int]:
-        """The verdict, with 3 where a stop condition holds."""
-        flags = list(verdict)
-        for i, job in enumerate(jobs):
-            if job.stop is not None and flags[i] != 2 and job.stop(self._state.sampled(job.slot)[0].tolist()):
-                flags[i] = 3
-        return flags
-
-    def _finish(
-        self, jobs: Sequence[_Job], data: Tensor, places: Sequence[int], flags: Sequence[int]
-    ) -> None:
+    def _finish(self, lane: Lane[_Job], places: Sequence[int], flags: Sequence[int]) -> None:
         blocks: list[int] = []
         rows: list[int] = []
         at: list[int] = []
+        jobs = [lane.rows[place] for place in places]
         ids, logprobs, near = self._state.collect([job.slot for job in jobs])
-        for i, (job, place, flag) in enumerate(zip(jobs, places, flags, strict=True)):
+        for i, (job, flag) in enumerate(zip(jobs, flags, strict=True)):
             row = job.stream
             self._slots.append(job.slot)
             row.ids.extend(ids[i].tolist())
+            finish: Literal["stop", "length"] = "length" if flag == _FULL else "stop"
             self._done.append(
-                Generated(
-                    row.key,
-                    job.tag,
-                    ids[i],
-                    logprobs[i],
-                    "length" if flag == 1 else "stop",
-                    flag == 2,
-                    near[i],
-                )
+                Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == _ENDED, near[i])
             )
             self.counters.near_ties += near[i]
             held = row.stored // BLOCK
             if self._store(row, len(row.ids) - 1):
                 new = range(held, len(row.blocks))
                 blocks.extend(row.blocks[held:])
-                rows.extend([place] * len(new))
+                rows.extend([places[i]] * len(new))
                 at.extend(new)
         for job in jobs:
             # Only now may others take a stream's blocks.
             job.stream.job = None
-        self._pool.save(blocks, data, rows, at)
+        self._pool.save(blocks, lane.data, rows, at)
 
     def _store(self, row: _Stream, positions: int) -> bool:
         """Makes room in the pool for a stream's first `positions`, at the cost of the least recently used;
@@ -439,13 +410,11 @@ class _State:
         self.out = torch.zeros(slots, 32, dtype=torch.int64, device=device)
         self.logprob = torch.zeros(slots, 32, dtype=torch.float32, device=device)
 
-    def enter(self, jobs: Sequence[_Job], lengths: Sequence[int]) -> None:
+    def enter(self, jobs: Sequence[_Job]) -> None:
         device = self.token.device
         slots = torch.tensor([job.slot for job in jobs], device=device)
-        table = torch.tensor(
-            [[length - 1 for length in lengths], [job.limit for job in jobs], [job.seed for job in jobs]],
-            device=device,
-        )
+        last = [len(job.stream.ids) - 1 for job in jobs]
+        table = torch.tensor([last, [job.limit for job in jobs], [job.seed for job in jobs]], device=device)
         self.position[slots], self.limit[slots], self.seed[slots] = table
         self.step[slots] = 0
         self.near[slots] = 0
@@ -458,7 +427,7 @@ class _State:
     def record(
         self, order: Tensor, step: Tensor, ids: Tensor, logprobs: Tensor, near: Tensor, ends: Tensor
     ) -> list[int]:
-        """Appends one token to each row of `order`. Per row: 0 goes on, 1 out of room, 2 ended."""
+        """Appends one token to each row of `order`. Per row: _GOES_ON, _FULL or _ENDED."""
         self.out[order, step] = ids
         self.logprob[order, step] = logprobs
         self.token[order] = ids
@@ -466,12 +435,11 @@ class _State:
         self.step[order] = step + 1
         self.position[order] += 1
         ended = (ids[:, None] == ends).any(dim=1)
-        verdict = torch.where(ended, 2, (step + 1 >= self.limit[order]).to(torch.int64))
+        verdict = torch.where(ended, _ENDED, (step + 1 >= self.limit[order]).to(torch.int64))
         return list(verdict.tolist())
 
-    def sampled(self, slot: int) -> tuple[Tensor, Tensor]:
-        count = int(self.step[slot])
-        return self.out[slot, :count], self.logprob[slot, :count]
+    def sampled(self, slot: int) -> list[int]:
+        return list(self.out[slot, : int(self.step[slot])].tolist())
 
     def collect(
         self, slots: Sequence[int]

@@ -114,27 +114,31 @@ class Lane(Generic[Row]):
         self.rows: list[Row] = []
         self.data = layout.empty(0, length)
 
-    def add(self, rows: Sequence[Row], source: Tensor, places: Sequence[int]) -> None:
-        """Appends rows, whose keys and values are source [X, ., H, <= L, D] at `places`."""
+    def add(self, rows: Sequence[Row]) -> None:
+        """Appends rows; what their places held before is still there."""
         old, new = len(self.rows), len(self.rows) + len(rows)
         if new > self.data.shape[1]:
             grown = self.layout.empty(max(new, min(2 * self.data.shape[1], new + 32)), self.length)
             grown[:, :old] = self.data[:, :old]
             self.data = grown
-        width = min(source.shape[3], self.length)
-        self.data[:, old:new, :, :width] = source[:, _index(places, source), :, :width]
         self.rows.extend(rows)
+
+    def take(self, source: "Lane[Row]", places: Sequence[int]) -> None:
+        """Appends rows of a shorter lane, with their keys and values; they stay there until dropped."""
+        old = len(self.rows)
+        self.add([source.rows[place] for place in places])
+        for row, place in enumerate(places, old):
+            self.data[:, row, :, : source.length] = source.data[:, place]
 
     def drop(self, places: Sequence[int]) -> None:
         """Removes rows; the last ones move into the holes."""
-        gone = sorted(places)
+        gone = set(places)
         keep = len(self.rows) - len(gone)
-        movers = [i for i in range(keep, len(self.rows)) if i not in set(gone)]
-        holes = [i for i in gone if i < keep]
-        if movers:
-            self.data[:, _index(holes, self.data)] = self.data[:, _index(movers, self.data)]
-            for hole, mover in zip(holes, movers, strict=True):
-                self.rows[hole] = self.rows[mover]
+        movers = [i for i in range(keep, len(self.rows)) if i not in gone]
+        holes = [i for i in sorted(gone) if i < keep]
+        for hole, mover in zip(holes, movers, strict=True):
+            self.data[:, hole] = self.data[:, mover]
+            self.rows[hole] = self.rows[mover]
         del self.rows[keep:]
 
     def release(self) -> None:
