@@ -53,9 +53,7 @@ class ChatFormat:
         ends.update(eos if isinstance(eos, (list, tuple)) else () if eos is None else (int(eos),))
         if self.pieces.end is None:
             if not ends:
-                raise ValueError(
-                    "the chat template ends a reply with no special token, and there is no eos token either"
-                )
+                raise ValueError("the chat template ends a reply with no special token, and there is no eos token either")
             self.end_id = min(ends) if eos is None or isinstance(eos, (list, tuple)) else int(eos)
         else:
             ids = self._codec.template(self.pieces.end)
@@ -65,8 +63,7 @@ class ChatFormat:
                 self.end_id = min(ends)
             else:
                 raise ValueError(
-                    f"a reply ends with {self.pieces.end!r}, which is not one token but {len(ids)}, "
-                    "and the tokenizer has no eos token"
+                    f"a reply ends with {self.pieces.end!r}, which is not one token but {len(ids)}, and the tokenizer has no eos token"
                 )
         self.end_ids: frozenset[int] = frozenset(ends | {self.end_id})
         self.thinks, self._opened = _thinking(tokenizer, self.pieces)
@@ -185,11 +182,7 @@ def _turns(messages: Sequence[Message]) -> list[Message]:
     """
     turns: list[Message] = []
     for place, message in enumerate(messages):
-        role = (
-            message.role
-            if message.role == "assistant" or (message.role == "system" and place == 0)
-            else "user"
-        )
+        role = message.role if message.role == "assistant" or (message.role == "system" and place == 0) else "user"
         if turns and turns[-1].role == role:
             turns[-1] = Message(role, f"{turns[-1].content}\n\n{message.content}")
         else:
@@ -243,9 +236,7 @@ class _Codec:
     def decode(self, ids: Sequence[int]) -> str:
         if self.live is not None:
             return str(self.live.decode(list(ids), skip_special_tokens=False))
-        return str(
-            self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        )
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
@@ -255,9 +246,7 @@ def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
 
     def clean(part: Any) -> Any:
         if isinstance(part, list):
-            return [
-                clean(item) for item in part if not (isinstance(item, dict) and item.get("type") == "Prepend")
-            ]
+            return [clean(item) for item in part if not (isinstance(item, dict) and item.get("type") == "Prepend")]
         if not isinstance(part, dict):
             return part
         if part.get("type") == "Prepend":
@@ -331,9 +320,7 @@ def _probe(tokenizer: Any, codec: _Codec) -> Pieces:
         generate = first[1]
     # A reply's leading white space is what history has in front of it beyond the generation prompt, or a
     # space that ends the prompt itself.
-    lead = (
-        answer[len(generate) :] if answer.startswith(generate) and not answer[len(generate) :].strip() else ""
-    )
+    lead = answer[len(generate) :] if answer.startswith(generate) and not answer[len(generate) :].strip() else ""
     if generate.endswith(" ") and not lead:
         generate, lead = generate[:-1], " "
     if end is None:

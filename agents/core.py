@@ -1,7 +1,8 @@
 """The vocabulary of playing: sampling, requests, replies, token segments, agents and backends.
 
 An agent takes a seat in a game. When it is its turn, the seat's `act` runs as a coroutine: it *yields* requests to language models and is
-sent their replies, until it returns what it says. A scheduler (`sparring.agents.rollout`) collects the requests of many games and hands them
+sent their replies, until it returns what it says. A scheduler (`sparring.agents.rollout`) collects the requests of many games and hands
+them
 to each backend in batches, so that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
 """
 
@@ -57,7 +58,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back. text: the public utterance. private: thinking, which neither judge nor opponent sees. tokens: how many were sampled."""
+    """What came back. text: the public utterance. private: thinking, which neither judge nor opponent sees. tokens: how many were
+    sampled."""
 
     text: str
     private: str = ""

@@ -48,9 +48,7 @@ class Decode:
             self._masks[window, dtype] = _additive(places, self.positions[:, None, None, None], window, dtype)
         return self._masks[window, dtype]
 
-    def attend(
-        self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any
-    ) -> None:
+    def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any) -> None:
         """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
         span, n = slice(self.start, self.stop), len(self.rows)
         keys, values = self.data[2 * slot], self.data[2 * slot + 1]
@@ -92,14 +90,10 @@ class Prefill:
         key = (window, dtype, groups)
         if key not in self._masks:
             places = torch.arange(self.data.shape[3], device=self.data.device)
-            self._masks[key] = _additive(places, self._at[:, None, :, None], window, dtype).repeat(
-                1, 1, groups, 1
-            )
+            self._masks[key] = _additive(places, self._at[:, None, :, None], window, dtype).repeat(1, 1, groups, 1)
         return self._masks[key]
 
-    def attend(
-        self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any
-    ) -> None:
+    def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any) -> None:
         """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
         span = slice(self.start, self.stop)
         keys, values = self.data[2 * slot], self.data[2 * slot + 1]
@@ -108,15 +102,9 @@ class Prefill:
         n, heads, groups = len(keys), keys.shape[1], q.shape[1] // keys.shape[1]
         padded = q[span][self._pad]  # [n, W, Hq, D]
         width = padded.shape[1]
-        query = (
-            padded.view(n, width, heads, groups, -1)
-            .permute(0, 2, 3, 1, 4)
-            .reshape(n, heads, groups * width, -1)
-        )
+        query = padded.view(n, width, heads, groups, -1).permute(0, 2, 3, 1, 4).reshape(n, heads, groups * width, -1)
         answer = _attention(query, keys, values, self.mask(window, q.dtype, groups), **extra)
-        answer = (
-            answer.view(n, heads, groups, width, -1).permute(0, 3, 1, 2, 4).reshape(n * width, q.shape[1], -1)
-        )
+        answer = answer.view(n, heads, groups, width, -1).permute(0, 3, 1, 2, 4).reshape(n * width, q.shape[1], -1)
         out[span] = answer[self._flat]
 
 
@@ -170,11 +158,7 @@ def _attention(
         return torch.softmax(scores, dim=-1, dtype=torch.float32).to(v.dtype) @ v
     heads, queries = q.shape[1], q.shape[2]
     groups = len(sinks) // heads
-    sink = (
-        sinks.view(1, heads, groups, 1, 1)
-        .expand(len(q), -1, -1, queries // groups, -1)
-        .reshape(len(q), heads, queries, 1)
-    )
+    sink = sinks.view(1, heads, groups, 1, 1).expand(len(q), -1, -1, queries // groups, -1).reshape(len(q), heads, queries, 1)
     probs = torch.softmax(torch.cat([scores, sink.to(scores.dtype)], dim=-1), dim=-1, dtype=torch.float32)
     return probs[..., :-1].to(v.dtype) @ v
 
@@ -190,9 +174,7 @@ def _few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
         k.reshape(n * heads, -1, size).transpose(1, 2),
         alpha=scale,
     )
-    return torch.bmm(torch.softmax(scores, dim=-1), v.reshape(n * heads, -1, size)).view(
-        n, heads, queries, size
-    )
+    return torch.bmm(torch.softmax(scores, dim=-1), v.reshape(n * heads, -1, size)).view(n, heads, queries, size)
 
 
 def _attend_rows(
@@ -227,9 +209,7 @@ class PackedModel:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        configs = {
-            id(module.config): module.config for module in model.modules() if hasattr(module, "config")
-        }
+        configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
         self._configs = [config for config in configs.values() if hasattr(config, "_attn_implementation")]
         parameter = next(model.parameters())
         self.device: torch.device = parameter.device
@@ -238,15 +218,11 @@ class PackedModel:
         with torch.inference_mode(), self._rows(probe):
             self._call(ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
         if not probe.shapes:
-            raise ValueError(
-                f"{type(model).__name__} does not take its attention from transformers' attention interface"
-            )
+            raise ValueError(f"{type(model).__name__} does not take its attention from transformers' attention interface")
         kinds = set(probe.shapes.values())
         heads, size, value_size = kinds.pop()
         if kinds or size != value_size:
-            raise ValueError(
-                f"{type(model).__name__} has layers of different shapes, which this cache cannot hold"
-            )
+            raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
 
@@ -270,14 +246,10 @@ class PackedModel:
                 self.model.train()
 
     def _call(self, ids: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
-        logits: Tensor = self.model(
-            input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep
-        ).logits
+        logits: Tensor = self.model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
         return logits[0]
 
-    def forward(
-        self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Decode | Prefill]
-    ) -> Tensor:
+    def forward(self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Decode | Prefill]) -> Tensor:
         """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts'
         caches on the way.
         """

@@ -212,9 +212,7 @@ class HFLoop:
 
     def _version(self) -> int:
         """Changes whenever a parameter is written in place (`.data` writes excepted)."""
-        return sum(
-            parameter._version for parameter in self.packed.model.parameters() if not parameter.is_inference()
-        )
+        return sum(parameter._version for parameter in self.packed.model.parameters() if not parameter.is_inference())
 
     def _drop_cache(self, row: _Stream) -> None:
         self._pool.give(row.blocks)
@@ -301,9 +299,7 @@ class HFLoop:
             lane = self._lane_for(min(len(row.ids) + _ROOM, self.max_length))
             joining.setdefault(lane.length, []).append(job)
         self._state.enter(list(chain.from_iterable(joining.values())))
-        return [
-            (self._lanes[length], self._enter(self._lanes[length], jobs)) for length, jobs in joining.items()
-        ]
+        return [(self._lanes[length], self._enter(self._lanes[length], jobs)) for length, jobs in joining.items()]
 
     def _enter(self, lane: Lane[_Job], jobs: Sequence[_Job]) -> int:
         """Puts jobs at the end of a lane, with what the pool holds of their streams; the first one's row."""
@@ -360,9 +356,7 @@ class HFLoop:
             self._slots.append(job.slot)
             row.ids.extend(ids[i].tolist())
             finish: Literal["stop", "length"] = "length" if flag == _FULL else "stop"
-            self._done.append(
-                Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == _ENDED, near[i])
-            )
+            self._done.append(Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == _ENDED, near[i]))
             self.counters.near_ties += near[i]
             held = row.stored // BLOCK
             if self._store(row, len(row.ids) - 1):
@@ -424,9 +418,7 @@ class _State:
             self.out = torch.nn.functional.pad(self.out, grow)
             self.logprob = torch.nn.functional.pad(self.logprob, grow)
 
-    def record(
-        self, order: Tensor, step: Tensor, ids: Tensor, logprobs: Tensor, near: Tensor, ends: Tensor
-    ) -> list[int]:
+    def record(self, order: Tensor, step: Tensor, ids: Tensor, logprobs: Tensor, near: Tensor, ends: Tensor) -> list[int]:
         """Appends one token to each row of `order`. Per row: _GOES_ON, _FULL or _ENDED."""
         self.out[order, step] = ids
         self.logprob[order, step] = logprobs
@@ -441,9 +433,7 @@ class _State:
     def sampled(self, slot: int) -> list[int]:
         return list(self.out[slot, : int(self.step[slot])].tolist())
 
-    def collect(
-        self, slots: Sequence[int]
-    ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]], list[int]]:
+    def collect(self, slots: Sequence[int]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]], list[int]]:
         """Sampled ids, their log-probabilities and near-ties of finished rows, on the host."""
         index = torch.tensor(slots, device=self.token.device)
         counts: list[int] = self.step[index].tolist()

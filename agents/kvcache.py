@@ -40,9 +40,7 @@ class Layout:
 
     def empty(self, rows: int, length: int) -> Tensor:
         """Zeros [X, rows, H, length, D]: what is masked must still be finite."""
-        return torch.zeros(
-            2 * self.layers, rows, self.heads, length, self.size, dtype=self.dtype, device=self.device
-        )
+        return torch.zeros(2 * self.layers, rows, self.heads, length, self.size, dtype=self.dtype, device=self.device)
 
 
 class Pool:

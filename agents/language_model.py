@@ -191,9 +191,7 @@ def load_language_model(
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     options: dict[str, Any] = {"attn_implementation": attn} if attn else {}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            path, dtype=kind, trust_remote_code=trust_remote_code, **options
-        )
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, trust_remote_code=trust_remote_code, **options)
     except OSError as error:
         raise ValueError(f"no model weights in {path!r}: {error}") from error
     return LanguageModel(
@@ -236,14 +234,8 @@ def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
     except (OSError, ValueError, KeyError) as error:
         if looks_local:
             raise ValueError(f"the tokenizer in {path!r} cannot be read: {error}") from error
-        offline = (
-            " (HF_HUB_OFFLINE is set, so the hub was not asked)"
-            if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-            else ""
-        )
-        raise ValueError(
-            f"{path!r} is neither a folder nor a model that the hub gave{offline}: {error}"
-        ) from error
+        offline = " (HF_HUB_OFFLINE is set, so the hub was not asked)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
+        raise ValueError(f"{path!r} is neither a folder nor a model that the hub gave{offline}: {error}") from error
 
 
 @dataclass(eq=False)

@@ -3,6 +3,7 @@
 mini, mini@imitation    the embedded model: base, or after imitation
 scripted, scripted:NAME scripted players of the everyday world: mixed styles, or one
 random, silent          players that say anything, or nothing
+human                   a person at the terminal
 PATH, hf:ID             a model folder; a model of the Hugging Face hub
 RUN@N, RUN@latest       the model of a run folder after round N, or after its last round
 """
@@ -19,6 +20,7 @@ from sparring.envs.views import Renderer
 from sparring.envs.world import everyday
 
 from .core import Agent, Sampling
+from .human import human
 from .language_model import LanguageModel, ModelAgent, load_language_model
 from .player_card import PlayerCard, load_card
 from .scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
@@ -31,6 +33,7 @@ FORMS = (
     "scripted:NAME",
     "random",
     "silent",
+    "human",
     "PATH",
     "RUN@N",
     "RUN@latest",
@@ -84,15 +87,15 @@ def resolve(
         return RandomAgent(everyday().nouns)
     if spec == "silent":
         return SilentAgent()
+    if spec == "human":
+        return human()
     if name == "scripted":
         return _scripted(spec, rest, role)
     place = model_place(spec)
     card = model_card(spec)
     models = {} if models is None else models
     if place not in models:
-        models[place] = load_language_model(
-            place, name=spec, device=given(device), dtype=given(dtype), attn=given(attention)
-        )
+        models[place] = load_language_model(place, name=spec, device=given(device), dtype=given(dtype), attn=given(attention))
     chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
     return ModelAgent(models[place], renderer or card.prompts, chosen, name=spec)
 
@@ -109,7 +112,7 @@ def _scripted(spec: str, style: str, role: str | None) -> ScriptedAgent:
 
 def is_model(spec: str) -> bool:
     """Whether a name is that of a language model, by its form."""
-    return spec not in ("random", "silent") and spec.partition(":")[0] != "scripted"
+    return spec not in ("random", "silent", "human") and spec.partition(":")[0] != "scripted"
 
 
 def model_place(spec: str) -> str:
@@ -131,10 +134,7 @@ def model_place(spec: str) -> str:
         raise ValueError(f"{run} is no run folder, so {spec!r} means nothing: it has no {_CHECKPOINTS}")
     if any(mark in spec for mark in "/\\") or spec.startswith((".", "~")):
         raise ValueError(f"{spec}: no such model folder")
-    raise ValueError(
-        f"unknown agent {spec!r}; {near(spec, [f for f in FORMS if f.islower()])}"
-        f"an agent is one of {', '.join(FORMS)}"
-    )
+    raise ValueError(f"unknown agent {spec!r}; {near(spec, [f for f in FORMS if f.islower()])}an agent is one of {', '.join(FORMS)}")
 
 
 def _checked(folder: Path, spec: str) -> str:

@@ -35,9 +35,7 @@ class PlayerCard:
             "max_new_tokens": self.max_new_tokens,
             "words": self.words,
         }
-        (folder / CARD).write_text(
-            json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        (folder / CARD).write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 MINI_CARD = PlayerCard(TABOO_BRIEF, max_new_tokens=48, words="everyday")
@@ -55,6 +53,4 @@ def load_card(folder: Path) -> PlayerCard:
         prompts = Prompts(system=dict(data["system"]), opening=str(data["opening"]))
         return PlayerCard(prompts, int(data["max_new_tokens"]), str(data["words"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: cannot read this player's card ({error!r}); remove it to use the full rules"
-        ) from error
+        raise ValueError(f"{path}: cannot read this player's card ({error!r}); remove it to use the full rules") from error

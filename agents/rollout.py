@@ -68,9 +68,7 @@ class _Table:
 _runs = count()
 
 
-def play(
-    matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None
-) -> Iterator[Played]:
+def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> Iterator[Played]:
     """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in
     play.
 
@@ -83,9 +81,7 @@ def play(
     return _Scheduler(iter(matches), concurrency, progress).run()
 
 
-def play_all(
-    matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None
-) -> list[Played]:
+def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> list[Played]:
     """Plays matches and returns them in their own order."""
     numbered: dict[str, int] = {}
 
@@ -105,9 +101,7 @@ def play_all(
 class _Scheduler:
     """One call of `play`. asked: who waits for the reply to a request, by backend and stream."""
 
-    def __init__(
-        self, matches: Iterator[Match], concurrency: int, progress: Callable[[Played], None] | None
-    ) -> None:
+    def __init__(self, matches: Iterator[Match], concurrency: int, progress: Callable[[Played], None] | None) -> None:
         self.matches = matches
         self.concurrency = concurrency
         self.progress = progress
@@ -146,9 +140,7 @@ class _Scheduler:
             if missing:
                 raise ValueError(f"match {match.id!r} has no agent for {', '.join(missing)}")
             seats = {
-                role: match.agents[role].seat(
-                    match.game, role, f"{self.prefix}{match.id}:{role}", derive_seed(match.seed, role)
-                )
+                role: match.agents[role].seat(match.game, role, f"{self.prefix}{match.id}:{role}", derive_seed(match.seed, role))
                 for role in match.game.roles
             }
             table = _Table(match, match.game.start(match.task), seats, time.perf_counter())
@@ -201,9 +193,7 @@ class _Scheduler:
             for request, reply in replies:
                 table = self.asked.pop((id(backend), request.stream), None)
                 if table is None:
-                    raise RuntimeError(
-                        f"backend {backend.name!r} answered {request.stream!r}, which nobody here asked for"
-                    )
+                    raise RuntimeError(f"backend {backend.name!r} answered {request.stream!r}, which nobody here asked for")
                 self._advance(table, reply)
 
     def _end(self, table: _Table, outcome: Outcome) -> None:

@@ -67,20 +67,14 @@ class Settings:
     def of(rows: Sequence[Sampling], device: torch.device | str = "cpu") -> "Settings":
         """Settings for rows; what no row uses is None and costs nothing."""
         greedy = [row.temperature <= 0 for row in rows]
-        filtered = [
-            i
-            for i, row in enumerate(rows)
-            if not greedy[i] and (row.top_k > 0 or row.top_p < 1 or row.min_p > 0)
-        ]
+        filtered = [i for i, row in enumerate(rows) if not greedy[i] and (row.top_k > 0 or row.top_p < 1 or row.min_p > 0)]
         plain = all(row.temperature == 1 or cold for row, cold in zip(rows, greedy, strict=True))
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device)
 
         return Settings(
-            temperature=None
-            if plain
-            else column([1.0 if cold else row.temperature for row, cold in zip(rows, greedy, strict=True)]),
+            temperature=None if plain else column([1.0 if cold else row.temperature for row, cold in zip(rows, greedy, strict=True)]),
             greedy=torch.tensor(greedy, device=device) if any(greedy) else None,
             filtered=torch.tensor(filtered, device=device) if filtered else None,
             top_k=torch.tensor([rows[i].top_k for i in filtered], dtype=torch.int64, device=device),

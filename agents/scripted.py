@@ -35,7 +35,8 @@ class AttackerStyle:
     """Habits of an attacker; all numbers are probabilities per turn.
 
     ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another word.
-    generous: a hint is two sentences. lie: a hint is false. react: opens with a word on what was said. thank: gives a hint after the defender has named something
+    generous: a hint is two sentences. lie: a hint is false. react: opens with a word on what was said. thank: gives a hint after the
+    defender has named something
     (talking to this attacker pays). stumble: utters the secret word itself.
     """
 
@@ -119,9 +120,7 @@ def _say(rng: random.Random, *acts: Act) -> str:
     return " ".join(rng.choice(phrasings(act)) for act in acts)
 
 
-def _hints(
-    secret: str, style: AttackerStyle, used: frozenset[Fact], world: World, rng: random.Random
-) -> list[Hint]:
+def _hints(secret: str, style: AttackerStyle, used: frozenset[Fact], world: World, rng: random.Random) -> list[Hint]:
     fresh = sorted(world.facts[secret] - used) or sorted(world.facts[secret])
     if rng.random() < style.lie:
         false = sorted(world.facts[rng.choice(world.nouns)] - world.facts[secret])
@@ -129,18 +128,14 @@ def _hints(
     return [Hint(fact) for fact in rng.sample(fresh, k=min(len(fresh), 1 + (rng.random() < style.generous)))]
 
 
-def _request(
-    secret: str, style: AttackerStyle, asked: Sequence[Fact], world: World, rng: random.Random
-) -> Ask:
+def _request(secret: str, style: AttackerStyle, asked: Sequence[Fact], world: World, rng: random.Random) -> Ask:
     about = rng.choice(world.nouns) if rng.random() < style.decoy else secret
     facts = sorted(world.facts[about] - set(asked)) or sorted(world.facts[about])
     chosen = rng.sample(facts, k=min(2, len(facts)))
     return Ask(tuple(sorted(chosen, key=lambda fact: fact.kind != "category")))
 
 
-def attack(
-    secret: str, style: AttackerStyle, utterances: Sequence[Utterance], world: World, rng: random.Random
-) -> str:
+def attack(secret: str, style: AttackerStyle, utterances: Sequence[Utterance], world: World, rng: random.Random) -> str:
     """The attacker's next utterance."""
     heard = listen(utterances)
     last = parse(utterances[-1].text) if utterances else ()
@@ -174,9 +169,7 @@ def _declaration(heard: Heard, style: DefenderStyle, world: World, rng: random.R
     return _say(rng, Declare(rng.choice(world.nouns)))
 
 
-def defend(
-    style: DefenderStyle, utterances: Sequence[Utterance], turns_left: int, world: World, rng: random.Random
-) -> str:
+def defend(style: DefenderStyle, utterances: Sequence[Utterance], turns_left: int, world: World, rng: random.Random) -> str:
     """The defender's next utterance. turns_left: how many times it may still speak, this one included."""
     heard = listen(utterances)
     candidates = heard.candidates(world)

@@ -18,9 +18,7 @@ class _SimpleSeat:
     seed: int
 
     def act(self, observation: Observation) -> Generator[Request, Reply, Reply]:
-        return Reply(
-            self.speak(observation, random.Random(derive_seed(self.seed, len(observation.utterances))))
-        )
+        return Reply(self.speak(observation, random.Random(derive_seed(self.seed, len(observation.utterances)))))
         yield  # a coroutine that never asks
 
     def close(self) -> tuple[Segment, ...]:

@@ -1,7 +1,9 @@
 """The everyday reasoning test: exact questions about the everyday world, scored by log-probability, for any causal chat model.
 
-Tasks: facts (recall, yes/no), reasoning in formats that the base texts contain but on words whose reasoning questions were never seen, reasoning
-in formats that no text contains, and *inference in the game's format*: hints of a game, after which the defender declares. Every multiple-choice
+Tasks: facts (recall, yes/no), reasoning in formats that the base texts contain but on words whose reasoning questions were never seen,
+reasoning
+in formats that no text contains, and *inference in the game's format*: hints of a game, after which the defender declares. Every
+multiple-choice
 accuracy stands beside its baselines: the majority answer, the shortest option, and an untrained model of the same shape.
 """
 
@@ -42,15 +44,11 @@ class Item(NamedTuple):
 
 
 def _choice_item(question: Question, task: str) -> Item:
-    prompts = tuple(
-        (Message("user", question.text), Message("assistant", option)) for option in question.options
-    )
+    prompts = tuple((Message("user", question.text), Message("assistant", option)) for option in question.options)
     return Item(task, prompts, 0, (question.options.index(question.answer),), True, question.words[0])
 
 
-def _inference(
-    world: World, word: str, hints: int, rng: random.Random
-) -> tuple[tuple[Message, ...], tuple[str, ...]]:
+def _inference(world: World, word: str, hints: int, rng: random.Random) -> tuple[tuple[Message, ...], tuple[str, ...]]:
     """A game seen by the defender after some hints about a word, and the words that fit them all."""
     facts = rng.sample(sorted(world.facts[word]), k=hints)
     chat = [Message("system", TABOO_BRIEF.system["defender"])]
@@ -73,11 +71,7 @@ def items(per_task: int = 200, seed: int = 0) -> list[Item]:
     """The test. Facts on all words; trained formats on held-out words; held-out formats and inference by word group."""
     world, groups = everyday(), word_groups()
     rng = random.Random(seed)
-    found = [
-        _choice_item(make(world, world.nouns, rng), f"facts/{make.__name__}")
-        for make in BASE
-        for _ in range(per_task)
-    ]
+    found = [_choice_item(make(world, world.nouns, rng), f"facts/{make.__name__}") for make in BASE for _ in range(per_task)]
     for label, formats, words in (
         ("heldout-words", TRAINED, groups.heldout),
         ("heldout-formats", HELDOUT, world.nouns),
@@ -97,21 +91,19 @@ class _Encoded(NamedTuple):
 
 
 def _encode(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> _Encoded:
-    ids, action = model.chat.conversation(prompt)
+    ids, action = model.format.conversation(prompt)
     last = max(i for i, act in enumerate(action) if not act) + 1
     skip = 0
     if given:
         message = Message("assistant", prompt[-1].content[:given])
-        part, _ = model.chat.conversation((*prompt[:-1], message))
+        part, _ = model.format.conversation((*prompt[:-1], message))
         while last + skip < len(part) and part[last + skip] == ids[last + skip]:
             skip += 1
     return _Encoded(ids, [i for i in range(last + skip, len(ids)) if action[i]])
 
 
 @torch.inference_mode()
-def log_probabilities(
-    model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]
-) -> NDArray[np.float64]:
+def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]) -> NDArray[np.float64]:
     """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)]."""
     encoded = [_encode(model, prompt, given) for prompt, given in prompts]
     order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
@@ -187,9 +179,7 @@ def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0) -> dict[s
 def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Paired differences after - before by task, clustered by word, with 95 % intervals."""
     if before["task_of"] != after["task_of"]:
-        raise ValueError(
-            "the two results are of different tests; run both with the same number of items and seed"
-        )
+        raise ValueError("the two results are of different tests; run both with the same number of items and seed")
     names = np.array(before["task_of"])
     difference = {}
     for task in dict.fromkeys(before["task_of"]):

@@ -1,1 +1,8 @@
-"""Rules, views, judge and words of the games."""
+"""Rules, views, judge and words of the games; the Gymnasium surface.
+
+`gymnasium.make("sparring.envs:sparring/AdversarialTaboo-v0")` imports this package, which registers the environments.
+"""
+
+import gymnasium
+
+gymnasium.register("sparring/AdversarialTaboo-v0", entry_point="sparring.envs.taboo_env:TabooEnv")

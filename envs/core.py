@@ -129,9 +129,7 @@ def replay(game: Game, task: Task, utterances: Iterable[Utterance]) -> State:
     state = game.start(task)
     for utterance in utterances:
         if state.to_act != utterance.role:
-            raise ValueError(
-                f"task {task.id}: {utterance.role!r} speaks, but it is the turn of {state.to_act!r}"
-            )
+            raise ValueError(f"task {task.id}: {utterance.role!r} speaks, but it is the turn of {state.to_act!r}")
         state = state.apply(utterance.text, truncated=utterance.truncated)
     return state
 

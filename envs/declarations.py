@@ -36,9 +36,7 @@ def _either(*phrases: str) -> str:
 
 
 _SEP = r"[\s*_`\"'~]+"
-_ADVERBS = (
-    rf"(?:{_SEP}(?:do|really|honestly|now|already|finally|pretty|quite|very|absolutely|truly|fairly|just))*"
-)
+_ADVERBS = rf"(?:{_SEP}(?:do|really|honestly|now|already|finally|pretty|quite|very|absolutely|truly|fairly|just))*"
 _THINKING = rf"{_SEP}(?:think|believe|guess|suppose|bet|reckon|feel|say|sure|certain|confident|positive)"
 _OPENING = re.compile(
     rf"(?<![^\W_])(?<![^\W_]')(?:i(?:'m|{_SEP}am)?{_ADVERBS}{_THINKING}(?:{_SEP}that)?[,:]?{_SEP})?"
@@ -82,12 +80,7 @@ _CONNECTOR = re.compile(
 """What the guess follows: it is, it must be, the word is, a colon, and their like; also "is it"."""
 _TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )?{_BE}(?![^\W_])|\s*[*_`\"']*:")
 """The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
-_ASIDE = re.compile(
-    r"\s*,?\s*"
-    + _either(
-        "because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"
-    )
-)
+_ASIDE = re.compile(r"\s*,?\s*" + _either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
 _RELATIVE = re.compile(r"\s*(?:you|you're|that|which|we|for|of|to|in|on|behind)\b")
 """So goes on what says more of the word, and does not name it unless by a connector: "the word you mean"."""
 _DOUBT = re.compile(
@@ -110,8 +103,7 @@ _BRACKETED = re.compile(r"\((?!\s*(?:or|and|nor|not)\b)[^()]*\)")
 _LISTED = re.compile(_either("or, and, not") + "|[/&]")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 _CUT = frozenset(
-    "because since as for given based from with if which that who where when while due considering "
-    "thanks isn't is was right but".split()
+    "because since as for given based from with if which that who where when while due considering thanks isn't is was right but".split()
 )
 """Words that end the naming phrase: "cat because it purrs"."""
 _SKIP = frozenset(

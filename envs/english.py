@@ -229,10 +229,7 @@ def _clauses() -> dict[str, Fact]:
     return {PHRASINGS[f.kind].clause.format(v=f.value).lower(): f for f in facts}
 
 
-_OPENERS = tuple(
-    re.compile("^" + re.escape(opener.lower()).replace(re.escape("{n}"), "(a .*)") + "$")
-    for opener in ASK_OPENERS
-)
+_OPENERS = tuple(re.compile("^" + re.escape(opener.lower()).replace(re.escape("{n}"), "(a .*)") + "$") for opener in ASK_OPENERS)
 _BREAK = re.compile(r"(?<=[.!?])\s+")
 _KNOW = "i know the word!"
 

@@ -96,10 +96,7 @@ def _table_text() -> str:
 def _table() -> dict[str, str]:
     """The table, one undecoded line of forms per target. Read once, at first use."""
     lines = _table_text().splitlines()
-    return {
-        target: rest
-        for target, _, rest in (line.partition("\t") for line in lines if not line.startswith("#"))
-    }
+    return {target: rest for target, _, rest in (line.partition("\t") for line in lines if not line.startswith("#"))}
 
 
 _VOWELS = "aeiou"

@@ -139,9 +139,7 @@ def judge_line(record: dict[str, Any], rule: str = "lemma") -> dict[str, Any]:
     """
     for key in ("target", "role", "text"):
         if not isinstance(record.get(key), str):
-            raise ValueError(
-                f"a line to judge needs the strings target, role and text; {key} is {record.get(key)!r}"
-            )
+            raise ValueError(f"a line to judge needs the strings target, role and text; {key} is {record.get(key)!r}")
     ruling = verdict(record["text"], record["role"], record["target"], rule)
     if ruling is None:
         return {"reason": None, "winner": None, "span": None, "matched": None}

@@ -64,9 +64,7 @@ _PAIRS = (
 )  # fmt: skip
 _LOOKALIKES = {odd: plain for odds, plains in _PAIRS for odd, plain in zip(odds, plains, strict=True)}
 _LOOKALIKES |= {"æ": "ae", "œ": "oe", "ӕ": "ae"}
-_LOOKALIKES |= (
-    dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromkeys("“”„‟″«»「」『』", '"') | dict.fromkeys("‐‑‒−⁃", "-")
-)
+_LOOKALIKES |= dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromkeys("“”„‟″«»「」『』", '"') | dict.fromkeys("‐‑‒−⁃", "-")
 _LOOKALIKES["。"] = "."
 """By raw character: some capitals look like other letters than their small ones."""
 _ENCLOSED = (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
@@ -150,9 +148,7 @@ _JOINERS = re.compile("[-_*]")
 _TAGS = re.compile("[\U000e0020-\U000e007e]")
 
 _LEET_MAPS = tuple(str.maketrans("0345789@$2" + "16!|", "oeastbgasz" + tail) for tail in ("lbll", "igii"))
-_MEASURE = re.compile(
-    r"[0-9]+(?:st|nd|rd|th|s|am|pm|in|ft|m|cm|mm|km|g|kg|mg|ml|l|h|hr|hrs|min|sec|ms|k|mb|gb|tb|d|x|bn|hz|oz|lbs?)"
-)
+_MEASURE = re.compile(r"[0-9]+(?:st|nd|rd|th|s|am|pm|in|ft|m|cm|mm|km|g|kg|mg|ml|l|h|hr|hrs|min|sec|ms|k|mb|gb|tb|d|x|bn|hz|oz|lbs?)")
 """Numbers with an ordinal ending or a unit ("5in", "80s"), which are no leet spelling."""
 
 _NOT = {"can't": "can", "won't": "will", "shan't": "shall", "ain't": ""}

@@ -39,9 +39,7 @@ def _fact(world: World, noun: str, rng: random.Random) -> Fact:
     return rng.choice(sorted(world.facts[noun]))
 
 
-def _without(
-    world: World, words: Sequence[str], facts: Sequence[Fact], n: int, rng: random.Random
-) -> list[str]:
+def _without(world: World, words: Sequence[str], facts: Sequence[Fact], n: int, rng: random.Random) -> list[str]:
     """n words that lack at least one of the facts."""
     found: list[str] = []
     while len(found) < n:
@@ -100,9 +98,7 @@ def odd_one(world: World, words: Sequence[str], rng: random.Random) -> Question:
     return Question("odd_one", text, _named(world, odd), tuple(_named(world, w) for w in shown), tuple(shown))
 
 
-def _compare(
-    name: str, question: str, sign: int
-) -> Callable[[World, Sequence[str], random.Random], Question]:
+def _compare(name: str, question: str, sign: int) -> Callable[[World, Sequence[str], random.Random], Question]:
     def compare(world: World, words: Sequence[str], rng: random.Random) -> Question:
         def size(word: str) -> int:
             return max(SIZES.index(f.value) for f in world.facts[word] if f.kind == "size")
@@ -112,9 +108,7 @@ def _compare(
             first, second = rng.sample(list(words), k=2)
         winner = first if sign * size(first) > sign * size(second) else second
         text = question.format(a=world.a(first), b=world.a(second))
-        return Question(
-            name, text, _named(world, winner), (_named(world, first), _named(world, second)), (first, second)
-        )
+        return Question(name, text, _named(world, winner), (_named(world, first), _named(world, second)), (first, second))
 
     return compare
 
@@ -128,11 +122,7 @@ def both(world: World, words: Sequence[str], rng: random.Random) -> Question:
     first = rng.choice(words)
     fact = _fact(world, first, rng)
     sharing = [w for w in words if w != first and world.has(w, fact)]
-    second = (
-        rng.choice(sharing)
-        if sharing and rng.random() < 0.5
-        else rng.choice([w for w in words if w != first])
-    )
+    second = rng.choice(sharing) if sharing and rng.random() < 0.5 else rng.choice([w for w in words if w != first])
     text = f"Is each of them {thing_with((fact,))}: {_list(world, [first, second])}?"
     answer = "Yes." if world.has(second, fact) else "No."
     return Question("both", text, answer, ("Yes.", "No."), (first, second))
@@ -145,9 +135,7 @@ def choose_two_facts(world: World, words: Sequence[str], rng: random.Random) -> 
     shown = _shuffled([word, *_without(world, words, facts, 2, rng)], rng)
     clauses = " and ".join(PHRASINGS[f.kind].clause.format(v=f.value) for f in facts)
     text = f"Choose the one {clauses}: {_list(world, shown)}."
-    return Question(
-        "choose_two_facts", text, _named(world, word), tuple(_named(world, w) for w in shown), tuple(shown)
-    )
+    return Question("choose_two_facts", text, _named(world, word), tuple(_named(world, w) for w in shown), tuple(shown))
 
 
 def leave_out(world: World, words: Sequence[str], rng: random.Random) -> Question:
@@ -161,9 +149,7 @@ def leave_out(world: World, words: Sequence[str], rng: random.Random) -> Questio
     odd = _without(world, words, [fact], 1, rng)[0]
     shown = _shuffled([word, rng.choice(sharing), odd], rng)
     text = f"Leave out the one that is not {thing_with((fact,))}: {_list(world, shown)}."
-    return Question(
-        "leave_out", text, _named(world, odd), tuple(_named(world, w) for w in shown), tuple(shown)
-    )
+    return Question("leave_out", text, _named(world, odd), tuple(_named(world, w) for w in shown), tuple(shown))
 
 
 Format = Callable[[World, Sequence[str], random.Random], Question]

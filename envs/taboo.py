@@ -20,7 +20,8 @@ _OTHER = {ATTACKER: DEFENDER, DEFENDER: ATTACKER}
 class Prices:
     """What outcomes are worth; winners are decided by the rules alone.
 
-    wrong_guess: what a wrong guess costs the defender and brings the attacker, in (0, 1]; every other loss costs 1. tie: the utility of both
+    wrong_guess: what a wrong guess costs the defender and brings the attacker, in (0, 1]; every other loss costs 1. tie: the utility of
+    both
     roles when the turns run out, in [-1, 0]; below 0 the game is not zero-sum, and talk that leads nowhere does not pay.
     """
 
@@ -58,9 +59,7 @@ class AdversarialTaboo:
         if self.rule not in RULES:
             raise ValueError(f"unknown rule {self.rule!r}; known rules: {', '.join(RULES)}")
         if self.max_turns < 1 or self.max_characters < 1:
-            raise ValueError(
-                f"max_turns and max_characters must be at least 1, got {self.max_turns}, {self.max_characters}"
-            )
+            raise ValueError(f"max_turns and max_characters must be at least 1, got {self.max_turns}, {self.max_characters}")
 
     @property
     def horizon(self) -> int:
@@ -134,9 +133,7 @@ class TabooState:
         return Observation(self.game.name, role, rules, private, self.utterances, self.to_act, self.outcome)
 
 
-EXAMPLES = tuple(
-    Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse"))
-)
+EXAMPLES = tuple(Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse")))
 
 register_game(GameSpec("AdversarialTaboo", AdversarialTaboo, EXAMPLES))
 register_game(

@@ -53,9 +53,7 @@ class Prompts:
         if not said or said[0].role == observation.role:
             messages.append(Message("user", self.opening))
         for utterance in said:
-            messages.append(
-                Message("assistant" if utterance.role == observation.role else "user", utterance.text)
-            )
+            messages.append(Message("assistant" if utterance.role == observation.role else "user", utterance.text))
         return tuple(messages)
 
 

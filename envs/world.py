@@ -65,18 +65,11 @@ class World:
     def __post_init__(self) -> None:
         # The caller's mappings are copied, so that nobody can change a world that others hold.
         facts = {noun: frozenset(self.facts[noun]) for noun in self.nouns}
-        all_facts = tuple(
-            sorted(frozenset(chain(*facts.values())), key=lambda f: (KINDS.index(f.kind), f.value))
-        )
-        matrix = np.array(
-            [[fact in facts[noun] for fact in all_facts] for noun in self.nouns], dtype=np.bool_
-        )
+        all_facts = tuple(sorted(frozenset(chain(*facts.values())), key=lambda f: (KINDS.index(f.kind), f.value)))
+        matrix = np.array([[fact in facts[noun] for fact in all_facts] for noun in self.nouns], dtype=np.bool_)
         matrix = matrix.reshape(len(self.nouns), len(all_facts))
         matrix.setflags(write=False)
-        masks = {
-            fact: sum(1 << i for i, noun in enumerate(self.nouns) if fact in facts[noun])
-            for fact in all_facts
-        }
+        masks = {fact: sum(1 << i for i, noun in enumerate(self.nouns) if fact in facts[noun]) for fact in all_facts}
         values = {kind: tuple(f.value for f in all_facts if f.kind == kind) for kind in KINDS}
         derived = {
             "facts": MappingProxyType(facts),

@@ -1,7 +1,8 @@
 """The base texts of the embedded model: conversations generated out of the everyday world.
 
 Facts are asked in both directions and several phrasings; games are played in the game's own chat format, for all words, by scripted
-players whose habits are plain (no lies, no slips), so that a model trained on them knows its facts where it will need them. Reasoning formats
+players whose habits are plain (no lies, no slips), so that a model trained on them knows its facts where it will need them. Reasoning
+formats
 are shown on words that are not held out. The same texts serve as replay during self-play.
 """
 
@@ -20,6 +21,9 @@ Conversation = tuple[Message, ...]
 
 PLAIN_ATTACKER = AttackerStyle(ask=0.25, decoy=0.3, lie=0.0, react=0.1, thank=0.7, stumble=0.0)
 PLAIN_DEFENDER = DefenderStyle(sure=1, talk=0.6, care=0.5, probe=0.35, guess=0.1, slip=0.0, late=0.0)
+FACTS_AT_ONCE = 12
+"""Most sentences of a full description."""
+ALL_AT_ONCE = "Say all that you know."
 TURNS_OF_TALK = 6
 """Questions and answers in one conversation."""
 
@@ -46,6 +50,20 @@ def _is_it(world: World, rng: random.Random) -> tuple[str, str]:
     facts = rng.sample(sorted(world.facts[word]), k=3)
     named = rng.choice(world.nouns_with(*facts))
     return f"What is {thing_with(tuple(facts))}?", rng.choice(phrasings(Answer(named), world)[:1])
+
+
+def description(world: World, rng: random.Random) -> Conversation:
+    """Most of what there is to say about a word, in one message: as an answer, or in the attacker's place, when asked for all at once.
+
+    Nothing else is so dense in facts: the game's own talk carries a fact in about twenty tokens, this in seven.
+    """
+    word = rng.choice(world.nouns)
+    facts = rng.sample(sorted(world.facts[word]), k=min(FACTS_AT_ONCE, len(world.facts[word])))
+    text = " ".join(rng.choice(phrasings(Hint(fact), world)) for fact in facts)
+    if rng.random() < 0.5:
+        return Message("user", f"Describe {world.a(word)}."), Message("assistant", text)
+    system = TABOO_BRIEF.system["attacker"].format(word=word)
+    return Message("system", system), Message("user", ALL_AT_ONCE), Message("assistant", text)
 
 
 def talk(world: World, rng: random.Random) -> Conversation:

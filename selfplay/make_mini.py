@@ -2,29 +2,37 @@
 
     python -m sparring.selfplay.make_mini --out agents/mini
 
-The base learns the everyday world's facts, in both directions and in the game's own chat format (`sparring.selfplay.corpus`). Imitation of the
+The base learns the everyday world's facts, in both directions and in the game's own chat format (`sparring.selfplay.corpus`). Imitation
+of the
 scripted experts comes after it, with `sparring train --preset imitation`.
 """
 
 import json
+import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sparring.agents.chat import ChatFormat
+from sparring.agents.player_card import MINI_CARD
+from sparring.envs.world import everyday
 from sparring.selfplay.batch import Row, sft_row
-from sparring.selfplay.corpus import Conversation, conversations
+from sparring.selfplay.corpus import Conversation, conversations, description
 from sparring.selfplay.learner import Learner, LearnerConfig
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+CHUNK = 20
+"""Optimiser steps between two signs of life."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
@@ -40,7 +48,7 @@ class MiniConfig:
     seed: int = 0
     """Decides texts, initial weights and their order."""
     hidden: int = 128
-    """Width; raising it learns facts in fewer texts, at more time per text."""
+    """Width, and the size of the word vectors that the embeddings begin with."""
     layers: int = 6
     """Depth."""
     heads: int = 4
@@ -51,16 +59,22 @@ class MiniConfig:
     """Most tokens the tokenizer may have."""
     context: int = 1024
     """Longest conversation, in tokens."""
-    conversations: int = 120_000
-    """How many base conversations are learnt from, each once."""
-    lr: float = 2e-3
+    initial_deviation: float = 0.04
+    """Standard deviation of initial weights. 0.02 learnt facts about a third slower."""
+    descriptions: int = 12_000
+    """Conversations of the first part: full descriptions alone, the densest facts."""
+    conversations: int = 110_000
+    """Conversations of the second part: every kind."""
+    description_share: float = 0.25
+    """Share of descriptions in the second part."""
+    lr: float = 3e-3
     """Peak learning rate; cosine to zero."""
-    minibatch: int = 64
-    """Conversations in one optimiser step."""
+    minibatch: int = 16
+    """Conversations in one optimiser step. Larger: fewer steps in the same time, and facts are learnt later."""
 
 
 def build_tokenizer(texts: Iterator[Conversation], vocabulary: int, context: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer, so that any text can be encoded; words of the everyday world become single tokens."""
+    """A byte-level BPE tokenizer, so that any text can be encoded; nouns of the everyday world are single tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -70,31 +84,63 @@ def build_tokenizer(texts: Iterator[Conversation], vocabulary: int, context: int
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator((message.content for text in texts for message in text), trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", model_max_length=context
-    )
+    nouns = (f" {noun}" for noun in everyday().nouns for _ in range(2000))
+    tokenizer.train_from_iterator(chain(nouns, (message.content for text in texts for message in text)), trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", model_max_length=context)
     fast.chat_template = CHAT_TEMPLATE
     return fast
 
 
-def build_model(config: MiniConfig, vocabulary: int, *, end: int, pad: int) -> LlamaForCausalLM:
+def word_vectors(texts: Sequence[Conversation], chat: ChatFormat, vocabulary: int, size: int, seed: int) -> NDArray[np.float32]:
+    """Vectors of tokens by what they occur with, shape [vocabulary, size]: a truncated singular value decomposition of the positive
+    pointwise mutual information of tokens in one conversation (Levy and Goldberg, "Neural word embedding as implicit matrix
+    factorization", 2014), turned by a random rotation, with median length 1 among tokens that occur.
+
+    A noun's vector then holds its facts from the start, and a model has to learn hundreds of ways to read them out instead of thousands of
+    single facts: [measured] 90 % true hints after 1.4 M tokens, against 25 % after 0.7 M and 27 % after 10 M without.
+    """
+    counts = np.zeros((vocabulary, vocabulary))
+    for text in texts:
+        ids, action = chat.conversation(text)
+        asked = {i for i, said in zip(ids, action, strict=True) if not said}
+        told = {i for i, said in zip(ids, action, strict=True) if said}
+        for one in asked:
+            for other in told - asked:
+                counts[one, other] += 1
+                counts[other, one] += 1
+    own = counts.sum(1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        information = np.nan_to_num(np.log(counts * counts.sum() / (own * own.T)), nan=0.0, neginf=0.0)
+    left, strength, _ = np.linalg.svd(np.maximum(information, 0))
+    rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
+    vectors = (left[:, :size] * np.sqrt(strength[:size])) @ rotation
+    lengths = np.linalg.norm(vectors, axis=1)
+    return (vectors / np.median(lengths[lengths > 0.1])).astype(np.float32)
+
+
+def build_model(config: MiniConfig, vectors: NDArray[np.float32], *, end: int, pad: int) -> LlamaForCausalLM:
+    """An untrained model whose (tied) embeddings begin with word vectors, as long as random ones would be, and half as much noise."""
     torch.manual_seed(config.seed)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=vocabulary,
+            vocab_size=len(vectors),
             hidden_size=config.hidden,
             intermediate_size=config.feed_forward,
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             num_key_value_heads=config.heads // 2,
             max_position_embeddings=config.context,
+            initializer_range=config.initial_deviation,
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=end,
             pad_token_id=pad,
         )
     )
+    length = config.initial_deviation * config.hidden**0.5
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(0.5).add_(torch.from_numpy(vectors) * length)
+    return model
 
 
 def rows(texts: Iterator[Conversation], chat: ChatFormat) -> Iterator[Row]:
@@ -104,12 +150,11 @@ def rows(texts: Iterator[Conversation], chat: ChatFormat) -> Iterator[Row]:
         yield sft_row(ids, action)
 
 
-def save(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: MiniConfig, metrics: dict[str, float]
-) -> None:
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: MiniConfig, metrics: dict[str, float]) -> None:
     """Writes a plain transformers folder in bfloat16, with how it was made beside it."""
     model.to(torch.bfloat16).save_pretrained(config.out)
     tokenizer.save_pretrained(config.out)
+    MINI_CARD.save(config.out)
     made = {
         "made_by": "python -m sparring.selfplay.make_mini",
         "config": {**asdict(config), "out": None},
@@ -118,39 +163,50 @@ def save(
     (config.out / "made.json").write_text(json.dumps(made, indent=1) + "\n")
 
 
+def texts(config: MiniConfig) -> Iterator[Conversation]:
+    """What the base learns from, in order."""
+    rng = random.Random(config.seed + 1)
+    world, mixed = everyday(), conversations(config.seed + 1)
+    for _ in range(config.descriptions):
+        yield description(world, rng)
+    for _ in range(config.conversations):
+        yield description(world, rng) if rng.random() < config.description_share else next(mixed)
+
+
 def main(config: MiniConfig) -> None:
     tokenizer = build_tokenizer(islice(conversations(config.seed), 20_000), config.vocabulary, config.context)
     chat = ChatFormat(tokenizer)
-    model = build_model(config, len(tokenizer), end=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
+    rng = random.Random(config.seed)
+    described = [description(everyday(), rng) for _ in range(7000)]
+    vectors = word_vectors(described, chat, len(tokenizer), config.hidden, config.seed)
+    model = build_model(config, vectors, end=tokenizer.eos_token_id, pad=tokenizer.pad_token_id)
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters:,} parameters, {len(tokenizer):,} tokens")
-    steps = config.conversations // config.minibatch
+    steps = -(-(config.descriptions + config.conversations) // config.minibatch)
     learner = Learner(
         model,
         config=LearnerConfig(
             lr=config.lr,
+            betas=(0.9, 0.98),
             minibatch=config.minibatch,
             schedule="cosine",
-            warmup=100,
+            warmup=50,
             total_steps=steps,
             kl=0.0,
-            epochs=1,
         ),
     )
-    source = rows(conversations(config.seed + 1), chat)
+    source = rows(texts(config), chat)
     started, tokens, metrics = time.perf_counter(), 0, {}
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns) as progress:
         bar = progress.add_task("base", total=steps, note="")
-        for step in range(0, steps, 20):
-            batch = list(islice(source, config.minibatch * min(20, steps - step)))
-            metrics = learner.update(batch, seed=config.seed + step)
+        while batch := list(islice(source, config.minibatch * CHUNK)):
+            metrics = learner.update(batch, seed=config.seed + learner.steps)
             tokens += sum(len(row.ids) for row in batch)
             rate = tokens / (time.perf_counter() - started)
-            progress.update(bar, advance=20, note=f"loss {metrics['loss']:.3f}, {rate:,.0f} tokens/s")
-    save(
-        model, tokenizer, config, {"parameters": parameters, "tokens": tokens, "final_loss": metrics["loss"]}
-    )
+            progress.update(bar, completed=learner.steps, note=f"loss {metrics['sft_loss']:.3f}, {rate:,.0f} tokens/s")
+    save(model, tokenizer, config, {"parameters": parameters, "tokens": tokens, "final_loss": round(metrics["sft_loss"], 4)})
+    print(f"wrote {config.out}")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,7 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC, f"no space left on the disk while writing {path}; free some"
-            ) from error
+            raise OSError(errno.ENOSPC, f"no space left on the disk while writing {path}; free some") from error
         raise
     finally:
         aside.unlink(missing_ok=True)
@@ -94,18 +92,20 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, config: str, provenance: Mapping[str, Any]) -> "RunFolder":
         """Starts a run in a new or empty folder. Raises ValueError where the folder holds anything else."""
-        if (path / CONFIG).exists():
-            raise ValueError(
-                f"{path} holds another run; continue it with --resume {path}, or choose a new "
-                "folder with --out"
-            )
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ValueError(f"{path} exists and is no empty folder; choose a new one with --out")
+        cls.require_free(path)
         path.mkdir(parents=True, exist_ok=True)
         write_text(path / "provenance.json", to_json(provenance))
         # The configuration comes last: it is what makes the folder a run.
         write_text(path / CONFIG, config)
         return cls(path)
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Raises ValueError where the folder is neither new nor empty."""
+        if (path / CONFIG).exists():
+            raise ValueError(f"{path} holds another run; continue it with --resume {path}, or choose a new folder with --out")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError(f"{path} exists and is no empty folder; choose a new one with --out")
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -142,6 +142,10 @@ class RunFolder:
 
     def games(self, round_number: int) -> Path:
         return self.path / "rounds" / f"{round_number:03d}" / "games.jsonl.gz"
+
+    def measurement(self, name: int | str) -> Path:
+        """What was measured of the model of a round, or of a control."""
+        return self.path / "measured" / (f"round-{name:03d}.json" if isinstance(name, int) else f"{name}.json")
 
     def append(self, path: Path, record: Mapping[str, Any]) -> None:
         """Adds one record to metrics.jsonl or timings.jsonl."""

@@ -64,9 +64,7 @@ def _build(data: Any, kind: Any, where: str) -> Any:
     """`data` as a value of type `kind`; where: the dotted name of the field, for messages."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(data, Mapping):
-            raise ValueError(
-                f"{where or 'the configuration'} must be a mapping of keys to values, got {data!r}"
-            )
+            raise ValueError(f"{where or 'the configuration'} must be a mapping of keys to values, got {data!r}")
         hints = typing.get_type_hints(kind)
         fields = {f.name: hints[f.name] for f in dataclasses.fields(kind) if f.init}
         for key in data:

@@ -14,9 +14,7 @@ ALLOWED_SKIPS = ("needs a CUDA GPU", r"needs the extra (harness|openai|reasoning
 """Regular expressions of the whole reasons for which a test may be skipped. Any other skip fails."""
 
 # Cores are shared, so a slow example is no defect. CI tries the same examples every time, a developer others.
-hypothesis.settings.register_profile(
-    "sparring", deadline=None, print_blob=True, derandomize="CI" in os.environ
-)
+hypothesis.settings.register_profile("sparring", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("sparring")
 
 

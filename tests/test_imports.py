@@ -50,17 +50,13 @@ def test_every_import_is_declared():
     for folder in FOLDERS:
         for path in (ROOT / folder).glob("*.py"):
             undeclared = set(third_party(path)) - declared
-            assert not undeclared, (
-                f"{path.relative_to(ROOT)} imports {undeclared}, which pyproject.toml does not declare"
-            )
+            assert not undeclared, f"{path.relative_to(ROOT)} imports {undeclared}, which pyproject.toml does not declare"
 
 
 def test_importing_envs_brings_no_torch():
     modules = [path.stem for path in (ROOT / "envs").glob("[!_]*.py") if path.stem not in IN_ENVS]
     code = "; ".join(["import sys", *(f"import sparring.envs.{module}" for module in modules)])
-    code += (
-        "; sys.exit(' '.join({'torch', 'transformers', 'matplotlib', 'scipy'} & set(sys.modules)) or None)"
-    )
+    code += "; sys.exit(' '.join({'torch', 'transformers', 'matplotlib', 'scipy'} & set(sys.modules)) or None)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -107,18 +107,14 @@ def test_folders_are_flat(folder: str):
 
 def test_the_wheel_holds_everything(wheel: Path):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == {
-        f"sparring/{folder}/{path}" for folder in PACKAGES.values() for path in shipped(ROOT / folder)
-    }
+    assert names == {f"sparring/{folder}/{path}" for folder in PACKAGES.values() for path in shipped(ROOT / folder)}
     assert "sparring/envs/data/everyday.tsv" in names
 
 
 def test_the_wheel_names_its_license(wheel: Path):
     with zipfile.ZipFile(wheel) as opened:
         names = {Path(name).name for name in opened.namelist() if "/licenses/" in name}
-        metadata = opened.read(
-            next(name for name in opened.namelist() if name.endswith("/METADATA"))
-        ).decode()
+        metadata = opened.read(next(name for name in opened.namelist() if name.endswith("/METADATA"))).decode()
     assert names == {"LICENSE", "NOTICE"}
     assert "License-Expression: Apache-2.0" in metadata
 
@@ -139,17 +135,13 @@ def test_the_installed_command_says_how_it_is_used(installed: Path, users: Path)
 def test_the_checkout_leaves_the_users_names_alone(users: Path):
     found = json.loads(run(sys.executable, "-c", PROBE, cwd=users))
     assert found.pop("nouns") > 0
-    assert {found["envs"], found["agents"]} == {
-        str(users / name / "__init__.py") for name in ("envs", "agents")
-    }
+    assert {found["envs"], found["agents"]} == {str(users / name / "__init__.py") for name in ("envs", "agents")}
     assert all(Path(found[package]).parent == ROOT / folder for package, folder in PACKAGES.items())
 
 
 def test_every_dependency_is_pinned_within_its_range():
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    assert all(re.fullmatch(r"[a-z0-9.-]+==[a-z0-9.]+", line) for line in lines), (
-        "no local versions, hosts or paths"
-    )
+    assert all(re.fullmatch(r"[a-z0-9.-]+==[a-z0-9.]+", line) for line in lines), "no local versions, hosts or paths"
     pins = dict(line.split("==") for line in lines)
     extras = PROJECT["project"]["optional-dependencies"]
     needed = [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["peft"], *extras["pettingzoo"]]
@@ -157,6 +149,4 @@ def test_every_dependency_is_pinned_within_its_range():
         if requirement.name != "sparring":
             pin = pins.get(canonicalize_name(requirement.name))
             assert pin is not None, f"constraints.txt has no {requirement.name}"
-            assert pin in requirement.specifier, (
-                f"constraints.txt has {requirement.name} {pin}, not {requirement}"
-            )
+            assert pin in requirement.specifier, f"constraints.txt has {requirement.name} {pin}, not {requirement}"

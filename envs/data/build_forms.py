@@ -89,13 +89,9 @@ class WordNet:
                 lemmas = [re.sub(r"\(.*\)", "", word).lower() for word in fields[4 : 4 + 2 * n_words : 2]]
                 synsets[letter, fields[0]] = lemmas
                 at = 5 + 2 * n_words
-                for symbol, offset, other, ends in zip(
-                    *(fields[at + i : at + 4 * int(fields[at - 1]) : 4] for i in range(4)), strict=True
-                ):
+                for symbol, offset, other, ends in zip(*(fields[at + i : at + 4 * int(fields[at - 1]) : 4] for i in range(4)), strict=True):
                     if symbol in ("+", "\\") and ends != "0000":
-                        pointers.append(
-                            (lemmas[int(ends[:2], 16) - 1], (other, offset), int(ends[2:], 16) - 1, symbol)
-                        )
+                        pointers.append((lemmas[int(ends[:2], 16) - 1], (other, offset), int(ends[2:], 16) - 1, symbol))
         for word, synset, number, symbol in pointers:
             other = synsets[synset][number]
             self.derived[word].add(other) if symbol == "+" else self.derived[other].add(word)
@@ -114,24 +110,14 @@ def derivations(word: str, net: WordNet) -> set[str]:
     stems = (word, re.sub("y$", "i", word))
     suffixed = {stem + suffix for stem in stems for suffix in SUFFIXES if stem + suffix in net.parts}
     found |= {other for other in suffixed if _is_below(word, other)}
-    found |= {
-        other
-        for one in found
-        for other in net.derived[one]
-        if other.endswith(("ly", "ness")) and _is_below(one, other)
-    }
+    found |= {other for one in found for other in net.derived[one] if other.endswith(("ly", "ness")) and _is_below(one, other)}
     found -= {other for base, other in APART if base == word}
     found -= {base for base, other in EXCEPTIONS if other == word}
     return found | {other for base, other in EXCEPTIONS if base == word}
 
 
 def _is_below(word: str, other: str) -> bool:
-    return (
-        len(other) > len(word)
-        and other[:3] == word[:3]
-        and len(word) > 2
-        and re.fullmatch("[a-z]+", other) is not None
-    )
+    return len(other) > len(word) and other[:3] == word[:3] and len(word) > 2 and re.fullmatch("[a-z]+", other) is not None
 
 
 def inflections(word: str, net: WordNet) -> set[str]:
@@ -170,9 +156,7 @@ def table_line(word: str, net: WordNet) -> str:
     """The line of one target."""
     inflected = inflections(word, net)
     derived = derivations(word, net)
-    return "\t".join(
-        (word, *(" ".join(encode(word, form) for form in sorted(forms)) for forms in (inflected, derived)))
-    )
+    return "\t".join((word, *(" ".join(encode(word, form) for form in sorted(forms)) for forms in (inflected, derived))))
 
 
 def targets(net: WordNet) -> list[str]:
@@ -180,9 +164,7 @@ def targets(net: WordNet) -> list[str]:
     alphabetical order."""
     from wordfreq import top_n_list
 
-    return sorted(
-        word for word in set(top_n_list("en", 50_000)) if re.fullmatch("[a-z]+", word) and word in net.parts
-    )
+    return sorted(word for word in set(top_n_list("en", 50_000)) if re.fullmatch("[a-z]+", word) and word in net.parts)
 
 
 def main() -> None:
@@ -197,9 +179,7 @@ def main() -> None:
     arguments = parser.parse_args()
     net = WordNet(arguments.wordnet)
     lines = [table_line(word, net) for word in targets(net)]
-    arguments.out.write_bytes(
-        gzip.compress("".join(text + "\n" for text in lines).encode("ascii"), compresslevel=9, mtime=0)
-    )
+    arguments.out.write_bytes(gzip.compress("".join(text + "\n" for text in lines).encode("ascii"), compresslevel=9, mtime=0))
     print(f"{len(lines)} targets, {arguments.out.stat().st_size} bytes: {arguments.out}")
 
 

@@ -27,9 +27,7 @@ SPECIAL = (
 PLAIN_ADDED = ["<think>", "</think>"]
 """Added tokens that are not marked special."""
 
-TEMPLATES = {
-    path.stem: path.read_text() for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))
-}
+TEMPLATES = {path.stem: path.read_text() for path in sorted((Path(__file__).parent / "templates").glob("*.jinja"))}
 EOS = {
     "chatml": "<|im_end|>",
     "qwen": "<|im_end|>",
@@ -72,9 +70,7 @@ def tiny_tokenizer(kind: str | None = "chatml", **options: Any) -> PreTrainedTok
     return tokenizer
 
 
-def tiny_model(
-    kind: str = "llama", *, vocab: int = 420, length: int = 256, seed: int = 0, **options: Any
-) -> Any:
+def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed: int = 0, **options: Any) -> Any:
     """A random model: llama, untied, qwen2, qwen3, gpt2, mistral (window of 24 positions)."""
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
@@ -96,9 +92,7 @@ def tiny_model(
     elif kind == "untied":
         model = LlamaForCausalLM(LlamaConfig(**{"tie_word_embeddings": False, **shape}))
     elif kind == "qwen2":
-        model = Qwen2ForCausalLM(
-            Qwen2Config(**shape, use_sliding_window=True, sliding_window=24, max_window_layers=1)
-        )
+        model = Qwen2ForCausalLM(Qwen2Config(**shape, use_sliding_window=True, sliding_window=24, max_window_layers=1))
     elif kind == "qwen3":
         model = Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=16))
     elif kind == "mistral":

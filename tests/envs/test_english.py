@@ -77,8 +77,6 @@ def test_parse_takes_any_text(text: str):
     parse(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "I know the word!", "It is", "Name a thing that.", "Name a kind of ."]
-)
+@pytest.mark.parametrize("text", ["", " ", "I know the word!", "It is", "Name a thing that.", "Name a kind of ."])
 def test_broken_sentences_mean_nothing(text: str):
     assert parse(text) == ()

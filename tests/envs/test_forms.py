@@ -50,12 +50,7 @@ def rows(text):
 
 
 def test_irregular_inflections_are_known():
-    missed = [
-        (word, form)
-        for word, *others in rows(IRREGULAR)
-        for form in others
-        if form not in forms(word, "lemma")
-    ]
+    missed = [(word, form) for word, *others in rows(IRREGULAR) for form in others if form not in forms(word, "lemma")]
     n_forms = sum(len(row) - 1 for row in rows(IRREGULAR))
     assert n_forms > 200
     assert not missed

@@ -11,9 +11,7 @@ from sparring.envs.forms import forms
 from sparring.envs.judge import ROLES, RULES, declaration, is_right, judge_line, matcher, verdict
 from sparring.envs.normalise import words
 
-CORPUS = [
-    json.loads(line) for line in Path(__file__).with_name("judge_corpus.jsonl").read_text().splitlines()
-]
+CORPUS = [json.loads(line) for line in Path(__file__).with_name("judge_corpus.jsonl").read_text().splitlines()]
 BY_TOPIC = defaultdict(list)
 for _row in CORPUS:
     BY_TOPIC[_row["about"]].append(_row)
@@ -27,9 +25,7 @@ PIECES = st.lists(
     ),
     max_size=12,
 ).map("".join)  # fmt: skip
-TARGETS = st.sampled_from(
-    ["cat", "run", "mouse", "word", "c.t", "a+", "ice cream", "o'clock", "(((", "know", "blorf"]
-)
+TARGETS = st.sampled_from(["cat", "run", "mouse", "word", "c.t", "a+", "ice cream", "o'clock", "(((", "know", "blorf"])
 PUNCTUATION = st.text("!?.,;:\"'`*_-#()[]{}<>~/\\|$@%^&+= \t\n…—–“”‘’«»¡¿", max_size=6)
 
 
@@ -42,9 +38,7 @@ def test_corpus(topic):
             reason = ruling and ruling.reason
             evidence = ruling and row["evidence"] is not None and row["text"][ruling.start : ruling.end]
             if reason != row["reason"] or (evidence and evidence != row["evidence"]):
-                wrong.append(
-                    (rule, row["target"], row["text"], reason, evidence, row["reason"], row["evidence"])
-                )
+                wrong.append((rule, row["target"], row["text"], reason, evidence, row["reason"], row["evidence"]))
     assert not wrong
 
 
@@ -108,9 +102,7 @@ def test_matching_is_unaffected_by_case_and_surrounding_punctuation(said, before
     assert match.matched in forms(target, "lemma")
 
 
-@given(
-    PUNCTUATION, st.sampled_from(["", " is", "s", "x"]), st.sampled_from([str.lower, str.upper, str.title])
-)
+@given(PUNCTUATION, st.sampled_from(["", " is", "s", "x"]), st.sampled_from([str.lower, str.upper, str.title]))
 def test_longer_words_are_other_words(punctuation, ending, case):
     text = case(punctuation + "location scatter" + ending + " catalogue") + punctuation
     assert matcher("cat", "family")(text) is None
@@ -138,23 +130,9 @@ def test_a_quoted_word_is_the_guess_whatever_it_is(word):
 
 
 def test_a_guess_is_right_up_to_inflection():
-    assert (
-        is_right("cat", "cat")
-        and is_right("Cats", "cat")
-        and is_right("mice", "mouse")
-        and is_right(" ran! ", "run")
-    )
-    assert (
-        is_right("e-mail", "email")
-        and is_right("c-a-t", "cat")
-        and is_right("cat's", "cat")
-        and is_right("ｃａｔ", "cat")
-    )
-    assert (
-        not is_right("run", "running")
-        and not is_right("teacher", "teach")
-        and not is_right("category", "cat")
-    )
+    assert is_right("cat", "cat") and is_right("Cats", "cat") and is_right("mice", "mouse") and is_right(" ran! ", "run")
+    assert is_right("e-mail", "email") and is_right("c-a-t", "cat") and is_right("cat's", "cat") and is_right("ｃａｔ", "cat")
+    assert not is_right("run", "running") and not is_right("teacher", "teach") and not is_right("category", "cat")
     assert not is_right("cat dog", "cat") and not is_right("", "cat") and not is_right("!", "cat")
 
 
@@ -179,9 +157,7 @@ def test_judge_line():
     assert judge_line(line, "spag")["matched"] == "cat"
 
 
-@pytest.mark.parametrize(
-    "line", [{}, {"target": "cat", "role": "defender"}, {"target": "cat", "role": "defender", "text": 5}]
-)
+@pytest.mark.parametrize("line", [{}, {"target": "cat", "role": "defender"}, {"target": "cat", "role": "defender", "text": 5}])
 def test_a_line_needs_its_keys(line):
     with pytest.raises(ValueError, match="needs the strings target, role and text"):
         judge_line(line)

@@ -83,15 +83,11 @@ def test_no_readings(text, reading):
     assert reading not in readings(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", " \t\n", "\u200b\u200d\ufeff", "\u3164", "\u2800", "\U000e0041", "\u0301", "\x00", "\u00ad"]
-)
+@pytest.mark.parametrize("text", ["", " \t\n", "\u200b\u200d\ufeff", "\u3164", "\u2800", "\U000e0041", "\u0301", "\x00", "\u00ad"])
 def test_silent(text):
     assert is_silent(text)
 
 
-@pytest.mark.parametrize(
-    "text", [*string.ascii_letters, *string.punctuation, "👍", "中", "\ud800", "…", " x", "\u200b.", "ß", "²"]
-)
+@pytest.mark.parametrize("text", [*string.ascii_letters, *string.punctuation, "👍", "中", "\ud800", "…", " x", "\u200b.", "ß", "²"])
 def test_not_silent(text):
     assert not is_silent(text)

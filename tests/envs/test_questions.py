@@ -22,9 +22,7 @@ def test_every_question_has_its_answer_among_distinct_options(make: Format):
 def test_position_of_the_answer_tells_nothing():
     rng = random.Random(2)
     for make in (TRAINED[0], TRAINED[1], HELDOUT[0], HELDOUT[1]):
-        first = sum(
-            item.options[0] == item.answer for item in (make(WORLD, WORLD.nouns, rng) for _ in range(600))
-        )
+        first = sum(item.options[0] == item.answer for item in (make(WORLD, WORLD.nouns, rng) for _ in range(600)))
         assert 150 < first < 250
 
 
@@ -33,9 +31,7 @@ def test_smaller_is_smaller():
     for _ in range(50):
         item = smaller(WORLD, WORLD.nouns, rng)
         size = {
-            f"{WORLD.a(w)[0].upper()}{WORLD.a(w)[1:]}.": max(
-                SIZES.index(f.value) for f in WORLD.facts[w] if f.kind == "size"
-            )
+            f"{WORLD.a(w)[0].upper()}{WORLD.a(w)[1:]}.": max(SIZES.index(f.value) for f in WORLD.facts[w] if f.kind == "size")
             for w in item.words
         }
         assert size[item.answer] == min(size.values())

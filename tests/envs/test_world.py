@@ -113,9 +113,7 @@ def test_consistent_agrees_with_its_definition() -> None:
         false = [fact for fact in rng.sample(WORLD.all_facts, 6) if fact not in WORLD.facts[noun]]
         found = WORLD.consistent(true, false)
         assert noun in found
-        assert found == tuple(
-            n for n in WORLD.nouns if WORLD.facts[n].issuperset(true) and WORLD.facts[n].isdisjoint(false)
-        )
+        assert found == tuple(n for n in WORLD.nouns if WORLD.facts[n].issuperset(true) and WORLD.facts[n].isdisjoint(false))
         assert WORLD.candidates(true, false).bit_count() == len(found)
     assert WORLD.consistent((), ()) == WORLD.nouns
     assert WORLD.nouns_with(Fact("colour", "no such colour")) == ()

@@ -35,12 +35,7 @@ def test_plain_attackers_tell_the_truth():
 def test_reasoning_questions_leave_out_held_out_words():
     heldout = set(word_groups().heldout)
     rng = random.Random(1)
-    words = {
-        word
-        for _ in range(300)
-        for m in reasoning(WORLD, rng)
-        for word in m.content.lower().replace(",", " ").split()
-    }
+    words = {word for _ in range(300) for m in reasoning(WORLD, rng) for word in m.content.lower().replace(",", " ").split()}
     assert not {word.strip(".?:") for word in words} & heldout
 
 

@@ -1,0 +1,35 @@
+"""A person at the terminal as a player."""
+
+import random
+from collections.abc import Callable
+
+from sparring.envs.core import Observation
+
+from .simple import FunctionAgent
+
+
+def show(observation: Observation) -> str:
+    """What a person needs to see before speaking: who they are, what is secret, what was last said."""
+    lines = []
+    if len(observation.utterances) < 2:
+        secret = "".join(f" The secret {name} is: {value}." for name, value in observation.private.items())
+        lines.append(f"You are the {observation.role}.{secret}")
+    if observation.utterances and observation.utterances[-1].role != observation.role:
+        last = observation.utterances[-1]
+        lines.append(f"{last.role}: {last.text}")
+    return "\n".join(lines)
+
+
+def human(ask: Callable[[str], str] = input, tell: Callable[[str], None] = print) -> FunctionAgent:
+    """A player that is asked for each utterance. The end of the input counts as saying nothing."""
+
+    def speak(observation: Observation, rng: random.Random) -> str:
+        text = show(observation)
+        if text:
+            tell(text)
+        try:
+            return ask(f"{observation.role} (you): ")
+        except EOFError:
+            return ""
+
+    return FunctionAgent(speak, "human")

@@ -1,0 +1,102 @@
+"""The other player of a single-player environment: a function, an agent, or the name of one.
+
+Agents live in another package; here they are known by their shape alone (`seat`, `act`), and names are resolved through the entry-point
+group
+`sparring.agents`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import entry_points
+from itertools import count
+from typing import Any, Protocol
+
+from .core import VOID, Game, Observation
+from .views import Renderer
+
+Messages = Sequence[Mapping[str, str]]
+Function = Callable[[Messages], str]
+Opponent = Function | str | Any
+"""A function from chat messages ({"role", "content"}) to an utterance, an agent, or an agent's name."""
+
+_numbers = count()
+
+
+class OpponentFailedError(Exception):
+    """The opponent's infrastructure failed; the game is void."""
+
+
+class Player(Protocol):
+    """One opponent in one game."""
+
+    def speak(self, observation: Observation) -> tuple[str, bool]:
+        """What it says, and whether it ran into its length limit. Raises OpponentFailedError."""
+
+    def close(self) -> None: ...
+
+
+def chat(renderer: Renderer, observation: Observation) -> list[dict[str, str]]:
+    """A role's view as plain chat messages."""
+    return [message._asdict() for message in renderer.render(observation)]
+
+
+def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
+    """An agent for a name; anything else as it is. Raises ValueError for a name that means nothing, TypeError for what cannot play."""
+    if isinstance(opponent, str):
+        found = list(entry_points(group="sparring.agents", name="resolve"))
+        if not found:
+            raise ValueError(f"the agent name {opponent!r} cannot be resolved: sparring is not installed (pip install .)")
+        return found[0].load()(opponent, role=role)
+    if not callable(opponent) and not hasattr(opponent, "seat"):
+        raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
+    return opponent
+
+
+def sit_down(opponent: Opponent, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
+    """Gives an opponent its seat in one game."""
+    if hasattr(opponent, "seat"):
+        return _AgentPlayer(opponent.seat(game, role, f"env-{next(_numbers)}:{role}", seed))
+    return _FunctionPlayer(opponent, renderer)
+
+
+class _FunctionPlayer:
+    def __init__(self, function: Function, renderer: Renderer) -> None:
+        self.function = function
+        self.renderer = renderer
+
+    def speak(self, observation: Observation) -> tuple[str, bool]:
+        said = self.function(chat(self.renderer, observation))
+        if not isinstance(said, str):
+            raise TypeError(f"the opponent function must return a str, got {type(said).__name__}")
+        return said, False
+
+    def close(self) -> None:
+        pass
+
+
+class _AgentPlayer:
+    def __init__(self, seat: Any) -> None:
+        self.seat = seat
+
+    def speak(self, observation: Observation) -> tuple[str, bool]:
+        turn = self.seat.act(observation)
+        try:
+            request = next(turn)
+            while True:
+                request = turn.send(_answer(request))
+        except StopIteration as stop:
+            reply = stop.value
+        if reply.finish == "error":
+            raise OpponentFailedError(f"the opponent failed; the game is {VOID}")
+        return reply.text, reply.finish == "length"
+
+    def close(self) -> None:
+        self.seat.close()
+
+
+def _answer(request: Any) -> Any:
+    """Asks a backend and waits for its reply."""
+    request.backend.submit(request)
+    while True:
+        for asked, reply in request.backend.poll():
+            if asked.stream == request.stream:
+                return reply

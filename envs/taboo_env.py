@@ -1,0 +1,147 @@
+"""Adversarial Taboo as a Gymnasium environment of free text."""
+
+from typing import Any, ClassVar, Literal
+
+import gymnasium
+
+from . import taboo  # noqa: F401  registers the games
+from .core import VOID, Task, make_game
+from .opponents import Opponent, OpponentFailedError, Player, chat, resolve_opponent, sit_down
+from .spaces import UnicodeText
+from .views import load_prompts
+from .words import word_list
+
+ROLES = ("attacker", "defender")
+LONGEST_VIEW = 1 << 20
+"""Characters of the longest observation."""
+
+Info = dict[str, Any]
+
+
+class TabooEnv(gymnasium.Env[str, str]):
+    """One player's side of Adversarial Taboo, or both sides in turn.
+
+    Observation: what the role to act sees, as text (its chat, one message a paragraph). Action: what it says. Reward: the utility of the
+    role that acted, at the end of the game, else 0. terminated: the rules ended the game (the turn limit is a rule: a tie). truncated: the
+    opponent's infrastructure failed, and the game is void.
+
+    info: "role" to act; "messages", its view as chat messages; after the end "outcome" and, with role="both", "rewards" by role.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"]}
+
+    def __init__(
+        self,
+        role: Literal["attacker", "defender", "both"] = "defender",
+        opponent: Opponent = "scripted",
+        *,
+        game: str = "AdversarialTaboo",
+        rule: str = "lemma",
+        max_turns: int = 5,
+        words: str = "everyday",
+        prompts: str = "full",
+        render_mode: Literal["ansi", "human"] | None = None,
+    ) -> None:
+        """opponent: a function of the messages, an agent, or an agent's name; not used with role="both", where one policy plays both
+        seats in turn. words: see `sparring.envs.words.word_list`. Raises ValueError with what is wrong."""
+        if role not in (*ROLES, "both"):
+            raise ValueError(f"unknown role {role!r}; roles are attacker, defender and both")
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human")
+        self.role = role
+        self.render_mode = render_mode
+        self.game = make_game(game, rule=rule, max_turns=max_turns)
+        self.words = word_list(words)
+        self.renderer = load_prompts(prompts)
+        self.opponent = None if role == "both" else resolve_opponent(opponent, self._other(role))
+        self.observation_space = UnicodeText(LONGEST_VIEW)
+        self.action_space = UnicodeText(LONGEST_VIEW)
+        self._state: Any = None
+        self._player: Player | None = None
+        self._shown = 0
+        self._over = False
+
+    @staticmethod
+    def _other(role: str) -> str:
+        return ROLES[1 - ROLES.index(role)]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, Info]:
+        """options: {"word": ...} sets the secret word; otherwise it is drawn.
+
+        An opponent that speaks first can end the game at once (by saying nothing, or the word): info then has the outcome already, and
+        the next step, whatever it says, ends the episode with its reward.
+        """
+        super().reset(seed=seed)
+        drawn = self.words[int(self.np_random.integers(len(self.words)))]
+        word = (options or {}).get("word", drawn)
+        game_seed = int(self.np_random.integers(1 << 62))
+        if self._player is not None:
+            self._player.close()
+            self._player = None
+        self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
+        self._shown = 0
+        self._over = False
+        if self.role != "both":
+            self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
+        if not self._opponent_moves():
+            raise RuntimeError("the opponent failed before the game had begun")
+        return self._seen()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+        if self._state is None or self._over:
+            raise gymnasium.error.ResetNeeded("the game has ended or not begun: call reset() first")
+        actor = self._state.to_act or self.role
+        if self._state.to_act is not None:
+            self._state = self._state.apply(action)
+        alive = self._opponent_moves()
+        text, info = self._seen(actor)
+        outcome = self._state.outcome
+        self._over = not alive or outcome is not None
+        if not alive:
+            info["outcome"] = {"winner": None, "reason": VOID}
+            return text, 0.0, False, True, info
+        reward = float(outcome.utilities[actor]) if outcome else 0.0
+        return text, reward, outcome is not None, False, info
+
+    def _opponent_moves(self) -> bool:
+        """Lets the opponent speak where it is its turn; False when it failed."""
+        if self._player is not None and self._state.to_act == self._other(self.role):
+            try:
+                text, truncated = self._player.speak(self._state.observe(self._state.to_act))
+            except OpponentFailedError:
+                return False
+            self._state = self._state.apply(text, truncated=truncated)
+        if self.render_mode == "human":
+            print(self._new_lines(), end="")
+        return True
+
+    def _seen(self, actor: str | None = None) -> tuple[str, Info]:
+        role = self.role if self.role != "both" else (self._state.to_act or actor or ROLES[0])
+        messages = chat(self.renderer, self._state.observe(role))
+        info: Info = {"role": role, "messages": messages}
+        outcome = self._state.outcome
+        if outcome is not None:
+            evidence = outcome.evidence and dict(vars(outcome.evidence))
+            info["outcome"] = {"winner": outcome.winner, "reason": outcome.reason, "evidence": evidence}
+            info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
+        return "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)[:LONGEST_VIEW], info
+
+    def _new_lines(self) -> str:
+        said = self._state.utterances[self._shown :]
+        self._shown += len(said)
+        lines = [f"{u.role}: {u.text}\n" for u in said]
+        if self._state.outcome:
+            lines.append(f"-- {self._state.outcome.reason}, winner: {self._state.outcome.winner or 'nobody'}\n")
+        return "".join(lines)
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """The talk so far ("ansi"); "human" prints by itself."""
+        if self.render_mode != "ansi" or self._state is None:
+            return None
+        lines = [f"{u.role}: {u.text}" for u in self._state.utterances]
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        if self._player is not None:
+            self._player.close()
+            self._player = None

@@ -1,0 +1,630 @@
+"""The command line. Each command is a thin layer over the Python API; nothing heavy is imported before it is needed.
+
+Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .config import TrainConfig
+    from .measuring import Evaluation
+    from .summary import Summary
+
+USAGE = """\
+usage: sparring COMMAND [options]      (sparring COMMAND --help for its options)
+
+Language models that learn by playing language games against themselves.
+
+commands:
+{commands}
+
+examples:
+  sparring train                                     # the embedded model, minutes on two CPU cores
+  sparring train --model ./my-model --out runs/mine  # any causal chat model of transformers
+  sparring games runs/mine                           # read what was said
+  sparring play human mini@imitation                 # join a game
+  sparring tournament runs/mine@0 runs/mine@latest scripted
+"""
+
+
+class _BadOptionsError(ValueError):
+    """Bad options; the parser has said so already."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """Plays games of two agents and shows them.
+
+    An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID.
+
+    Examples:
+      sparring play mini@imitation mini@imitation
+      sparring play scripted human --games 3
+      sparring play runs/x@latest mini@imitation --games 200 --show 2 --json
+    """
+
+    attacker: str
+    """Who knows the word."""
+    defender: str
+    """Who must not say it."""
+    games: int = 3
+    """How many games."""
+    show: int = 3
+    """How many of them are printed."""
+    game: str = "AdversarialTaboo"
+    """A registered game."""
+    words: str = "everyday"
+    """everyday, common, or a file with one word a line."""
+    max_turns: int = 5
+    """Utterances per player."""
+    temperature: float = 1.0
+    """Sampling temperature of models; 0 is greedy."""
+    seed: int = 0
+    """Decides words and what is said."""
+    device: str = "auto"
+    """auto, cpu, cuda."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+
+@dataclass(frozen=True)
+class Tournament:
+    """Every player against every other, in both seats, on the same words.
+
+    Examples:
+      sparring tournament mini@imitation scripted random
+      sparring tournament runs/x@0 runs/x@latest --games 400 --json
+    """
+
+    players: tuple[str, ...]
+    """Agents, two or more."""
+    games: int = 200
+    """Games per ordered pair."""
+    game: str = "AdversarialTaboo"
+    """A registered game."""
+    words: str = "everyday"
+    """everyday, common, or a file with one word a line."""
+    max_turns: int = 5
+    """Utterances per player."""
+    temperature: float = 0.5
+    """Sampling temperature of models; 0 is greedy."""
+    seed: int = 0
+    """Decides words and what is said."""
+    device: str = "auto"
+    """auto, cpu, cuda."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The everyday reasoning test of one model, or of two with their paired difference.
+
+    Examples:
+      sparring bench mini@imitation
+      sparring bench runs/x@0 runs/x@latest --json
+    """
+
+    model: str
+    """A model's name."""
+    other: str | None = None
+    """A second model, compared with the first question by question."""
+    items: int = 200
+    """Questions per task."""
+    seed: int = 0
+    """Decides the questions."""
+    device: str = "auto"
+    """auto, cpu, cuda."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+
+@dataclass(frozen=True)
+class Games:
+    """Prints games of a run, unedited.
+
+    Examples:
+      sparring games runs/x
+      sparring games runs/x --round 1 --first 10 --count 5
+    """
+
+    run: Path
+    """A run folder."""
+    round: int | None = None
+    """Which round; None: the last one."""
+    first: int = 0
+    """Number of the first game shown."""
+    count: int = 3
+    """How many."""
+    word: str | None = None
+    """Only games about this word."""
+    json: bool = False
+    """Print one JSON object a line instead."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Writes a run's report.html anew and says where it is.
+
+    Example:
+      sparring report runs/x
+    """
+
+    run: Path
+    """A run folder."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Writes a model as a plain transformers folder.
+
+    Example:
+      sparring export runs/x@latest ./my-model
+    """
+
+    model: str
+    """A model's name, as in RUN@latest."""
+    folder: Path
+    """A new or empty folder."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Precision of the weights written; None as they are stored."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How a run begins: everything that is no setting of the run itself."""
+
+    preset: str | None = None
+    """quick (minutes on two cores), full (the study's run, from the base model), imitation (makes the shipped imitation model)."""
+    config: Path | None = None
+    """A YAML file of settings, as config.yaml in a run folder; options given beside it win."""
+    resume: Path | None = None
+    """Continue the run in this folder after its last finished round; no other setting may be given."""
+    json: bool = False
+    """Print the summary as one JSON object."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        lines = [f"  {name:<11} {run.__doc__.splitlines()[0]}" for name, run in COMMANDS.items() if run.__doc__]
+        print(USAGE.format(commands="\n".join(lines)))
+        return 0
+    if given[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"sparring {version('sparring')}")
+        return 0
+    try:
+        return _run(given)
+    except _BadOptionsError:
+        return 2
+    except (ValueError, OSError) as error:
+        print(f"sparring: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop or 'interrupted'}", file=sys.stderr)
+        return 130
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+def _run(given: list[str]) -> int:
+    name, rest = given[0], given[1:]
+    if name not in COMMANDS:
+        from .settings import near
+
+        raise ValueError(f"unknown command {name!r}; {near(name, COMMANDS)} (sparring --help)")
+    return COMMANDS[name](rest)
+
+
+def _parse(kind: Any, name: str, arguments: list[str], default: Any = None) -> Any:
+    """Options by tyro. Raises _BadOptionsError where they are bad (tyro has said why), SystemExit(0) after --help."""
+    import tyro
+
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    try:
+        return tyro.cli(kind, prog=f"sparring {name}", args=arguments, description=kind.__doc__, **options)
+    except SystemExit as end:
+        if end.code:
+            raise _BadOptionsError from end
+        raise
+
+
+def _positional(kind: Any) -> Any:
+    """Required fields as positional arguments."""
+    import tyro
+
+    return tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(kind)
+
+
+def _print_json(data: Any) -> None:
+    print(json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def train(arguments: list[str]) -> int:
+    """Self-play training: play, judge, learn, measure, report."""
+    import tyro
+
+    from .config import TrainConfig
+    from .progress import Quiet, Shown
+    from .train import resume
+    from .train import train as start_run
+
+    chosen, rest = _start_options(arguments)
+    progress = Quiet() if chosen.json and not sys.stderr.isatty() else Shown()
+    evaluations = (everyday_evaluation(),)
+    if chosen.resume is not None:
+        if rest or chosen.config or chosen.preset:
+            raise ValueError("--resume continues a run as it was set; leave the other options out")
+        summary = resume(chosen.resume, evaluations=evaluations, progress=progress)
+    else:
+        default = _base_config(chosen, rest)
+        config: TrainConfig = _parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "train", rest, default)
+        if not _speaks_everyday(config):
+            evaluations = ()
+        summary = start_run(config, evaluations=evaluations, progress=progress)
+    if chosen.json:
+        _print_json({"folder": str(summary.folder), **summary.data})
+    else:
+        show_summary(summary, _console())
+    return 0
+
+
+def _start_options(arguments: list[str]) -> tuple[_Start, list[str]]:
+    """Takes the options of `_Start` out of the arguments; --help shows both kinds."""
+    names = {f"--{field.name}": field.name for field in fields(_Start)}
+    found: dict[str, Any] = {}
+    rest: list[str] = []
+    place = 0
+    while place < len(arguments):
+        name, equals, value = arguments[place].partition("=")
+        if name in ("-h", "--help"):
+            _train_help()
+        if name not in names:
+            rest.append(arguments[place])
+        elif name == "--json":
+            found["json"] = True
+        else:
+            if not equals:
+                place += 1
+                if place >= len(arguments):
+                    raise ValueError(f"{name} needs a value")
+                value = arguments[place]
+            found[names[name]] = value if name == "--preset" else Path(value)
+        place += 1
+    return _Start(**found), rest
+
+
+def _train_help() -> None:
+    import tyro
+
+    from .config import PRESETS, TrainConfig
+
+    print("usage: sparring train [--preset NAME | --config FILE | --resume DIR] [--json] [settings]\n")
+    for field, text in zip(fields(_Start), _docs(_Start), strict=True):
+        print(f"  --{field.name:<10} {text}")
+    print(
+        "\nexamples:\n"
+        "  sparring train\n"
+        "  sparring train --preset full --seed 1 --out runs/full-1\n"
+        "  sparring train --model ./my-model --words words.txt --rounds 3 --learner.lr 1e-6\n"
+        "  sparring train --resume runs/full-1\n\n"
+        "settings, with the values of the preset quick:\n"
+    )
+    tyro.cli(TrainConfig, prog="sparring train", args=["--help"], default=PRESETS["quick"], description="")
+
+
+def _docs(kind: Any) -> list[str]:
+    """The docstrings under a dataclass's fields."""
+    import ast
+    import inspect
+
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = [node.value.value for node in body.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
+    return [str(text) for text in texts[1:]]
+
+
+def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
+    """What options start from: the file, or the preset fitted to the model."""
+    from sparring.agents.names import model_card
+
+    from .config import TrainConfig, preset
+    from .settings import load
+
+    if chosen.config is not None:
+        if chosen.preset:
+            raise ValueError("--config and --preset both say where to start; give one of them")
+        return replace(load(chosen.config, TrainConfig), out=None)
+    model = _value_of("--model", rest)
+    card = model_card(model) if model else None
+    return preset(chosen.preset or "quick", model, everyday=card is None or card.everyday)
+
+
+def _value_of(name: str, arguments: list[str]) -> str | None:
+    for place, argument in enumerate(arguments):
+        if argument == name and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _speaks_everyday(config: "TrainConfig") -> bool:
+    from sparring.agents.names import model_card
+
+    return model_card(config.model).everyday
+
+
+def everyday_evaluation(per_task: int = 200) -> "Evaluation":
+    """The everyday reasoning test, as `train` takes it."""
+    from sparring.benchmarks import everyday
+
+    from .measuring import Evaluation
+
+    return Evaluation("everyday", lambda model: everyday.evaluate(model, per_task), everyday.compare, lambda result: dict(result["tasks"]))
+
+
+def show_summary(summary: "Summary", console: "Console") -> None:
+    """The end of a run, on a terminal."""
+    from rich.table import Table
+
+    from .report import strength_table
+
+    table = Table(title="Games won (95 % Wilson interval)", title_justify="left")
+    for column in ("against", "as", "words", "before", "after", "control"):
+        table.add_column(column)
+    for row in strength_table(summary.data):
+        before = row["before"]
+        table.add_row(before["opponent"], before["seat"], before["words"], *(_rate(row[name]) for name in ("before", "after", "control")))
+    if table.rows:
+        console.print(table)
+    for name, result in summary.data["evaluations"].items():
+        console.print(_evaluation_table(name, result))
+    for note in summary.data["notes"]:
+        console.print(f"Note: {note}")
+    console.print(f"\nReport: {summary.folder / 'report.html'}")
+    console.print("Next:   " + "\n        ".join(step.replace("RUN", str(summary.folder)) for step in summary.data["next_steps"]))
+
+
+def _rate(entry: Any) -> str:
+    if entry is None or entry["win_rate"] is None:
+        return "-"
+    return f"{entry['win_rate']:.3f} ({entry['low']:.3f}-{entry['high']:.3f})"
+
+
+def _evaluation_table(name: str, result: Any) -> Any:
+    from rich.table import Table
+
+    table = Table(title=f"{name} test (paired difference, 95 % interval)", title_justify="left")
+    for column in ("task", "n", "before", "after", "difference", "control's difference"):
+        table.add_column(column)
+    for task, before in result["before"].items():
+        after = f"{result['after'][task]['score']:.3f}" if "after" in result else "-"
+        differences = [
+            f"{result[kind][task]['mean']:+.3f} ({result[kind][task]['low']:+.3f} to {result[kind][task]['high']:+.3f})"
+            if kind in result
+            else "-"
+            for kind in ("difference", "control_difference")
+        ]
+        table.add_row(task, str(before["n"]), f"{before['score']:.3f}", after, *differences)
+    return table
+
+
+def play(arguments: list[str]) -> int:
+    """Plays games of two agents and shows them."""
+    options: Play = _parse(_positional(Play), "play", arguments)
+
+    from sparring.agents.rollout import play_all
+    from sparring.envs import taboo  # noqa: F401  registers the games
+    from sparring.envs.core import make_game
+    from sparring.envs.words import word_list
+
+    from .episodes import record
+    from .evaluate import cell, schedule
+
+    if options.games < 1:
+        raise ValueError(f"--games must be at least 1, got {options.games}")
+    game = make_game(options.game, max_turns=options.max_turns)
+    agents = _agents(dict(zip(game.roles, (options.attacker, options.defender), strict=True)), options.temperature, options.device)
+    words = _shuffled(word_list(options.words), options.seed)
+    played = play_all(schedule(agents, game, words, options.games, options.seed))
+    cells = [cell(played, agents[other].name, seat, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
+    if options.json:
+        _print_json({"games": [record(p) for p in played[: options.show]], "cells": [dict(vars(c)) for c in cells]})
+        return 0
+    console = _console()
+    for p in played[: options.show]:
+        _show_game(console, record(p))
+    console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}")
+    return 0
+
+
+def _agents(specs: dict[str, str], temperature: float, device: str) -> dict[str, Any]:
+    """Agents by role (or by name); names of one model share it."""
+    from sparring.agents.core import Sampling
+    from sparring.agents.names import is_model, model_card, resolve
+
+    loaded: dict[str, Any] = {}
+    agents = {}
+    for key, spec in specs.items():
+        sampling = Sampling(temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
+        role = key if key in ("attacker", "defender") else None
+        agents[key] = resolve(spec, role=role, sampling=sampling, device=device, models=loaded)
+    return agents
+
+
+def _shuffled(words: Sequence[str], seed: int) -> list[str]:
+    import random
+
+    return random.Random(seed).sample(list(words), k=len(words))
+
+
+def _show_game(console: "Console", game: dict[str, Any]) -> None:
+    """One game in plain text; what models said is printed as it is, never as markup, without control characters."""
+    from rich.text import Text
+
+    console.print(Text(f"secret word: {game['task']['secret']}", style="bold"))
+    for utterance in game["utterances"]:
+        said = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in utterance["text"])
+        console.print(Text(f"  {utterance['role']}: {said}"))
+    outcome = game["outcome"]
+    winner = f"the {outcome['winner']} wins" if outcome["winner"] else "nobody wins"
+    console.print(Text(f"  -- {outcome['reason']}, {winner}\n", style="dim"))
+
+
+def tournament(arguments: list[str]) -> int:
+    """Every player against every other, in both seats."""
+    options: Tournament = _parse(_positional(Tournament), "tournament", arguments)
+
+    from rich.table import Table
+
+    from sparring.envs import taboo  # noqa: F401  registers the games
+    from sparring.envs.core import make_game
+    from sparring.envs.words import word_list
+
+    from .measuring import counted
+    from .progress import Quiet, Shown
+    from .tournament import tournament as hold
+
+    if len(set(options.players)) < len(options.players):
+        raise ValueError("a player is named twice; every player plays every other once in each seat")
+    if options.games < 1:
+        raise ValueError(f"--games must be at least 1, got {options.games}")
+    if "human" in options.players:
+        raise ValueError("a tournament is for players that need no keyboard; use sparring play with human")
+    game = make_game(options.game, max_turns=options.max_turns)
+    agents = _agents({spec: spec for spec in options.players}, options.temperature, options.device)
+    words = _shuffled(word_list(options.words), options.seed)
+    total = len(agents) * (len(agents) - 1) * options.games
+    with (Quiet() if options.json else Shown()).phase("tournament", total) as advance:
+        result = hold(agents, game, words, options.games, options.seed, progress=counted(advance))
+    if options.json:
+        _print_json(result)
+        return 0
+    for title, entries in (("players", result["players"]), ("pairs", result["pairs"])):
+        table = Table(title=f"{title}: games won (95 % Wilson interval)", title_justify="left")
+        for column in ("player", "as", "against", "won", "lost", "tied", "rate"):
+            table.add_column(column)
+        for e in entries:
+            table.add_row(e["player"], e["seat"], e["opponent"], *(str(e[n]) for n in ("wins", "losses", "ties")), _rate(e))
+        _console().print(table)
+    return 0
+
+
+def bench(arguments: list[str]) -> int:
+    """The everyday reasoning test of a model, or of two with their paired difference."""
+    options: Bench = _parse(_positional(Bench), "bench", arguments)
+
+    from sparring.agents.language_model import load_language_model
+    from sparring.agents.names import given, is_model, model_place
+
+    evaluation = everyday_evaluation(options.items)
+    results = []
+    for spec in (options.model, options.other):
+        if spec is not None:
+            if not is_model(spec):
+                raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
+            model = load_language_model(model_place(spec), name=spec, device=given(options.device))
+            results.append(evaluation.measure(model))
+    found: dict[str, Any] = {"model": options.model, "other": options.other, "before": evaluation.brief(results[0])}
+    if len(results) > 1:
+        found |= {"after": evaluation.brief(results[1]), "difference": evaluation.compare(results[0], results[1])}
+    if options.json:
+        _print_json(found)
+    else:
+        _console().print(_evaluation_table("everyday", found))
+    return 0
+
+
+def games(arguments: list[str]) -> int:
+    """Prints games of a run, unedited."""
+    options: Games = _parse(_positional(Games), "games", arguments)
+
+    from .episodes import read_episodes
+    from .run_folder import RunFolder
+
+    folder = RunFolder.open(options.run)
+    there = sorted(int(path.parent.name) for path in (options.run / "rounds").glob("*/games.jsonl.gz"))
+    if not there:
+        raise ValueError(f"{options.run} has no games yet")
+    number = there[-1] if options.round is None else options.round
+    if number not in there:
+        raise ValueError(f"{options.run} has no games of round {number}; it has rounds {there[0]} to {there[-1]}")
+    console = _console()
+    shown = 0
+    for place, episode in enumerate(read_episodes(folder.games(number))):
+        if place < options.first or (options.word is not None and episode.task.secret != options.word):
+            continue
+        if shown == options.count:
+            break
+        shown += 1
+        if options.json:
+            _print_json(episode.record)
+        else:
+            console.print(f"game {place} of round {number}")
+            _show_game(console, episode.record)
+    if not shown:
+        raise ValueError("no game fits these options")
+    return 0
+
+
+def report(arguments: list[str]) -> int:
+    """Writes a run's report.html anew."""
+    options: Report = _parse(_positional(Report), "report", arguments)
+
+    from .report import write_report
+
+    path = write_report(options.run)
+    if options.json:
+        _print_json({"report": str(path)})
+    else:
+        print(path)
+    return 0
+
+
+def export(arguments: list[str]) -> int:
+    """Writes a model as a plain transformers folder."""
+    options: Export = _parse(_positional(Export), "export", arguments)
+
+    from .export import export as write
+
+    folder = write(options.model, options.folder, dtype=options.dtype)
+    if options.json:
+        _print_json({"folder": str(folder)})
+    else:
+        print(f"wrote {folder}; load it with transformers, or: sparring play {folder} mini@imitation")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train,
+    "play": play,
+    "tournament": tournament,
+    "bench": bench,
+    "games": games,
+    "report": report,
+    "export": export,
+}

@@ -1,0 +1,114 @@
+"""Finished games as JSON lines, one a game, compressed; equal games are equal bytes. Timings are kept elsewhere.
+
+Text in these files was written by models: it is data, to be escaped wherever it is shown.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparring.agents.rollout import Played
+from sparring.envs.core import Evidence, Outcome, State, Task, Utterance, make_game, replay
+from sparring.envs.forms import table_hash
+
+from .run_folder import writing
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A game read back. record: the whole line. utterances and outcome: as they were played."""
+
+    record: dict[str, Any]
+    task: Task
+    utterances: tuple[Utterance, ...]
+    outcome: Outcome
+
+    @property
+    def game(self) -> str:
+        return str(self.record["game"]["name"])
+
+    @property
+    def seats(self) -> dict[str, dict[str, Any]]:
+        """agent and weight_version by role."""
+        return dict(self.record["seats"])
+
+    def replayed(self) -> State:
+        """The game played again by today's rules. Raises ValueError where they no longer fit what was said."""
+        game = make_game(self.game, **self.record["game"]["config"])
+        return replay(game, self.task, self.utterances)
+
+
+def record(played: Played) -> dict[str, Any]:
+    """One game's line."""
+    match, outcome = played.match, played.outcome
+    return {
+        "schema": SCHEMA,
+        "id": match.id,
+        "game": {"name": match.game.name, "version": match.game.version, "config": match.game.config()},
+        "rule_table": table_hash(),
+        "task": {"id": match.task.id, "secret": match.task.secret, "group": match.task.group, "seed": match.task.seed},
+        "seats": {
+            role: {
+                "agent": agent.name,
+                "weight_version": agent.weight_version,
+                "prompt": getattr(getattr(agent, "renderer", None), "prompt_id", None),
+            }
+            for role, agent in sorted(match.agents.items())
+        },
+        "utterances": [
+            {
+                "role": u.role,
+                "text": u.text,
+                "truncated": u.truncated,
+                "private": said.private,
+                "finish": said.finish,
+                "tokens": said.tokens,
+            }
+            for u, said in zip(played.state.utterances, played.replies, strict=False)
+        ],
+        "outcome": {
+            "winner": outcome.winner,
+            "reason": outcome.reason,
+            "utilities": dict(sorted(outcome.utilities.items())),
+            "evidence": outcome.evidence and vars(outcome.evidence),
+        },
+    }
+
+
+def write_episodes(path: Path, played: Iterable[Played]) -> None:
+    """Writes games in the order given. The file is whole or absent."""
+    with writing(path) as aside, aside.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+        for p in played:
+            file.write(json.dumps(record(p), ensure_ascii=True, allow_nan=False, sort_keys=False).encode() + b"\n")
+
+
+def read_episodes(path: Path) -> Iterator[Episode]:
+    """The games of a .jsonl or .jsonl.gz file. Raises ValueError naming the line that cannot be read."""
+    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")  # noqa: SIM115
+    with opened as file:
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield _episode(line, f"{path}, line {number}")
+        except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a whole file of games: {error}") from error
+
+
+def _episode(line: str, where: str) -> Episode:
+    try:
+        data = json.loads(line)
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']!r}, but this version reads schema {SCHEMA}")
+        task = Task(**data["task"])
+        utterances = tuple(Utterance(str(u["role"]), str(u["text"]), bool(u["truncated"])) for u in data["utterances"])
+        given = data["outcome"]
+        evidence = given["evidence"] and Evidence(**given["evidence"])
+        outcome = Outcome(dict(given["utilities"]), given["winner"], str(given["reason"]), evidence)
+        return Episode(data, task, utterances, outcome)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{where}: not a game ({error!r})") from error

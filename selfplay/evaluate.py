@@ -1,0 +1,181 @@
+"""How strong a player is: games against given opponents, from both seats, on word groups apart, with Wilson
+intervals.
+
+Every model is measured on the same tasks with the same seeds, so that differences between rounds are paired.
+Win rates count outcomes, never utilities. Knows agents by their protocol; the truth of hints comes from a
+function that is passed in.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparring.agents.core import Agent, AgentMap, derive_seed
+from sparring.agents.names import with_sampling
+from sparring.agents.rollout import Match, Played, play_all
+from sparring.envs.core import VOID, Game, Task
+
+from .statistics import wilson
+
+TruthOf = Callable[[Iterable[str], str], tuple[int, int]]
+"""What the claims in some utterances about a secret are worth: how many claims, how many of them true."""
+
+TELLS = "attacker"
+"""The role that knows the secret, whose claims can be true or false."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Games of one player in one seat against one opponent on one group of words.
+
+    games: those that count, void ones apart. win_rate and its 95 % Wilson interval: wins of games, a tie is
+    no win; None without games. truth: the share of the player's claims about the secret that are true; None
+    in the seat that makes none, and where it is not known. mean_turns: utterances of the player per game.
+    """
+
+    opponent: str
+    seat: str
+    words: str
+    games: int
+    wins: int
+    losses: int
+    ties: int
+    void: int
+    win_rate: float | None
+    low: float | None
+    high: float | None
+    reasons: Mapping[str, int]
+    truth: float | None
+    mean_turns: float | None
+
+    def record(self, round_number: int) -> dict[str, Any]:
+        """The entry of summary.json."""
+        return {"round": round_number, **asdict(self)}
+
+
+def schedule(agents: AgentMap, game: Game, words: Sequence[str], n: int, seed: int, label: str = "") -> list[Match]:
+    """n games about words in turn. Equal words and seeds give equal tasks, whoever plays."""
+    if n and not words:
+        raise ValueError("games need at least one word")
+    matches = []
+    for i in range(n):
+        word = words[i % len(words)]
+        task = Task(f"{label}{i}", word, word, derive_seed(seed, word, i))
+        matches.append(Match(task.id, game, task, agents, derive_seed(seed, "play", word, i)))
+    return matches
+
+
+def head_to_head(
+    agents: AgentMap,
+    game: Game,
+    words: Mapping[str, Sequence[str]],
+    n: int,
+    seed: int,
+    *,
+    temperature: float | None = None,
+    concurrency: int = 256,
+    truth: TruthOf | None = None,
+    progress: Callable[[Played], None] | None = None,
+) -> list[Cell]:
+    """n games of two agents on every group of words: a cell per seat and group, and per seat over all groups
+    ("all").
+
+    temperature: of both, where they sample; None leaves them as they are.
+    """
+    seated = {role: _at(agent, temperature) for role, agent in agents.items()}
+    matches = [m for group, of in words.items() for m in schedule(seated, game, of, n, seed, f"{group}/")]
+    played = play_all(matches, concurrency=concurrency, progress=progress)
+    cells = []
+    for role in game.roles:
+        opponent = next(agent.name for other, agent in agents.items() if other != role)
+        cells += _cells(played, lambda p: p.match.id.split("/")[0], words, opponent, role, truth)
+    return cells
+
+
+def strength(
+    player: Agent,
+    opponents: Mapping[str, Agent],
+    game: Game,
+    words: Mapping[str, Sequence[str]],
+    n: int,
+    seed: int,
+    *,
+    temperature: float | None = 0.5,
+    concurrency: int = 256,
+    truth: TruthOf | None = None,
+    progress: Callable[[Played], None] | None = None,
+) -> list[Cell]:
+    """One player against each opponent, in every seat, on every group of words: n games per cell, all in one
+    batch."""
+    me = _at(player, temperature)
+    matches: list[Match] = []
+    for name, opponent in opponents.items():
+        other = _at(opponent, temperature)
+        for seat in game.roles:
+            agents = {role: me if role == seat else other for role in game.roles}
+            for group, of in words.items():
+                matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{seat}/")
+    played = play_all(matches, concurrency=concurrency, progress=progress)
+    cells = []
+    for name in opponents:
+        for seat in game.roles:
+            mine = [p for p in played if p.match.id.split("/")[1:3] == [name, seat]]
+            cells += _cells(mine, lambda p: p.match.id.split("/")[0], words, name, seat, truth)
+    return cells
+
+
+def _at(agent: Agent, temperature: float | None) -> Agent:
+    return agent if temperature is None else with_sampling(agent, temperature=temperature)
+
+
+def _cells(
+    played: Sequence[Played],
+    group_of: Callable[[Played], str],
+    groups: Iterable[str],
+    opponent: str,
+    seat: str,
+    truth: TruthOf | None,
+) -> list[Cell]:
+    """A cell per group that has games, and one over all of them where there are several."""
+    by_group = {group: [p for p in played if group_of(p) == group] for group in groups}
+    found = {group: games for group, games in by_group.items() if games}
+    if len(found) != 1:
+        found["all"] = list(played)
+    return [cell(games, opponent, seat, group, truth) for group, games in found.items()]
+
+
+def cell(played: Sequence[Played], opponent: str, seat: str, words: str, truth: TruthOf | None = None) -> Cell:
+    """The count of some games, seen from one seat."""
+    counted = [p for p in played if p.outcome.reason != VOID]
+    wins = sum(p.outcome.winner == seat for p in counted)
+    ties = sum(p.outcome.winner is None for p in counted)
+    interval = wilson(wins, len(counted)) if counted else None
+    turns = sum(u.role == seat for p in counted for u in p.state.utterances)
+    return Cell(
+        opponent=opponent,
+        seat=seat,
+        words=words,
+        games=len(counted),
+        wins=wins,
+        losses=len(counted) - wins - ties,
+        ties=ties,
+        void=len(played) - len(counted),
+        win_rate=wins / len(counted) if counted else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        reasons=dict(sorted(Counter(p.outcome.reason for p in counted).items())),
+        truth=truthfulness(counted, truth) if seat == TELLS else None,
+        mean_turns=turns / len(counted) if counted else None,
+    )
+
+
+def truthfulness(played: Iterable[Played], truth: TruthOf | None) -> float | None:
+    """The share of true claims about the secret; None where there are none, or where truth is not known."""
+    if truth is None:
+        return None
+    claims = right = 0
+    for p in played:
+        made, held = truth((u.text for u in p.state.utterances if u.role == TELLS), p.match.task.secret)
+        claims, right = claims + made, right + held
+    return right / claims if claims else None

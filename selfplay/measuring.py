@@ -1,0 +1,101 @@
+"""What a run measures of its models: strength against the frozen first model and scripted players, and evaluations that were passed in.
+
+Results are kept in measured/ in the run's folder, so that a resumed run measures nothing twice.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparring.agents.core import Agent, derive_seed
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.rollout import Played
+from sparring.agents.scripted import scripted
+
+from .evaluate import strength
+from .progress import Advance, Progress
+from .run_folder import RunFolder, to_json, write_text
+from .session import Session
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Something to measure of a model before and after training.
+
+    measure: its result. compare: the paired difference of two results (before, after). brief: what of a result belongs into the summary.
+    All JSON.
+    """
+
+    name: str
+    measure: Callable[[LanguageModel], Result]
+    compare: Callable[[Result, Result], Result]
+    brief: Callable[[Result], Result]
+
+
+class Measuring:
+    """first: the frozen model of round 0."""
+
+    def __init__(
+        self, session: Session, folder: RunFolder, first: LanguageModel, evaluations: Sequence[Evaluation], progress: Progress
+    ) -> None:
+        self.session = session
+        self.config = session.config
+        self.folder = folder
+        self.first = first
+        self.evaluations = evaluations
+        self.progress = progress
+
+    def measure(self, number: int, model: LanguageModel) -> None:
+        """Measures the model of a round and keeps the result; what was measured already is left as it is."""
+        path = self.folder.measurement(number)
+        if not path.is_file():
+            write_text(path, to_json(self.of(model, number, f"model of round {number}")))
+
+    def read(self, name: int | str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.folder.measurement(name).read_text(encoding="utf-8"))
+        return found
+
+    def results(self) -> dict[int, dict[str, Any]]:
+        """All rounds that were measured."""
+        return {n: self.read(n) for n in range(self.config.rounds + 1) if self.folder.measurement(n).is_file()}
+
+    def of(self, model: LanguageModel, number: int, title: str) -> dict[str, Any]:
+        """{"strength": entries, "evaluations": {name: result}} of a model; evaluations for the first and the last round alone."""
+        config, of = self.config, self.config.evaluation
+        ends = number in (0, config.rounds)
+        games = of.games if ends else of.games_between
+        entries = self._strength(model, number, games, title) if games else []
+        results: dict[str, Result] = {}
+        for evaluation in self.evaluations if ends else ():
+            self.progress.say(f"{evaluation.name} test of the {title}")
+            results[evaluation.name] = evaluation.measure(model)
+        return {"strength": entries, "evaluations": results}
+
+    def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
+        config, session = self.config, self.session
+        opponents: dict[str, Agent] = {"imitation": session.agent(self.first, "imitation")}
+        if config.evaluation.scripted and session.words.everyday:
+            opponents["scripted"] = scripted()
+        total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)
+        with self.progress.phase(f"strength of the {title}", total) as advance:
+            cells = strength(
+                session.agent(model, title),
+                opponents,
+                session.game,
+                session.words.groups,
+                games,
+                derive_seed(config.seed, "evaluation"),
+                temperature=config.evaluation.temperature,
+                concurrency=config.concurrency,
+                truth=session.words.truth,
+                progress=counted(advance),
+            )
+        return [cell.record(number) for cell in cells]
+
+
+def counted(advance: Advance) -> Callable[[Played], None]:
+    """Advances a bar by one game and its sampled tokens."""
+    return lambda played: advance(1, sum(reply.tokens for reply in played.replies))

@@ -1,0 +1,92 @@
+"""The report of a run as one HTML file: no network, no script, every text of a model escaped."""
+
+import io
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from . import summary as summaries
+from .episodes import Episode, read_episodes
+from .run_folder import RunFolder, write_text
+
+GAMES = 3
+"""Games shown of the first and of the last round, by number, unedited."""
+
+_COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951")
+
+
+def write_report(run: Path) -> Path:
+    """Writes report.html of a run that has ended; its path. Raises ValueError where the run has no summary."""
+    data = summaries.read(run).data
+    folder = RunFolder.open(run)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sparring.selfplay", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    rounds = data["rounds"]
+    played = [r["round"] for r in rounds if folder.games(r["round"]).is_file()]
+    shown = [(n, first_games(folder.games(n))) for n in dict.fromkeys((played[0], played[-1]))] if played else []
+    charts = [
+        _chart(rounds, {"attacker wins": "attacker_wins", "defender wins": "defender_wins", "ties": "ties"}, "share of games", share=True),
+        _chart(rounds, {"true hints": "truth"}, "share of claims"),
+        _chart(rounds, {"entropy": "entropy", "KL to the first model": "kl"}, "nats per token"),
+    ]
+    page = environment.get_template("report.html.jinja").render(
+        data=data,
+        name=run.resolve().name,
+        strength=strength_table(data),
+        charts=[chart for chart in charts if chart],
+        games=shown,
+    )
+    path = run / "report.html"
+    write_text(path, page)
+    return path
+
+
+def first_games(path: Path, count: int = GAMES) -> list[Episode]:
+    """The first games of a round, by number."""
+    return list(islice(read_episodes(path), count))
+
+
+def strength_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The table of strength: a row per opponent, seat and word group, with the first model, the last and the control."""
+    entries = data["strength"]
+    if not entries:
+        return []
+    last = max(e["round"] for e in entries)
+    control = {_key(e): e for e in (data["control"] or {}).get("strength", [])}
+    after = {_key(e): e for e in entries if e["round"] == last}
+    return [
+        {"before": e, "after": after.get(_key(e)) if last else None, "control": control.get(_key(e))} for e in entries if e["round"] == 0
+    ]
+
+
+def _key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    return entry["opponent"], entry["seat"], entry["words"]
+
+
+def _chart(rounds: Sequence[Mapping[str, Any]], lines: Mapping[str, str], label: str, *, share: bool = False) -> str | None:
+    """An SVG line chart over rounds; None where there are no numbers. share: values are counts, shown as shares of the round's games."""
+    from matplotlib.figure import Figure
+
+    series = {}
+    for title, name in lines.items():
+        points = [(r["round"], r[name] / r["games"] if share else r[name]) for r in rounds if r.get(name) is not None and r.get("games", 1)]
+        if points:
+            series[title] = points
+    if not series:
+        return None
+    figure = Figure(figsize=(4.6, 2.6), layout="constrained")
+    axes = figure.subplots()
+    for (title, points), colour in zip(series.items(), _COLOURS, strict=False):
+        axes.plot(*zip(*points, strict=True), label=title, color=colour, marker="o", markersize=3)
+    axes.set_xlabel("round")
+    axes.set_ylabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    # The drawing holds numbers and the labels above alone, nothing that a model wrote.
+    return text.getvalue()[text.getvalue().index("<svg") :]

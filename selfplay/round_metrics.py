@@ -1,0 +1,64 @@
+"""What one round of games looked like, in numbers: who won and how, how they talked. Pure functions of
+finished games."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sparring.agents.rollout import Played
+from sparring.envs.core import VOID
+
+from .evaluate import TruthOf, truthfulness
+
+
+def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str, Any]:
+    """The outcome mix and the manner of talk.
+
+    Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth:
+    share of true claims about the secret, None where it is not known. distinct_utterances_per_1000_games:
+    different texts among the first thousand games, scaled to a thousand. repeated: share of utterances that
+    say again what their speaker said before in the same game. {role}_tokens: sampled tokens per utterance.
+    """
+    games = [p for p in played if p.outcome.reason != VOID]
+    roles = played[0].match.game.roles if played else ()
+    said = [(p, u) for p in games for u in p.state.utterances]
+    first = games[:1000]
+    distinct = len({u.text for p in first for u in p.state.utterances})
+    found: dict[str, Any] = {
+        "games": len(games),
+        "void": len(played) - len(games),
+        **{f"{role}_wins": sum(p.outcome.winner == role for p in games) for role in roles},
+        "ties": sum(p.outcome.winner is None for p in games),
+        "reasons": dict(sorted(Counter(p.outcome.reason for p in games).items())),
+        "mean_turns": len(said) / len(games) if games else None,
+        "truth": truthfulness(games, truth),
+        "distinct_utterances_per_1000_games": distinct * 1000 / len(first) if first else None,
+        "repeated": sum(_repeats(p) for p in games) / len(said) if said else None,
+    }
+    for role in roles:
+        tokens = [r.tokens for p in games for r in p.replies if r.role == role]
+        found[f"{role}_tokens"] = float(np.mean(tokens)) if tokens else None
+    return found
+
+
+def _repeats(played: Played) -> int:
+    utterances = [(u.role, u.text) for u in played.state.utterances]
+    return len(utterances) - len(set(utterances))
+
+
+def scalars(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a round's record for plotting: counts of outcomes as shares of the games, nested names
+    joined by a slash."""
+    games = record.get("games") or 0
+    flat: dict[str, float] = {}
+    for name, value in record.items():
+        if name == "reasons":
+            flat |= {f"reasons/{reason}": count / games for reason, count in value.items() if games}
+        elif name.endswith("_wins") or name == "ties":
+            if games:
+                flat[name] = value / games
+        elif isinstance(value, int | float) and not isinstance(value, bool) and name != "round":
+            flat[name] = float(value)
+    return flat

@@ -1,0 +1,84 @@
+"""Intervals and paired comparisons. Nothing here knows models or games.
+
+Source of the choices: E. Miller, "Adding error bars to evals" (arXiv 2411.00640); Wilson (1927).
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+Z = float(stats.norm.ppf(0.975))
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """A mean paired difference with its 95 % interval. n: pairs; clusters: independent groups of them; se: standard error."""
+
+    mean: float
+    low: float
+    high: float
+    se: float
+    n: int
+    clusters: int
+
+
+def wilson(wins: int, n: int) -> Interval:
+    """Wilson's score interval of a rate. Raises ValueError without trials, or for wins outside [0, n]."""
+    if n < 1 or not 0 <= wins <= n:
+        raise ValueError(f"a rate needs 0 <= wins <= n and n >= 1, got {wins} of {n}")
+    rate = wins / n
+    centre = (rate + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(rate * (1 - rate) / n + Z * Z / (4 * n * n))
+    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+
+
+def paired_difference(before: ArrayLike, after: ArrayLike, clusters: Sequence[Hashable] | ArrayLike | None = None) -> Difference:
+    """The mean of after - before over pairs, with a Student interval over clusters.
+
+    before, after: [n]. clusters: [n], equal where pairs are not independent (one word, one document); None takes each pair for itself.
+    The standard error is the cluster-robust one with its small-sample factor G/(G-1). Raises ValueError for unequal lengths or fewer than
+    two clusters.
+    """
+    difference = np.asarray(after, np.float64) - np.asarray(before, np.float64)
+    labels = np.arange(len(difference)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    if len(labels) != len(difference):
+        raise ValueError(f"{len(difference)} pairs, but {len(labels)} cluster labels")
+    groups = int(labels.max()) + 1 if len(labels) else 0
+    if groups < 2:
+        raise ValueError(f"a paired interval needs at least 2 independent groups, got {groups}")
+    mean = float(difference.mean())
+    totals = np.bincount(labels, weights=difference - mean, minlength=groups)
+    se = math.sqrt(float((totals**2).sum()) * groups / (groups - 1)) / len(difference)
+    half = float(stats.t.ppf(0.975, groups - 1)) * se
+    return Difference(mean, mean - half, mean + half, se, len(difference), groups)
+
+
+class Mean(NamedTuple):
+    """A mean over independent runs with its 95 % Student interval; low and high are None for a single run."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def over_seeds(values: Sequence[float]) -> Mean:
+    """The mean over training seeds: the unit of repetition of a claim about training."""
+    data = np.asarray(values, np.float64)
+    if not len(data):
+        raise ValueError("no values to average")
+    mean = float(data.mean())
+    if len(data) == 1:
+        return Mean(mean, None, None, 1)
+    half = float(stats.t.ppf(0.975, len(data) - 1)) * float(data.std(ddof=1)) / math.sqrt(len(data))
+    return Mean(mean, mean - half, mean + half, len(data))

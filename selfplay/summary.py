@@ -1,0 +1,133 @@
+"""The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal
+bytes: no times, no paths."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import TrainConfig
+from .measuring import Evaluation
+from .run_folder import RunFolder, read_lines, to_json, write_text
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Summary:
+    """folder: the run. data: summary.json, whose keys are run, strength, rounds, evaluations, control and
+    next_steps."""
+
+    folder: Path
+    data: Mapping[str, Any]
+
+    def cell(self, round_number: int, opponent: str, seat: str, words: str = "all") -> Mapping[str, Any]:
+        """One entry of the table of strength. Raises KeyError where it was not measured."""
+        wanted = (round_number, opponent, seat, words)
+        for entry in self.data["strength"]:
+            if (entry["round"], entry["opponent"], entry["seat"], entry["words"]) == wanted:
+                return dict(entry)
+        raise KeyError(f"round {round_number} against {opponent} as {seat} on {words} words was not measured")
+
+
+def summarise(
+    folder: RunFolder,
+    config: TrainConfig,
+    word_counts: Mapping[str, int],
+    measured: Mapping[int, Mapping[str, Any]],
+    control: Mapping[str, Any] | None,
+    evaluations: Sequence[Evaluation],
+) -> Summary:
+    """Writes summary.json. measured: by round, {"strength": entries, "evaluations": {name: result}}; control: the same of the control."""
+    data = {
+        "schema": SCHEMA,
+        "run": {
+            "model": config.model,
+            "game": config.game,
+            "objective": config.objective if config.arm == "selfplay" else config.arm,
+            "shuffled_rewards": config.shuffle_rewards,
+            "preset": config.preset,
+            "seed": config.seed,
+            "rounds": config.rounds,
+            "games_per_round": config.games_per_round,
+            "imitation_steps": config.imitation.steps,
+            "word_counts": dict(word_counts),
+        },
+        "strength": [entry for number in sorted(measured) for entry in measured[number]["strength"]],
+        "rounds": [record for record in read_lines(folder.metrics) if record["round"] > 0],
+        "evaluations": {e.name: _compared(e, measured[0], measured[max(measured)], control) for e in evaluations},
+        "control": control and {"arm": "expert", "strength": control["strength"]},
+        "notes": notes(read_lines(folder.metrics)),
+        "next_steps": next_steps(config),
+    }
+    write_text(folder.summary, to_json(data))
+    return Summary(folder.path, data)
+
+
+def _compared(
+    evaluation: Evaluation, first: Mapping[str, Any], last: Mapping[str, Any], control: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Before and after, and the control's result, each with its paired difference from before."""
+    before = first["evaluations"][evaluation.name]
+    found: dict[str, Any] = {"before": evaluation.brief(before)}
+    others = {"after": last if last is not first else None, "control": control}
+    for name, other in others.items():
+        if other is not None:
+            result = other["evaluations"][evaluation.name]
+            found[name] = evaluation.brief(result)
+            found["difference" if name == "after" else f"{name}_difference"] = evaluation.compare(before, result)
+    return found
+
+
+def notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of the run should be told first: rounds that could teach nothing."""
+    played = [r for r in records if r.get("games")]
+    found = []
+    for reason, text in (("silent", "nothing was said"), ("overlong", "an utterance did not end in time")):
+        share = [r["reasons"].get(reason, 0) / r["games"] for r in played]
+        if share and share[-1] >= 0.5:
+            found.append(f"in {share[-1]:.0%} of the last round's games {text}: the model does not play this game yet; imitate first")
+    if any(r.get("void") for r in played):
+        found.append(f"{sum(r['void'] for r in played)} games were void (the infrastructure failed) and are counted nowhere")
+    return found
+
+
+def next_steps(config: TrainConfig) -> list[str]:
+    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal
+    summaries."""
+    steps = ["sparring games RUN", "sparring report RUN"]
+    if config.rounds:
+        steps.append("sparring tournament RUN@0 RUN@latest")
+        steps.append("sparring train --model RUN@latest")
+    return steps
+
+
+def read(path: Path) -> Summary:
+    """The summary of a run folder. Raises ValueError where the run has none."""
+    file = path / "summary.json"
+    if not file.is_file():
+        raise ValueError(f"{path} has no summary.json: no run, or one that has not ended (sparring train --resume {path})")
+    data = json.loads(file.read_text(encoding="utf-8"))
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")
+    return Summary(path, data)
+
+
+def headline(summary: Summary) -> Sequence[str]:
+    """The run in a few lines of plain text: the last model against the first, seat by seat."""
+    strength = summary.data["strength"]
+    if not strength:
+        return ("strength was not measured",)
+    last = max(entry["round"] for entry in strength)
+    lines = []
+    for seat in dict.fromkeys(entry["seat"] for entry in strength):
+        before = [e for e in strength if e["round"] == 0 and e["seat"] == seat and e["words"] == "all"]
+        after = [e for e in strength if e["round"] == last and e["seat"] == seat and e["words"] == "all"]
+        for one, other in zip(before, after, strict=True):
+            if one["win_rate"] is not None and other["win_rate"] is not None:
+                lines.append(
+                    f"{seat} against {one['opponent']}: {one['win_rate']:.3f} -> {other['win_rate']:.3f} "
+                    f"[{other['low']:.3f}, {other['high']:.3f}]"
+                )
+    return tuple(lines)

@@ -1,0 +1,319 @@
+"""The loop: imitate, then round by round play, judge, learn, measure, save.
+
+Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
+round counts as done when its checkpoint is; what an interrupted round left behind is dropped and played again.
+"""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from sparring.agents.core import derive_seed
+from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.names import checkpoint_model, checkpoint_rounds
+from sparring.agents.rollout import Match, Played, play_all
+
+from . import checkpoint
+from .batch import Row
+from .config import TrainConfig
+from .corpus import conversations
+from .episodes import write_episodes
+from .experience import experience
+from .imitation import expert_rows, supervised
+from .learner import Learner
+from .measuring import Evaluation, Measuring, counted
+from .progress import Progress, Quiet
+from .report import write_report
+from .rewards import outcome_returns, shuffled_returns
+from .round_metrics import describe, scalars
+from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
+from .session import Session, prepare, seed_everything
+from .settings import load, to_yaml
+from .summary import Summary, summarise
+from .word_sets import round_tasks
+
+CHUNK = 20
+"""Imitation steps between two draws of replay."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A run that was stopped (Ctrl-C, SIGTERM) and can be continued. command: how."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.command = f"sparring train --resume {folder}"
+        super().__init__(f"stopped; continue with: {self.command}")
+
+
+def train(config: TrainConfig, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
+    """Starts a run and carries it to its end.
+
+    evaluations: measured before the first round and after the last. Raises ValueError for what the configuration has wrong, before anything
+    is written, and Stopped when it is interrupted.
+    """
+    out = config.out or next_free(Path("runs"), Path(config.model.partition("@")[0]).name)
+    config = replace(config, out=out)
+    RunFolder.require_free(out)
+    session = prepare(config)
+    require_space(out, bytes_needed(session))
+    folder = RunFolder.create(out, to_yaml(config), provenance(config.seed, model=config.model))
+    return _Loop(session, folder, evaluations, progress or Quiet()).run(None)
+
+
+def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
+    """Continues a run after its last finished round; a run that had ended is measured and summarised again where that is missing."""
+    folder = RunFolder.open(path)
+    config = replace(load(folder.config, TrainConfig), out=path)
+    rounds = checkpoint_rounds(path)
+    done = rounds[-1] if rounds else None
+    folder.forget_after(-1 if done is None else done)
+    session = prepare(config, weights=None if done is None else checkpoint_model(path, done))
+    return _Loop(session, folder, evaluations, progress or Quiet()).run(done)
+
+
+def bytes_needed(session: Session) -> int:
+    """About what a run is going to write: its checkpoints, one optimiser, and its games."""
+    config = session.config
+    parameters = list(session.model.model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in parameters)
+    kept = config.rounds + 1 if config.keep == 0 else min(config.rounds + 1, config.keep + 2)
+    return weights * kept + 12 * sum(p.numel() for p in parameters) + 2000 * config.games_per_round * config.rounds
+
+
+class _Loop:
+    """One run in memory. baselines: of the rae objective."""
+
+    def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress) -> None:
+        self.session = session
+        self.config = session.config
+        self.folder = folder
+        self.evaluations = evaluations
+        self.progress = progress
+        self.model = session.model
+        self.baselines: dict[str, float] = {}
+
+    def run(self, done: int | None) -> Summary:
+        """done: the last finished round, None for a new run."""
+        seed_everything(self.config.seed)
+        try:
+            with _terminable():
+                return self._run(done)
+        except KeyboardInterrupt as stop:
+            raise Stopped(self.folder.path) from stop
+
+    def _run(self, done: int | None) -> Summary:
+        config = self.config
+        if done is None:
+            if config.imitation.steps:
+                self._imitate()
+            self.model.set_version("0")
+            self._save(0, {})
+            done = 0
+        self.model.set_version(str(done))
+        first = self._first_model()
+        measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress)
+        measuring.measure(0, first)
+        if config.rounds:
+            learner = self._learner(first, done)
+            with SummaryWriter(str(self.folder.tensorboard)) as board:
+                for number in range(done + 1, config.rounds + 1):
+                    self._round(number, learner, board)
+                    if number < config.rounds and config.evaluation.games_between and number % config.evaluation.every == 0:
+                        measuring.measure(number, self.model)
+            measuring.measure(config.rounds, self.model)
+        control = self._control(measuring)
+        summary = summarise(self.folder, config, self.session.words.counts, measuring.results(), control, self.evaluations)
+        write_report(self.folder.path)
+        return summary
+
+    def _first_model(self) -> LanguageModel:
+        """The model of round 0, frozen: opponent, reference, and what controls start from."""
+        return load_language_model(
+            checkpoint_model(self.folder.path, 0),
+            name="imitation",
+            device=self.model.loop.packed.device,
+            dtype=next(self.model.model.parameters()).dtype,
+            max_rows=self.config.concurrency,
+            max_streams=2 * self.config.concurrency,
+        )
+
+    def _learner(self, first: LanguageModel, done: int) -> Learner:
+        learner = Learner(self.model.model, anchor=first.model, config=self.config.learner)
+        if done:
+            trainer, state = checkpoint.load(self.folder.path, done)
+            learner.load_state_dict(trainer)
+            self.baselines = state["baselines"]
+        return learner
+
+    def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
+        checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, {"baselines": self.baselines})
+        checkpoint.prune(self.folder.path, self.config.keep)
+
+    def _imitate(self) -> None:
+        """Expert games, or the conversations of the replay file where experts do not know the words."""
+        config, of = self.config, self.config.imitation
+        seed = derive_seed(config.seed, "imitation")
+        settings = replace(
+            config.learner, lr=of.lr, minibatch=of.minibatch, schedule="cosine", warmup=min(20, of.steps // 5), total_steps=of.steps
+        )
+        learner = Learner(self.model.model, config=settings)
+        examples = self._experts(of.games, seed, winners_only=of.winners_only)
+        rng = random.Random(derive_seed(seed, "order"))
+        replayed = round(of.minibatch * of.replay_share) if self.session.words.everyday and config.replay != "none" else 0
+        metrics: dict[str, float] = {}
+        with self.progress.phase("imitation", of.steps, "steps") as advance:
+            for start in range(0, of.steps, CHUNK):
+                steps = min(CHUNK, of.steps - start)
+                rows = [rng.choice(examples) for _ in range(steps * (of.minibatch - replayed))]
+                rows += self._replay(steps * replayed, derive_seed(seed, "replay", start))
+                metrics = learner.update(rows, seed=derive_seed(seed, start), progress=lambda _, tokens: advance(1, tokens))
+        learner.publish()
+        record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
+        self.folder.append(self.folder.metrics, record)
+
+    def _experts(self, games: int, seed: int, *, winners_only: bool) -> list[Row]:
+        chat, limit = self.model.format, self.model.loop.max_length
+        if not self.session.words.everyday and self.session.replay is not None:
+            return list(supervised(self.session.replay, chat, limit))
+        return expert_rows(
+            self.session.game,
+            self.session.words.imitated,
+            games,
+            seed,
+            renderer=self.session.card.prompts,
+            chat=chat,
+            winners_only=winners_only,
+            limit=limit,
+        )
+
+    def _replay(self, n: int, seed: int) -> list[Row]:
+        """n replayed conversations, drawn by the seed; none where there is nothing to replay."""
+        if n == 0 or self.config.replay == "none":
+            return []
+        if self.session.replay is not None:
+            drawn: Iterator[Any] = iter(random.Random(seed).choices(self.session.replay, k=n))
+        else:
+            drawn = conversations(seed)
+        return list(islice(supervised(drawn, self.model.format, self.model.loop.max_length), n))
+
+    def _round(self, number: int, learner: Learner, board: SummaryWriter) -> None:
+        config, seed = self.config, derive_seed(self.config.seed, "round", number)
+        began = time.perf_counter()
+        record: dict[str, Any] = {"round": number}
+        sampled = 0
+        if config.arm == "selfplay":
+            near_ties = self.model.loop.counters.near_ties
+            played = self._play(number, seed)
+            write_episodes(self.folder.games(number), played)
+            returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
+            rows, self.baselines = experience(played, returns, config.objective, self.baselines)
+            record |= describe(played, self.session.words.truth)
+            record["near_ties"] = self.model.loop.counters.near_ties - near_ties
+            sampled = sum(reply.tokens for p in played for reply in p.replies)
+        else:
+            like = None if config.arm_like is None else _tokens_of(config.arm_like, number)
+            rows = self._expert_round(seed, like, winners_only=config.arm == "winning-expert")
+        between = time.perf_counter()
+        replay = self._replay(config.replay_pool, derive_seed(seed, "replay")) if rows else []
+        with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
+            record |= learner.update(rows, seed=seed, replay=replay, progress=advance)
+        learner.publish()
+        self.model.set_version(str(number))
+        self.folder.append(self.folder.metrics, record)
+        times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
+        self.folder.append(self.folder.timings, {"round": number, **times})
+        for name, value in {**scalars(record), **times}.items():
+            board.add_scalar(name, value, number)
+        self._save(number, learner.state_dict())
+        self.progress.say(_line(number, config.rounds, record, time.perf_counter() - began))
+
+    def _play(self, number: int, seed: int) -> list[Played]:
+        config = self.config
+        player = self.session.agent(self.model, config.model, trainable=True)
+        agents = dict.fromkeys(self.session.game.roles, player)
+        tasks = round_tasks(self.session.words.played, config.games_per_round, config.group_size, seed, f"{number}")
+        matches = [Match(task.id, self.session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
+        with self.progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:
+            return play_all(matches, concurrency=config.concurrency, progress=counted(advance))
+
+    def _expert_round(self, seed: int, tokens: int | None, *, winners_only: bool) -> list[Row]:
+        """New expert games: as many as a round has, or until `tokens` are trained on."""
+        rows = self._experts(self.config.games_per_round, seed, winners_only=winners_only)
+        if tokens is None:
+            return rows
+        while sum(row.actions for row in rows) < tokens:
+            rows += self._experts(self.config.games_per_round, derive_seed(seed, len(rows)), winners_only=winners_only)
+        taken = total = 0
+        while total < tokens:
+            total += rows[taken].actions
+            taken += 1
+        return rows[:taken]
+
+    def _control(self, measuring: Measuring) -> dict[str, Any] | None:
+        """The model of round 0 after imitating experts with as many trained tokens as self-play had: what more of the same brings."""
+        config = self.config
+        if not (config.evaluation.control and config.rounds and config.arm == "selfplay" and self.session.words.everyday):
+            return None
+        path = self.folder.measurement("control")
+        if not path.is_file():
+            model = self._first_model()
+            learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
+            with self.progress.phase("control: expert games, as many tokens", config.rounds, "rounds") as advance:
+                for number in range(1, config.rounds + 1):
+                    seed = derive_seed(config.seed, "control", number)
+                    rows = self._expert_round(seed, _tokens_of(self.folder.path, number), winners_only=False)
+                    learner.update(rows, seed=seed, replay=self._replay(config.replay_pool, derive_seed(seed, "replay")))
+                    advance(1)
+            learner.publish()
+            model.set_version("control")
+            write_text(path, to_json(measuring.of(model, config.rounds, "control")))
+        return measuring.read("control")
+
+
+def _tokens_of(run: Path, number: int) -> int:
+    """How many tokens a round of a run was trained on, replay apart. Raises ValueError where it has no such round."""
+    for record in read_lines(RunFolder.open(run).metrics):
+        if record["round"] == number and number > 0:
+            return int(record.get("own_tokens", 0))
+    raise ValueError(f"{run} has no round {number} to match")
+
+
+def _line(number: int, rounds: int, record: Mapping[str, Any], seconds: float) -> str:
+    """One round in a line."""
+    parts = [f"round {number}/{rounds}"]
+    games = record.get("games")
+    if games:
+        parts += [f"{name.removesuffix('_wins')} {record[name] / games:.0%}" for name in record if name.endswith("_wins")]
+        parts.append(f"ties {record['ties'] / games:.0%}")
+        if record["truth"] is not None:
+            parts.append(f"true hints {record['truth']:.0%}")
+        parts += [f"{name} {record['reasons'][name] / games:.0%}" for name in ("uttered", "silent") if record["reasons"].get(name)]
+    parts += [f"{name} {record[name]:.3f}" for name in ("kl", "entropy") if name in record]
+    return ", ".join([*parts, f"{seconds:.1f} s"])
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM counts as Ctrl-C, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,100 @@
+"""The environment as RL code meets it."""
+
+import warnings
+
+import gymnasium
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from sparring.agents.simple import FunctionAgent, SilentAgent
+
+ID = "sparring.envs:sparring/AdversarialTaboo-v0"
+
+
+@pytest.mark.parametrize("role", ["attacker", "defender", "both"])
+def test_the_ecosystems_checker_passes(role: str):
+    env = gymnasium.make(ID, role=role)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", message=".*render.*")
+        check_env(env.unwrapped, skip_render_check=True)
+
+
+def test_a_defender_that_declares_the_word_wins():
+    env = gymnasium.make(ID, role="defender", opponent=lambda messages: "It is yellow and sour.")
+    text, info = env.reset(seed=1, options={"word": "lemon"})
+    assert info["messages"][-1] == {"role": "user", "content": "It is yellow and sour."}
+    assert "lemon" not in text
+    _, reward, terminated, truncated, info = env.step("I know the word! It is a lemon.")
+    assert (reward, terminated, truncated) == (1.0, True, False)
+    assert info["outcome"]["reason"] == "declared_right"
+    assert info["rewards"] == {"attacker": -1.0, "defender": 1.0}
+
+
+def test_a_defender_that_says_the_word_unawares_loses():
+    env = gymnasium.make(ID, role="attacker", opponent=FunctionAgent(lambda observation, rng: "I like lemons."))
+    env.reset(seed=1, options={"word": "lemon"})
+    _, reward, terminated, _, info = env.step("What do you like?")
+    assert (reward, terminated, info["outcome"]["reason"]) == (1.0, True, "uttered")
+
+
+def test_the_turn_limit_is_a_rule_and_terminates():
+    env = gymnasium.make(ID, role="defender", opponent=lambda messages: "Hm.", max_turns=2)
+    env.reset(seed=1)
+    assert env.step("Go on.")[2:4] == (False, False)
+    _, reward, terminated, truncated, info = env.step("Go on.")
+    assert (reward, terminated, truncated, info["outcome"]["reason"]) == (0.0, True, False, "turn_limit")
+
+
+def test_one_policy_can_play_both_seats():
+    env = gymnasium.make(ID, role="both")
+    _, info = env.reset(seed=3, options={"word": "lemon"})
+    assert info["role"] == "attacker"
+    _, reward, _, _, info = env.step("It is sour.")
+    assert (reward, info["role"]) == (0.0, "defender")
+    _, reward, terminated, _, info = env.step("I know the word! It is a pear.")
+    assert (reward, terminated, info["rewards"]["attacker"]) == (-1.0, True, 1.0)
+
+
+def test_equal_seeds_give_equal_games():
+    def play() -> list[str]:
+        env = gymnasium.make(ID, role="defender")
+        seen = [env.reset(seed=5)[0]]
+        for _ in range(5):
+            text, _, terminated, _, _ = env.step("Tell me more.")
+            seen.append(text)
+            if terminated:
+                break
+        return seen
+
+    assert play() == play()
+
+
+def test_an_opponent_that_is_silent_at_once_has_lost_at_the_first_step():
+    env = gymnasium.make(ID, role="defender", opponent=SilentAgent())
+    _, info = env.reset(seed=1)
+    assert info["outcome"]["reason"] == "silent"
+    _, reward, terminated, _, _ = env.step("Whatever.")
+    assert (reward, terminated) == (1.0, True)
+
+
+def test_a_step_after_the_end_asks_for_a_reset():
+    env = gymnasium.make(ID, role="defender", opponent=lambda messages: "It is sour.")
+    env.reset(seed=1, options={"word": "lemon"})
+    env.step("Is it a lemon?")
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.unwrapped.step("I am late.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"role": "judge"}, "unknown role 'judge'"),
+        ({"words": "nonsense"}, "unknown word list 'nonsense'"),
+        ({"opponent": "nobody"}, "unknown agent 'nobody'"),
+        ({"rule": "stem"}, "unknown rule 'stem'"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, str], message: str):
+    with pytest.raises(ValueError, match=message):
+        gymnasium.make(ID, **arguments)
