@@ -241,7 +241,7 @@ class HFLoop:
         for lane, first in joining:
             rows = [job.stream for job in lane.rows[first:]]
             counts = [len(row.ids) - row.stored for row in rows]
-            part = Prefill(old + len(new), lane.data[:, first:], [row.stored for row in rows], counts)
+            part = Prefill(old + len(new), lane.data[:, first : len(lane.rows)], [row.stored for row in rows], counts)
             parts.append(part)
             keep.append(part.last)
             positions = torch.cat([positions, part.positions])
