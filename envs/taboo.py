@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, register_game
-from .judge import RULES, verdict
+from .forms import RULES, clean_target
+from .judge import verdict
 
 ATTACKER, DEFENDER = ROLES = ("attacker", "defender")
 _OTHER = {ATTACKER: DEFENDER, DEFENDER: ATTACKER}
@@ -74,8 +75,10 @@ class AdversarialTaboo:
         return (-1.0, 1.0)
 
     def start(self, task: Task) -> "TabooState":
-        if not task.secret.strip():
-            raise ValueError(f"task {task.id}: Adversarial Taboo needs a secret word, got {task.secret!r}")
+        try:
+            clean_target(task.secret)
+        except ValueError as error:
+            raise ValueError(f"task {task.id}: Adversarial Taboo needs a secret word: {error}") from error
         return TabooState(self, task)
 
     def config(self) -> dict[str, Any]:

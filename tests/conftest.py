@@ -10,7 +10,11 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELI
 import hypothesis
 import pytest
 
-ALLOWED_SKIPS = ("needs a CUDA GPU", r"needs the extra (harness|openai|reasoning|textarena)")
+ALLOWED_SKIPS = (
+    "needs a CUDA GPU",
+    r"needs the extra (harness|openai|reasoning|textarena)",
+    r"needs the sources of the word forms \(wordnet-base, lemminflect\)",
+)
 """Regular expressions of the whole reasons for which a test may be skipped. Any other skip fails."""
 
 # Cores are shared, so a slow example is no defect. CI tries the same examples every time, a developer others.

@@ -1,0 +1,132 @@
+"""The generation loop against plain forward passes, for every architecture it is meant for."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_model
+
+from sparring.agents.core import Sampling
+from sparring.agents.hfloop import HFLoop
+
+KINDS = ["llama", "untied", "qwen2", "qwen3", "gpt2", "mistral"]
+END = 5
+
+
+def play(model, streams: int, turns: int, *, max_rows: int = 8, max_streams: int = 64, seed: int = 0, only: int | None = None):
+    """Several turns of many streams with prompts of different lengths; ids and log-probabilities by stream."""
+    loop = HFLoop(model, end_ids=frozenset({END}), max_rows=max_rows, max_streams=max_streams)
+    rng = np.random.default_rng(seed)
+    prompts = [[rng.integers(6, 400, rng.integers(3, 15)).tolist() for _ in range(turns)] for _ in range(streams)]
+    logprobs: dict[str, list[float]] = {}
+    sampled: dict[str, list[bool]] = {}
+    for turn in range(turns):
+        for i in range(streams):
+            if only is None or i == only:
+                sampled.setdefault(f"{i}", []).extend([False] * len(prompts[i][turn]))
+                logprobs.setdefault(f"{i}", []).extend([0.0] * len(prompts[i][turn]))
+                loop.submit(f"{i}", prompts[i][turn], Sampling(temperature=0.9, max_new_tokens=10), seed=1000 * turn + i)
+        due = streams if only is None else 1
+        while due:
+            for done in loop.poll():
+                due -= 1
+                sampled[done.stream].extend([True] * len(done.ids))
+                logprobs[done.stream].extend(done.logprobs.tolist())
+    ids = {name: loop.ids(name) for name in logprobs}
+    return loop, ids, logprobs, sampled
+
+
+def off_by(model, ids, logprobs, sampled) -> float:
+    """The largest difference from one plain forward pass over the same ids."""
+    worst = 0.0
+    for name, stream in ids.items():
+        with torch.no_grad():
+            whole = (model(input_ids=torch.tensor([stream])).logits[0].float() / 0.9).log_softmax(-1)
+        for at in np.flatnonzero(sampled[name]):
+            worst = max(worst, abs(float(whole[at - 1, stream[at]]) - logprobs[name][at]))
+    return worst
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_logprobs_equal_a_plain_forward_pass(kind: str):
+    model = tiny_model(kind)
+    _, ids, logprobs, sampled = play(model, streams=11, turns=3)
+    assert off_by(model, ids, logprobs, sampled) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
+def test_a_stream_does_not_depend_on_what_else_is_played(kind: str):
+    model = tiny_model(kind)
+    _, together, _, _ = play(model, streams=11, turns=3)
+    for only in (0, 7):
+        loop, alone, _, _ = play(model, streams=11, turns=3, only=only)
+        assert loop.counters.near_ties > 0 or alone[f"{only}"] == together[f"{only}"]
+
+
+def test_evicted_streams_are_rebuilt_from_their_ids():
+    model = tiny_model()
+    _, roomy, _, _ = play(model, streams=9, turns=3)
+    loop, tight, logprobs, sampled = play(model, streams=9, turns=3, max_streams=1)
+    assert loop.counters.rebuilt > 0
+    assert tight == roomy
+    assert off_by(model, tight, logprobs, sampled) < 1e-4
+
+
+def test_changed_weights_invalidate_every_cache():
+    model = tiny_model()
+    loop = HFLoop(model, end_ids=frozenset({END}))
+    loop.submit("a", [7, 8, 9], Sampling(max_new_tokens=5), seed=1)
+    loop.poll()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.7)
+    loop.submit("a", [10, 11], Sampling(temperature=0.9, max_new_tokens=5), seed=2)
+    (done,) = loop.poll()
+    ids = loop.ids("a")
+    with torch.no_grad():
+        whole = (model(input_ids=torch.tensor([ids])).logits[0] / 0.9).log_softmax(-1)
+    for back, logprob in enumerate(reversed(done.logprobs.tolist())):
+        at = len(ids) - 1 - back
+        assert float(whole[at - 1, ids[at]]) == pytest.approx(logprob, abs=1e-4)
+
+
+def test_replies_end_by_end_token_or_length():
+    model = tiny_model()
+    loop = HFLoop(model, end_ids=frozenset(range(6, 400)))
+    loop.submit("ends", [1, 2], Sampling(max_new_tokens=50), seed=0)
+    (done,) = loop.poll()
+    assert (done.finish, done.ended) == ("stop", True)
+    loop = HFLoop(model, end_ids=frozenset())
+    loop.submit("goes on", [1, 2], Sampling(max_new_tokens=4), seed=0)
+    (done,) = loop.poll()
+    assert (done.finish, done.ended, len(done.ids)) == ("length", False, 4)
+
+
+def test_a_stream_ends_where_the_context_does():
+    loop = HFLoop(tiny_model(length=16), end_ids=frozenset())
+    loop.submit("a", list(range(1, 11)), Sampling(max_new_tokens=50), seed=0)
+    (done,) = loop.poll()
+    assert (done.finish, len(done.ids)) == ("length", 6)
+    loop.submit("a", [1], Sampling(), seed=0)
+    (done,) = loop.poll()
+    assert (done.finish, len(done.ids)) == ("length", 0)
+
+
+def test_greedy_takes_the_likeliest_token():
+    model = tiny_model()
+    loop = HFLoop(model, end_ids=frozenset())
+    loop.submit("a", [1, 2, 3], Sampling(temperature=0, max_new_tokens=3), seed=0)
+    (done,) = loop.poll()
+    ids = [1, 2, 3]
+    for token in done.ids.tolist():
+        with torch.no_grad():
+            assert int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()) == token
+        ids.append(token)
+
+
+def test_a_stream_cannot_be_asked_twice_at_once():
+    loop = HFLoop(tiny_model(), end_ids=frozenset())
+    loop.submit("a", [1], Sampling(max_new_tokens=2), seed=0)
+    with pytest.raises(ValueError, match="still waits"):
+        loop.submit("a", [1], Sampling(max_new_tokens=2), seed=0)
+    loop.close("a")
+    assert loop.poll() == []

@@ -1,0 +1,89 @@
+"""Token streams as they are written while a model plays, and what cannot be loaded."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny import TEMPLATES, tiny_model, tiny_tokenizer
+
+from sparring.agents.core import Sampling
+from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
+from sparring.agents.rollout import Match, play_all
+from sparring.envs.core import Task
+from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.views import TABOO_BRIEF
+
+KINDS = [("llama", kind) for kind in sorted(TEMPLATES)] + [("gpt2", None), ("qwen3", "qwen"), ("mistral", "mistral")]
+
+
+def language_model(kind: str = "llama", template: str | None = "chatml") -> LanguageModel:
+    tokenizer = tiny_tokenizer(template)
+    return LanguageModel(tiny_model(kind, vocab=len(tokenizer)), tokenizer)
+
+
+def play(model: LanguageModel, n: int = 4, **sampling):
+    game = AdversarialTaboo(max_turns=2, max_characters=10_000)
+    agent = ModelAgent(model, TABOO_BRIEF, Sampling(**{"max_new_tokens": 6, **sampling}))
+    tasks = [Task(f"{i}", "lemon", "lemon", i) for i in range(n)]
+    return play_all(Match(task.id, game, task, dict.fromkeys(game.roles, agent), task.seed) for task in tasks)
+
+
+@pytest.mark.parametrize(("kind", "template"), KINDS)
+def test_segments_hold_what_was_sampled(kind: str, template: str | None):
+    model = language_model(kind, template)
+    for p in play(model, temperature=0.8):
+        spoken = {role: [u.text for u in p.state.utterances if u.role == role] for role in p.match.game.roles}
+        for role, segments in p.segments.items():
+            for segment in segments:
+                assert segment.temperature == 0.8
+                covered = np.zeros(len(segment.ids), np.bool_)
+                texts = []
+                for span in segment.turns:
+                    covered[span.start : span.end] = True
+                    texts.append(model.format.split_thinking(model.format.decode(segment.ids[span.start : span.end].tolist()))[1])
+                assert (covered == segment.action).all()
+                assert texts == spoken[role]
+                with torch.no_grad():
+                    logits = model.model(input_ids=torch.tensor(segment.ids)[None]).logits[0].float() / 0.8
+                whole = logits.log_softmax(-1)
+                for at in np.flatnonzero(segment.action):
+                    assert float(whole[at - 1, segment.ids[at]]) == pytest.approx(segment.logprobs[at], abs=1e-4)
+
+
+def test_a_random_models_babble_is_data():
+    outcomes = {p.outcome.reason for p in play(language_model(), n=8)}
+    assert outcomes <= {"overlong", "silent", "turn_limit", "declared_wrong", "foul", "uttered"}
+
+
+def test_a_prompt_that_does_not_fit_says_so():
+    tokenizer = tiny_tokenizer("chatml")
+    model = LanguageModel(tiny_model(vocab=len(tokenizer), length=8), tokenizer, name="small")
+    with pytest.raises(ValueError, match=r"small: the first prompt takes .* the context holds 8"):
+        play(model)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (None, "there is no model folder"),
+        ((), "no config.json"),
+        (("config.json",), "no tokenizer"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, files: tuple[str, ...] | None, message: str):
+    folder = tmp_path / "model"
+    if files is not None:
+        folder.mkdir()
+        for file in files:
+            (folder / file).write_text("{}")
+    with pytest.raises(ValueError, match=message):
+        load_language_model(folder)
+
+
+def test_a_saved_model_plays_the_same_games(tmp_path: Path):
+    model = language_model()
+    model.model.save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    again = load_language_model(tmp_path, device="cpu")
+    assert [p.state.utterances for p in play(again)] == [p.state.utterances for p in play(model)]

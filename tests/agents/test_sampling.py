@@ -1,0 +1,61 @@
+"""Drawing tokens: the right distribution, the right filters, no dependence on neighbours."""
+
+import numpy as np
+import pytest
+import torch
+
+from sparring.agents.core import Sampling
+from sparring.agents.sampling import Settings, draw, filter_logits, uniform
+
+
+def many(logits: torch.Tensor, sampling: Sampling, n: int = 20_000) -> np.ndarray:
+    u = uniform(torch.arange(n), torch.zeros(n, dtype=torch.int64))
+    ids = draw(logits.expand(n, -1), u, Settings.of([sampling] * n)).ids
+    return np.bincount(ids.numpy(), minlength=logits.shape[-1]) / n
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_come_as_often_as_they_should(temperature: float):
+    logits = torch.tensor([[0.0, 1.0, -1.0, 0.5]])
+    expected = (logits[0] / temperature).softmax(-1).numpy()
+    assert many(logits, Sampling(temperature=temperature)) == pytest.approx(expected, abs=0.015)
+
+
+def test_uniform_numbers_are_uniform_and_differ_by_seed_and_step():
+    n = 10_000
+    by_seed = uniform(torch.arange(n), torch.zeros(n, dtype=torch.int64))
+    by_step = uniform(torch.zeros(n, dtype=torch.int64), torch.arange(n))
+    for numbers in (by_seed, by_step):
+        assert (numbers >= 0).all()
+        assert (numbers < 1).all()
+        assert np.histogram(numbers.numpy(), bins=10, range=(0, 1))[0] == pytest.approx(n / 10, rel=0.15)
+        assert len(set(numbers.tolist())) > 0.99 * n
+
+
+def test_filters_by_hand():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    off = {"top_k": torch.tensor([0]), "top_p": torch.tensor([1.0]), "min_p": torch.tensor([0.0])}
+    kept = {
+        "top_k": filter_logits(logits, **{**off, "top_k": torch.tensor([2])}),
+        "top_p": filter_logits(logits, **{**off, "top_p": torch.tensor([0.7])}),
+        "min_p": filter_logits(logits, **{**off, "min_p": torch.tensor([0.25])}),
+        "none": filter_logits(logits, **off),
+    }
+    assert {name: torch.isfinite(x)[0].tolist() for name, x in kept.items()} == {
+        "top_k": [True, True, False, False],
+        "top_p": [True, True, False, False],
+        "min_p": [True, True, True, False],
+        "none": [True] * 4,
+    }
+
+
+def test_logprobs_are_those_of_the_processed_distribution():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    drawn = draw(logits, torch.tensor([0.1]), Settings.of([Sampling(top_k=2)]))
+    assert drawn.ids.item() == 0
+    assert drawn.logprobs.item() == pytest.approx(np.log(0.5 / 0.8), abs=1e-5)
+
+
+def test_greedy_takes_the_best_with_probability_one():
+    drawn = draw(torch.tensor([[0.0, 3.0, 1.0]]), torch.tensor([0.99]), Settings.of([Sampling(temperature=0)]))
+    assert (drawn.ids.item(), drawn.logprobs.item()) == (1, 0.0)

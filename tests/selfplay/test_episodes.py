@@ -1,0 +1,61 @@
+"""Games as files: equal bytes, hostile text unharmed."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from sparring.agents.rollout import Match, play_all
+from sparring.agents.scripted import scripted
+from sparring.agents.simple import FunctionAgent
+from sparring.envs.core import Task
+from sparring.envs.taboo import AdversarialTaboo
+from sparring.selfplay.episodes import read_episodes, write_episodes
+
+HOSTILE = 'a\u2028b\u0000c\ud800 </script><|im_end|> "quoted"\r\n\u202e'
+
+
+def matches(agent, n: int = 3) -> list[Match]:
+    game = AdversarialTaboo(max_turns=2)
+    tasks = [Task(f"t{i}", word, word, i) for i, word in enumerate(("lemon", "piano", "horse")[:n])]
+    return [Match(task.id, game, task, dict.fromkeys(game.roles, agent), task.seed) for task in tasks]
+
+
+def test_equal_games_are_equal_bytes(tmp_path: Path):
+    for name in ("one", "other"):
+        write_episodes(tmp_path / f"{name}.jsonl.gz", play_all(matches(scripted())))
+    assert (tmp_path / "one.jsonl.gz").read_bytes() == (tmp_path / "other.jsonl.gz").read_bytes()
+
+
+def test_games_come_back_as_they_were_and_replay(tmp_path: Path):
+    played = play_all(matches(scripted()))
+    write_episodes(tmp_path / "games.jsonl.gz", played)
+    for p, episode in zip(played, read_episodes(tmp_path / "games.jsonl.gz"), strict=True):
+        assert (episode.task, episode.utterances, episode.outcome) == (p.match.task, p.state.utterances, p.outcome)
+        assert episode.replayed().outcome == p.outcome
+        assert next(iter(episode.record)) == "schema"
+
+
+def test_hostile_text_survives_and_stays_on_one_line(tmp_path: Path):
+    path = tmp_path / "games.jsonl.gz"
+    write_episodes(path, play_all(matches(FunctionAgent(lambda observation, rng: HOSTILE))))
+    assert len(gzip.decompress(path.read_bytes()).splitlines()) == 3
+    assert next(read_episodes(path)).utterances[0].text == HOSTILE
+
+
+def test_a_damaged_line_is_named(tmp_path: Path):
+    path = tmp_path / "games.jsonl"
+    write_episodes(tmp_path / "g.jsonl.gz", play_all(matches(scripted(), 1)))
+    line = gzip.decompress((tmp_path / "g.jsonl.gz").read_bytes()).decode()
+    path.write_text(line + json.dumps({**json.loads(line), "schema": 99}) + "\n")
+    with pytest.raises(ValueError, match=r"line 2: not a game .*schema 99"):
+        list(read_episodes(path))
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path):
+    path = tmp_path / "games.jsonl.gz"
+    write_episodes(path, play_all(matches(scripted())))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="not a whole file"):
+        list(read_episodes(path))
