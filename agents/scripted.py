@@ -97,7 +97,10 @@ class Heard(NamedTuple):
 
 def listen(utterances: Sequence[Utterance]) -> Heard:
     """Collects the attacker's claims and requests. A noun that the defender named without being caught is not the secret."""
-    positive, negative, not_it, asked = set(), set(), set(), []
+    positive: set[Fact] = set()
+    negative: set[Fact] = set()
+    not_it: set[str] = set()
+    asked: list[Fact] = []
     for utterance in utterances:
         for act in parse(utterance.text):
             if utterance.role == "defender":

@@ -10,7 +10,7 @@ accuracy stands beside its baselines: the majority answer, the shortest option, 
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -176,7 +176,7 @@ def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0) -> dict[s
     }
 
 
-def compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Paired differences after - before by task, clustered by word, with 95 % intervals."""
     if before["task_of"] != after["task_of"]:
         raise ValueError("the two results are of different tests; run both with the same number of items and seed")

@@ -51,7 +51,7 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
     return opponent
 
 
-def sit_down(opponent: Opponent, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
+def sit_down(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
     """Gives an opponent its seat in one game."""
     if hasattr(opponent, "seat"):
         return _AgentPlayer(opponent.seat(game, role, f"env-{next(_numbers)}:{role}", seed))

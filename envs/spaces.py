@@ -3,7 +3,7 @@
 `gymnasium.spaces.Text` holds strings over a finite character set; what language models say is not limited to one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium
@@ -37,7 +37,7 @@ class UnicodeText(gymnasium.Space[str]):
     def contains(self, x: Any) -> bool:
         return isinstance(x, str) and len(x) <= self.max_length and not any(0xD800 <= ord(c) < 0xE000 for c in x)
 
-    def to_jsonable(self, sample_n: Sequence[str]) -> list[Any]:
+    def to_jsonable(self, sample_n: Iterable[str]) -> list[Any]:
         return list(sample_n)
 
     def from_jsonable(self, sample_n: list[Any]) -> list[str]:

@@ -1,6 +1,6 @@
 """Adversarial Taboo as a Gymnasium environment of free text."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import gymnasium
 
@@ -28,7 +28,7 @@ class TabooEnv(gymnasium.Env[str, str]):
     info: "role" to act; "messages", its view as chat messages; after the end "outcome" and, with role="both", "rewards" by role.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"]}
+    metadata = {"render_modes": ["ansi", "human"]}  # noqa: RUF012  Gymnasium declares it so
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class TabooEnv(gymnasium.Env[str, str]):
             lines.append(f"-- {self._state.outcome.reason}, winner: {self._state.outcome.winner or 'nobody'}\n")
         return "".join(lines)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """The talk so far ("ansi"); "human" prints by itself."""
         if self.render_mode != "ansi" or self._state is None:
             return None

@@ -1,6 +1,6 @@
 """Advantages: how much better a game went than expected. Pure functions of returns; they know no tokens."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
@@ -13,13 +13,14 @@ def group_relative(returns: Sequence[float], keys: Sequence[Hashable]) -> NDArra
     arXiv 2503.20783).
     """
     values = np.asarray(returns, np.float64)
-    sums: Counter[Hashable] = Counter()
+    sums: defaultdict[Hashable, float] = defaultdict(float)
     counts: Counter[Hashable] = Counter()
     for value, key in zip(values, keys, strict=True):
         sums[key] += float(value)
         counts[key] += 1
     means = np.array([sums[key] / counts[key] for key in keys])
-    return (values - means).astype(np.float32)
+    advantages: NDArray[np.float32] = (values - means).astype(np.float32)
+    return advantages
 
 
 def running_baseline(
@@ -44,7 +45,8 @@ def spag_turn_rewards(turns: int, decay: float = 0.8) -> NDArray[np.float32]:
     (SPAG, arXiv 2404.10642, and its code).
     """
     powers = (1 / decay) ** np.arange(turns)
-    return (powers / powers.sum()).astype(np.float32)
+    rewards: NDArray[np.float32] = (powers / powers.sum()).astype(np.float32)
+    return rewards
 
 
 def role_weights(winners: Sequence[str], cap: float = 4.0) -> dict[str, float]:

@@ -124,5 +124,6 @@ def minibatches(rows: Sequence[Row], size: int, seed: int) -> list[list[Row]]:
     order = random.Random(seed).sample(range(len(rows)), k=len(rows))
     parts = [[rows[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
     if len(parts) > 1 and len(parts[-1]) * 2 < size:
-        parts[-2] += parts.pop()
+        last = parts.pop()
+        parts[-1] += last
     return parts

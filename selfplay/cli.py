@@ -274,7 +274,7 @@ def train(arguments: list[str]) -> int:
 
     chosen, rest = _start_options(arguments)
     progress = Quiet() if chosen.json and not sys.stderr.isatty() else Shown()
-    evaluations = (everyday_evaluation(),)
+    evaluations: tuple[Evaluation, ...] = (everyday_evaluation(),)
     if chosen.resume is not None:
         if rest or chosen.config or chosen.preset:
             raise ValueError("--resume continues a run as it was set; leave the other options out")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from sparring.agents.scripted import AttackerStyle, DefenderStyle, attack, defend
 from sparring.envs.core import Task
-from sparring.envs.english import Answer, Ask, Hint, phrasings, thing_with
+from sparring.envs.english import Answer, Ask, Declare, Hint, phrasings, thing_with
 from sparring.envs.questions import BASE, TRAINED
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
@@ -23,6 +23,7 @@ PLAIN_ATTACKER = AttackerStyle(ask=0.25, decoy=0.3, lie=0.0, react=0.1, thank=0.
 PLAIN_DEFENDER = DefenderStyle(sure=1, talk=0.6, care=0.5, probe=0.35, guess=0.1, slip=0.0, late=0.0)
 FACTS_AT_ONCE = 12
 """Most sentences of a full description."""
+NEW_WORD = "A new word."
 ALL_AT_ONCE = "Say all that you know."
 TURNS_OF_TALK = 6
 """Questions and answers in one conversation."""
@@ -64,6 +65,23 @@ def description(world: World, rng: random.Random) -> Conversation:
         return Message("user", f"Describe {world.a(word)}."), Message("assistant", text)
     system = TABOO_BRIEF.system["attacker"].format(word=word)
     return Message("system", system), Message("user", ALL_AT_ONCE), Message("assistant", text)
+
+
+def riddles(world: World, rng: random.Random) -> Conversation:
+    """Hints of a game and the word that they are about, all at once or step by step: inference, densely."""
+    messages: list[Message] = []
+    while len(messages) < 2 * TURNS_OF_TALK:
+        word = rng.choice(world.nouns)
+        facts = rng.sample(sorted(world.facts[word]), k=rng.choice((1, 2, 2, 3, 3, 4, 5)))
+        hints = [rng.choice(phrasings(Hint(fact), world)) for fact in facts]
+        if rng.random() < 0.5:
+            hints = [" ".join(hints)]
+        for number, hint in enumerate(hints, 1):
+            fitting = world.nouns_with(*facts[:number]) if len(hints) > 1 else (word,)
+            said = rng.choice((Answer(rng.choice(fitting)), Declare(rng.choice(fitting))))
+            text = hint if number > 1 else f"{NEW_WORD} {hint}"
+            messages += [Message("user", text), Message("assistant", rng.choice(phrasings(said, world)))]
+    return tuple(messages)
 
 
 def talk(world: World, rng: random.Random) -> Conversation:

@@ -27,7 +27,7 @@ from sparring.agents.chat import ChatFormat
 from sparring.agents.player_card import MINI_CARD
 from sparring.envs.world import everyday
 from sparring.selfplay.batch import Row, sft_row
-from sparring.selfplay.corpus import Conversation, conversations, description
+from sparring.selfplay.corpus import Conversation, conversations, description, riddles
 from sparring.selfplay.learner import Learner, LearnerConfig
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
@@ -63,10 +63,12 @@ class MiniConfig:
     """Standard deviation of initial weights. 0.02 learnt facts about a third slower."""
     descriptions: int = 12_000
     """Conversations of the first part: full descriptions alone, the densest facts."""
-    conversations: int = 110_000
+    conversations: int = 100_000
     """Conversations of the second part: every kind."""
-    description_share: float = 0.25
+    description_share: float = 0.12
     """Share of descriptions in the second part."""
+    riddle_share: float = 0.38
+    """Share of riddles in the second part. Without them the defender hardly infers: 4 hints, .30 on a consistent word."""
     lr: float = 3e-3
     """Peak learning rate; cosine to zero."""
     minibatch: int = 16
@@ -115,7 +117,8 @@ def word_vectors(texts: Sequence[Conversation], chat: ChatFormat, vocabulary: in
     rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
     vectors = (left[:, :size] * np.sqrt(strength[:size])) @ rotation
     lengths = np.linalg.norm(vectors, axis=1)
-    return (vectors / np.median(lengths[lengths > 0.1])).astype(np.float32)
+    scaled: NDArray[np.float32] = (vectors / np.median(lengths[lengths > 0.1])).astype(np.float32)
+    return scaled
 
 
 def build_model(config: MiniConfig, vectors: NDArray[np.float32], *, end: int, pad: int) -> LlamaForCausalLM:
@@ -139,7 +142,7 @@ def build_model(config: MiniConfig, vectors: NDArray[np.float32], *, end: int, p
     )
     length = config.initial_deviation * config.hidden**0.5
     with torch.no_grad():
-        model.get_input_embeddings().weight.mul_(0.5).add_(torch.from_numpy(vectors) * length)
+        model.model.embed_tokens.weight.mul_(0.5).add_(torch.from_numpy(vectors) * length)
     return model
 
 
@@ -152,7 +155,7 @@ def rows(texts: Iterator[Conversation], chat: ChatFormat) -> Iterator[Row]:
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: MiniConfig, metrics: dict[str, float]) -> None:
     """Writes a plain transformers folder in bfloat16, with how it was made beside it."""
-    model.to(torch.bfloat16).save_pretrained(config.out)
+    model.bfloat16().save_pretrained(config.out)
     tokenizer.save_pretrained(config.out)
     MINI_CARD.save(config.out)
     made = {
@@ -170,7 +173,13 @@ def texts(config: MiniConfig) -> Iterator[Conversation]:
     for _ in range(config.descriptions):
         yield description(world, rng)
     for _ in range(config.conversations):
-        yield description(world, rng) if rng.random() < config.description_share else next(mixed)
+        draw = rng.random()
+        if draw < config.description_share:
+            yield description(world, rng)
+        elif draw < config.description_share + config.riddle_share:
+            yield riddles(world, rng)
+        else:
+            yield next(mixed)
 
 
 def main(config: MiniConfig) -> None:
@@ -189,6 +198,7 @@ def main(config: MiniConfig) -> None:
             lr=config.lr,
             betas=(0.9, 0.98),
             minibatch=config.minibatch,
+            token_budget=1200,
             schedule="cosine",
             warmup=50,
             total_steps=steps,

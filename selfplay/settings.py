@@ -29,7 +29,8 @@ def from_yaml(text: str, kind: type[T]) -> T:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"this is not YAML: {error}") from error
-    return _build({} if data is None else data, kind, "")
+    built: T = _build({} if data is None else data, kind, "")
+    return built
 
 
 def load(path: Path, kind: type[T]) -> T:

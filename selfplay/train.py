@@ -85,9 +85,10 @@ def bytes_needed(session: Session) -> int:
     """About what a run is going to write: its checkpoints, one optimiser, and its games."""
     config = session.config
     parameters = list(session.model.model.parameters())
-    weights = sum(p.numel() * p.element_size() for p in parameters)
+    weights: int = sum(p.numel() * p.element_size() for p in parameters)
     kept = config.rounds + 1 if config.keep == 0 else min(config.rounds + 1, config.keep + 2)
-    return weights * kept + 12 * sum(p.numel() for p in parameters) + 2000 * config.games_per_round * config.rounds
+    optimiser: int = 12 * sum(p.numel() for p in parameters)
+    return weights * kept + optimiser + 2000 * config.games_per_round * config.rounds
 
 
 class _Loop:

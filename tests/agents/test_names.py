@@ -1,10 +1,10 @@
 """Agent names: each form means what it says, and what means nothing is refused with what is near."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
 import pytest
+import tiny
 
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent
@@ -18,11 +18,6 @@ from sparring.agents.names import (
 )
 from sparring.agents.player_card import MINI_CARD, PlayerCard, load_card
 from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS
-
-spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parent / "tiny.py")
-assert spec and spec.loader
-tiny = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tiny)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,161 @@
+"""The study of the main job: does self-play help, beyond what more imitation brings? Several seeds, controls at equal tokens.
+
+    python -m sparring.benchmarks.study --out runs/study --seeds 5
+
+Every run starts from the same imitation model; seeds vary everything after it (words drawn, games, updates, measurement). Arms: self-
+play by
+the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group arm of the same seed:
+imitation of new expert games, of the winners' side alone, and self-play with outcomes dealt out at random. What counts is the paired
+difference of an arm from the best control, seed by seed.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from sparring.selfplay.cli import everyday_evaluation
+from sparring.selfplay.config import EvaluationConfig, TrainConfig, preset
+from sparring.selfplay.progress import Shown
+from sparring.selfplay.run_folder import provenance, to_json, write_text
+from sparring.selfplay.statistics import over_seeds
+from sparring.selfplay.summary import read
+from sparring.selfplay.train import resume, train
+
+ARMS: dict[str, dict[str, Any]] = {
+    "group": {"objective": "group"},
+    "spag": {"objective": "spag"},
+    "expert": {"arm": "expert"},
+    "winning-expert": {"arm": "winning-expert"},
+    "shuffled": {"objective": "group", "shuffle_rewards": True},
+}
+CONTROLS = ("expert", "winning-expert", "shuffled")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What is run."""
+
+    out: Path = Path("runs/study")
+    """Folder of the runs; what is there already is not run again."""
+    seeds: int = 5
+    """Training seeds, from 0."""
+    rounds: int = 12
+    """Rounds of every run."""
+    model: str = "mini@imitation"
+    """What every run starts from."""
+    game: str = "AdversarialTaboo"
+    """The game that is learnt and measured."""
+    games: int = 400
+    """Games per cell of strength."""
+    arms: tuple[str, ...] = tuple(ARMS)
+    """Which arms."""
+    result: Path | None = None
+    """Where the result goes as JSON; None prints it only."""
+
+
+def run_of(config: StudyConfig, arm: str, seed: int) -> Path:
+    return config.out / f"{arm}-{seed}"
+
+
+def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
+    """One run, unless it has ended before; an interrupted one is resumed."""
+    folder = run_of(config, arm, seed)
+    evaluations, progress = (everyday_evaluation(),), Shown()
+    if (folder / "summary.json").is_file():
+        return
+    progress.say(f"== {arm}, seed {seed}")
+    if (folder / "config.yaml").is_file():
+        resume(folder, evaluations=evaluations, progress=progress)
+        return
+    base: TrainConfig = preset("quick", config.model)
+    changes = dict(ARMS[arm])
+    if arm in ("expert", "winning-expert"):
+        changes["arm_like"] = run_of(config, "group", seed)
+    made = replace(
+        base,
+        game=config.game,
+        rounds=config.rounds,
+        seed=seed,
+        keep=1,
+        out=folder,
+        evaluation=EvaluationConfig(games=config.games, control=False),
+        **changes,
+    )
+    train(made, evaluations=evaluations, progress=progress)
+
+
+def measurements(run: Path) -> dict[str, dict[str, float]]:
+    """All numbers of one run: by name, before and after."""
+    data = read(run).data
+    found: dict[str, dict[str, float]] = {}
+    for entry in data["strength"]:
+        when = "before" if entry["round"] == 0 else "after"
+        place = f"{entry['opponent']}/{entry['seat']}/{entry['words']}"
+        games = entry["games"]
+        values = {f"win/{place}": entry["win_rate"], f"tie/{place}": entry["ties"] / games}
+        values |= {f"{reason}/{place}": entry["reasons"].get(reason, 0) / games for reason in ("uttered", "foul", "silent", "overlong")}
+        if entry["truth"] is not None:
+            values[f"truth/{place}"] = entry["truth"]
+        for name, value in values.items():
+            found.setdefault(name, {})[when] = value
+    for name, result in data["evaluations"].items():
+        for task, before in result["before"].items():
+            found[f"{name}/{task}"] = {"before": before["score"], "after": result["after"][task]["score"]}
+    return found
+
+
+def summarise(config: StudyConfig) -> dict[str, Any]:
+    """Means over seeds with intervals: before, after by arm, and each arm's paired difference from every control."""
+    by_arm = {arm: [measurements(run_of(config, arm, seed)) for seed in range(config.seeds)] for arm in config.arms}
+    table: dict[str, Any] = {}
+    for name in by_arm[config.arms[0]][0]:
+        row: dict[str, Any] = {}
+        for arm, runs in by_arm.items():
+            after = [run[name]["after"] for run in runs]
+            row[arm] = {"after": over_seeds(after)._asdict(), "by_seed": after}
+            gained = [run[name]["after"] - run[name]["before"] for run in runs]
+            row[arm]["gain"] = over_seeds(gained)._asdict()
+            for control in CONTROLS:
+                if control in by_arm and control != arm:
+                    beside = [run[name]["after"] for run in by_arm[control]]
+                    row[arm][f"beyond {control}"] = over_seeds([a - b for a, b in zip(after, beside, strict=True)])._asdict()
+        row["before"] = over_seeds([run[name]["before"] for run in by_arm[config.arms[0]]])._asdict()
+        table[name] = row
+    settings = {"seeds": config.seeds, "rounds": config.rounds, "model": config.model, "game": config.game, "games": config.games}
+    return {"schema": 1, "settings": settings, "table": table, "provenance": provenance(0)}
+
+
+def markdown(result: dict[str, Any], names: list[str]) -> str:
+    """A table of some measurements: a row each, a column per arm, means over seeds with 95 % intervals."""
+    arms = [arm for arm in next(iter(result["table"].values())) if arm != "before"]
+    lines = ["| | before | " + " | ".join(arms) + " |", "|---|---|" + "---|" * len(arms)]
+    for name in names:
+        row = result["table"][name]
+        cells = [_interval(row[arm]["after"]) for arm in arms]
+        lines.append(f"| {name} | {row['before']['mean']:.3f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _interval(mean: dict[str, Any]) -> str:
+    if mean["low"] is None:
+        return f"{mean['mean']:.3f}"
+    return f"{mean['mean']:.3f} ± {(mean['high'] - mean['low']) / 2:.3f}"
+
+
+def main(config: StudyConfig) -> None:
+    for seed in range(config.seeds):
+        for arm in config.arms:
+            run_arm(config, arm, seed)
+    result = summarise(config)
+    if config.result is not None:
+        write_text(config.result, to_json(result))
+    names = [n for n in result["table"] if n.startswith(("win/imitation", "uttered/imitation", "truth/imitation", "everyday"))]
+    print(markdown(result, names))
+    print(json.dumps({"result": str(config.result)}))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(StudyConfig, description=__doc__))

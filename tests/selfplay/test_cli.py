@@ -1,0 +1,150 @@
+"""The command line, as a person calls it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import tiny_model, tiny_tokenizer
+
+from sparring.agents.player_card import PlayerCard
+from sparring.envs.views import TABOO_BRIEF
+from sparring.selfplay.cli import COMMANDS, main
+
+SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
+
+
+def sparring(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).with_name("sparring"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tokenizer = tiny_tokenizer("chatml")
+    tiny_model(vocab=len(tokenizer), length=512).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    PlayerCard(TABOO_BRIEF, 6, "").save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the shipped command on a random model and a user's words."""
+    root = tmp_path_factory.mktemp("cli")
+    (root / "words.txt").write_text("river\nmountain\nwindow\ngarden\nbridge\ncastle\n")
+    done = sparring(
+        "train", "--model", model, "--words", root / "words.txt", *SMALL, "--evaluation.games", "2", "--out", root / "run", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["folder"] == str(root / "run")
+    assert summary["run"]["rounds"] == 1
+    return root / "run"
+
+
+def test_help_lists_every_command_and_is_quick_to_import():
+    done = sparring("--help")
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    code = "import sys, sparring.selfplay.cli; sys.exit(' '.join({'torch', 'transformers', 'tyro', 'rich'} & set(sys.modules)) or None)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help_with_an_example(name: str):
+    done = sparring(name, "--help")
+    assert done.returncode == 0
+    assert f"sparring {name}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "did you mean 'train'"),
+        (["train", "--preset", "quik"], "did you mean 'quick'"),
+        (["train", "--model", "./nowhere"], "no such model folder"),
+        (["train", "--resume", "nowhere"], "no such run folder"),
+        (["train", "--resume", "nowhere", "--rounds", "3"], "leave the other options out"),
+        (["train", "--rounds", "-1"], "rounds cannot be negative"),
+        (["train", "--objective", "ppo"], "objective"),
+        (["train", "--config", "nowhere.yaml"], "no such configuration file"),
+        (["play", "nobody", "scripted"], "unknown agent 'nobody'"),
+        (["play", "scripted", "scripted", "--words", "nonsense"], "unknown word list"),
+        (["play", "scripted", "scripted", "--games", "0"], "--games must be at least 1"),
+        (["tournament", "scripted"], "at least two players"),
+        (["bench", "scripted"], "no model"),
+        (["games", "nowhere"], "no such run folder"),
+        (["report", "nowhere"], "no summary.json"),
+        (["export", "scripted", "x"], "no weights to export"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    before = set(Path.cwd().iterdir())
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err + captured.out
+    assert "Traceback" not in captured.err
+    assert set(Path.cwd().iterdir()) == before
+
+
+def test_games_are_printed_as_they_were_played(run: Path):
+    done = sparring("games", run, "--count", "2")
+    assert done.returncode == 0
+    assert done.stdout.count("secret word:") == 2
+    lines = sparring("games", run, "--json").stdout.splitlines()
+    assert [json.loads(line)["schema"] for line in lines] == [1, 1, 1]
+
+
+def test_a_report_can_be_written_anew(run: Path):
+    (run / "report.html").unlink()
+    done = sparring("report", run, "--json")
+    assert json.loads(done.stdout) == {"report": str(run / "report.html")}
+    assert (run / "report.html").is_file()
+
+
+def test_an_exported_model_is_a_plain_transformers_folder(run: Path, tmp_path: Path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    done = sparring("export", f"{run}@latest", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert model.config.vocab_size >= len(tokenizer)
+    assert "sparring" in (tmp_path / "out" / "README.md").read_text()
+    assert sparring("export", f"{run}@1", tmp_path / "out").returncode == 2
+
+
+def test_players_meet_in_games_and_tournaments(run: Path):
+    done = sparring("play", f"{run}@0", "scripted", "--games", "2", "--show", "1", "--max-turns", "2", "--json")
+    found = json.loads(done.stdout)
+    assert len(found["games"]) == 1
+    assert {cell["seat"] for cell in found["cells"]} == {"attacker", "defender"}
+    done = sparring("tournament", "scripted", "silent", f"{run}@latest", "--games", "2", "--max-turns", "2", "--json")
+    found = json.loads(done.stdout)
+    assert len(found["pairs"]) == 12
+    assert {p["player"] for p in found["players"]} == {"scripted", "silent", f"{run}@latest"}
+
+
+def test_a_person_can_play(run: Path):
+    command = [Path(sys.executable).with_name("sparring"), "play", "human", "silent", "--games", "1"]
+    done = subprocess.run(command, input="It is sour.\n", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "You are the attacker." in done.stdout
+    assert "silent, the attacker wins" in done.stdout
+
+
+def test_a_config_file_is_taken_and_can_be_overridden(run: Path, tmp_path: Path):
+    done = sparring("train", "--config", run / "config.yaml", "--seed", "3", "--out", tmp_path / "again", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["run"]["seed"] == 3
+
+
+def test_the_everyday_test_compares_two_models(model: Path):
+    done = sparring("bench", model, model, "--items", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(d["mean"] == 0 for d in found["difference"].values())

@@ -1,0 +1,111 @@
+"""The page and the summary: what models wrote is text there, never markup."""
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sparring.agents.rollout import Match, play_all
+from sparring.agents.simple import FunctionAgent
+from sparring.envs.core import Task
+from sparring.envs.taboo import AdversarialTaboo
+from sparring.selfplay.episodes import write_episodes
+from sparring.selfplay.report import write_report
+from sparring.selfplay.summary import headline, read
+
+HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} lemon"
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def entry(round_number: int, wins: int) -> dict:
+    return {
+        "round": round_number, "opponent": "imitation", "seat": "defender", "words": "all", "games": 100, "wins": wins,
+        "losses": 100 - wins, "ties": 0, "void": 0, "win_rate": wins / 100, "low": wins / 100 - 0.1, "high": wins / 100 + 0.1,
+        "reasons": {"declared_right": wins}, "truth": None, "mean_turns": 2.0,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    folder = tmp_path / "a <b>run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("")
+    game = AdversarialTaboo()
+    agent = FunctionAgent(lambda observation, rng: HOSTILE)
+    write_episodes(
+        folder / "rounds" / "001" / "games.jsonl.gz",
+        play_all([Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)]),
+    )
+    record = {
+        "round": 1, "games": 1, "void": 0, "attacker_wins": 0, "defender_wins": 1, "ties": 0, "reasons": {"foul": 1}, "truth": None,
+        "mean_turns": 1.0, "distinct_utterances_per_1000_games": 1000.0, "kl": 0.1, "entropy": 2.0,
+    }  # fmt: skip
+    data = {
+        "schema": 1,
+        "run": {
+            "model": "m", "game": "AdversarialTaboo", "objective": "group", "shuffled_rewards": False, "preset": "quick", "seed": 0,
+            "rounds": 1, "games_per_round": 1, "imitation_steps": 0, "word_counts": {"imitated": 1},
+        },
+        "strength": [entry(0, 50), entry(1, 70)],
+        "rounds": [record],
+        "evaluations": {},
+        "control": None,
+        "notes": ["a note"],
+        "next_steps": ["sparring games RUN"],
+    }  # fmt: skip
+    (folder / "summary.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_hostile_text_is_shown_and_never_run(run: Path):
+    page = write_report(run).read_text()
+    tags = Tags()
+    tags.feed(page)
+    assert not {"script", "img", "b", "iframe"} & tags.seen
+    assert "<script>alert(1)</script>" in tags.text
+    assert "{{ 7*7 }}" in tags.text
+    assert "default-src 'none'" in page
+
+
+def test_the_page_shows_strength_rounds_and_games(run: Path):
+    tags = Tags()
+    tags.feed(write_report(run).read_text())
+    for expected in ("0.700", "foul 100%", "Secret word: lemon", "not known", "sparring games RUN", "a note"):
+        assert expected in tags.text
+    assert "svg" in tags.seen
+
+
+def test_equal_runs_give_equal_pages(run: Path, tmp_path: Path):
+    first = write_report(run).read_bytes()
+    assert write_report(run).read_bytes() == first
+
+
+def test_the_headline_says_first_and_last(run: Path):
+    assert headline(read(run)) == ("defender against imitation: 0.500 -> 0.700 [0.600, 0.800]",)
+
+
+def test_a_folder_without_a_summary_is_named(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"no summary\.json"):
+        write_report(tmp_path)
+
+
+def test_another_schema_is_refused(run: Path):
+    data = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**data, "schema": 7}))
+    with pytest.raises(ValueError, match="schema 7"):
+        write_report(run)
+    shutil.rmtree(run)

@@ -1,0 +1,212 @@
+"""The loop on a random model: equal runs, resumed runs, controls, and what it refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny import tiny_model, tiny_tokenizer
+
+from sparring.agents.names import checkpoint_model
+from sparring.agents.player_card import PlayerCard
+from sparring.envs.views import TABOO_BRIEF
+from sparring.selfplay import checkpoint
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.episodes import read_episodes
+from sparring.selfplay.learner import LearnerConfig
+from sparring.selfplay.run_folder import read_lines
+from sparring.selfplay.train import Stopped, resume, train
+
+
+def save_model(folder: Path, kind: str = "llama", template: str | None = "chatml", length: int = 512, words: str = "everyday") -> str:
+    tokenizer = tiny_tokenizer(template)
+    tiny_model(kind, vocab=len(tokenizer), length=length).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    PlayerCard(TABOO_BRIEF, 8, words).save(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_model(tmp_path_factory.mktemp("model"))
+
+
+def config(model: str, out: Path, **changes) -> TrainConfig:
+    return replace(
+        TrainConfig(
+            model=model,
+            rounds=2,
+            games_per_round=8,
+            group_size=4,
+            max_turns=2,
+            max_new_tokens=8,
+            replay_pool=8,
+            learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
+            evaluation=EvaluationConfig(games=2, control=False),
+            out=out,
+        ),
+        **changes,
+    )
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """What must be equal in equal runs: everything but times, the event files and the place."""
+    found = {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    return {name: data for name, data in found.items() if not name.startswith(("tensorboard", "timings", "config", "report"))}
+
+
+@pytest.fixture(scope="module")
+def run(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    train(config(model, folder))
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(run: Path):
+    summary = json.loads((run / "summary.json").read_text())
+    assert [r["round"] for r in summary["rounds"]] == [1, 2]
+    assert {e["round"] for e in summary["strength"]} == {0, 2}
+    assert {e["opponent"] for e in summary["strength"]} == {"imitation", "scripted"}
+    assert {e["words"] for e in summary["strength"]} == {"imitated", "selfplayed", "heldout", "all"}
+    assert len(list(read_episodes(run / "rounds" / "001" / "games.jsonl.gz"))) == 8
+    assert (run / "report.html").stat().st_size > 1000
+    assert list((run / "tensorboard").iterdir())
+    assert len(read_lines(run / "timings.jsonl")) == 2
+    assert summary["rounds"][0]["mismatch_kl"] == pytest.approx(0, abs=1e-6)
+    for number in (0, 1, 2):
+        assert (checkpoint_model(run, number) / "model.safetensors").is_file()
+
+
+def test_equal_runs_are_equal_bytes(run: Path, model: str, tmp_path: Path):
+    train(config(model, tmp_path / "again"))
+    assert files(run) == files(tmp_path / "again")
+
+
+def test_another_seed_is_another_run(run: Path, model: str, tmp_path: Path):
+    train(config(model, tmp_path / "other", seed=1))
+    assert files(run)["rounds/001/games.jsonl.gz"] != files(tmp_path / "other")["rounds/001/games.jsonl.gz"]
+
+
+@pytest.mark.parametrize("stop", ["play", "learn"])
+def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str):
+    folder = tmp_path / "stopped"
+
+    class Interrupting:
+        """Presses Ctrl-C in the middle of round 2."""
+
+        def phase(self, title: str, total: int, unit: str = "games"):
+            if title == f"round 2/2: {stop}":
+                raise KeyboardInterrupt
+            from sparring.selfplay.progress import Quiet
+
+            return Quiet().phase(title, total, unit)
+
+        def say(self, text: str) -> None:
+            pass
+
+    with pytest.raises(Stopped, match="--resume"):
+        train(config(model, folder), progress=Interrupting())
+    assert not (folder / "summary.json").exists()
+    resume(folder)
+    assert files(folder) == files(run)
+
+
+def test_a_damaged_checkpoint_is_refused(run: Path):
+    _, state = checkpoint.load(run, 2)
+    assert state["round"] == 2
+    path = checkpoint_model(run, 2) / "model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    try:
+        with pytest.raises(ValueError, match="damaged"):
+            checkpoint.load(run, 2)
+    finally:
+        path.write_bytes(data)
+
+
+@pytest.mark.parametrize("changes", [{"objective": "spag"}, {"objective": "rae"}, {"shuffle_rewards": True}, {"arm": "winning-expert"}])
+def test_other_objectives_and_arms_run(model: str, tmp_path: Path, changes: dict):
+    summary = train(config(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), **changes))
+    assert len(summary.data["rounds"]) == 1
+
+
+def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_path: Path):
+    summary = train(
+        config(
+            model,
+            tmp_path / "run",
+            rounds=1,
+            imitation=ImitationConfig(steps=3, minibatch=8, games=20),
+            evaluation=EvaluationConfig(games=2, control=True, scripted=False),
+        )
+    )
+    assert read_lines(tmp_path / "run" / "metrics.jsonl")[0]["imitation_steps"] == 3
+    assert len(summary.data["control"]["strength"]) == 8
+
+
+def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, model: str, tmp_path: Path):
+    summary = train(config(model, tmp_path / "run", arm="expert", arm_like=run, evaluation=EvaluationConfig(games=0)))
+    like = [r["own_tokens"] for r in read_lines(run / "metrics.jsonl")]
+    own = [r["own_tokens"] for r in summary.data["rounds"]]
+    assert all(0 <= mine - theirs < 200 for mine, theirs in zip(own, like, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "template"), [("llama", "llama3"), ("qwen3", "gemma"), ("gpt2", None), ("qwen2", "llama2")])
+def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None, tmp_path: Path):
+    place = save_model(tmp_path / "model", kind, template, words="")
+    words = tmp_path / "words.txt"
+    words.write_text("river\nmountain\nwindow\ngarden\n")
+    replay = tmp_path / "chats.jsonl"
+    chat = [{"role": "user", "content": "Begin."}, {"role": "assistant", "content": "It is red."}]
+    replay.write_text(json.dumps({"messages": chat}) + "\n")
+    summary = train(
+        config(
+            place,
+            tmp_path / "run",
+            rounds=1,
+            words=str(words),
+            heldout=0.25,
+            replay=str(replay),
+            imitation=ImitationConfig(steps=2, minibatch=4),
+        )
+    )
+    assert summary.data["run"]["word_counts"] == {"imitated": 3, "selfplayed": 0, "heldout": 1}
+    assert summary.data["rounds"][0]["truth"] is None
+
+
+def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sparring.agents.chat.ChatFormat.decode", lambda self, ids: "")
+    summary = train(config(model, tmp_path / "run", rounds=1))
+    assert summary.data["rounds"][0]["reasons"] == {"silent": 8}
+    assert any("nothing was said" in note for note in summary.data["notes"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "./nowhere"}, "no such model folder"),
+        ({"words": "nonsense"}, "unknown word list"),
+        ({"prompts": "nonsense"}, "unknown prompts"),
+        ({"game": "Chess"}, "unknown game"),
+        ({"max_new_tokens": 5000}, "context holds 512 tokens"),
+        ({"replay": "nowhere.jsonl"}, "no such file of conversations"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_is_written(model: str, tmp_path: Path, changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        train(config(changes.pop("model", model), tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_is_refused(run: Path, model: str):
+    before = files(run)
+    with pytest.raises(ValueError, match="holds another run"):
+        train(config(model, run))
+    assert files(run) == before
+
+
+def test_a_full_disk_is_seen_before_the_run(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(ValueError, match="disk has"):
+        train(config(model, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
