@@ -6,7 +6,8 @@ which turn, by which weights.
 """
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def load_language_model(
 ) -> LanguageModel:
     """A model folder, or a hub id, by plain `from_pretrained`.
 
-    device: None takes a GPU where there is one. dtype: None means bfloat16 on a GPU and float32 on a CPU.
+    device: None takes a GPU where there is one. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). Raises ValueError with what is missing.
     """
     from transformers import AutoModelForCausalLM
@@ -186,12 +187,13 @@ def load_language_model(
     path = str(path_or_id)
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
     target = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
-    if isinstance(dtype, str):
+    if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype)
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     options: dict[str, Any] = {"attn_implementation": attn} if attn else {}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, trust_remote_code=trust_remote_code, **options)
+        with quiet_if(Path(path).is_dir()):
+            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, trust_remote_code=trust_remote_code, **options)
     except OSError as error:
         raise ValueError(f"no model weights in {path!r}: {error}") from error
     return LanguageModel(
@@ -203,6 +205,21 @@ def load_language_model(
         max_streams=max_streams,
         max_length=max_length,
     )
+
+
+@contextmanager
+def quiet_if(quiet: bool) -> Iterator[None]:
+    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our own."""
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    if quiet:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:

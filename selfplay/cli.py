@@ -112,10 +112,8 @@ class Bench:
       sparring bench runs/x@0 runs/x@latest --json
     """
 
-    model: str
-    """A model's name."""
-    other: str | None = None
-    """A second model, compared with the first question by question."""
+    models: tuple[str, ...]
+    """One model's name, or two, the second compared with the first question by question."""
     items: int = 200
     """Questions per task."""
     seed: int = 0
@@ -543,13 +541,14 @@ def bench(arguments: list[str]) -> int:
 
     evaluation = everyday_evaluation(options.items)
     results = []
-    for spec in (options.model, options.other):
-        if spec is not None:
-            if not is_model(spec):
-                raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
-            model = load_language_model(model_place(spec), name=spec, device=given(options.device))
-            results.append(evaluation.measure(model))
-    found: dict[str, Any] = {"model": options.model, "other": options.other, "before": evaluation.brief(results[0])}
+    if not 1 <= len(options.models) <= 2:
+        raise ValueError(f"give one model, or two to compare; got {len(options.models)}")
+    for spec in options.models:
+        if not is_model(spec):
+            raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
+        model = load_language_model(model_place(spec), name=spec, device=given(options.device))
+        results.append(evaluation.measure(model))
+    found: dict[str, Any] = {"models": options.models, "before": evaluation.brief(results[0])}
     if len(results) > 1:
         found |= {"after": evaluation.brief(results[1]), "difference": evaluation.compare(results[0], results[1])}
     if options.json:

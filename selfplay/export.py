@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.language_model import LanguageModel, load_language_model, quiet_if
 from sparring.agents.names import checkpoint_rounds, is_model, model_card, model_place
 from sparring.agents.player_card import PlayerCard
 
@@ -73,7 +73,8 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
 def write_model(model: LanguageModel, card: PlayerCard, folder: Path) -> None:
     """A model, its tokenizer and its card as a plain transformers folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.model.save_pretrained(folder)
+    with quiet_if(True):
+        model.model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     card.save(folder)
 

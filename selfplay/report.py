@@ -69,6 +69,7 @@ def _key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _chart(rounds: Sequence[Mapping[str, Any]], lines: Mapping[str, str], label: str, *, share: bool = False) -> str | None:
     """An SVG line chart over rounds; None where there are no numbers. share: values are counts, shown as shares of the round's games."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     series = {}
@@ -87,6 +88,7 @@ def _chart(rounds: Sequence[Mapping[str, Any]], lines: Mapping[str, str], label:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": label}):  # equal drawings are equal bytes
+        figure.savefig(text, format="svg", metadata={"Date": None})
     # The drawing holds numbers and the labels above alone, nothing that a model wrote.
     return text.getvalue()[text.getvalue().index("<svg") :]

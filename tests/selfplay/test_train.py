@@ -175,7 +175,8 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
 
 
 def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sparring.agents.chat.ChatFormat.decode", lambda self, ids: "")
+    # Whatever it samples ends its reply.
+    monkeypatch.setattr("sparring.agents.language_model._end_ids", lambda model: range(model.config.vocab_size))
     summary = train(config(model, tmp_path / "run", rounds=1))
     assert summary.data["rounds"][0]["reasons"] == {"silent": 8}
     assert any("nothing was said" in note for note in summary.data["notes"])
