@@ -127,7 +127,6 @@ def test_the_installed_wheel_leaves_the_users_names_alone(installed: Path, users
     assert all(Path(path).is_relative_to(installed.parents[1]) for path in found.values())
 
 
-@pytest.mark.xfail(not (ROOT / "selfplay" / "cli.py").exists(), reason="no command line yet", strict=True)
 def test_the_installed_command_says_how_it_is_used(installed: Path, users: Path):
     assert "train" in run(installed.with_name("sparring"), "--help", cwd=users)
 
