@@ -63,7 +63,7 @@ class MiniConfig:
     """Standard deviation of initial weights. 0.02 learnt facts about a third slower."""
     descriptions: int = 12_000
     """Conversations of the first part: full descriptions alone, the densest facts."""
-    conversations: int = 100_000
+    conversations: int = 90_000
     """Conversations of the second part: every kind."""
     description_share: float = 0.12
     """Share of descriptions in the second part."""
@@ -94,7 +94,7 @@ def build_tokenizer(texts: Iterator[Conversation], vocabulary: int, context: int
 
 
 def word_vectors(texts: Sequence[Conversation], chat: ChatFormat, vocabulary: int, size: int, seed: int) -> NDArray[np.float32]:
-    """Vectors of tokens by what they occur with, shape [vocabulary, size]: a truncated singular value decomposition of the positive
+    """Vectors of tokens by what they occur with, shape [vocabulary, size]: the leading positive eigenvectors of the positive
     pointwise mutual information of tokens in one conversation (Levy and Goldberg, "Neural word embedding as implicit matrix
     factorization", 2014), turned by a random rotation, with median length 1 among tokens that occur.
 
@@ -113,9 +113,12 @@ def word_vectors(texts: Sequence[Conversation], chat: ChatFormat, vocabulary: in
     own = counts.sum(1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
         information = np.nan_to_num(np.log(counts * counts.sum() / (own * own.T)), nan=0.0, neginf=0.0)
-    left, strength, _ = np.linalg.svd(np.maximum(information, 0))
+    # The matrix is symmetric. Its positive half keeps words near what they occur with; the negative half, which a plain singular value
+    # decomposition mixes in, would put nouns and the words of their facts at right angles.
+    values, directions = np.linalg.eigh(np.maximum(information, 0))
+    values, directions = values[::-1][:size], directions[:, ::-1][:, :size]
     rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(size, size)))[0]
-    vectors = (left[:, :size] * np.sqrt(strength[:size])) @ rotation
+    vectors = (directions * np.sqrt(np.maximum(values, 0))) @ rotation
     lengths = np.linalg.norm(vectors, axis=1)
     scaled: NDArray[np.float32] = (vectors / np.median(lengths[lengths > 0.1])).astype(np.float32)
     return scaled

@@ -6,7 +6,7 @@ from itertools import islice
 from sparring.envs.english import Hint, parse, truth
 from sparring.envs.questions import HELDOUT
 from sparring.envs.world import everyday, word_groups
-from sparring.selfplay.corpus import conversations, plain_game, reasoning, talk
+from sparring.selfplay.corpus import NEW_WORD, conversations, description, plain_game, reasoning, riddles, talk
 
 WORLD = everyday()
 
@@ -62,3 +62,28 @@ def test_descriptions_are_hints():
         if first.content.startswith("Describe")
     ]
     assert answers and all(isinstance(act, Hint) for acts in answers for act in acts)
+
+
+def test_descriptions_are_true_and_dense():
+    rng = random.Random(0)
+    for _ in range(100):
+        talk = description(WORLD, rng)
+        word = next(noun for noun in sorted(WORLD.nouns, key=len, reverse=True) if talk[0].content.rstrip(".").endswith(f" {noun}"))
+        found = truth([talk[-1].content], word)
+        assert found.claims == found.true >= 8
+
+
+def test_riddles_are_answered_by_words_that_fit():
+    rng = random.Random(0)
+    seen = 0
+    for _ in range(100):
+        facts: list = []
+        for message in riddles(WORLD, rng):
+            if message.role == "user":
+                facts = [] if message.content.startswith(NEW_WORD) else facts
+                facts += [act.fact for act in parse(message.content.removeprefix(NEW_WORD)) if isinstance(act, Hint)]
+            else:
+                (act,) = parse(message.content)
+                assert act.noun in WORLD.nouns_with(*facts)
+                seen += 1
+    assert seen > 500
