@@ -15,17 +15,12 @@ CARD = "player.json"
 
 @dataclass(frozen=True)
 class PlayerCard:
-    """prompts: what the model is told. max_new_tokens: its longest utterance. words: the word list that it
-    trained on, "" for none."""
+    """prompts: what the model is told. max_new_tokens: its longest utterance. everyday: whether it speaks the small
+    English of the everyday world, as sparring-mini and what is trained from it do."""
 
     prompts: Prompts = TABOO_PROMPTS
     max_new_tokens: int = 256
-    words: str = ""
-
-    @property
-    def everyday(self) -> bool:
-        """Whether the model speaks the small English of the everyday world."""
-        return self.words == "everyday"
+    everyday: bool = False
 
     def save(self, folder: Path) -> None:
         data = {
@@ -33,12 +28,12 @@ class PlayerCard:
             "system": dict(self.prompts.system),
             "opening": self.prompts.opening,
             "max_new_tokens": self.max_new_tokens,
-            "words": self.words,
+            "everyday": self.everyday,
         }
         (folder / CARD).write_text(json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-MINI_CARD = PlayerCard(TABOO_BRIEF, max_new_tokens=48, words="everyday")
+MINI_CARD = PlayerCard(TABOO_BRIEF, max_new_tokens=48, everyday=True)
 """The card of sparring-mini and of what is trained from it."""
 
 
@@ -51,6 +46,6 @@ def load_card(folder: Path) -> PlayerCard:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         prompts = Prompts(system=dict(data["system"]), opening=str(data["opening"]))
-        return PlayerCard(prompts, int(data["max_new_tokens"]), str(data["words"]))
+        return PlayerCard(prompts, int(data["max_new_tokens"]), bool(data["everyday"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: cannot read this player's card ({error!r}); remove it to use the full rules") from error

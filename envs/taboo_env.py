@@ -72,18 +72,17 @@ class TabooEnv(gymnasium.Env[str, str]):
         the next step, whatever it says, ends the episode with its reward.
         """
         super().reset(seed=seed)
+        self.close()
         drawn = self.words[int(self.np_random.integers(len(self.words)))]
         word = (options or {}).get("word", drawn)
         game_seed = int(self.np_random.integers(1 << 62))
-        if self._player is not None:
-            self._player.close()
-            self._player = None
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self._shown = 0
         self._over = False
         if self.role != "both":
             self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
         if not self._opponent_moves():
+            self.close()
             raise RuntimeError("the opponent failed before the game had begun")
         return self._seen()
 
@@ -142,6 +141,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         return "\n".join(lines)
 
     def close(self) -> None:
+        self._state = None
         if self._player is not None:
             self._player.close()
             self._player = None

@@ -1,7 +1,7 @@
 """Checkpoints that are whole or absent: written aside, hashed, flushed to the disk, then renamed into place.
 
 A checkpoint is a folder: model/ (a plain transformers folder), state.json (round, baselines, counts), trainer.pt (optimiser; kept for the
-last round only) and manifest.json with a SHA-256 of every file.
+last two rounds) and manifest.json with a SHA-256 of every file.
 """
 
 import hashlib
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from sparring.agents.language_model import LanguageModel
 from sparring.agents.names import checkpoint_folder, checkpoint_rounds
 from sparring.agents.player_card import PlayerCard
 
 from .export import write_model
-from .run_folder import to_json
+from .run_folder import to_json, write_text
 
 TRAINER, STATE, MANIFEST = "trainer.pt", "state.json", "manifest.json"
 
@@ -32,8 +33,7 @@ def save(
     aside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        write_model(model, card, aside / "model")
-        torch.save(dict(trainer), aside / TRAINER)
+        _write(model, card, trainer, aside)
         (aside / STATE).write_text(to_json({"round": round_number, **state}), encoding="utf-8")
         files = sorted(p for p in aside.rglob("*") if p.is_file())
         manifest = {str(p.relative_to(aside)): _sha256(p) for p in files}
@@ -47,8 +47,17 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def load(run: Path, round_number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trainer, state) of a round. Raises ValueError where a file is missing or not what was written."""
+def _write(model: LanguageModel, card: PlayerCard, trainer: Mapping[str, Any], folder: Path) -> None:
+    """Model and optimiser. Raises OSError where a file cannot be written, whatever the library that wrote it raises."""
+    try:
+        write_model(model, card, folder / "model")
+        torch.save(dict(trainer), folder / TRAINER)
+    except (RuntimeError, SafetensorError) as error:
+        raise OSError(f"the checkpoint in {folder.parent} cannot be written (is the disk full?): {error}") from error
+
+
+def verify(run: Path, round_number: int) -> None:
+    """Raises ValueError where a file of a checkpoint is missing or not what was written."""
     folder = checkpoint_folder(run, round_number)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -58,22 +67,29 @@ def load(run: Path, round_number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         path = folder / name
         if not path.is_file() or _sha256(path) != digest:
             raise ValueError(f"{path} is damaged or missing; delete {folder} to go on from the round before it")
+
+
+def load(run: Path, round_number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(trainer, state) of a round. Raises ValueError where a file is missing or not what was written."""
+    verify(run, round_number)
+    folder = checkpoint_folder(run, round_number)
     trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
     return trainer, json.loads((folder / STATE).read_text(encoding="utf-8"))
 
 
 def prune(run: Path, keep: int) -> None:
-    """Drops the optimisers of all rounds but the last, and the models of all but the first and the last `keep` (0 keeps all)."""
+    """Drops the optimisers of all rounds but the last two, and, where keep is not 0, the models of all rounds but the first, the last and
+    `keep` before it (at least one, so that a damaged last round is no end)."""
     rounds = checkpoint_rounds(run)
-    gone = rounds[1 : max(1, len(rounds) - keep)] if keep else ()
-    for number in rounds[:-1]:
+    gone = rounds[1 : max(1, len(rounds) - 1 - keep)] if keep else ()
+    for number in rounds[:-2]:
         folder = checkpoint_folder(run, number)
         if number in gone:
             shutil.rmtree(folder)
         elif (folder / TRAINER).exists():
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             manifest.pop(TRAINER, None)
-            (folder / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+            write_text(folder / MANIFEST, to_json(manifest))
             (folder / TRAINER).unlink()
 
 

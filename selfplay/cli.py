@@ -4,6 +4,7 @@ Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 inter
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -213,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"sparring: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'interrupted'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
 
 
@@ -258,7 +259,7 @@ def _print_json(data: Any) -> None:
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, markup=False)
 
 
 def train(arguments: list[str]) -> int:
@@ -267,22 +268,22 @@ def train(arguments: list[str]) -> int:
 
     from .config import TrainConfig
     from .progress import Quiet, Shown
+    from .run_folder import RunFolder
+    from .settings import load
     from .train import resume
     from .train import train as start_run
 
     chosen, rest = _start_options(arguments)
     progress = Quiet() if chosen.json and not sys.stderr.isatty() else Shown()
-    evaluations: tuple[Evaluation, ...] = (everyday_evaluation(),)
     if chosen.resume is not None:
         if rest or chosen.config or chosen.preset:
             raise ValueError("--resume continues a run as it was set; leave the other options out")
-        summary = resume(chosen.resume, evaluations=evaluations, progress=progress)
+        config = load(RunFolder.open(chosen.resume).config, TrainConfig)
+        summary = resume(chosen.resume, evaluations=_evaluations(config), progress=progress)
     else:
         default = _base_config(chosen, rest)
-        config: TrainConfig = _parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "train", rest, default)
-        if not _speaks_everyday(config):
-            evaluations = ()
-        summary = start_run(config, evaluations=evaluations, progress=progress)
+        config = _parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "train", rest, default)
+        summary = start_run(config, evaluations=_evaluations(config), progress=progress)
     if chosen.json:
         _print_json({"folder": str(summary.folder), **summary.data})
     else:
@@ -370,10 +371,11 @@ def _value_of(name: str, arguments: list[str]) -> str | None:
     return None
 
 
-def _speaks_everyday(config: "TrainConfig") -> bool:
+def _evaluations(config: "TrainConfig") -> tuple["Evaluation", ...]:
+    """The everyday test, for models that speak the everyday world's English."""
     from sparring.agents.names import model_card
 
-    return model_card(config.model).everyday
+    return (everyday_evaluation(),) if model_card(config.model).everyday else ()
 
 
 def everyday_evaluation(per_task: int = 200) -> "Evaluation":
@@ -404,7 +406,8 @@ def show_summary(summary: "Summary", console: "Console") -> None:
     for note in summary.data["notes"]:
         console.print(f"Note: {note}")
     console.print(f"\nReport: {summary.folder / 'report.html'}")
-    console.print("Next:   " + "\n        ".join(step.replace("RUN", str(summary.folder)) for step in summary.data["next_steps"]))
+    folder = shlex.quote(str(summary.folder))
+    console.print("Next:   " + "\n        ".join(step.replace("RUN", folder) for step in summary.data["next_steps"]))
 
 
 def _rate(entry: Any) -> str:
@@ -435,7 +438,7 @@ def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
     options: Play = _parse(_positional(Play), "play", arguments)
 
-    from sparring.agents.rollout import play_all
+    from sparring.agents.rollout import Played, play_all
     from sparring.envs import taboo  # noqa: F401  registers the games
     from sparring.envs.core import make_game
     from sparring.envs.words import word_list
@@ -448,13 +451,19 @@ def play(arguments: list[str]) -> int:
     game = make_game(options.game, max_turns=options.max_turns)
     agents = _agents(dict(zip(game.roles, (options.attacker, options.defender), strict=True)), options.temperature, options.device)
     words = _shuffled(word_list(options.words), options.seed)
-    played = play_all(schedule(agents, game, words, options.games, options.seed))
+    together = 1 if "human" in (options.attacker, options.defender) else 256
+    console = _console()
+
+    def ended(p: Played) -> None:
+        if together == 1:
+            _show_game(console, record(p))
+
+    played = play_all(schedule(agents, game, words, options.games, options.seed), concurrency=together, progress=ended)
     cells = [cell(played, agents[other].name, seat, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
     if options.json:
         _print_json({"games": [record(p) for p in played[: options.show]], "cells": [dict(vars(c)) for c in cells]})
         return 0
-    console = _console()
-    for p in played[: options.show]:
+    for p in played[: options.show] if together > 1 else ():
         _show_game(console, record(p))
     console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}")
     return 0

@@ -72,8 +72,9 @@ class TrainConfig:
     heldout: float = 0.1
     """Share of words that are never played, in [0, 1); the everyday world brings its own groups and ignores
     this."""
-    prompts: str = "brief"
-    """What players are told: brief, full, or a JSON file with texts of your own per role."""
+    prompts: str = "card"
+    """What players are told: card (what the model was trained with; the full rules, where it was not), brief, full, or a JSON file
+    {"system": {role: text}, "opening": text} with texts of your own."""
     rounds: int = 12
     """Rounds of play and learning. 0: imitation and measurement only."""
     games_per_round: int = 512
@@ -109,7 +110,7 @@ class TrainConfig:
     concurrency: int = 256
     """Games in play at once. More: faster, until memory is short."""
     keep: int = 0
-    """Checkpoints kept beside the first and the last; 0 keeps all, so that any two rounds can play each
+    """Checkpoints kept beside the first and the last, counted back from the last; 0 keeps all, so that any two rounds can play each
     other."""
     seed: int = 0
     """The only source of randomness; equal seeds on one machine give equal games."""
@@ -117,7 +118,7 @@ class TrainConfig:
     """The run folder, new or empty; None takes the first free runs/NAME-N."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
-    dtype: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of weights while playing: auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16."""
     attention: str = "auto"
     """Attention implementation of transformers: auto, eager, sdpa, flash_attention_2, ..."""
@@ -155,6 +156,17 @@ def check(config: TrainConfig) -> None:
     wrong += [f"{name} must be at least 1, got {value}" for name, value in positive.items() if value < 1]
     if config.evaluation.temperature < 0:
         wrong.append(f"evaluation.temperature cannot be negative, got {config.evaluation.temperature}")
+    if config.imitation.steps and config.imitation.games < 1:
+        wrong.append("imitation.steps above 0 needs imitation.games of at least 1")
+    learner = config.learner
+    for name in ("epochs", "minibatch", "token_budget", "constant"):
+        if getattr(learner, name) < 1:
+            wrong.append(f"learner.{name} must be at least 1, got {getattr(learner, name)}")
+    for name in ("lr", "kl", "replay_per_minibatch", "replay_weight", "weight_decay", "warmup", "clip_low", "clip_high"):
+        if getattr(learner, name) < 0:
+            wrong.append(f"learner.{name} cannot be negative, got {getattr(learner, name)}")
+    if learner.schedule != "constant" and learner.total_steps < 1:
+        wrong.append(f"learner.schedule {learner.schedule} needs learner.total_steps, the optimiser steps of the whole run")
     scripted_words = config.words == "everyday"
     if not scripted_words and (config.imitation.steps and config.replay in ("base", "none")):
         wrong.append("scripted experts know the everyday world only: set imitation.steps 0 or words everyday")
@@ -185,7 +197,6 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         config,
         model=model,
         words="common",
-        prompts="full",
         replay="none",
         max_new_tokens=256,
         imitation=ImitationConfig(),

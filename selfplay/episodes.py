@@ -5,6 +5,7 @@ Text in these files was written by models: it is data, to be escaped wherever it
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def read_episodes(path: Path) -> Iterator[Episode]:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield _episode(line, f"{path}, line {number}")
-        except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a whole file of games: {error}") from error
 
 

@@ -6,6 +6,7 @@ Win rates count outcomes, never utilities. Knows agents by their protocol; the t
 function that is passed in.
 """
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -107,14 +108,15 @@ def strength(
     progress: Callable[[Played], None] | None = None,
 ) -> list[Cell]:
     """One player against each opponent, in every seat, on every group of words: n games per cell, all in one
-    batch."""
+    batch. Words come in an order that the seed draws."""
     me = _at(player, temperature)
+    drawn = {group: random.Random(derive_seed(seed, group)).sample(list(of), k=len(of)) for group, of in words.items()}
     matches: list[Match] = []
     for name, opponent in opponents.items():
         other = _at(opponent, temperature)
         for seat in game.roles:
             agents = {role: me if role == seat else other for role in game.roles}
-            for group, of in words.items():
+            for group, of in drawn.items():
                 matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{seat}/")
     played = play_all(matches, concurrency=concurrency, progress=progress)
     cells = []

@@ -87,9 +87,13 @@ class Learner:
         )
         # NOTE: the schedule counts optimiser steps; wrapped by accelerate it would count processes too.
         self.schedule = get_scheduler(
-            self.config.schedule, optimizer, num_warmup_steps=self.config.warmup, num_training_steps=self.config.total_steps or None
+            "constant_with_warmup" if self.config.schedule == "constant" else self.config.schedule,
+            optimizer,
+            num_warmup_steps=self.config.warmup,
+            num_training_steps=self.config.total_steps or None,
         )
-        self.model, self.optimizer = self.accelerator.prepare(master, optimizer)
+        # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
+        self.model, self.optimizer = self.accelerator.prepare(master.eval(), optimizer)
         self.steps = 0
 
     def update(
@@ -102,12 +106,13 @@ class Learner:
     ) -> dict[str, float]:
         """Learns from rows, `epochs` times, in minibatches drawn by the seed; returns metrics.
 
-        replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. Metrics: loss (per
-        step, mean), policy_loss, sft_loss, kl, entropy, clip_fraction, grad_norm, ratio_max; mismatch_kl, the k3 estimate of KL(sampler ||
-        learner) before the first step; own_tokens, actions of the rows, replay apart. No rows: nothing happens and the metrics are empty.
+        replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. Metrics, means over
+        tokens: policy_loss, kl, entropy, clip_fraction (each also per role, "attacker/kl"), sft_loss, replay_loss; grad_norm (mean over
+        steps), ratio_max; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; own_tokens, actions of the rows in
+        one epoch, replay apart. No rows: nothing happens and the metrics are empty. Raises ValueError when the gradient is not finite;
+        nothing has been changed by that step.
         """
-        meter = _Meter(own=sum(row.actions for row in rows) * self.config.epochs)
-        self.model.train()
+        meter = _Meter(own=sum(row.actions for row in rows))
         given = 0
         for epoch in range(self.config.epochs):
             for part in minibatches(rows, self.config.minibatch, seed + epoch):
@@ -118,14 +123,11 @@ class Learner:
                 self._step(part, beside, meter)
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in (*part, *beside)))
-        self.model.eval()
         return meter.metrics()
 
     def gradients(self, rows: Sequence[Row], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
         """The gradient of one optimiser step over rows, by parameter name, without taking the step."""
-        self.model.train()
         self._accumulate(list(rows), list(replay), _Meter())
-        self.model.eval()
         found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
         self.optimizer.zero_grad()
         return found
@@ -155,6 +157,11 @@ class Learner:
     def _step(self, rows: list[Row], replay: list[Row], meter: "_Meter") -> None:
         self._accumulate(rows, replay, meter)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        if not torch.isfinite(norm):
+            self.optimizer.zero_grad()
+            raise ValueError(
+                f"the gradient of step {self.steps + 1} is {float(norm)}: lower the learning rate (learner.lr {self.config.lr})"
+            )
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
@@ -168,16 +175,16 @@ class Learner:
         mine = [self._norm(policy), self._norm(imitated), self._norm(replay)]
         norms = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()
         groups = [
-            (part, norm, weight)
+            (part, norm, weight, kind is replay)
             for kind, norm, weight in zip((policy, imitated, replay), norms, (1.0, 1.0, self.config.replay_weight), strict=True)
             if kind
             for part in micro_batches(kind, self.config.token_budget)
         ]
-        for i, (part, norm, weight) in enumerate(groups):
+        for i, (part, norm, weight, replayed) in enumerate(groups):
             batch = collate(part).to(self.accelerator.device)
             with self._sync(i == len(groups) - 1):
                 # Data-parallel engines average gradients over processes; the norms are global sums already.
-                loss = self._loss(batch, part, norm, meter) * weight * self.accelerator.num_processes
+                loss = self._loss(batch, part, norm, meter, replayed) * weight * self.accelerator.num_processes
                 self.accelerator.backward(loss)
 
     @contextmanager
@@ -197,19 +204,19 @@ class Learner:
             return float(len(rows))
         return float(len(rows) * self.config.constant)
 
-    def _loss(self, batch: TokenBatch, rows: Sequence[Row], norm: float, meter: "_Meter") -> Tensor:
+    def _loss(self, batch: TokenBatch, rows: Sequence[Row], norm: float, meter: "_Meter", replayed: bool) -> Tensor:
         logits = action_logits(self.model, batch)
         logprobs, whole = token_logprobs(logits, batch.targets, batch.temperature)
         if rows[0].kind == "sft":
             losses = -logprobs
-            meter.add(sft_loss=losses)
+            meter.add("", replay_loss=losses) if replayed else meter.add("", sft_loss=losses)
         else:
             losses = clipped_policy_loss(logprobs, batch.logprobs, batch.advantages, low=self.config.clip_low, high=self.config.clip_high)
-            meter.add_policy(losses, logprobs, batch, entropy(whole.detach()), self.config)
+            seen = {"policy_loss": losses, "entropy": entropy(whole.detach())}
             if self.anchor is not None:
-                kl = self._anchor_kl(batch, logprobs, whole)
-                losses = losses + self.config.kl * kl
-                meter.add(kl=kl)
+                seen["kl"] = self._anchor_kl(batch, logprobs, whole)
+                losses = losses + self.config.kl * seen["kl"]
+            meter.add_policy(seen, logprobs, batch, rows, self.config)
         scale = batch.weights
         if self.config.aggregation == "sequence":
             counts = torch.bincount(batch.at[0], minlength=len(rows)).clamp(min=1)
@@ -255,19 +262,24 @@ class _Meter:
         self.norms: list[float] = []
         self.largest = 1.0
 
-    def add(self, **values: Tensor) -> None:
+    def add(self, prefix: str, **values: Tensor) -> None:
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach().sum())
-            self.counts[name] = self.counts.get(name, 0) + value.numel()
+            key = prefix + name
+            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach().sum())
+            self.counts[key] = self.counts.get(key, 0) + value.numel()
 
-    def add_policy(self, losses: Tensor, logprobs: Tensor, batch: TokenBatch, entropies: Tensor, config: LearnerConfig) -> None:
+    def add_policy(self, seen: dict[str, Tensor], logprobs: Tensor, batch: TokenBatch, rows: Sequence[Row], config: LearnerConfig) -> None:
         change = (logprobs - batch.logprobs).detach()
         ratio = change.exp()
         outside = ((ratio > 1 + config.clip_high) & (batch.advantages > 0)) | ((ratio < 1 - config.clip_low) & (batch.advantages < 0))
-        self.add(policy_loss=losses, entropy=entropies, clip_fraction=outside.float())
+        seen = {**seen, "clip_fraction": outside.float()}
+        self.add("", **seen)
+        for role in {row.role for row in rows} - {""}:
+            own = torch.tensor([row.role == role for row in rows], device=ratio.device)[batch.at[0]]
+            self.add(f"{role}/", **{name: value[own] for name, value in seen.items()})
         self.largest = max(self.largest, float(ratio.max()))
         if not self.norms:
-            self.add(mismatch_kl=ratio - 1 - change)
+            self.add("", mismatch_kl=ratio - 1 - change)
 
     def stepped(self, norm: float) -> None:
         self.norms.append(norm)

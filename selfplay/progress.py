@@ -42,7 +42,7 @@ class Shown:
     """Bars on a terminal; where the output is no terminal, the lines alone."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, markup=False)
 
     @contextmanager
     def phase(self, title: str, total: int, unit: str = "games") -> Iterator[Advance]:

@@ -8,7 +8,7 @@ import torch
 
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
-from sparring.agents.names import given, model_place
+from sparring.agents.names import given, model_card, model_place
 from sparring.agents.player_card import PlayerCard
 from sparring.envs import taboo as _taboo  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
@@ -39,6 +39,19 @@ class Session:
         return ModelAgent(model, self.card.prompts, self.sampling, name=name, trainable=trainable)
 
 
+def pick_device(name: str) -> str | None:
+    """The device of a setting, made the current one; None leaves the choice to the machine. Raises ValueError where there is none."""
+    if name == "auto":
+        return None
+    try:
+        device = torch.device(name)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return name
+
+
 def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     """Loads what the configuration names. Raises ValueError with what is wrong.
 
@@ -52,19 +65,20 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
             "or give conversations to imitate with --replay FILE"
         )
-    prompts = load_prompts(config.prompts)
+    own = model_card(config.model)
+    prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
     replay = read_conversations(Path(config.replay)) if config.replay not in ("none", "base") else None
     place = str(weights) if weights else model_place(config.model)
     model = load_language_model(
         place,
         name=config.model,
-        device=given(config.device),
+        device=pick_device(config.device),
         dtype=given(config.dtype),
         attn=given(config.attention),
         max_rows=config.concurrency,
         max_streams=2 * config.concurrency,
     )
-    card = PlayerCard(prompts, config.max_new_tokens, config.words)
+    card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
     session = Session(config, game, words, card, model, replay)
     _check_context(session)
     return session
@@ -76,7 +90,11 @@ def _check_context(session: Session) -> None:
     state = session.game.start(Task("context", longest, longest, 0))
     room = session.model.loop.max_length
     for role in session.game.roles:
-        prompt = len(session.model.format.open(session.card.prompts.render(state.observe(role))))
+        try:
+            messages = session.card.prompts.render(state.observe(role))
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"the prompts for the {role} cannot be filled in: {error!r} is nothing that the {role} knows") from error
+        prompt = len(session.model.format.open(messages))
         if prompt + session.config.max_new_tokens > room:
             raise ValueError(
                 f"{session.config.model}: the context holds {room} tokens, but the rules take {prompt} and an utterance up to "

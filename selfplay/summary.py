@@ -56,7 +56,9 @@ def summarise(
         },
         "strength": [entry for number in sorted(measured) for entry in measured[number]["strength"]],
         "rounds": [record for record in read_lines(folder.metrics) if record["round"] > 0],
-        "evaluations": {e.name: _compared(e, measured[0], measured[max(measured)], control) for e in evaluations},
+        "evaluations": {
+            e.name: _compared(e, measured[0], measured[max(measured)], control) for e in evaluations if e.name in measured[0]["evaluations"]
+        },
         "control": control and {"arm": "expert", "strength": control["strength"]},
         "notes": notes(read_lines(folder.metrics)),
         "next_steps": next_steps(config),
@@ -112,22 +114,3 @@ def read(path: Path) -> Summary:
     if data.get("schema") != SCHEMA:
         raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")
     return Summary(path, data)
-
-
-def headline(summary: Summary) -> Sequence[str]:
-    """The run in a few lines of plain text: the last model against the first, seat by seat."""
-    strength = summary.data["strength"]
-    if not strength:
-        return ("strength was not measured",)
-    last = max(entry["round"] for entry in strength)
-    lines = []
-    for seat in dict.fromkeys(entry["seat"] for entry in strength):
-        before = [e for e in strength if e["round"] == 0 and e["seat"] == seat and e["words"] == "all"]
-        after = [e for e in strength if e["round"] == last and e["seat"] == seat and e["words"] == "all"]
-        for one, other in zip(before, after, strict=True):
-            if one["win_rate"] is not None and other["win_rate"] is not None:
-                lines.append(
-                    f"{seat} against {one['opponent']}: {one['win_rate']:.3f} -> {other['win_rate']:.3f} "
-                    f"[{other['low']:.3f}, {other['high']:.3f}]"
-                )
-    return tuple(lines)

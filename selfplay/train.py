@@ -4,6 +4,8 @@ Every number is drawn from the configuration's seed and a place in the run, so a
 round counts as done when its checkpoint is; what an interrupted round left behind is dropped and played again.
 """
 
+import hashlib
+import json
 import random
 import signal
 import threading
@@ -20,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
-from sparring.agents.names import checkpoint_model, checkpoint_rounds
+from sparring.agents.names import checkpoint_model, checkpoint_rounds, given
 from sparring.agents.rollout import Match, Played, play_all
 
 from . import checkpoint
@@ -64,9 +66,12 @@ def train(config: TrainConfig, *, evaluations: Sequence[Evaluation] = (), progre
     out = config.out or next_free(Path("runs"), Path(config.model.partition("@")[0]).name)
     config = replace(config, out=out)
     RunFolder.require_free(out)
+    if config.arm_like is not None:
+        for number in range(1, config.rounds + 1):
+            _tokens_of(config.arm_like, number)
     session = prepare(config)
     require_space(out, bytes_needed(session))
-    folder = RunFolder.create(out, to_yaml(config), provenance(config.seed, model=config.model))
+    folder = RunFolder.create(out, to_yaml(config), provenance(config.seed, model=config.model, inputs=_inputs(config)))
     return _Loop(session, folder, evaluations, progress or Quiet()).run(None)
 
 
@@ -74,21 +79,41 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     """Continues a run after its last finished round; a run that had ended is measured and summarised again where that is missing."""
     folder = RunFolder.open(path)
     config = replace(load(folder.config, TrainConfig), out=path)
+    _require_inputs(folder, config)
     rounds = checkpoint_rounds(path)
     done = rounds[-1] if rounds else None
+    for number in {0, done} if done is not None else ():
+        checkpoint.verify(path, number)
     folder.forget_after(-1 if done is None else done)
     session = prepare(config, weights=None if done is None else checkpoint_model(path, done))
+    require_space(path, bytes_needed(session, done or 0))
     return _Loop(session, folder, evaluations, progress or Quiet()).run(done)
 
 
-def bytes_needed(session: Session) -> int:
-    """About what a run is going to write: its checkpoints, one optimiser, and its games."""
+def _inputs(config: TrainConfig) -> dict[str, str]:
+    """The files that a run reads, with their SHA-256."""
+    paths = {name: Path(getattr(config, name)) for name in ("words", "prompts", "replay")}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
+
+
+def _require_inputs(folder: RunFolder, config: TrainConfig) -> None:
+    """Raises ValueError where a file that the run read at its beginning is gone or has changed."""
+    before = json.loads((folder.path / "provenance.json").read_text(encoding="utf-8"))["inputs"]
+    now = _inputs(config)
+    for name, digest in before.items():
+        if now.get(name) != digest:
+            raise ValueError(f"{getattr(config, name)}, the file of {name}, is gone or has changed since the run began")
+
+
+def bytes_needed(session: Session, done: int = 0) -> int:
+    """About what a run is going to write after round `done`: its checkpoints, three optimisers at most, and its games."""
     config = session.config
     parameters = list(session.model.model.parameters())
     weights: int = sum(p.numel() * p.element_size() for p in parameters)
-    kept = config.rounds + 1 if config.keep == 0 else min(config.rounds + 1, config.keep + 2)
+    rounds = config.rounds - done
+    kept = rounds + 1 if config.keep == 0 else min(rounds + 1, config.keep + 2)
     optimiser: int = 12 * sum(p.numel() for p in parameters)
-    return weights * kept + optimiser + 2000 * config.games_per_round * config.rounds
+    return weights * (kept + 1) + 3 * optimiser + 2000 * config.games_per_round * rounds
 
 
 class _Loop:
@@ -126,12 +151,12 @@ class _Loop:
         measuring.measure(0, first)
         if config.rounds:
             learner = self._learner(first, done)
-            with SummaryWriter(str(self.folder.tensorboard)) as board:
-                for number in range(done + 1, config.rounds + 1):
-                    self._round(number, learner, board)
-                    if number < config.rounds and config.evaluation.games_between and number % config.evaluation.every == 0:
+            with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) as board:
+                for number in range(done, config.rounds + 1):
+                    if number > done:
+                        self._round(number, learner, board)
+                    if number == config.rounds or (number and config.evaluation.games_between and number % config.evaluation.every == 0):
                         measuring.measure(number, self.model)
-            measuring.measure(config.rounds, self.model)
         control = self._control(measuring)
         summary = summarise(self.folder, config, self.session.words.counts, measuring.results(), control, self.evaluations)
         write_report(self.folder.path)
@@ -143,6 +168,7 @@ class _Loop:
             checkpoint_model(self.folder.path, 0),
             name="imitation",
             device=self.model.loop.packed.device,
+            attn=given(self.config.attention),
             dtype=next(self.model.model.parameters()).dtype,
             max_rows=self.config.concurrency,
             max_streams=2 * self.config.concurrency,
@@ -165,7 +191,13 @@ class _Loop:
         config, of = self.config, self.config.imitation
         seed = derive_seed(config.seed, "imitation")
         settings = replace(
-            config.learner, lr=of.lr, minibatch=of.minibatch, schedule="cosine", warmup=min(20, of.steps // 5), total_steps=of.steps
+            config.learner,
+            lr=of.lr,
+            minibatch=of.minibatch,
+            schedule="cosine",
+            warmup=min(20, of.steps // 5),
+            total_steps=of.steps,
+            epochs=1,
         )
         learner = Learner(self.model.model, config=settings)
         examples = self._experts(of.games, seed, winners_only=of.winners_only)
@@ -185,16 +217,23 @@ class _Loop:
     def _experts(self, games: int, seed: int, *, winners_only: bool) -> list[Row]:
         chat, limit = self.model.format, self.model.loop.max_length
         if not self.session.words.everyday and self.session.replay is not None:
-            return list(supervised(self.session.replay, chat, limit))
+            rows = list(supervised(self.session.replay, chat, limit))
+        else:
+            rows = self._expert_games(games, seed, winners_only)
+        if not rows:
+            raise ValueError(f"no conversation to imitate fits into the model's context of {limit} tokens")
+        return rows
+
+    def _expert_games(self, games: int, seed: int, winners_only: bool) -> list[Row]:
         return expert_rows(
             self.session.game,
-            self.session.words.imitated,
+            self.session.words.imitated or self.session.words.played,
             games,
             seed,
             renderer=self.session.card.prompts,
-            chat=chat,
+            chat=self.model.format,
             winners_only=winners_only,
-            limit=limit,
+            limit=self.model.loop.max_length,
         )
 
     def _replay(self, n: int, seed: int) -> list[Row]:
@@ -204,8 +243,11 @@ class _Loop:
         if self.session.replay is not None:
             drawn: Iterator[Any] = iter(random.Random(seed).choices(self.session.replay, k=n))
         else:
-            drawn = conversations(seed)
-        return list(islice(supervised(drawn, self.model.format, self.model.loop.max_length), n))
+            drawn = islice(conversations(seed), 2 * n)
+        rows = list(islice(supervised(drawn, self.model.format, self.model.loop.max_length), n))
+        if not rows:
+            raise ValueError("no conversation to replay fits into the model's context; set --replay none")
+        return rows
 
     def _round(self, number: int, learner: Learner, board: SummaryWriter) -> None:
         config, seed = self.config, derive_seed(self.config.seed, "round", number)

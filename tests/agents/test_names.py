@@ -114,7 +114,7 @@ def test_with_sampling(model: Path):
 
 def test_cards(tmp_path: Path):
     assert load_card(tmp_path) == PlayerCard()
-    card = PlayerCard(TABOO_BRIEF, 17, "everyday")
+    card = PlayerCard(TABOO_BRIEF, 17, True)
     card.save(tmp_path)
     assert load_card(tmp_path) == card and card.everyday
     (tmp_path / "player.json").write_text("{}")

@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = tiny_tokenizer("chatml")
     tiny_model(vocab=len(tokenizer), length=512).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    PlayerCard(TABOO_BRIEF, 6, "").save(folder)
+    PlayerCard(TABOO_BRIEF, 6).save(folder)
     return folder
 
 

@@ -13,7 +13,6 @@ from sparring.envs.core import Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.selfplay.episodes import write_episodes
 from sparring.selfplay.report import write_report
-from sparring.selfplay.summary import headline, read
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} lemon"
 
@@ -92,10 +91,6 @@ def test_the_page_shows_strength_rounds_and_games(run: Path):
 def test_equal_runs_give_equal_pages(run: Path, tmp_path: Path):
     first = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == first
-
-
-def test_the_headline_says_first_and_last(run: Path):
-    assert headline(read(run)) == ("defender against imitation: 0.500 -> 0.700 [0.600, 0.800]",)
 
 
 def test_a_folder_without_a_summary_is_named(tmp_path: Path):

@@ -18,11 +18,11 @@ from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.train import Stopped, resume, train
 
 
-def save_model(folder: Path, kind: str = "llama", template: str | None = "chatml", length: int = 512, words: str = "everyday") -> str:
+def save_model(folder: Path, kind: str = "llama", template: str | None = "chatml", length: int = 512, everyday: bool = True) -> str:
     tokenizer = tiny_tokenizer(template)
     tiny_model(kind, vocab=len(tokenizer), length=length).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    PlayerCard(TABOO_BRIEF, 8, words).save(folder)
+    PlayerCard(TABOO_BRIEF, 8, everyday).save(folder)
     return str(folder)
 
 
@@ -153,7 +153,7 @@ def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, mod
 
 @pytest.mark.parametrize(("kind", "template"), [("llama", "llama3"), ("qwen3", "gemma"), ("gpt2", None), ("qwen2", "llama2")])
 def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None, tmp_path: Path):
-    place = save_model(tmp_path / "model", kind, template, words="")
+    place = save_model(tmp_path / "model", kind, template, everyday=False)
     words = tmp_path / "words.txt"
     words.write_text("river\nmountain\nwindow\ngarden\n")
     replay = tmp_path / "chats.jsonl"
