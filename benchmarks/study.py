@@ -17,7 +17,7 @@ from typing import Any
 import tyro
 
 from sparring.selfplay.cli import everyday_evaluation
-from sparring.selfplay.config import EvaluationConfig, TrainConfig, preset
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import provenance, to_json, write_text
 from sparring.selfplay.statistics import over_seeds
@@ -44,8 +44,8 @@ class StudyConfig:
     """Training seeds, from 0."""
     rounds: int = 12
     """Rounds of every run."""
-    model: str = "mini@imitation"
-    """What every run starts from."""
+    model: str = "mini"
+    """The base that imitation starts from."""
     game: str = "AdversarialTaboo"
     """The game that is learnt and measured."""
     games: int = 400
@@ -60,31 +60,48 @@ def run_of(config: StudyConfig, arm: str, seed: int) -> Path:
     return config.out / f"{arm}-{seed}"
 
 
-def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
+def imitated(config: StudyConfig, seed: int) -> Path:
+    """The run that holds a seed's imitation model."""
+    return config.out / f"imitation-{seed}"
+
+
+def carry_out(made: TrainConfig) -> None:
     """One run, unless it has ended before; an interrupted one is resumed."""
-    folder = run_of(config, arm, seed)
+    assert made.out is not None
     evaluations, progress = (everyday_evaluation(),), Shown()
-    if (folder / "summary.json").is_file():
+    if (made.out / "summary.json").is_file():
         return
-    progress.say(f"== {arm}, seed {seed}")
-    if (folder / "config.yaml").is_file():
-        resume(folder, evaluations=evaluations, progress=progress)
-        return
-    base: TrainConfig = preset("quick", config.model)
+    progress.say(f"== {made.out.name}")
+    if (made.out / "config.yaml").is_file():
+        resume(made.out, evaluations=evaluations, progress=progress)
+    else:
+        train(made, evaluations=evaluations, progress=progress)
+
+
+def imitate(config: StudyConfig, seed: int) -> None:
+    """Trains a seed's imitation model."""
+    base = preset("full", config.model)
+    carry_out(replace(base, game=config.game, rounds=0, seed=seed, out=imitated(config, seed), evaluation=EvaluationConfig(games=0)))
+
+
+def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
+    """One arm of a seed, from its imitation model."""
     changes = dict(ARMS[arm])
     if arm in ("expert", "winning-expert"):
         changes["arm_like"] = run_of(config, "group", seed)
-    made = replace(
-        base,
-        game=config.game,
-        rounds=config.rounds,
-        seed=seed,
-        keep=1,
-        out=folder,
-        evaluation=EvaluationConfig(games=config.games, control=False),
-        **changes,
+    carry_out(
+        replace(
+            preset("full", f"{imitated(config, seed)}@0"),
+            game=config.game,
+            rounds=config.rounds,
+            imitation=ImitationConfig(),
+            seed=seed,
+            keep=1,
+            out=run_of(config, arm, seed),
+            evaluation=EvaluationConfig(games=config.games, control=False),
+            **changes,
+        )
     )
-    train(made, evaluations=evaluations, progress=progress)
 
 
 def measurements(run: Path) -> dict[str, dict[str, float]]:
@@ -147,6 +164,7 @@ def _interval(mean: dict[str, Any]) -> str:
 
 def main(config: StudyConfig) -> None:
     for seed in range(config.seeds):
+        imitate(config, seed)
         for arm in config.arms:
             run_arm(config, arm, seed)
     result = summarise(config)

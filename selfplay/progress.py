@@ -39,7 +39,7 @@ class Quiet:
 
 
 class Shown:
-    """Bars on a terminal; where the output is no terminal, the lines alone."""
+    """Bars on a terminal; where the output is none, a line for every phase."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, markup=False)
@@ -53,6 +53,10 @@ class Shown:
             TextColumn("{task.fields[rates]}"),
             TimeRemainingColumn(compact=True),
         )
+        if not self.console.is_terminal:
+            self.say(title)
+            yield lambda steps=1, tokens=0: None
+            return
         with Bars(*columns, console=self.console, transient=True) as bars:
             yield _bar(bars, title, total, unit)
 

@@ -1,0 +1,55 @@
+"""The study, in very small: every arm runs, differences are paired by seed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny import tiny_model, tiny_tokenizer
+
+from sparring.agents.player_card import PlayerCard
+from sparring.benchmarks import study
+from sparring.envs.views import TABOO_BRIEF
+from sparring.selfplay.config import ImitationConfig, TrainConfig
+from sparring.selfplay.learner import LearnerConfig
+
+
+def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tokenizer = tiny_tokenizer("chatml")
+    folder = tmp_path / "model"
+    tiny_model(vocab=len(tokenizer), length=512).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    PlayerCard(TABOO_BRIEF, 6, True).save(folder)
+    small = TrainConfig(
+        rounds=1,
+        games_per_round=4,
+        group_size=2,
+        max_turns=2,
+        max_new_tokens=6,
+        replay_pool=4,
+        imitation=ImitationConfig(steps=2, minibatch=4, games=6),
+        learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
+    )
+    monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
+    monkeypatch.setattr(study, "everyday_evaluation", lambda: study_evaluation())
+    config = study.StudyConfig(out=tmp_path / "runs", seeds=2, rounds=1, model=str(folder), games=2, result=tmp_path / "result.json")
+    study.main(config)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["settings"]["seeds"] == 2
+    row = result["table"]["win/imitation/defender/selfplayed"]
+    assert set(row) == {*study.ARMS, "before"}
+    by_seed = [a - b for a, b in zip(row["group"]["by_seed"], row["expert"]["by_seed"], strict=True)]
+    assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(by_seed) / 2)
+    assert row["group"]["beyond expert"]["n"] == 2
+    assert result["table"]["everyday/task"]["group"]["gain"]["mean"] == 0
+    again = [p.stat().st_mtime_ns for p in sorted((tmp_path / "runs").rglob("summary.json"))]
+    study.main(config)
+    assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "runs").rglob("summary.json"))] == again
+
+
+def study_evaluation():
+    from sparring.selfplay.measuring import Evaluation
+
+    result = {"tasks": {"task": {"n": 1, "score": 0.5}}}
+    same = {"task": {"mean": 0.0, "low": 0.0, "high": 0.0}}
+    return Evaluation("everyday", lambda model: result, lambda before, after: same, lambda found: dict(found["tasks"]))
