@@ -149,6 +149,24 @@ class Games:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """Judges utterances, or lists the games whose outcome is another one under a rule.
+
+    A file of lines {"target", "role", "text"} gives a line {"reason", "winner", "span", "matched"} each. A file of games (games.jsonl.gz)
+    gives a line for every game whose outcome changes.
+
+    Examples:
+      sparring judge utterances.jsonl --rule family
+      sparring judge runs/x/rounds/001/games.jsonl.gz --rule spag
+    """
+
+    file: Path
+    """JSON lines, of utterances or of games."""
+    rule: str = "lemma"
+    """lemma (inflections), family (derivations too), spag (the substring rule of the published code)."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Writes a run's report.html anew and says where it is.
 
@@ -599,6 +617,20 @@ def games(arguments: list[str]) -> int:
     return 0
 
 
+def judge(arguments: list[str]) -> int:
+    """Judges utterances, or lists the games whose outcome is another one under a rule."""
+    options: Judge = _parse(_positional(Judge), "judge", arguments)
+
+    from sparring.envs import taboo  # noqa: F401  registers the games
+
+    from .rejudge import holds_games, judge_lines, rejudge
+
+    again = rejudge if holds_games(options.file) else judge_lines
+    for found in list(again(options.file, options.rule)):
+        _print_json(found)
+    return 0
+
+
 def report(arguments: list[str]) -> int:
     """Writes a run's report.html anew."""
     options: Report = _parse(_positional(Report), "report", arguments)
@@ -633,6 +665,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "tournament": tournament,
     "bench": bench,
     "games": games,
+    "judge": judge,
     "report": report,
     "export": export,
 }

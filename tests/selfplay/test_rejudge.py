@@ -1,0 +1,59 @@
+"""Judging again, from files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sparring.agents.rollout import Match, play_all
+from sparring.agents.simple import FunctionAgent
+from sparring.envs.core import Task
+from sparring.envs.taboo import AdversarialTaboo
+from sparring.selfplay.cli import main
+from sparring.selfplay.episodes import write_episodes
+
+
+def test_utterances_line_by_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    lines = [
+        {"target": "cat", "role": "defender", "text": "I like cats."},
+        {"target": "cat", "role": "defender", "text": "The location is secret."},
+    ]
+    path = tmp_path / "lines.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    assert main(["judge", str(path)]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["reason"] for one in found] == ["uttered", None]
+    assert found[0]["span"] == [7, 11]
+    assert main(["judge", str(path), "--rule", "spag"]) == 0
+    assert [json.loads(line)["reason"] for line in capsys.readouterr().out.splitlines()] == ["uttered", "uttered"]
+
+
+def test_games_whose_outcome_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    game = AdversarialTaboo(max_turns=1)
+    agents = {
+        "attacker": FunctionAgent(lambda observation, rng: "Where is it?"),
+        "defender": FunctionAgent(lambda observation, rng: "The location is secret."),
+    }
+    matches = [Match(word, game, Task(word, word, word, 0), agents, 0) for word in ("cat", "dog")]
+    write_episodes(tmp_path / "games.jsonl.gz", play_all(matches))
+    assert main(["judge", str(tmp_path / "games.jsonl.gz"), "--rule", "spag"]) == 0
+    (found,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found["secret"] == "cat"
+    assert (found["before"]["reason"], found["after"]["reason"]) == ("turn_limit", "uttered")
+    assert main(["judge", str(tmp_path / "games.jsonl.gz"), "--rule", "lemma"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        ('{"target": "cat"}', [], "line 1"),
+        ('{"target": "cat", "role": "defender", "text": "x"}', ["--rule", "stem"], "unknown rule 'stem'"),
+        ("nonsense", [], "not JSON lines"),
+    ],
+)
+def test_bad_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, arguments: list[str], message: str):
+    path = tmp_path / "lines.jsonl"
+    path.write_text(text + "\n")
+    assert main(["judge", str(path), *arguments]) == 2
+    assert message in capsys.readouterr().err
