@@ -5,4 +5,8 @@
 
 import gymnasium
 
-gymnasium.register("sparring/AdversarialTaboo-v0", entry_point="sparring.envs.taboo_env:TabooEnv")
+gymnasium.register(
+    "sparring/AdversarialTaboo-v0",
+    entry_point="sparring.envs.taboo_env:TabooEnv",
+    vector_entry_point="sparring.envs.taboo_vector_env:TabooVectorEnv",
+)

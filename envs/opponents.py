@@ -5,7 +5,7 @@ group
 `sparring.agents`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import count
 from typing import Any, Protocol
@@ -25,11 +25,16 @@ class OpponentFailedError(Exception):
     """The opponent's infrastructure failed; the game is void."""
 
 
+Said = tuple[str, bool]
+"""An utterance, and whether it ran into the speaker's length limit."""
+Turn = Generator[Any, Any, Said]
+"""One turn as a coroutine: yields requests to backends, is sent their replies, returns what is said."""
+
+
 class Player(Protocol):
     """One opponent in one game."""
 
-    def speak(self, observation: Observation) -> tuple[str, bool]:
-        """What it says, and whether it ran into its length limit. Raises OpponentFailedError."""
+    def turn(self, observation: Observation) -> Turn: ...
 
     def close(self) -> None: ...
 
@@ -63,11 +68,12 @@ class _FunctionPlayer:
         self.function = function
         self.renderer = renderer
 
-    def speak(self, observation: Observation) -> tuple[str, bool]:
+    def turn(self, observation: Observation) -> Turn:
         said = self.function(chat(self.renderer, observation))
         if not isinstance(said, str):
             raise TypeError(f"the opponent function must return a str, got {type(said).__name__}")
         return said, False
+        yield  # a coroutine that never asks
 
     def close(self) -> None:
         pass
@@ -77,14 +83,8 @@ class _AgentPlayer:
     def __init__(self, seat: Any) -> None:
         self.seat = seat
 
-    def speak(self, observation: Observation) -> tuple[str, bool]:
-        turn = self.seat.act(observation)
-        try:
-            request = next(turn)
-            while True:
-                request = turn.send(_answer(request))
-        except StopIteration as stop:
-            reply = stop.value
+    def turn(self, observation: Observation) -> Turn:
+        reply = yield from self.seat.act(observation)
         if reply.finish == "error":
             raise OpponentFailedError(f"the opponent failed; the game is {VOID}")
         return reply.text, reply.finish == "length"
@@ -93,10 +93,29 @@ class _AgentPlayer:
         self.seat.close()
 
 
-def _answer(request: Any) -> Any:
-    """Asks a backend and waits for its reply."""
-    request.backend.submit(request)
-    while True:
-        for asked, reply in request.backend.poll():
-            if asked.stream == request.stream:
-                return reply
+def speak(turns: Sequence[Turn]) -> list[Said | OpponentFailedError]:
+    """What is said in some turns, taken at once: requests to one model form one batch. A failure stands in the place of its turn."""
+    results: dict[int, Said | OpponentFailedError] = {}
+    waiting: dict[tuple[int, str], int] = {}
+    backends: dict[int, Any] = {}
+
+    def advance(place: int, reply: Any) -> None:
+        try:
+            request = turns[place].send(reply)
+        except StopIteration as stop:
+            results[place] = stop.value
+        except OpponentFailedError as error:
+            results[place] = error
+        else:
+            backends[id(request.backend)] = request.backend
+            waiting[id(request.backend), request.stream] = place
+            request.backend.submit(request)
+
+    for place in range(len(turns)):
+        advance(place, None)
+    while waiting:
+        for key, backend in list(backends.items()):
+            if any(owner == key for owner, _ in waiting):
+                for request, reply in backend.poll():
+                    advance(waiting.pop((key, request.stream)), reply)
+    return [results[place] for place in range(len(turns))]

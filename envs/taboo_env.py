@@ -1,12 +1,13 @@
 """Adversarial Taboo as a Gymnasium environment of free text."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import gymnasium
 
 from . import taboo  # noqa: F401  registers the games
 from .core import VOID, Task, make_game
-from .opponents import Opponent, OpponentFailedError, Player, chat, resolve_opponent, sit_down
+from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, chat, resolve_opponent, sit_down, speak
 from .spaces import UnicodeText
 from .views import load_prompts
 from .words import word_list
@@ -59,7 +60,8 @@ class TabooEnv(gymnasium.Env[str, str]):
         self._state: Any = None
         self._player: Player | None = None
         self._shown = 0
-        self._over = False
+        self._over = self._failed = False
+        self._actor = ROLES[0]
 
     @staticmethod
     def _other(role: str) -> str:
@@ -71,51 +73,67 @@ class TabooEnv(gymnasium.Env[str, str]):
         An opponent that speaks first can end the game at once (by saying nothing, or the word): info then has the outcome already, and
         the next step, whatever it says, ends the episode with its reward.
         """
+        self.begin(seed, options)
+        opponents_speak([self])
+        if self._failed:
+            self.close()
+            raise RuntimeError("the opponent failed before the game had begun")
+        return self._seen()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+        self.act(action)
+        opponents_speak([self])
+        return self.result()
+
+    def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
+        """The part of `reset` before the opponent speaks."""
         super().reset(seed=seed)
         self.close()
         drawn = self.words[int(self.np_random.integers(len(self.words)))]
         word = (options or {}).get("word", drawn)
         game_seed = int(self.np_random.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
+        self._actor = ROLES[0] if self.role == "both" else self.role
         self._shown = 0
-        self._over = False
+        self._over = self._failed = False
         if self.role != "both":
             self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
-        if not self._opponent_moves():
-            self.close()
-            raise RuntimeError("the opponent failed before the game had begun")
-        return self._seen()
 
-    def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
+    def act(self, action: str) -> None:
+        """The part of `step` before the opponent speaks."""
         if self._state is None or self._over:
             raise gymnasium.error.ResetNeeded("the game has ended or not begun: call reset() first")
-        actor = self._state.to_act or self.role
         if self._state.to_act is not None:
+            self._actor = self._state.to_act
             self._state = self._state.apply(action)
-        alive = self._opponent_moves()
-        text, info = self._seen(actor)
-        outcome = self._state.outcome
-        self._over = not alive or outcome is not None
-        if not alive:
-            info["outcome"] = {"winner": None, "reason": VOID}
-            return text, 0.0, False, True, info
-        reward = float(outcome.utilities[actor]) if outcome else 0.0
-        return text, reward, outcome is not None, False, info
 
-    def _opponent_moves(self) -> bool:
-        """Lets the opponent speak where it is its turn; False when it failed."""
-        if self._player is not None and self._state.to_act == self._other(self.role):
-            try:
-                text, truncated = self._player.speak(self._state.observe(self._state.to_act))
-            except OpponentFailedError:
-                return False
-            self._state = self._state.apply(text, truncated=truncated)
+    def owed(self) -> Turn | None:
+        """The opponent's turn, where it is its turn."""
+        if self._player is None or self._state.to_act != self._other(self.role):
+            return None
+        return self._player.turn(self._state.observe(self._state.to_act))
+
+    def hear(self, said: Said | OpponentFailedError) -> None:
+        """Takes what the opponent has said."""
+        if isinstance(said, OpponentFailedError):
+            self._failed = True
+        else:
+            self._state = self._state.apply(said[0], truncated=said[1])
+
+    def result(self) -> tuple[str, float, bool, bool, Info]:
+        """What `step` returns."""
+        text, info = self._seen()
+        outcome = self._state.outcome
+        self._over = self._failed or outcome is not None
+        if self._failed:
+            info["outcome"] = {"winner": None, "reason": VOID, "evidence": None}
+        reward = float(outcome.utilities[self._actor]) if outcome and not self._failed else 0.0
+        return text, reward, outcome is not None and not self._failed, self._failed, info
+
+    def _seen(self) -> tuple[str, Info]:
         if self.render_mode == "human":
             print(self._new_lines(), end="")
-        return True
-
-    def _seen(self, actor: str | None = None) -> tuple[str, Info]:
-        role = self.role if self.role != "both" else (self._state.to_act or actor or ROLES[0])
+        role = self.role if self.role != "both" else (self._state.to_act or self._actor)
         messages = chat(self.renderer, self._state.observe(role))
         info: Info = {"role": role, "messages": messages}
         outcome = self._state.outcome
@@ -145,3 +163,10 @@ class TabooEnv(gymnasium.Env[str, str]):
         if self._player is not None:
             self._player.close()
             self._player = None
+
+
+def opponents_speak(envs: Sequence[TabooEnv]) -> None:
+    """Lets the opponents of some environments take the turns that are theirs, all at once."""
+    owed = [(env, turn) for env in envs if (turn := env.owed()) is not None]
+    for (env, _), said in zip(owed, speak([turn for _, turn in owed]), strict=True):
+        env.hear(said)

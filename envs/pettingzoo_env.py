@@ -1,0 +1,167 @@
+"""Adversarial Taboo for PettingZoo (extra `pettingzoo`): the one module that knows it.
+
+from sparring.envs.pettingzoo_env import aec_env, parallel_env
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+from pettingzoo import AECEnv, ParallelEnv
+
+from . import taboo  # noqa: F401  registers the games
+from .core import Task, make_game
+from .opponents import chat
+from .spaces import UnicodeText
+from .taboo import ROLES
+from .taboo_env import LONGEST_VIEW
+from .views import load_prompts
+from .words import word_list
+
+
+class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has no types
+    """Attacker and defender in turn. Observations and actions are text; infos hold "messages", and "outcome" at the end."""
+
+    def __init__(
+        self,
+        *,
+        game: str = "AdversarialTaboo",
+        rule: str = "lemma",
+        max_turns: int = 5,
+        words: str = "everyday",
+        prompts: str = "full",
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__()
+        if render_mode not in (None, "ansi", "human"):
+            raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human")
+        self.metadata = {"render_modes": ["ansi", "human"], "name": "adversarial_taboo_v0", "is_parallelizable": True}
+        self.render_mode = render_mode
+        self.game = make_game(game, rule=rule, max_turns=max_turns)
+        self.words = word_list(words)
+        self.renderer = load_prompts(prompts)
+        self.possible_agents = list(ROLES)
+        self.agents: list[str] = []
+        self._spaces = {role: UnicodeText(LONGEST_VIEW) for role in ROLES}
+        self._actions = {role: UnicodeText(LONGEST_VIEW) for role in ROLES}
+        self._rng: np.random.Generator | None = None
+        self._state: Any = None
+
+    def observation_space(self, agent: str) -> UnicodeText:
+        return self._spaces[agent]
+
+    def action_space(self, agent: str) -> UnicodeText:
+        return self._actions[agent]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """options: {"word": ...} sets the secret word; otherwise it is drawn."""
+        if seed is not None or self._rng is None:
+            self._rng, _ = seeding.np_random(seed)
+        drawn = self.words[int(self._rng.integers(len(self.words)))]
+        word = (options or {}).get("word", drawn)
+        game_seed = int(self._rng.integers(1 << 62))
+        self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
+        self.agents = list(ROLES)
+        self.agent_selection = ROLES[0]
+        self.rewards = dict.fromkeys(ROLES, 0.0)
+        self._cumulative_rewards = dict.fromkeys(ROLES, 0.0)
+        self.terminations = dict.fromkeys(ROLES, False)
+        self.truncations = dict.fromkeys(ROLES, False)
+        self._tell()
+
+    def observe(self, agent: str) -> str:
+        messages = chat(self.renderer, self._state.observe(agent))
+        return "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)[:LONGEST_VIEW]
+
+    def step(self, action: str | None) -> None:
+        actor = self.agent_selection
+        if self.terminations[actor] or self.truncations[actor]:
+            self._was_dead_step(action)
+            return
+        self._cumulative_rewards[actor] = 0.0
+        self._state = self._state.apply(action)
+        outcome = self._state.outcome
+        self.rewards = {role: float(outcome.utilities[role]) if outcome else 0.0 for role in ROLES}
+        if outcome:
+            self.terminations = dict.fromkeys(ROLES, True)
+        self.agent_selection = ROLES[1 - ROLES.index(actor)]
+        self._accumulate_rewards()
+        self._tell()
+        if self.render_mode == "human":
+            self.render()
+
+    def _tell(self) -> None:
+        self.infos = {role: self._info(role) for role in ROLES}
+
+    def _info(self, role: str) -> dict[str, Any]:
+        info: dict[str, Any] = {"messages": chat(self.renderer, self._state.observe(role))}
+        outcome = self._state.outcome
+        if outcome:
+            evidence = outcome.evidence and dict(vars(outcome.evidence))
+            info["outcome"] = {"winner": outcome.winner, "reason": outcome.reason, "evidence": evidence}
+        return info
+
+    def render(self) -> str | None:
+        """The talk so far ("ansi"), or its last utterance, printed ("human")."""
+        said = [f"{u.role}: {u.text}" for u in self._state.utterances]
+        if self.render_mode == "human":
+            print(said[-1] if said else "")
+            return None
+        return "\n".join(said) if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        self._state = None
+
+
+class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
+    """The same game with an action of both players at every step; that of the player whose turn it is not is not heard."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.inner = TabooAEC(**settings)
+        self.metadata = self.inner.metadata
+        self.render_mode = self.inner.render_mode
+        self.possible_agents = list(ROLES)
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> UnicodeText:
+        return self.inner.observation_space(agent)
+
+    def action_space(self, agent: str) -> UnicodeText:
+        return self.inner.action_space(agent)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, str], dict[str, Any]]:
+        self.inner.reset(seed=seed, options=options)
+        self.agents = list(ROLES)
+        return self._seen(), self._infos()
+
+    def step(
+        self, actions: dict[str, str]
+    ) -> tuple[dict[str, str], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        self.inner.step(actions[self.inner.agent_selection])
+        seen = self._seen()
+        rewards, ended = dict(self.inner.rewards), dict(self.inner.terminations)
+        if all(ended.values()):
+            self.agents = []
+        return seen, rewards, ended, dict(self.inner.truncations), self._infos()
+
+    def _seen(self) -> dict[str, str]:
+        return {role: self.inner.observe(role) for role in ROLES}
+
+    def _infos(self) -> dict[str, dict[str, Any]]:
+        return {role: {**self.inner.infos[role], "to_act": self.inner.agent_selection} for role in ROLES}
+
+    def render(self) -> str | None:
+        return self.inner.render()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def aec_env(**settings: Any) -> TabooAEC:
+    """Adversarial Taboo, players in turn. settings: game, rule, max_turns, words, prompts, render_mode as in TabooEnv."""
+    return TabooAEC(**settings)
+
+
+def parallel_env(**settings: Any) -> TabooParallel:
+    """Adversarial Taboo, an action of both players at every step."""
+    return TabooParallel(**settings)

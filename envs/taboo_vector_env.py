@@ -1,0 +1,78 @@
+"""Many games of Adversarial Taboo as one Gymnasium vector environment: opponents that are models speak in one batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from .taboo_env import Info, TabooEnv, opponents_speak
+
+Texts = tuple[str, ...]
+
+
+class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
+    """num_envs games at once; settings as in TabooEnv. Observations and actions: one text per game.
+
+    A game that has ended begins anew at the next step (AutoresetMode.NEXT_STEP): its action is then not heard and its reward is 0.
+    """
+
+    def __init__(self, num_envs: int = 1, **settings: Any) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        first = TabooEnv(**settings)
+        # One opponent serves all games: an agent keeps nothing between seats.
+        shared = settings if first.opponent is None else {**settings, "opponent": first.opponent}
+        self.envs = [first, *(TabooEnv(**shared) for _ in range(num_envs - 1))]
+        self.num_envs = num_envs
+        self.render_mode = first.render_mode
+        self.metadata = {**TabooEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.single_observation_space = first.observation_space
+        self.single_action_space = first.action_space
+        self.observation_space = batch_space(first.observation_space, num_envs)
+        self.action_space = batch_space(first.action_space, num_envs)
+        self._ended = np.zeros(num_envs, np.bool_)
+
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Texts, Info]:
+        """seed: one number (game i takes seed + i) or one for each game. options: {"word": ...} for all games."""
+        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"{self.num_envs} games need as many seeds, got {len(seeds)}")
+        for env, own in zip(self.envs, seeds, strict=True):
+            env.begin(own, options)
+        opponents_speak(self.envs)
+        self._ended[:] = False
+        return self._collect([(text, info) for text, _, _, _, info in (env.result() for env in self.envs)])
+
+    def step(self, actions: Sequence[str]) -> tuple[Texts, NDArray[Any], NDArray[Any], NDArray[Any], Info]:
+        if len(actions) != self.num_envs:
+            raise ValueError(f"{self.num_envs} games need as many actions, got {len(actions)}")
+        began = self._ended.copy()
+        for env, action, again in zip(self.envs, actions, began, strict=True):
+            if again:
+                env.begin(None, None)
+            else:
+                env.act(action)
+        opponents_speak(self.envs)
+        results = [env.result() for env in self.envs]
+        terminated = np.array([r[2] for r in results]) & ~began
+        truncated = np.array([r[3] for r in results]) & ~began
+        rewards = np.where(began, 0.0, [r[1] for r in results])
+        self._ended = terminated | truncated
+        texts, infos = self._collect([(r[0], r[4]) for r in results])
+        return texts, rewards, terminated, truncated, infos
+
+    def _collect(self, seen: Sequence[tuple[str, Info]]) -> tuple[Texts, Info]:
+        infos: Info = {}
+        for i, (_, info) in enumerate(seen):
+            infos = self._add_info(infos, info, i)
+        return tuple(text for text, _ in seen), infos
+
+    def render(self) -> Any:
+        return tuple(env.render() for env in self.envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        for env in self.envs:
+            env.close()
