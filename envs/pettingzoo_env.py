@@ -19,6 +19,13 @@ from .views import load_prompts
 from .words import word_list
 
 
+class _Text(str):
+    """A str that says its dtype: PettingZoo's checkers ask every observation for one."""
+
+    __slots__ = ()
+    dtype = np.dtype(str)
+
+
 class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has no types
     """Attacker and defender in turn. Observations and actions are text; infos hold "messages", and "outcome" at the end."""
 
@@ -71,7 +78,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
 
     def observe(self, agent: str) -> str:
         messages = chat(self.renderer, self._state.observe(agent))
-        return "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)[:LONGEST_VIEW]
+        return _Text("\n\n".join(f"{m['role']}: {m['content']}" for m in messages)[:LONGEST_VIEW])
 
     def step(self, action: str | None) -> None:
         actor = self.agent_selection
