@@ -133,7 +133,10 @@ class TabooState:
             raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
         private = {"word": self.task.secret} if role == ATTACKER else {}
         rules = {"max_turns": self.game.max_turns}
-        return Observation(self.game.name, role, rules, private, self.utterances, self.to_act, self.outcome)
+        foul = self.outcome is not None and self.outcome.reason == "foul"
+        # A foul names the word: it is not shown on.
+        heard = self.utterances[:-1] if foul and role == DEFENDER else self.utterances
+        return Observation(self.game.name, role, rules, private, heard, self.to_act, self.outcome)
 
 
 EXAMPLES = tuple(Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse")))

@@ -98,3 +98,31 @@ def test_a_step_after_the_end_asks_for_a_reset():
 def test_bad_arguments_are_named(arguments: dict[str, str], message: str):
     with pytest.raises(ValueError, match=message):
         gymnasium.make(ID, **arguments)
+
+
+@pytest.mark.parametrize("role", ["defender", "both"])
+def test_the_secret_changes_nothing_that_the_defender_sees(role: str):
+    """Observations, infos and messages of errors, byte by byte, as long as the games go on alike."""
+
+    def seen(word: str) -> list[str]:
+        env = gymnasium.make(ID, role=role, opponent=lambda messages: f"Hint {len(messages)}.")
+        text, info = env.reset(seed=3, options={"word": word})
+        found = []
+        for turn in range(4):
+            if info["role"] == "defender":
+                found.append(repr((text, info)))
+            text, reward, terminated, truncated, info = env.step(f"Question {turn}.")
+            found.append(repr((reward, terminated, truncated)))
+        with pytest.raises(TypeError) as error:
+            env.unwrapped.step(3)
+        return [*found, str(error.value)]
+
+    assert seen("lemon") == seen("piano")
+
+
+def test_a_foul_is_not_shown_on():
+    env = gymnasium.make(ID, role="defender", opponent=lambda messages: "It is a lemon.")
+    text, info = env.reset(seed=3, options={"word": "lemon"})
+    assert info["outcome"]["reason"] == "foul"
+    assert "lemon" not in text
+    assert all("lemon" not in message["content"] for message in info["messages"])
