@@ -1,8 +1,7 @@
 """Chat formats: from messages to token ids and back, without ever tokenising a sampled token again.
 
-The tokenizer's chat template is probed once, at load, with sentinel texts; afterwards streams are built from
-the pieces found. Text that others wrote (every message content) is tokenised with *every* added token
-disabled, so that it can never act as a control token.
+The tokenizer's chat template is probed once, at load, with sentinel texts; afterwards streams are built from the pieces found. Text that
+others wrote (every message content) is tokenised with *every* added token disabled, so that it can never act as a control token.
 """
 
 import json
@@ -21,11 +20,10 @@ _THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
 class Pieces:
     """The template's own text around the contents.
 
-    head: before the first user content of a chat without a system message. system: before and after the
-    system content, or None where the template has no system role (it is then put in front of the first user
-    message). generate: after the last user content, up to where the reply begins. lead: white space that a
-    reply begins with. end: the text of the end token of a reply, or None where it is eos without a place in
-    the template. after: between the end token and the next user content.
+    head: before the first user content of a chat without a system message. system: before and after the system content, or None where the
+    template has no system role (it is then put in front of the first user message). generate: after the last user content, up to where the
+    reply begins. lead: white space that a reply begins with. end: the text of the end token of a reply, or None where it is eos without a
+    place in the template. after: between the end token and the next user content.
     """
 
     head: str
@@ -39,8 +37,8 @@ class Pieces:
 class ChatFormat:
     """How one tokenizer turns chats into ids.
 
-    end_ids: every id that ends a reply. end_id: the one that the template itself puts after a reply. thinks:
-    whether the format has think tags. Raises ValueError where the template cannot be probed.
+    end_ids: every id that ends a reply. end_id: the one that the template itself puts after a reply. thinks: whether the format has think
+    tags. Raises ValueError where the template cannot be probed.
     """
 
     def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = ()) -> None:
@@ -78,8 +76,7 @@ class ChatFormat:
     def extend(self, messages: Sequence[Message], *, ended: bool) -> list[int]:
         """Ids that follow a sampled reply: what ends its turn, the new messages, the generation prompt.
 
-        ended: whether the reply's own last token ended it; if not, the end token comes first (it is no
-        action).
+        ended: whether the reply's own last token ended it; if not, the end token comes first (it is no action).
         """
         if not messages or messages[-1].role == "assistant":
             raise ValueError("a chat is extended by messages that the assistant is to answer")
@@ -88,11 +85,9 @@ class ChatFormat:
         return ids + self._generate(messages)
 
     def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """A whole conversation for supervised training: ids [n] and action [n], True on what the assistant
-        says and its end token.
+        """A whole conversation for supervised training: ids [n] and action [n], True on what the assistant says and its end token.
 
-        Equal to what `open`, sampling and `extend` give for the same texts. It ends with the last assistant
-        message.
+        Equal to what `open`, sampling and `extend` give for the same texts. It ends with the last assistant message.
         """
         last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
         if last < 0:
@@ -104,16 +99,12 @@ class ChatFormat:
         return [*self._foreign(self.pieces.lead + self._flat(text)), self.end_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of sampled ids, without end tokens and the format's leading white space. Other special
-        tokens show as they are.
-        """
+        """The text of sampled ids, without end tokens and the format's leading white space. Other special tokens show as they are."""
         text = self._codec.decode([i for i in ids if i not in self.end_ids])
         return text.removeprefix(self.pieces.lead)
 
     def split_thinking(self, text: str) -> tuple[str, str]:
-        """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is
-        public.
-        """
+        """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is public."""
         if not self.thinks:
             return "", text.strip()
         if _THINK_CLOSE in text:
@@ -133,9 +124,7 @@ class ChatFormat:
         return text if self.templated else " ".join(text.split())
 
     def _put(self, template: str, content: str) -> list[int]:
-        """Template text followed by a content. One space between them belongs to the content's first word, as
-        in plain tokenisation.
-        """
+        """Template text followed by a content. One space between them belongs to the content's first word, as in plain tokenisation."""
         space = template.endswith(" ")
         return [
             *self._template(template[:-1] if space else template),
@@ -177,9 +166,7 @@ class ChatFormat:
 
 
 def _turns(messages: Sequence[Message]) -> list[Message]:
-    """Merges neighbours of one role, so that users and assistants alternate; a system message after the first
-    counts as the user's.
-    """
+    """Merges neighbours of one role, so that users and assistants alternate; a system message after the first counts as the user's."""
     turns: list[Message] = []
     for place, message in enumerate(messages):
         role = message.role if message.role == "assistant" or (message.role == "system" and place == 0) else "user"
@@ -191,9 +178,7 @@ def _turns(messages: Sequence[Message]) -> list[Message]:
 
 
 class _Codec:
-    """Three ways through one tokenizer: template text (added tokens live), foreign text (added tokens dead),
-    and back.
-    """
+    """Three ways through one tokenizer: template text (added tokens live), foreign text (added tokens dead), and back."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -240,9 +225,7 @@ class _Codec:
 
 
 def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer's JSON without what looks at more than the text given: prefix spaces, post-processing,
-    padding and truncation.
-    """
+    """A tokenizer's JSON without what looks at more than the text given: prefix spaces, post-processing, padding and truncation."""
 
     def clean(part: Any) -> Any:
         if isinstance(part, list):
@@ -336,9 +319,7 @@ def _probe(tokenizer: Any, codec: _Codec) -> Pieces:
 
 
 def _split_end(text: str, tokenizer: Any, codec: _Codec) -> tuple[str, str | None, str]:
-    """Splits what follows a reply at its end token, the first added token: (before, end, after); (text, None,
-    "") where there is none.
-    """
+    """Splits what follows a reply at its end token, the first added token: (before, end, after); (text, None, "") where there is none."""
     known = {*codec.added.values(), *([tokenizer.eos_token] if tokenizer.eos_token else [])}
     found = sorted((text.find(token), -len(token), token) for token in known if token in text)
     if not found:

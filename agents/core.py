@@ -2,8 +2,7 @@
 
 An agent takes a seat in a game. When it is its turn, the seat's `act` runs as a coroutine: it *yields* requests to language models and is
 sent their replies, until it returns what it says. A scheduler (`sparring.agents.rollout`) collects the requests of many games and hands
-them
-to each backend in batches, so that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
+them to each backend in batches, so that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
 """
 
 import hashlib

@@ -1,11 +1,9 @@
-"""One forward pass over many streams at once, for any Hugging Face causal model that takes its attention from
-the attention interface.
+"""One forward pass over many streams at once, for any Hugging Face causal model that takes its attention from the attention interface.
 
-All new tokens of all rows go through the model as one packed sequence [1, T], so that the matrix products are
-dense, without padding. Only attention sees rows: while a `Plan` is active, the function registered here
-writes the new keys and values into the rows' caches and lets each token attend to its own row. Letters: T =
-packed tokens, n = rows, H = key-value heads, G = query heads per key-value head, D = head size, L = positions
-of a cache, W = widest row of a prefill.
+All new tokens of all rows go through the model as one packed sequence [1, T], so that the matrix products are dense, without padding. Only
+attention sees rows: while a `Plan` is active, the function registered here writes the new keys and values into the rows' caches and lets
+each token attend to its own row. Letters: T = packed tokens, n = rows, H = key-value heads, G = query heads per key-value head, D = head
+size, L = positions of a cache, W = widest row of a prefill.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,8 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .kvcache import Layout
 
 NAME = "sparring_rows"
-"""This attention's name in the attention interface. No mask function bears it, so that models build no masks
-of their own.
+"""This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
 """
 
 
@@ -30,9 +27,7 @@ _FEW = 64
 
 
 class Decode:
-    """n rows that each add one token: packed tokens [start, start + n) to row i of data [X, >= n, H, L, D] at
-    positions [n].
-    """
+    """n rows that each add one token: packed tokens [start, start + n) to row i of data [X, >= n, H, L, D] at positions [n]."""
 
     def __init__(self, start: int, data: Tensor, positions: Tensor) -> None:
         self.start, self.stop = start, start + len(positions)
@@ -61,11 +56,9 @@ class Decode:
 
 
 class Prefill:
-    """n rows that each add several tokens: `counts[i]` packed tokens, one row after the other, at positions
-    firsts[i] on.
+    """n rows that each add several tokens: `counts[i]` packed tokens, one row after the other, at positions firsts[i] on.
 
-    data: [X, n, H, L, D], with what the rows have cached before. last: packed places of each row's last
-    token.
+    data: [X, n, H, L, D], with what the rows have cached before. last: packed places of each row's last token.
     """
 
     def __init__(self, start: int, data: Tensor, firsts: Sequence[int], counts: Sequence[int]) -> None:
@@ -109,9 +102,7 @@ class Prefill:
 
 
 class Plan:
-    """What the attention of one forward pass does: parts that each own a stretch of the packed tokens. slots:
-    cache slot by layer number.
-    """
+    """What the attention of one forward pass does: parts that each own a stretch of the packed tokens. slots: cache slot by layer number."""
 
     def __init__(self, parts: Sequence[Decode | Prefill], slots: dict[int, int]) -> None:
         self.parts = parts
@@ -164,9 +155,7 @@ def _attention(
 
 
 def _few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Attention of few queries per row as two batched matrix products: on a CPU twice as fast as the fused
-    kernel, which is made for many.
-    """
+    """Attention of few queries per row as two batched matrix products: on a CPU twice as fast as the fused kernel, which is made for many."""
     n, heads, queries, size = q.shape
     scores = torch.baddbmm(
         mask.expand(n, heads, queries, -1).reshape(n * heads, queries, -1),
@@ -180,9 +169,7 @@ def _few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
 def _attend_rows(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """The registered attention function: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq,
-    D].
-    """
+    """The registered attention function: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq, D]."""
     assert _plan is not None, "the attention of packed rows runs only inside `forward`"
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     out = query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1])
@@ -250,8 +237,6 @@ class PackedModel:
         return logits[0]
 
     def forward(self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Decode | Prefill]) -> Tensor:
-        """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts'
-        caches on the way.
-        """
+        """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts' caches on the way."""
         with self._rows(Plan(parts, self.slots)):
             return self._call(ids[None], positions[None], keep)

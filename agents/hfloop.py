@@ -1,8 +1,8 @@
 """Generation over any causal Hugging Face model, in ids: knows nothing about text, chats or games.
 
-One key-value stream per (game, role) is kept across turns, so that a turn computes only what is new. Rows
-that decode sit in dense lanes by length; every step takes one token for each of them and, in the same pass,
-the new tokens of requests that wait. Finished rows leave at once.
+One key-value stream per (game, role) is kept across turns, so that a turn computes only what is new. Rows that decode sit in dense lanes by
+length; every step takes one token for each of them and, in the same pass, the new tokens of requests that wait. Finished rows leave at
+once.
 """
 
 from collections import OrderedDict, deque
@@ -34,11 +34,9 @@ Stop = Callable[[Sequence[int]], bool]
 
 @dataclass(frozen=True)
 class Generated:
-    """One finished reply. ids int64 [n] and logprobs float32 [n] of the sampled tokens; ended: the last id is
-    an end token (included).
+    """One finished reply. ids int64 [n] and logprobs float32 [n] of the sampled tokens; ended: the last id is an end token (included).
 
-    finish: "stop" (end token or stop condition) or "length". near_ties: how many of the draws float
-    arithmetic might have tipped.
+    finish: "stop" (end token or stop condition) or "length". near_ties: how many of the draws float arithmetic might have tipped.
     """
 
     stream: str
@@ -75,9 +73,7 @@ class _Stream:
 
 @dataclass(eq=False)
 class _Job:
-    """A reply in the making. slot: its row in the state table. base: position of its next token minus the
-    number of the step.
-    """
+    """A reply in the making. slot: its row in the state table. base: position of its next token minus the number of the step."""
 
     stream: _Stream
     sampling: Sampling
@@ -92,10 +88,10 @@ class _Job:
 class HFLoop:
     """submit / poll over one model.
 
-    model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many
-    replies are made at once. max_length: the longest stream in tokens (default: the model's own limit).
-    max_streams: idle streams whose caches are kept, counted at full length; the least recently used lose
-    theirs first and are rebuilt from their ids. prefill_tokens: the most new tokens that enter in one step.
+    model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
+    max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
+    full length; the least recently used lose theirs first and are rebuilt from their ids. prefill_tokens: the most new tokens that enter in
+    one step.
     """
 
     def __init__(
@@ -148,11 +144,10 @@ class HFLoop:
         tag: Any = None,
         stop: Stop | None = None,
     ) -> None:
-        """Appends ids to a stream (made on first use) and asks for a reply. stop: called with the sampled ids
-        after each, ends on True.
+        """Appends ids to a stream (made on first use) and asks for a reply. stop: called with the sampled ids after each, ends on True.
 
-        A stream without room for one more token gets an empty reply that finishes by length. Raises
-        ValueError where the stream still waits for a reply, or has no ids at all.
+        A stream without room for one more token gets an empty reply that finishes by length. Raises ValueError where the stream still waits
+        for a reply, or has no ids at all.
         """
         row = self._streams.setdefault(stream, _Stream(stream))
         if row.job is not None:
@@ -199,9 +194,7 @@ class HFLoop:
                 self._slots.append(row.job.slot)
 
     def invalidate(self) -> None:
-        """Drops every cache, because the weights have changed. Streams are rebuilt from their ids when they
-        are next used.
-        """
+        """Drops every cache, because the weights have changed. Streams are rebuilt from their ids when they are next used."""
         if self.active:
             raise RuntimeError(f"weights changed while {self.active} replies were in the making")
         for row in self._streams.values():
@@ -219,9 +212,7 @@ class HFLoop:
         row.blocks, row.stored = [], 0
 
     def _advance(self) -> None:
-        """One step: promotes rows that outgrew their lane, admits waiting requests, runs the model once,
-        draws and retires.
-        """
+        """One step: promotes rows that outgrew their lane, admits waiting requests, runs the model once, draws and retires."""
         self._promote()
         decoding = [(lane, len(lane.rows)) for _, lane in sorted(self._lanes.items()) if lane.rows]
         old = sum(count for _, count in decoding)
@@ -277,8 +268,8 @@ class HFLoop:
                 lane.drop(full)
 
     def _admit(self) -> list[tuple[Lane[_Job], int]]:
-        """Lets waiting requests join this step: lanes, and their first row that is new. None join while too
-        few wait to be worth a larger pass.
+        """Lets waiting requests join this step: lanes, and their first row that is new. None join while too few wait to be worth a larger
+        pass.
         """
         active = self.active
         room = min(len(self._slots), len(self._waiting))
@@ -370,9 +361,7 @@ class HFLoop:
         self._pool.save(blocks, lane.data, rows, at)
 
     def _store(self, row: _Stream, positions: int) -> bool:
-        """Makes room in the pool for a stream's first `positions`, at the cost of the least recently used;
-        False where there is none.
-        """
+        """Makes room in the pool for a stream's first `positions`, at the cost of the least recently used; False where there is none."""
         self._streams.move_to_end(row.key)
         need = blocks_for(positions) - len(row.blocks)
         if self._pool.available() < need:
@@ -392,9 +381,7 @@ class HFLoop:
 
 
 class _State:
-    """What the device knows about each reply in the making, by slot. out and logprob: [slots, width], one
-    column per sampled token.
-    """
+    """What the device knows about each reply in the making, by slot. out and logprob: [slots, width], one column per sampled token."""
 
     def __init__(self, slots: int, device: torch.device) -> None:
         def column() -> Tensor:
@@ -449,9 +436,7 @@ class _State:
 
 
 def model_length(model: Any) -> int:
-    """The longest stream, in tokens, that a model's positions allow (2048 where its configuration does not
-    say).
-    """
+    """The longest stream, in tokens, that a model's positions allow (2048 where its configuration does not say)."""
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
         value = getattr(config, name, None)

@@ -1,8 +1,7 @@
-"""Keys and values of many token streams: a pool of blocks that keeps them between turns, and dense lanes that
-decode reads.
+"""Keys and values of many token streams: a pool of blocks that keeps them between turns, and dense lanes that decode reads.
 
-Knows shapes, rows and blocks; knows nothing about models, text or sampling. Letters: X = keys and values of
-all layers (2 x layers), H = key-value heads, D = head size, L = positions of a lane.
+Knows shapes, rows and blocks; knows nothing about models, text or sampling. Letters: X = keys and values of all layers (2 x layers), H =
+key-value heads, D = head size, L = positions of a lane.
 """
 
 from collections.abc import Sequence
@@ -24,9 +23,7 @@ def blocks_for(positions: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """What one position of a stream takes. layers: slots of keys (and of values); every layer has equal H and
-    D.
-    """
+    """What one position of a stream takes. layers: slots of keys (and of values); every layer has equal H and D."""
 
     layers: int
     heads: int
@@ -77,9 +74,7 @@ class Pool:
         self.free.extend(reversed(blocks))
 
     def load(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
-        """Copies blocks into dense [X, rows, H, L, D], block i to row rows[i], positions places[i] * BLOCK
-        on.
-        """
+        """Copies blocks into dense [X, rows, H, L, D], block i to row rows[i], positions places[i] * BLOCK on."""
         if blocks:
             row, place = _index(rows, dense), _index(places, dense)
             _blocked(dense)[:, row, :, place] = self.data[_index(blocks, dense)]
@@ -102,9 +97,7 @@ def _blocked(dense: Tensor) -> Tensor:
 
 
 class Lane(Generic[Row]):
-    """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads
-    one view.
-    """
+    """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads one view."""
 
     def __init__(self, layout: Layout, length: int) -> None:
         self.layout = layout

@@ -1,8 +1,6 @@
-"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend`
-interface, and the agent over it.
+"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it.
 
-Here the token streams are written down as they are made: which ids were sampled, with which probability, in
-which turn, by which weights.
+Here the token streams are written down as they are made: which ids were sampled, with which probability, in which turn, by which weights.
 """
 
 import os
@@ -25,9 +23,7 @@ from .hfloop import Generated, HFLoop
 
 @dataclass(eq=False)
 class _Record:
-    """One stream's books. ids, action and logprobs run in step; `turns` and what is below describe the
-    segment being written.
-    """
+    """One stream's books. ids, action and logprobs run in step; `turns` and what is below describe the segment being written."""
 
     ids: list[int] = field(default_factory=list)
     action: list[bool] = field(default_factory=list)
@@ -66,8 +62,8 @@ class _Record:
 class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
-    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version`
-    after an update. max_rows, max_streams, max_length: see HFLoop.
+    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
+    max_streams, max_length: see HFLoop.
     """
 
     def __init__(
@@ -96,9 +92,7 @@ class LanguageModel:
         self._records: dict[str, _Record] = {}
 
     def set_version(self, version: str) -> None:
-        """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when
-        next used.
-        """
+        """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""
         self.weight_version = version
         self.loop.invalidate()
 
@@ -128,9 +122,7 @@ class LanguageModel:
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in
-        the making with an error.
-        """
+        """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error."""
         return [(done.tag, self._reply(done.tag, done)) for done in self.loop.poll()]
 
     def _reply(self, request: Request, done: Generated) -> Reply:
@@ -223,9 +215,7 @@ def quiet_if(quiet: bool) -> Iterator[None]:
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder or hub id. Raises ValueError for a missing folder, and for one without
-    a tokenizer.
-    """
+    """The tokenizer of a model folder or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
     from transformers import AutoTokenizer
 
     folder = Path(path)

@@ -1,11 +1,8 @@
 """The one grammar of agent names, the same everywhere: from a name to who plays.
 
-mini, mini@imitation    the embedded model: base, or after imitation
-scripted, scripted:NAME scripted players of the everyday world: mixed styles, or one
-random, silent          players that say anything, or nothing
-human                   a person at the terminal
-PATH, hf:ID             a model folder; a model of the Hugging Face hub
-RUN@N, RUN@latest       the model of a run folder after round N, or after its last round
+mini, mini@imitation    the embedded model: base, or after imitation scripted, scripted:NAME scripted players of the everyday world: mixed
+styles, or one random, silent          players that say anything, or nothing human                   a person at the terminal PATH, hf:ID
+a model folder; a model of the Hugging Face hub RUN@N, RUN@latest       the model of a run folder after round N, or after its last round
 """
 
 import difflib
@@ -78,9 +75,9 @@ def resolve(
 ) -> Agent:
     """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
 
-    role: the seat it is for; a scripted style of the other role is then refused. sampling: None means
-    temperature 1 and the length of the model's card. renderer: None means the prompts of the model's card.
-    models: loaded models by place, reused and added to, so that names of one model share it.
+    role: the seat it is for; a scripted style of the other role is then refused. sampling: None means temperature 1 and the length of the
+    model's card. renderer: None means the prompts of the model's card. models: loaded models by place, reused and added to, so that names
+    of one model share it.
     """
     name, _, rest = spec.partition(":")
     if spec == "random":
@@ -116,8 +113,7 @@ def is_model(spec: str) -> bool:
 
 
 def model_place(spec: str) -> str:
-    """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is
-    wrong."""
+    """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is wrong."""
     if spec in ("mini", "mini@imitation"):
         folder = Path(str(files(__package__) / "mini"))
         return _checked(folder / "imitation" if spec.endswith("imitation") else folder, spec)
@@ -169,8 +165,7 @@ def given(setting: str) -> str | None:
 
 
 def with_sampling(agent: Agent, **changes: Any) -> Agent:
-    """The same agent with other sampling settings (fields of Sampling); agents that do not sample are
-    returned as they are."""
+    """The same agent with other sampling settings (fields of Sampling); agents that do not sample are returned as they are."""
     if not isinstance(agent, ModelAgent):
         return agent
     return ModelAgent(

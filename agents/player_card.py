@@ -1,5 +1,4 @@
-"""The card beside a model's weights: the prompts it was trained with and how long it speaks, so that it plays
-elsewhere as it trained.
+"""The card beside a model's weights: the prompts it was trained with and how long it speaks, so that it plays elsewhere as it trained.
 
 A folder without a card holds a model that knows nothing of the games; it is told the full rules.
 """
@@ -38,8 +37,7 @@ MINI_CARD = PlayerCard(TABOO_BRIEF, max_new_tokens=48, everyday=True)
 
 
 def load_card(folder: Path) -> PlayerCard:
-    """The card of a model folder, or the plain one where it has none. Raises ValueError for a card that
-    cannot be read."""
+    """The card of a model folder, or the plain one where it has none. Raises ValueError for a card that cannot be read."""
     path = folder / CARD
     if not path.is_file():
         return PlayerCard()

@@ -1,8 +1,7 @@
-"""Playing many games at once: drives the seats' coroutines, collects their requests, and hands them to each
-backend in batches.
+"""Playing many games at once: drives the seats' coroutines, collects their requests, and hands them to each backend in batches.
 
-Knows games, agents and backends by their protocols only. What a match comes to depends on the match (its
-seeds), not on how many others are played beside it.
+Knows games, agents and backends by their protocols only. What a match comes to depends on the match (its seeds), not on how many others are
+played beside it.
 """
 
 import time
@@ -38,11 +37,9 @@ class Said:
 
 @dataclass(frozen=True)
 class Played:
-    """A finished game. state: its last position; in a void game the one that the failure left. replies: one
-    per utterance, in order.
+    """A finished game. state: its last position; in a void game the one that the failure left. replies: one per utterance, in order.
 
-    segments: by role, what may be trained on. seconds: from its first turn to its end, other games' work
-    included.
+    segments: by role, what may be trained on. seconds: from its first turn to its end, other games' work included.
     """
 
     match: Match
@@ -69,12 +66,10 @@ _runs = count()
 
 
 def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> Iterator[Played]:
-    """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in
-    play.
+    """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in play.
 
-    A failure of the infrastructure (a reply that finishes by "error") voids its game alone. What a seat, a
-    game or a backend raises propagates. Raises ValueError for a match that lacks an agent, or shares its id
-    with one in play.
+    A failure of the infrastructure (a reply that finishes by "error") voids its game alone. What a seat, a game or a backend raises
+    propagates. Raises ValueError for a match that lacks an agent, or shares its id with one in play.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, not {concurrency}")

@@ -1,7 +1,7 @@
 """Drawing tokens: pure, vectorised over rows, each row with its own settings and its own seed.
 
-One uniform number per (seed, step) comes from a counter-based hash, so a row's draw does not depend on what
-else is in the batch. The token is the inverse of the cumulative distribution at that number.
+One uniform number per (seed, step) comes from a counter-based hash, so a row's draw does not depend on what else is in the batch. The token
+is the inverse of the cumulative distribution at that number.
 
 Shapes: n rows, V vocabulary entries.
 """
@@ -16,8 +16,7 @@ from torch import Tensor
 from .core import Sampling
 
 NEAR = 1e-5
-"""A draw closer than this to an edge of its cumulative distribution (or a greedy choice closer to its rival's
-logit) is a near-tie.
+"""A draw closer than this to an edge of its cumulative distribution (or a greedy choice closer to its rival's logit) is a near-tie.
 """
 
 _MASK64 = (1 << 64) - 1
@@ -43,18 +42,14 @@ def _mix(x: Tensor) -> Tensor:
 
 
 def uniform(seed: Tensor, step: Tensor) -> Tensor:
-    """float32 [n] strictly inside (0, 1), a pure function of seed and step (both int64 [n]): SplitMix64 in
-    counter mode, 23 bits.
-    """
+    """float32 [n] strictly inside (0, 1), a pure function of seed and step (both int64 [n]): SplitMix64 in counter mode, 23 bits."""
     bits = _shift(_mix(_mix(seed + _GAMMA) + step * _GAMMA), 41)
     return (bits.to(torch.float32) + 0.5) * 2.0**-23
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Sampling settings of n rows. temperature is 1 where greedy is True. filtered: rows with any of top-k,
-    top-p, min-p on, or None.
-    """
+    """Sampling settings of n rows. temperature is 1 where greedy is True. filtered: rows with any of top-k, top-p, min-p on, or None."""
 
     temperature: Tensor | None
     greedy: Tensor | None
@@ -84,9 +79,7 @@ class Settings:
 
 
 class Drawn(NamedTuple):
-    """ids int64 [n]; logprobs float32 [n], of the processed distribution (0 for a greedy choice); near bool
-    [n], True at a near-tie.
-    """
+    """ids int64 [n]; logprobs float32 [n], of the processed distribution (0 for a greedy choice); near bool [n], True at a near-tie."""
 
     ids: Tensor
     logprobs: Tensor
@@ -94,9 +87,7 @@ class Drawn(NamedTuple):
 
 
 def filter_logits(logits: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
-    """logits [n, V] at their temperature, with -inf where top-k, then top-p, then min-p (each [n]; 0, 1, 0
-    are off) remove a token.
-    """
+    """logits [n, V] at their temperature, with -inf where top-k, then top-p, then min-p (each [n]; 0, 1, 0 are off) remove a token."""
     ordered, order = torch.sort(logits, dim=-1, descending=True, stable=True)
     rank = torch.arange(logits.shape[-1], device=logits.device)
     limit = torch.where(top_k > 0, top_k, logits.shape[-1])[:, None]

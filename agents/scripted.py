@@ -34,9 +34,8 @@ from .core import Reply, Request, Seat, Segment, derive_seed
 class AttackerStyle:
     """Habits of an attacker; all numbers are probabilities per turn.
 
-    ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another word.
-    generous: a hint is two sentences. lie: a hint is false. react: opens with a word on what was said. thank: gives a hint after the
-    defender has named something
+    ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another word. generous: a hint is two
+    sentences. lie: a hint is false. react: opens with a word on what was said. thank: gives a hint after the defender has named something
     (talking to this attacker pays). stumble: utters the secret word itself.
     """
 
@@ -53,9 +52,9 @@ class AttackerStyle:
 class DefenderStyle:
     """Habits of a defender; probabilities per turn unless said.
 
-    sure: declares as soon as at most this many words fit the hints. talk: answers a request by naming something.
-    care: such an answer avoids the words that fit the hints, where it can. probe: asks about a property when it has nothing to answer.
-    guess: names its best candidate as a question. slip: forgets one of the hints when it declares. late: lets the game end undecided.
+    sure: declares as soon as at most this many words fit the hints. talk: answers a request by naming something. care: such an answer
+    avoids the words that fit the hints, where it can. probe: asks about a property when it has nothing to answer. guess: names its best
+    candidate as a question. slip: forgets one of the hints when it declares. late: lets the game end undecided.
     """
 
     sure: int = 1

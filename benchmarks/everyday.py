@@ -1,10 +1,8 @@
 """The everyday reasoning test: exact questions about the everyday world, scored by log-probability, for any causal chat model.
 
 Tasks: facts (recall, yes/no), reasoning in formats that the base texts contain but on words whose reasoning questions were never seen,
-reasoning
-in formats that no text contains, and *inference in the game's format*: hints of a game, after which the defender declares. Every
-multiple-choice
-accuracy stands beside its baselines: the majority answer, the shortest option, and an untrained model of the same shape.
+reasoning in formats that no text contains, and *inference in the game's format*: hints of a game, after which the defender declares. Every
+multiple-choice accuracy stands beside its baselines: the majority answer, the shortest option, and an untrained model of the same shape.
 """
 
 import math

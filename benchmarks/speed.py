@@ -5,8 +5,7 @@
 spag_loop: what SPAG's code does, `generate` per utterance over one lockstep batch, with the whole history rendered and prefilled at every
 turn. ours: streams with kept caches, finished rows dropped and refilled. Same words, model, prompts, limits, sampling settings, stops,
 precision and threads; runs are interleaved, and what counts is the ratio of medians. Useful tokens are sampled ones: no prompts, no
-padding,
-nothing after an end token.
+padding, nothing after an end token.
 """
 
 import json

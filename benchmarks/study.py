@@ -2,9 +2,8 @@
 
     python -m sparring.benchmarks.study --out runs/study --seeds 5
 
-Every run starts from the same imitation model; seeds vary everything after it (words drawn, games, updates, measurement). Arms: self-
-play by
-the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group arm of the same seed:
+Every run starts from the same imitation model; seeds vary everything after it (words drawn, games, updates, measurement). Arms: self-play
+by the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group arm of the same seed:
 imitation of new expert games, of the winners' side alone, and self-play with outcomes dealt out at random. What counts is the paired
 difference of an arm from the best control, seed by seed.
 """

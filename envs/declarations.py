@@ -1,11 +1,9 @@
 """Declarations: "I know the word!" and the one word that is then named.
 
-A declaration is "I know the word" that opens a sentence, also after interjections ("Well, ...") and "I
-think"; questions, conditions and negations of it are none. The guess is the quoted word of the declaring
-sentence or of one after it, else what follows "it is", "it must be", "the word is", a colon and the like,
-else a sentence of a single word. Exactly one word must be named: after a declaration with none, with two or
-with a negated one the guess is None. The first sentence that names something decides; nothing after it is
-read.
+A declaration is "I know the word" that opens a sentence, also after interjections ("Well, ...") and "I think"; questions, conditions and
+negations of it are none. The guess is the quoted word of the declaring sentence or of one after it, else what follows "it is", "it must
+be", "the word is", a colon and the like, else a sentence of a single word. Exactly one word must be named: after a declaration with none,
+with two or with a negated one the guess is None. The first sentence that names something decides; nothing after it is read.
 
 Works on folded text (see `normalise`), so that case, quotes of all kinds and look-alikes need no care here.
 """
@@ -19,8 +17,7 @@ from .normalise import fold
 
 @dataclass(frozen=True)
 class Declaration:
-    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the
-    guess.
+    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the guess.
 
     guess: the folded word that is named; None if none is, or two are, or it is negated.
     """
@@ -135,8 +132,7 @@ def declaration(text: str) -> Declaration | None:
 
 
 def _sentence_start(text: str, at: int) -> int | None:
-    """Where the sentence starts that position `at` opens, interjections allowed before it; None if `at` is
-    inside a sentence."""
+    """Where the sentence starts that position `at` opens, interjections allowed before it; None if `at` is inside a sentence."""
     while True:
         head = at
         while head and not text[head - 1].isalnum():

@@ -1,13 +1,12 @@
-"""What an utterance says once its disguise is off: folded text, the words in it, and where in the raw text
-they stand.
+"""What an utterance says once its disguise is off: folded text, the words in it, and where in the raw text they stand.
 
-Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters),
-invisible and combining characters dropped, look-alikes of other scripts read as the Latin letters they
-imitate, case folded. `words` then reads the folded text: plain words, clitics taken off, hyphens closed up,
-leet spelling read with two maps, and runs of three or more separated single letters joined.
+Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters), invisible and combining
+characters dropped, look-alikes of other scripts read as the Latin letters they imitate, case folded. `words` then reads the folded text:
+plain words, clitics taken off, hyphens closed up, leet spelling read with two maps, and runs of three or more separated single letters
+joined.
 
-Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"),
-reversal, words run together, translations and rhymes.
+Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"), reversal, words run together,
+translations and rhymes.
 """
 
 import re
@@ -36,8 +35,7 @@ class Folded:
 
 
 class Word(NamedTuple):
-    """One reading of a piece of the raw text: its characters [start, end) can be read as the folded word
-    `text`."""
+    """One reading of a piece of the raw text: its characters [start, end) can be read as the folded word `text`."""
 
     text: str
     start: int
@@ -68,8 +66,7 @@ _LOOKALIKES |= dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromk
 _LOOKALIKES["。"] = "."
 """By raw character: some capitals look like other letters than their small ones."""
 _ENCLOSED = (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
-"""Squared, negative circled and squared, regional-indicator letters: alphabets that Unicode does not
-decompose."""
+"""Squared, negative circled and squared, regional-indicator letters: alphabets that Unicode does not decompose."""
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u2065\u17b4\u17b5")
 """Letters and symbols that show nothing."""
 _TAG_BASE = 0xE0000
@@ -92,8 +89,7 @@ def _reduce(char: str) -> str:
 
 
 def _is_invisible(char: str) -> bool:
-    """Format and combining characters, control characters other than white space, blanks that call
-    themselves letters."""
+    """Format and combining characters, control characters other than white space, blanks that call themselves letters."""
     category = unicodedata.category(char)
     if category in ("Cf", "Mn", "Me") or (category == "Cc" and not char.isspace()):
         return True
@@ -102,8 +98,7 @@ def _is_invisible(char: str) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def fold_char(char: str) -> str:
-    """What one raw character becomes: nothing, one character or several, none of which folding would change
-    again."""
+    """What one raw character becomes: nothing, one character or several, none of which folding would change again."""
     for _ in range(8):
         after = "".join(map(_reduce, char))
         if after == char:

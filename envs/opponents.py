@@ -1,8 +1,7 @@
 """The other player of a single-player environment: a function, an agent, or the name of one.
 
 Agents live in another package; here they are known by their shape alone (`seat`, `act`), and names are resolved through the entry-point
-group
-`sparring.agents`.
+group `sparring.agents`.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence

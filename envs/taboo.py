@@ -22,8 +22,7 @@ class Prices:
     """What outcomes are worth; winners are decided by the rules alone.
 
     wrong_guess: what a wrong guess costs the defender and brings the attacker, in (0, 1]; every other loss costs 1. tie: the utility of
-    both
-    roles when the turns run out, in [-1, 0]; below 0 the game is not zero-sum, and talk that leads nowhere does not pay.
+    both roles when the turns run out, in [-1, 0]; below 0 the game is not zero-sum, and talk that leads nowhere does not pay.
     """
 
     wrong_guess: float = 1.0

@@ -34,8 +34,8 @@ class Renderer(Protocol):
 class Prompts:
     """The usual renderer: a system message per role, and an opening user message for a role that speaks first.
 
-    system: per role, a `str.format` template over the observation's rules and private facts.
-    opening: the user message that starts the chat of a role that speaks before anyone else (most chat templates want the user first).
+    system: per role, a `str.format` template over the observation's rules and private facts. opening: the user message that starts the chat
+    of a role that speaks before anyone else (most chat templates want the user first).
     """
 
     system: Mapping[str, str]

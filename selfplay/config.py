@@ -1,7 +1,6 @@
 """What a training run can be told: flat dataclasses, their presets, and YAML that comes back the same.
 
-A resolved configuration holds no "automatic" values: what a preset chose for a model stands in the file.
-Knows nothing of how it is used.
+A resolved configuration holds no "automatic" values: what a preset chose for a model stands in the file. Knows nothing of how it is used.
 """
 
 import types
@@ -26,11 +25,9 @@ class ImitationConfig:
     minibatch: int = 64
     """Conversations in one step, replay included."""
     lr: float = 1e-3
-    """Learning rate. Half of it left a 1 M-parameter model unable to declare; a model of billions wants about
-    5e-6."""
+    """Learning rate. Half of it left a 1 M-parameter model unable to declare; a model of billions wants about 5e-6."""
     replay_share: float = 0.3
-    """Share of replayed conversations in every step, in [0, 1); used only where there is something to
-    replay."""
+    """Share of replayed conversations in every step, in [0, 1); used only where there is something to replay."""
     games: int = 20_000
     """Expert games to draw from, each giving a conversation per role; drawn again once all were seen."""
     winners_only: bool = False
@@ -53,8 +50,7 @@ class EvaluationConfig:
     control: bool = True
     """Whether a copy of the first model learns from scripted experts with as many tokens as self-play had, and is measured too."""
     scripted: bool = True
-    """Whether scripted players are opponents too; they know the everyday world alone and are left out on
-    other words."""
+    """Whether scripted players are opponents too; they know the everyday world alone and are left out on other words."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,7 @@ class TrainConfig:
     words: str = "everyday"
     """Secret words: everyday (three groups), the name of a word list, or a file with one word a line."""
     heldout: float = 0.1
-    """Share of words that are never played, in [0, 1); the everyday world brings its own groups and ignores
-    this."""
+    """Share of words that are never played, in [0, 1); the everyday world brings its own groups and ignores this."""
     prompts: str = "card"
     """What players are told: card (what the model was trained with; the full rules, where it was not), brief, full, or a JSON file
     {"system": {role: text}, "opening": text} with texts of your own."""
@@ -86,23 +81,20 @@ class TrainConfig:
     max_new_tokens: int = 48
     """Longest utterance in tokens; who does not end in time loses as over-long."""
     objective: Objective = "group"
-    """How outcomes become advantages: group (within word and role), rae (running baseline per role), spag
-    (winners' turns)."""
+    """How outcomes become advantages: group (within word and role), rae (running baseline per role), spag (winners' turns)."""
     shuffle_rewards: bool = False
     """A negative control: outcomes are dealt out at random among the games of a round."""
     arm: Arm = "selfplay"
-    """selfplay, or a control that learns from new expert games with as many trained tokens: expert, or
-    winning-expert (winners' side alone)."""
+    """selfplay, or a control that learns from new expert games with as many trained tokens: expert, or winning-expert (winners' side
+    alone)."""
     arm_like: Path | None = None
-    """Control arms: the run folder whose trained tokens per round are matched; None takes all of
-    games_per_round expert games."""
+    """Control arms: the run folder whose trained tokens per round are matched; None takes all of games_per_round expert games."""
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     """Imitation of scripted experts before the first round."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
     replay: str = "base"
-    """Conversations mixed into every update: base (the embedded model's base texts), none, or a file of JSON
-    lines {"messages": [...]}."""
+    """Conversations mixed into every update: base (the embedded model's base texts), none, or a file of JSON lines {"messages": [...]}."""
     replay_pool: int = 1024
     """Replayed conversations drawn afresh for every round."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -183,8 +175,8 @@ def _mini(model: str, learner: LearnerConfig) -> TrainConfig:
 def preset(name: str, model: str | None = None, *, everyday: bool = True) -> TrainConfig:
     """A named configuration, fitted to a model.
 
-    everyday: whether the model speaks the small English of the everyday world (sparring-mini and what was
-    trained from it). Any other model gets word-list words, the full rules, and no imitation or replay.
+    everyday: whether the model speaks the small English of the everyday world (sparring-mini and what was trained from it). Any other model
+    gets word-list words, the full rules, and no imitation or replay.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; {near(name, PRESETS)}")
@@ -217,5 +209,4 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
         "imitation": TrainConfig(model="mini", rounds=0, imitation=ImitationConfig(steps=500)),
     }
 )
-"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. imitation: makes the
-shipped imitation model."""
+"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. imitation: makes the shipped imitation model."""

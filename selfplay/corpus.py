@@ -1,9 +1,8 @@
 """The base texts of the embedded model: conversations generated out of the everyday world.
 
-Facts are asked in both directions and several phrasings; games are played in the game's own chat format, for all words, by scripted
-players whose habits are plain (no lies, no slips), so that a model trained on them knows its facts where it will need them. Reasoning
-formats
-are shown on words that are not held out. The same texts serve as replay during self-play.
+Facts are asked in both directions and several phrasings; games are played in the game's own chat format, for all words, by scripted players
+whose habits are plain (no lies, no slips), so that a model trained on them knows its facts where it will need them. Reasoning formats are
+shown on words that are not held out. The same texts serve as replay during self-play.
 """
 
 import random

@@ -1,9 +1,7 @@
-"""How strong a player is: games against given opponents, from both seats, on word groups apart, with Wilson
-intervals.
+"""How strong a player is: games against given opponents, from both seats, on word groups apart, with Wilson intervals.
 
-Every model is measured on the same tasks with the same seeds, so that differences between rounds are paired.
-Win rates count outcomes, never utilities. Knows agents by their protocol; the truth of hints comes from a
-function that is passed in.
+Every model is measured on the same tasks with the same seeds, so that differences between rounds are paired. Win rates count outcomes,
+never utilities. Knows agents by their protocol; the truth of hints comes from a function that is passed in.
 """
 
 import random
@@ -30,9 +28,9 @@ TELLS = "attacker"
 class Cell:
     """Games of one player in one seat against one opponent on one group of words.
 
-    games: those that count, void ones apart. win_rate and its 95 % Wilson interval: wins of games, a tie is
-    no win; None without games. truth: the share of the player's claims about the secret that are true; None
-    in the seat that makes none, and where it is not known. mean_turns: utterances of the player per game.
+    games: those that count, void ones apart. win_rate and its 95 % Wilson interval: wins of games, a tie is no win; None without games.
+    truth: the share of the player's claims about the secret that are true; None in the seat that makes none, and where it is not known.
+    mean_turns: utterances of the player per game.
     """
 
     opponent: str
@@ -79,8 +77,7 @@ def head_to_head(
     truth: TruthOf | None = None,
     progress: Callable[[Played], None] | None = None,
 ) -> list[Cell]:
-    """n games of two agents on every group of words: a cell per seat and group, and per seat over all groups
-    ("all").
+    """n games of two agents on every group of words: a cell per seat and group, and per seat over all groups ("all").
 
     temperature: of both, where they sample; None leaves them as they are.
     """
@@ -107,8 +104,8 @@ def strength(
     truth: TruthOf | None = None,
     progress: Callable[[Played], None] | None = None,
 ) -> list[Cell]:
-    """One player against each opponent, in every seat, on every group of words: n games per cell, all in one
-    batch. Words come in an order that the seed draws."""
+    """One player against each opponent, in every seat, on every group of words: n games per cell, all in one batch. Words come in an order
+    that the seed draws."""
     me = _at(player, temperature)
     drawn = {group: random.Random(derive_seed(seed, group)).sample(list(of), k=len(of)) for group, of in words.items()}
     matches: list[Match] = []

@@ -1,5 +1,4 @@
-"""A trained model as a plain transformers folder, with a card that says what it is and where it comes
-from."""
+"""A trained model as a plain transformers folder, with a card that says what it is and where it comes from."""
 
 import json
 import shutil
@@ -47,8 +46,7 @@ RUN = """It was trained from `{model}` by {rounds} rounds of {games_per_round} g
 def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
     """Writes the model of a name to a new or empty folder: weights, tokenizer, chat template, README.
 
-    dtype: of the weights written, None as they are stored. Raises ValueError for a name without weights and
-    for a folder in use.
+    dtype: of the weights written, None as they are stored. Raises ValueError for a name without weights and for a folder in use.
     """
     if not is_model(spec):
         raise ValueError(f"{spec} has no weights to export; name a model, as in RUN@latest")

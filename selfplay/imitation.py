@@ -1,7 +1,6 @@
 """Conversations to imitate: games of scripted experts, and files of chats.
 
-An expert game gives one conversation per role, rendered as in play, so that the learner sees what the player
-will see. Knows no learner.
+An expert game gives one conversation per role, rendered as in play, so that the learner sees what the player will see. Knows no learner.
 """
 
 import json
@@ -38,8 +37,7 @@ def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Pl
 
 
 def views(played: Played, renderer: Renderer, *, winners_only: bool = False) -> Iterator[Conversation]:
-    """What each role of a game saw and said, up to its own last utterance. winners_only: the winner's view
-    alone, none of a tie."""
+    """What each role of a game saw and said, up to its own last utterance. winners_only: the winner's view alone, none of a tie."""
     for role in played.match.game.roles:
         if winners_only and played.outcome.winner != role:
             continue
@@ -50,8 +48,7 @@ def views(played: Played, renderer: Renderer, *, winners_only: bool = False) -> 
 
 
 def supervised(conversations: Iterable[Conversation], chat: ChatFormat, limit: int | None = None) -> Iterator[Row]:
-    """Training rows of conversations: what the assistant says, end tokens included. Conversations longer than
-    limit tokens are left out."""
+    """Training rows of conversations: what the assistant says, end tokens included. Conversations longer than limit tokens are left out."""
     for conversation in conversations:
         ids, action = chat.conversation(conversation)
         if limit is None or len(ids) <= limit:
@@ -76,8 +73,7 @@ def expert_rows(
 
 
 def read_conversations(path: Path) -> list[Conversation]:
-    """Conversations of a file of JSON lines {"messages": [{"role": ..., "content": ...}, ...]}. Raises
-    ValueError naming the bad line."""
+    """Conversations of a file of JSON lines {"messages": [{"role": ..., "content": ...}, ...]}. Raises ValueError naming the bad line."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file of conversations")
     conversations = []

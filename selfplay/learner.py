@@ -1,8 +1,7 @@
 """The learner: updates a model from training rows. Runs on whatever accelerate was launched on.
 
 Every loss is a sum over tokens divided by the count of the *whole* optimiser step, so gradients depend on neither micro-batches, padding
-nor
-the number of processes. Log-probabilities are computed at action positions only.
+nor the number of processes. Log-probabilities are computed at action positions only.
 """
 
 import copy

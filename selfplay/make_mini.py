@@ -2,9 +2,8 @@
 
     python -m sparring.selfplay.make_mini --out agents/mini
 
-The base learns the everyday world's facts, in both directions and in the game's own chat format (`sparring.selfplay.corpus`). Imitation
-of the
-scripted experts comes after it, with `sparring train --preset imitation`.
+The base learns the everyday world's facts, in both directions and in the game's own chat format (`sparring.selfplay.corpus`). Imitation of
+the scripted experts comes after it, with `sparring train --preset imitation`.
 """
 
 import json
@@ -63,8 +62,7 @@ class MiniConfig:
     """Standard deviation of initial weights. 0.02 learnt facts about a third slower."""
     vector_scale: float = 5.0
     """Length of the initial word vectors, in lengths of random ones. At 1, AdamW's first steps, which are all of one size, wipe out what
-    the
-    vectors know; at 14 learning starts later."""
+    the vectors know; at 14 learning starts later."""
     descriptions: int = 12_000
     """Conversations of the first part: full descriptions alone, the densest facts."""
     conversations: int = 75_000

@@ -1,5 +1,4 @@
-"""What one round of games looked like, in numbers: who won and how, how they talked. Pure functions of
-finished games."""
+"""What one round of games looked like, in numbers: who won and how, how they talked. Pure functions of finished games."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ from .evaluate import TruthOf, truthfulness
 def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str, Any]:
     """The outcome mix and the manner of talk.
 
-    Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth:
-    share of true claims about the secret, None where it is not known. distinct_utterances_per_1000_games:
-    different texts among the first thousand games, scaled to a thousand. repeated: share of utterances that
-    say again what their speaker said before in the same game. {role}_tokens: sampled tokens per utterance.
+    Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth: share of true claims about
+    the secret, None where it is not known. distinct_utterances_per_1000_games: different texts among the first thousand games, scaled to a
+    thousand. repeated: share of utterances that say again what their speaker said before in the same game. {role}_tokens: sampled tokens
+    per utterance.
     """
     games = [p for p in played if p.outcome.reason != VOID]
     roles = played[0].match.game.roles if played else ()
@@ -49,8 +48,7 @@ def _repeats(played: Played) -> int:
 
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a round's record for plotting: counts of outcomes as shares of the games, nested names
-    joined by a slash."""
+    """The numbers of a round's record for plotting: counts of outcomes as shares of the games, nested names joined by a slash."""
     games = record.get("games") or 0
     flat: dict[str, float] = {}
     for name, value in record.items():

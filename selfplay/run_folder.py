@@ -1,9 +1,8 @@
 """The folder of one run: where everything lies, and how it is written so that nothing is ever left half done.
 
-    config.yaml       the resolved configuration             provenance.json  seed, commit, versions, hardware
-    metrics.jsonl     one line a round                        timings.jsonl    seconds and rates
-    tensorboard/      event files                             rounds/NNN/games.jsonl.gz
-    checkpoints/      what `--resume` and RUN@N read          summary.json, report.html
+    config.yaml       the resolved configuration             provenance.json  seed, commit, versions, hardware metrics.jsonl     one line a
+    round                        timings.jsonl    seconds and rates tensorboard/      event files
+    rounds/NNN/games.jsonl.gz checkpoints/      what `--resume` and RUN@N read          summary.json, report.html
 
 Knows files; it knows no models, games or metrics.
 """
@@ -177,8 +176,7 @@ def next_free(parent: Path, stem: str) -> Path:
 
 
 def provenance(seed: int, **extra: Any) -> dict[str, Any]:
-    """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries
-    are None."""
+    """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries are None."""
     return {
         "seed": seed,
         "commit": _commit(),
@@ -212,8 +210,7 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the source tree that this module lies in, "+changes" where it was changed since; None
-    when installed."""
+    """The commit of the source tree that this module lies in, "+changes" where it was changed since; None when installed."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

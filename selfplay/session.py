@@ -1,5 +1,4 @@
-"""Everything that a run needs in memory, made from its configuration, with all that can be wrong found before
-anything is written."""
+"""Everything that a run needs in memory, made from its configuration, with all that can be wrong found before anything is written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,7 @@ from .word_sets import WordSets, word_sets
 
 @dataclass
 class Session:
-    """config: resolved. model: who learns and plays both seats. card: its prompts and length. replay:
-    conversations of a replay file."""
+    """config: resolved. model: who learns and plays both seats. card: its prompts and length. replay: conversations of a replay file."""
 
     config: TrainConfig
     game: Game

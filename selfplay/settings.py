@@ -1,7 +1,6 @@
 """Settings as text: frozen dataclasses to YAML and back, nested, with every wrong key or value named.
 
-Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples, dataclasses); knows no field
-of any of them.
+Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples, dataclasses); knows no field of any of them.
 """
 
 import dataclasses
@@ -23,8 +22,7 @@ def to_yaml(config: Any) -> str:
 
 
 def from_yaml(text: str, kind: type[T]) -> T:
-    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, and for a
-    value of the wrong kind."""
+    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, and for a value of the wrong kind."""
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -1,5 +1,4 @@
-"""The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal
-bytes: no times, no paths."""
+"""The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal bytes: no times, no paths."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -96,8 +95,7 @@ def notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def next_steps(config: TrainConfig) -> list[str]:
-    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal
-    summaries."""
+    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal summaries."""
     steps = ["sparring games RUN", "sparring report RUN"]
     if config.rounds:
         steps.append("sparring tournament RUN@0 RUN@latest")

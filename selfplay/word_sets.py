@@ -16,8 +16,7 @@ from .evaluate import TruthOf
 
 @dataclass(frozen=True)
 class WordSets:
-    """imitated: targets of imitation and of self-play. selfplayed: of self-play only. heldout: never a
-    target."""
+    """imitated: targets of imitation and of self-play. selfplayed: of self-play only. heldout: never a target."""
 
     imitated: tuple[str, ...]
     selfplayed: tuple[str, ...]
@@ -43,8 +42,7 @@ class WordSets:
 
     @property
     def everyday(self) -> bool:
-        """Whether all of them are nouns of the everyday world, so that experts can play and hints can be
-        checked."""
+        """Whether all of them are nouns of the everyday world, so that experts can play and hints can be checked."""
         return set(self.played + self.heldout) <= set(everyday().nouns)
 
     @property
@@ -59,8 +57,7 @@ def _truth(texts: object, secret: str) -> tuple[int, int]:
 
 
 def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
-    """The groups of a word list. The everyday world has its own; of any other list a share is held out,
-    decided by the words' hashes.
+    """The groups of a word list. The everyday world has its own; of any other list a share is held out, decided by the words' hashes.
 
     imitating: whether experts are imitated on the played words first.
     """
@@ -76,8 +73,7 @@ def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
 
 
 def round_tasks(words: Sequence[str], games: int, group_size: int, seed: int, label: str) -> list[Task]:
-    """Tasks of one round: groups of `group_size` games about one word, words drawn without repetition while
-    they last."""
+    """Tasks of one round: groups of `group_size` games about one word, words drawn without repetition while they last."""
     rng = random.Random(derive_seed(seed, label, "words"))
     groups = games // group_size
     drawn: list[str] = []
