@@ -102,7 +102,7 @@ class Prefill:
 
 
 class Plan:
-    """What the attention of one forward pass does: parts that each own a stretch of the packed tokens. slots: cache slot by layer number."""
+    """What attention does in one forward pass: parts that each own a stretch of the packed tokens. slots: cache slot by layer number."""
 
     def __init__(self, parts: Sequence[Decode | Prefill], slots: dict[int, int]) -> None:
         self.parts = parts
@@ -155,7 +155,7 @@ def _attention(
 
 
 def _few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Attention of few queries per row as two batched matrix products: on a CPU twice as fast as the fused kernel, which is made for many."""
+    """Attention of few queries per row as two batched matrix products: on a CPU twice as fast as the fused kernel for many."""
     n, heads, queries, size = q.shape
     scores = torch.baddbmm(
         mask.expand(n, heads, queries, -1).reshape(n * heads, queries, -1),

@@ -2,13 +2,14 @@
 
     python -m sparring.benchmarks.study --out runs/study --seeds 5
 
-Every run starts from the same imitation model; seeds vary everything after it (words drawn, games, updates, measurement). Arms: self-play
-by the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group arm of the same seed:
-imitation of new expert games, of the winners' side alone, and self-play with outcomes dealt out at random. What counts is the paired
-difference of an arm from the best control, seed by seed.
+Seeds vary everything after the base: imitation, words drawn, games, updates, measurement. All arms of a seed start from the same imitation
+model. Arms: self-play by the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group
+arm of the same seed: imitation of new expert games, of the winners' side alone, and self-play with outcomes dealt out at random. What
+counts is the paired difference of an arm from a control, seed by seed.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import tyro
 from sparring.selfplay.cli import everyday_evaluation
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
-from sparring.selfplay.run_folder import provenance, to_json, write_text
+from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
 from sparring.selfplay.statistics import over_seeds
 from sparring.selfplay.summary import read
 from sparring.selfplay.train import resume, train
@@ -64,8 +65,8 @@ def imitated(config: StudyConfig, seed: int) -> Path:
     return config.out / f"imitation-{seed}"
 
 
-def carry_out(made: TrainConfig) -> None:
-    """One run, unless it has ended before; an interrupted one is resumed."""
+def carry_out(made: TrainConfig, measured: Mapping[str, Any] | None = None) -> None:
+    """One run, unless it has ended before; an interrupted one is resumed. measured: what is known of its first model."""
     assert made.out is not None
     evaluations, progress = (everyday_evaluation(),), Shown()
     if (made.out / "summary.json").is_file():
@@ -74,13 +75,17 @@ def carry_out(made: TrainConfig) -> None:
     if (made.out / "config.yaml").is_file():
         resume(made.out, evaluations=evaluations, progress=progress)
     else:
-        train(made, evaluations=evaluations, progress=progress)
+        train(made, evaluations=evaluations, progress=progress, measured=measured)
 
 
 def imitate(config: StudyConfig, seed: int) -> None:
-    """Trains a seed's imitation model."""
+    """Trains and measures a seed's imitation model."""
     base = preset("full", config.model)
-    carry_out(replace(base, game=config.game, rounds=0, seed=seed, out=imitated(config, seed), evaluation=EvaluationConfig(games=0)))
+    carry_out(replace(base, game=config.game, rounds=0, seed=seed, out=imitated(config, seed), evaluation=_evaluation(config)))
+
+
+def _evaluation(config: StudyConfig) -> EvaluationConfig:
+    return EvaluationConfig(games=config.games, control=False)
 
 
 def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
@@ -88,6 +93,7 @@ def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
     changes = dict(ARMS[arm])
     if arm in ("expert", "winning-expert"):
         changes["arm_like"] = run_of(config, "group", seed)
+    first = RunFolder.open(imitated(config, seed)).measurement(0)
     carry_out(
         replace(
             preset("full", f"{imitated(config, seed)}@0"),
@@ -97,9 +103,10 @@ def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
             seed=seed,
             keep=1,
             out=run_of(config, arm, seed),
-            evaluation=EvaluationConfig(games=config.games, control=False),
+            evaluation=_evaluation(config),
             **changes,
-        )
+        ),
+        json.loads(first.read_text(encoding="utf-8")),
     )
 
 

@@ -4,7 +4,6 @@ Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 inter
 """
 
 import json
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from .config import TrainConfig
     from .measuring import Evaluation
-    from .summary import Summary
 
 USAGE = """\
 usage: sparring COMMAND [options]      (sparring COMMAND --help for its options)
@@ -305,6 +303,8 @@ def train(arguments: list[str]) -> int:
     if chosen.json:
         _print_json({"folder": str(summary.folder), **summary.data})
     else:
+        from .tables import show_summary
+
         show_summary(summary, _console())
     return 0
 
@@ -405,53 +405,6 @@ def everyday_evaluation(per_task: int = 200) -> "Evaluation":
     return Evaluation("everyday", lambda model: everyday.evaluate(model, per_task), everyday.compare, lambda result: dict(result["tasks"]))
 
 
-def show_summary(summary: "Summary", console: "Console") -> None:
-    """The end of a run, on a terminal."""
-    from rich.table import Table
-
-    from .report import strength_table
-
-    table = Table(title="Games won (95 % Wilson interval)", title_justify="left")
-    for column in ("against", "as", "words", "before", "after", "control"):
-        table.add_column(column)
-    for row in strength_table(summary.data):
-        before = row["before"]
-        table.add_row(before["opponent"], before["seat"], before["words"], *(_rate(row[name]) for name in ("before", "after", "control")))
-    if table.rows:
-        console.print(table)
-    for name, result in summary.data["evaluations"].items():
-        console.print(_evaluation_table(name, result))
-    for note in summary.data["notes"]:
-        console.print(f"Note: {note}")
-    console.print(f"\nReport: {summary.folder / 'report.html'}")
-    folder = shlex.quote(str(summary.folder))
-    console.print("Next:   " + "\n        ".join(step.replace("RUN", folder) for step in summary.data["next_steps"]))
-
-
-def _rate(entry: Any) -> str:
-    if entry is None or entry["win_rate"] is None:
-        return "-"
-    return f"{entry['win_rate']:.3f} ({entry['low']:.3f}-{entry['high']:.3f})"
-
-
-def _evaluation_table(name: str, result: Any) -> Any:
-    from rich.table import Table
-
-    table = Table(title=f"{name} test (paired difference, 95 % interval)", title_justify="left")
-    for column in ("task", "n", "before", "after", "difference", "control's difference"):
-        table.add_column(column)
-    for task, before in result["before"].items():
-        after = f"{result['after'][task]['score']:.3f}" if "after" in result else "-"
-        differences = [
-            f"{result[kind][task]['mean']:+.3f} ({result[kind][task]['low']:+.3f} to {result[kind][task]['high']:+.3f})"
-            if kind in result
-            else "-"
-            for kind in ("difference", "control_difference")
-        ]
-        table.add_row(task, str(before["n"]), f"{before['score']:.3f}", after, *differences)
-    return table
-
-
 def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
     options: Play = _parse(_positional(Play), "play", arguments)
@@ -524,14 +477,13 @@ def tournament(arguments: list[str]) -> int:
     """Every player against every other, in both seats."""
     options: Tournament = _parse(_positional(Tournament), "tournament", arguments)
 
-    from rich.table import Table
-
     from sparring.envs import taboo  # noqa: F401  registers the games
     from sparring.envs.core import make_game
     from sparring.envs.words import word_list
 
     from .measuring import counted
     from .progress import Quiet, Shown
+    from .tables import tournament_table
     from .tournament import tournament as hold
 
     if len(set(options.players)) < len(options.players):
@@ -549,13 +501,8 @@ def tournament(arguments: list[str]) -> int:
     if options.json:
         _print_json(result)
         return 0
-    for title, entries in (("players", result["players"]), ("pairs", result["pairs"])):
-        table = Table(title=f"{title}: games won (95 % Wilson interval)", title_justify="left")
-        for column in ("player", "as", "against", "won", "lost", "tied", "rate"):
-            table.add_column(column)
-        for e in entries:
-            table.add_row(e["player"], e["seat"], e["opponent"], *(str(e[n]) for n in ("wins", "losses", "ties")), _rate(e))
-        _console().print(table)
+    for title in ("players", "pairs"):
+        _console().print(tournament_table(title, result[title]))
     return 0
 
 
@@ -581,7 +528,9 @@ def bench(arguments: list[str]) -> int:
     if options.json:
         _print_json(found)
     else:
-        _console().print(_evaluation_table("everyday", found))
+        from .tables import evaluation_table
+
+        _console().print(evaluation_table("everyday", found))
     return 0
 
 

@@ -199,7 +199,7 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
 
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {
-        "quick": TrainConfig(rounds=12),
+        "quick": TrainConfig(rounds=8),
         "full": TrainConfig(
             model="mini",
             rounds=30,

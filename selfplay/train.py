@@ -57,11 +57,18 @@ class Stopped(KeyboardInterrupt):
         super().__init__(f"stopped; continue with: {self.command}")
 
 
-def train(config: TrainConfig, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
+def train(
+    config: TrainConfig,
+    *,
+    evaluations: Sequence[Evaluation] = (),
+    progress: Progress | None = None,
+    measured: Mapping[str, Any] | None = None,
+) -> Summary:
     """Starts a run and carries it to its end.
 
-    evaluations: measured before the first round and after the last. Raises ValueError for what the configuration has wrong, before anything
-    is written, and Stopped when it is interrupted.
+    evaluations: measured before the first round and after the last. measured: what another run with the same first model, seed and
+    evaluations measured of it before training, so that it need not be measured again. Raises ValueError for what the configuration has
+    wrong, before anything is written, and Stopped when it is interrupted.
     """
     out = config.out or next_free(Path("runs"), Path(config.model.partition("@")[0]).name)
     config = replace(config, out=out)
@@ -72,6 +79,8 @@ def train(config: TrainConfig, *, evaluations: Sequence[Evaluation] = (), progre
     session = prepare(config)
     require_space(out, bytes_needed(session))
     folder = RunFolder.create(out, to_yaml(config), provenance(config.seed, model=config.model, inputs=_inputs(config)))
+    if measured is not None:
+        write_text(folder.measurement(0), to_json(measured))
     return _Loop(session, folder, evaluations, progress or Quiet()).run(None)
 
 

@@ -12,6 +12,7 @@ from sparring.benchmarks import study
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.config import ImitationConfig, TrainConfig
 from sparring.selfplay.learner import LearnerConfig
+from sparring.selfplay.settings import load
 
 
 def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -42,6 +43,12 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(by_seed) / 2)
     assert row["group"]["beyond expert"]["n"] == 2
     assert result["table"]["everyday/task"]["group"]["gain"]["mean"] == 0
+    shared = (study.run_of(config, "spag", 1) / "measured" / "round-000.json").read_bytes()
+    assert shared == (study.imitated(config, 1) / "measured" / "round-000.json").read_bytes()
+    alone = study.run_of(replace(config, out=tmp_path / "alone"), "spag", 1)
+    made = load(study.run_of(config, "spag", 1) / "config.yaml", TrainConfig)
+    study.carry_out(replace(made, out=alone))
+    assert (alone / "measured" / "round-000.json").read_bytes() == shared, "measured by the arm itself, the first model looks the same"
     again = [p.stat().st_mtime_ns for p in sorted((tmp_path / "runs").rglob("summary.json"))]
     study.main(config)
     assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "runs").rglob("summary.json"))] == again

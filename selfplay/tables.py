@@ -1,0 +1,71 @@
+"""Results as tables for a terminal of 80 columns. Knows what summaries hold; decides nothing."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from .report import strength_table
+from .summary import Summary
+
+
+def show_summary(summary: Summary, console: Console) -> None:
+    """The end of a run."""
+    rows = []
+    for row in strength_table(summary.data):
+        before = row["before"]
+        rows.append((before["opponent"], before["seat"], before["words"], *(rate(row[name]) for name in ("before", "after", "control"))))
+    if rows:
+        console.print(_table("Games won (95 % Wilson interval)", ("against", "as", "words", "before", "after", "control"), rows))
+    for name, result in summary.data["evaluations"].items():
+        console.print()
+        console.print(evaluation_table(name, result))
+    for note in summary.data["notes"]:
+        console.print(f"Note: {note}")
+    console.print(f"\nReport: {summary.folder / 'report.html'}")
+    folder = shlex.quote(str(summary.folder))
+    console.print("Next:   " + "\n        ".join(step.replace("RUN", folder) for step in summary.data["next_steps"]))
+
+
+def evaluation_table(name: str, result: Mapping[str, Any]) -> Table:
+    """An evaluation by task: before, after, and the paired differences of after and of a control from before, where they are known."""
+    rows = []
+    for task, before in result["before"].items():
+        after = f"{result['after'][task]['score']:.3f}" if "after" in result else "-"
+        differences = [_difference(result[kind][task]) if kind in result else "-" for kind in ("difference", "control_difference")]
+        rows.append((task, str(before["n"]), f"{before['score']:.3f}", after, *differences))
+    title = f"{name} test (paired difference, half of its 95 % interval)"
+    return _table(title, ("task", "n", "before", "after", "difference", "control's"), rows)
+
+
+def tournament_table(title: str, entries: Sequence[Mapping[str, Any]]) -> Table:
+    """Games of players, over all opponents or against one."""
+    rows = [(e["player"], e["seat"], e["opponent"], *(str(e[n]) for n in ("wins", "losses", "ties")), rate(e)) for e in entries]
+    return _table(f"{title}: games won (95 % Wilson interval)", ("player", "as", "against", "won", "lost", "tied", "rate"), rows)
+
+
+def rate(entry: Mapping[str, Any] | None) -> str:
+    """A share of games won with its interval; a dash where nothing was counted."""
+    if entry is None or entry["win_rate"] is None:
+        return "-"
+    return f"{_short(entry['win_rate'], '.3f')} {_short(entry['low'], '.2f')}-{_short(entry['high'], '.2f')}"
+
+
+def _difference(found: Mapping[str, float]) -> str:
+    return f"{_short(found['mean'], '+.3f')} ±{_short((found['high'] - found['low']) / 2, '.3f')}"
+
+
+def _short(number: float, form: str) -> str:
+    """Without the zero before the point, which a narrow table has no room for."""
+    return format(number, form).replace("0.", ".", 1) if abs(number) < 1 else format(number, form)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), title_style="bold", header_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
