@@ -103,13 +103,14 @@ class Learner:
         replay: Sequence[Row] = (),
         progress: Callable[[int, int], None] | None = None,
     ) -> dict[str, float]:
-        """Learns from rows, `epochs` times, in minibatches drawn by the seed; returns metrics.
+        """Learns from rows, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md says what they mean).
 
-        replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. Metrics, means over
-        tokens: policy_loss, kl, entropy, clip_fraction (each also per role, "attacker/kl"), sft_loss, replay_loss; grad_norm (mean over
-        steps), ratio_max; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; own_tokens, actions of the rows in
-        one epoch, replay apart. No rows: nothing happens and the metrics are empty. Raises ValueError when the gradient is not finite;
-        nothing has been changed by that step.
+        replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. Metrics: means over
+        tokens of policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; mean over
+        steps of grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step;
+        sampling/importance_sampling_ratio/max; learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay
+        apart. No rows: nothing happens and the metrics are empty. Raises ValueError when the gradient is not finite; nothing has been
+        changed by that step.
         """
         meter = _Meter(own=sum(row.actions for row in rows))
         given = 0
@@ -162,10 +163,10 @@ class Learner:
                 f"the gradient of step {self.steps + 1} is {float(norm)}: lower the learning rate (learner.lr {self.config.lr})"
             )
         self.optimizer.step()
+        meter.stepped(float(norm), self.schedule.get_last_lr()[0])
         self.schedule.step()
         self.optimizer.zero_grad()
         self.steps += 1
-        meter.stepped(float(norm))
 
     def _accumulate(self, rows: list[Row], replay: list[Row], meter: "_Meter") -> None:
         """Adds up the gradient of one optimiser step, micro-batch by micro-batch."""
@@ -260,6 +261,7 @@ class _Meter:
         self.counts: dict[str, int] = {}
         self.norms: list[float] = []
         self.largest = 1.0
+        self.rate = 0.0
 
     def add(self, prefix: str, **values: Tensor) -> None:
         for name, value in values.items():
@@ -271,7 +273,7 @@ class _Meter:
         change = (logprobs - batch.logprobs).detach()
         ratio = change.exp()
         outside = ((ratio > 1 + config.clip_high) & (batch.advantages > 0)) | ((ratio < 1 - config.clip_low) & (batch.advantages < 0))
-        seen = {**seen, "clip_fraction": outside.float()}
+        seen = {**seen, "clip_ratio/region_mean": outside.float()}
         self.add("", **seen)
         for role in {row.role for row in rows} - {""}:
             own = torch.tensor([row.role == role for row in rows], device=ratio.device)[batch.at[0]]
@@ -280,15 +282,17 @@ class _Meter:
         if not self.norms:
             self.add("", mismatch_kl=ratio - 1 - change)
 
-    def stepped(self, norm: float) -> None:
+    def stepped(self, norm: float, rate: float) -> None:
         self.norms.append(norm)
+        self.rate = rate
 
     def metrics(self) -> dict[str, float]:
         if not self.norms:
             return {}
         found = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
         found["grad_norm"] = sum(self.norms) / len(self.norms)
-        found["ratio_max"] = self.largest
+        found["sampling/importance_sampling_ratio/max"] = self.largest
+        found["learning_rate"] = self.rate
         found["steps"] = len(self.norms)
         found["own_tokens"] = self.own
         return found

@@ -10,6 +10,7 @@ from sparring.agents.rollout import Played
 from sparring.envs.core import VOID
 
 from .evaluate import TruthOf, truthfulness
+from .rewards import Returns
 
 
 def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str, Any]:
@@ -17,8 +18,8 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
 
     Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth: share of true claims about
     the secret, None where it is not known. distinct_utterances_per_1000_games: different texts among the first thousand games, scaled to a
-    thousand. repeated: share of utterances that say again what their speaker said before in the same game. {role}_tokens: sampled tokens
-    per utterance.
+    thousand. repeated: share of utterances that say again what their speaker said before in the same game.
+    {role}/completions/mean_length: sampled tokens per utterance; {role}/completions/clipped_ratio: share of utterances cut at their limit.
     """
     games = [p for p in played if p.outcome.reason != VOID]
     roles = played[0].match.game.roles if played else ()
@@ -38,8 +39,29 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
     }
     for role in roles:
         tokens = [r.tokens for p in games for r in p.replies if r.role == role]
-        found[f"{role}_tokens"] = float(np.mean(tokens)) if tokens else None
+        found[f"{role}/completions/mean_length"] = float(np.mean(tokens)) if tokens else None
+        cut = [u.truncated for _, u in said if u.role == role]
+        found[f"{role}/completions/clipped_ratio"] = float(np.mean(cut)) if cut else None
     return found
+
+
+def reward_spread(played: Sequence[Played], returns: Returns) -> dict[str, float]:
+    """Per role the mean and the standard deviation of returns; frac_reward_zero_std: the share of groups (one word, one role) whose games
+    all have the same return, from which a group-relative objective learns nothing."""
+    counted = [p for p in played if p.match.id in returns]
+    if not counted:
+        return {}
+    found: dict[str, float] = {}
+    flat = groups = 0
+    for role in counted[0].match.game.roles:
+        by_group: dict[str, list[float]] = {}
+        for p in counted:
+            by_group.setdefault(p.match.task.group, []).append(returns[p.match.id][role])
+        values = [value for group in by_group.values() for value in group]
+        found |= {f"{role}/reward": float(np.mean(values)), f"{role}/reward_std": float(np.std(values))}
+        flat += sum(len(set(group)) == 1 for group in by_group.values())
+        groups += len(by_group)
+    return {**found, "frac_reward_zero_std": flat / groups}
 
 
 def _repeats(played: Played) -> int:

@@ -37,7 +37,7 @@ from .measuring import Evaluation, Measuring, counted
 from .progress import Progress, Quiet
 from .report import write_report
 from .rewards import outcome_returns, shuffled_returns
-from .round_metrics import describe, scalars
+from .round_metrics import describe, reward_spread, scalars
 from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
 from .session import Session, prepare, seed_everything
 from .settings import load, to_yaml
@@ -269,7 +269,7 @@ class _Loop:
             write_episodes(self.folder.games(number), played)
             returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
             rows, self.baselines = experience(played, returns, config.objective, self.baselines)
-            record |= describe(played, self.session.words.truth)
+            record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
             record["near_ties"] = self.model.loop.counters.near_ties - near_ties
             sampled = sum(reply.tokens for p in played for reply in p.replies)
         else:

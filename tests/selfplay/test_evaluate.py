@@ -7,7 +7,7 @@ from sparring.agents.scripted import scripted
 from sparring.agents.simple import FunctionAgent, SilentAgent
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.selfplay.evaluate import cell, schedule, strength
-from sparring.selfplay.round_metrics import describe
+from sparring.selfplay.round_metrics import describe, reward_spread
 from sparring.selfplay.statistics import wilson
 from sparring.selfplay.tournament import tournament
 from sparring.selfplay.word_sets import round_tasks, word_sets
@@ -68,6 +68,16 @@ def test_a_round_in_numbers():
     assert found["distinct_utterances_per_1000_games"] == 500
     assert found["repeated"] == pytest.approx(8 / 12)
     assert found["truth"] is None
+
+
+def test_the_spread_of_rewards_by_role_and_group():
+    played = play_all(schedule({"attacker": TALKS, "defender": TALKS}, GAME, WORDS[:2], 4, seed=0))
+    won = dict(zip((p.match.id for p in sorted(played, key=lambda p: p.match.task.secret)), (1.0, -1.0, 1.0, 1.0), strict=True))
+    found = reward_spread(played, {id: {"attacker": value, "defender": -value} for id, value in won.items()})
+    assert found["attacker/reward"] == 0.5 == -found["defender/reward"]
+    assert found["attacker/reward_std"] == pytest.approx(0.75**0.5)
+    assert found["frac_reward_zero_std"] == 0.5, "the games about one of the two words all ended alike"
+    assert reward_spread(played, {}) == {}
 
 
 def test_tasks_of_a_round_come_in_groups_about_one_word():

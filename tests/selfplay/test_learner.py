@@ -100,7 +100,7 @@ def test_right_after_sampling_the_mismatch_is_nothing():
     of = model()
     metrics = Learner(of, config=CONFIG).update(policy_rows(of), seed=0)
     assert abs(metrics["mismatch_kl"]) < 1e-6
-    assert metrics["clip_fraction"] == 0
+    assert metrics["clip_ratio/region_mean"] == 0
     assert metrics["steps"] == 1
 
 

@@ -1,6 +1,7 @@
 """The loop on a random model: equal runs, resumed runs, controls, and what it refuses."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def test_a_run_leaves_what_it_promises(run: Path):
     assert summary["rounds"][0]["mismatch_kl"] == pytest.approx(0, abs=1e-6)
     for number in (0, 1, 2):
         assert (checkpoint_model(run, number) / "model.safetensors").is_file()
+
+
+def test_every_metric_is_explained(run: Path):
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([^`]+)`", page))
+    names = {re.sub(r"^(attacker|defender)/", "ROLE/", name) for r in read_lines(run / "metrics.jsonl") for name in r}
+    assert {name for name in names if name not in explained and name.removeprefix("ROLE/") not in explained} == {"round"}
 
 
 def test_equal_runs_are_equal_bytes(run: Path, model: str, tmp_path: Path):
