@@ -70,10 +70,12 @@ def verify(run: Path, round_number: int) -> None:
 
 
 def load(run: Path, round_number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trainer, state) of a round. Raises ValueError where a file is missing or not what was written."""
+    """(trainer, state) of a round; an empty trainer where it was pruned. Raises ValueError where a file is missing or not what was
+    written."""
     verify(run, round_number)
     folder = checkpoint_folder(run, round_number)
-    trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+    kept = (folder / TRAINER).is_file()
+    trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True) if kept else {}
     return trainer, json.loads((folder / STATE).read_text(encoding="utf-8"))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from .alarms import AlarmsConfig
 from .learner import LearnerConfig
 from .settings import near
 
@@ -99,6 +100,8 @@ class TrainConfig:
     """Replayed conversations drawn afresh for every round."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Measurement of strength."""
+    alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
+    """When a round is unhealthy, and what happens then."""
     concurrency: int = 256
     """Games in play at once. More: faster, until memory is short."""
     keep: int = 0

@@ -102,17 +102,18 @@ class Learner:
         seed: int,
         replay: Sequence[Row] = (),
         progress: Callable[[int, int], None] | None = None,
+        watch: Callable[[int, dict[str, float]], None] | None = None,
     ) -> dict[str, float]:
         """Learns from rows, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md says what they mean).
 
-        replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. Metrics: means over
-        tokens of policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; mean over
-        steps of grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step;
-        sampling/importance_sampling_ratio/max; learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay
-        apart. No rows: nothing happens and the metrics are empty. Raises ValueError when the gradient is not finite; nothing has been
-        changed by that step.
+        replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. watch: called after
+        each step with its number in this update, from 1, and its own metrics; what it raises ends the update. Metrics: means over tokens of
+        policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; mean over steps of
+        grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
+        learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
+        metrics are empty. Raises ValueError when the gradient is not finite; nothing has been changed by that step.
         """
-        meter = _Meter(own=sum(row.actions for row in rows))
+        meter = _Meter()
         given = 0
         for epoch in range(self.config.epochs):
             for part in minibatches(rows, self.config.minibatch, seed + epoch):
@@ -120,7 +121,11 @@ class Learner:
                 if replay:
                     beside = [replay[(given + i) % len(replay)] for i in range(self.config.replay_per_minibatch)]
                     given += len(beside)
-                self._step(part, beside, meter)
+                step = _Meter(own=sum(row.actions for row in part) if epoch == 0 else 0, first=not meter.norms)
+                self._step(part, beside, step)
+                meter.take(step)
+                if watch is not None:
+                    watch(len(meter.norms), step.metrics())
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in (*part, *beside)))
         return meter.metrics()
@@ -131,6 +136,14 @@ class Learner:
         found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
         self.optimizer.zero_grad()
         return found
+
+    def set_learning_rate(self, lr: float) -> None:
+        """What the schedule scales from now on."""
+        for group in self.optimizer.param_groups:
+            group["lr"] *= lr / group["initial_lr"]
+            group["initial_lr"] = lr
+        self.schedule.base_lrs = [lr] * len(self.schedule.base_lrs)
+        self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def publish(self) -> None:
         """Writes the trained weights into the model that was given."""
@@ -253,10 +266,11 @@ def _unwrapped(model: Any) -> Any:
 
 
 class _Meter:
-    """Sums what a round of updates looked like."""
+    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since sampling."""
 
-    def __init__(self, own: int = 0) -> None:
+    def __init__(self, own: int = 0, *, first: bool = False) -> None:
         self.own = own
+        self.first = first
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
         self.norms: list[float] = []
@@ -279,12 +293,22 @@ class _Meter:
             own = torch.tensor([row.role == role for row in rows], device=ratio.device)[batch.at[0]]
             self.add(f"{role}/", **{name: value[own] for name, value in seen.items()})
         self.largest = max(self.largest, float(ratio.max()))
-        if not self.norms:
+        if self.first:
             self.add("", mismatch_kl=ratio - 1 - change)
 
     def stepped(self, norm: float, rate: float) -> None:
         self.norms.append(norm)
         self.rate = rate
+
+    def take(self, other: "_Meter") -> None:
+        """Adds another's sums to these."""
+        for name, value in other.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + other.counts[name]
+        self.own += other.own
+        self.norms += other.norms
+        self.largest = max(self.largest, other.largest)
+        self.rate = other.rate
 
     def metrics(self) -> dict[str, float]:
         if not self.norms:

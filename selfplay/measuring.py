@@ -48,11 +48,12 @@ class Measuring:
         self.evaluations = evaluations
         self.progress = progress
 
-    def measure(self, number: int, model: LanguageModel) -> None:
-        """Measures the model of a round and keeps the result; what was measured already is left as it is."""
+    def measure(self, number: int, model: LanguageModel, *, between: bool = False) -> None:
+        """Measures the model of a round and keeps the result; what was measured already is left as it is. between: of a round that is
+        neither the first nor the last one, with fewer games and without evaluations."""
         path = self.folder.measurement(number)
         if not path.is_file():
-            write_text(path, to_json(self.of(model, number, f"model of round {number}")))
+            write_text(path, to_json(self.of(model, number, f"model of round {number}", between=between)))
 
     def read(self, name: int | str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.folder.measurement(name).read_text(encoding="utf-8"))
@@ -62,14 +63,12 @@ class Measuring:
         """All rounds that were measured."""
         return {n: self.read(n) for n in range(self.config.rounds + 1) if self.folder.measurement(n).is_file()}
 
-    def of(self, model: LanguageModel, number: int, title: str) -> dict[str, Any]:
-        """{"strength": entries, "evaluations": {name: result}} of a model; evaluations for the first and the last round alone."""
-        config, of = self.config, self.config.evaluation
-        ends = number in (0, config.rounds)
-        games = of.games if ends else of.games_between
+    def of(self, model: LanguageModel, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
+        """{"strength": entries, "evaluations": {name: result}} of a model."""
+        games = self.config.evaluation.games_between if between else self.config.evaluation.games
         entries = self._strength(model, number, games, title) if games else []
         results: dict[str, Result] = {}
-        for evaluation in self.evaluations if ends else ():
+        for evaluation in () if between else self.evaluations:
             self.progress.say(f"{evaluation.name} test of the {title}")
             results[evaluation.name] = evaluation.measure(model)
         return {"strength": entries, "evaluations": results}

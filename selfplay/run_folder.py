@@ -155,15 +155,18 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def forget_after(self, round_number: int) -> None:
-        """Drops what an interrupted round left behind, so that it can be played again."""
+        """Drops what the rounds after this one left behind, so that they can be played again."""
         for path in (self.metrics, self.timings):
             if path.exists():
                 kept = [record for record in read_lines(path) if record.get("round", 0) <= round_number]
                 lines = (json.dumps(r, sort_keys=True, ensure_ascii=False) + "\n" for r in kept)
                 write_text(path, "".join(lines))
-        for folder in sorted((self.path / "rounds").glob("[0-9]*")):
-            if int(folder.name) > round_number:
+        for folder in (*(self.path / "rounds").glob("[0-9]*"), *self.checkpoints.glob("round-[0-9]*")):
+            if int(folder.name.removeprefix("round-")) > round_number:
                 shutil.rmtree(folder)
+        for file in (self.path / "measured").glob("round-[0-9]*.json"):
+            if int(file.stem.removeprefix("round-")) > round_number:
+                file.unlink()
         self.summary.unlink(missing_ok=True)
 
 

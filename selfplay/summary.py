@@ -15,8 +15,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Summary:
-    """folder: the run. data: summary.json, whose keys are run, strength, rounds, evaluations, control and
-    next_steps."""
+    """folder: the run. data: summary.json, whose keys are run, strength, rounds, evaluations, control, notes, alarms and next_steps."""
 
     folder: Path
     data: Mapping[str, Any]
@@ -37,8 +36,10 @@ def summarise(
     measured: Mapping[int, Mapping[str, Any]],
     control: Mapping[str, Any] | None,
     evaluations: Sequence[Evaluation],
+    alarms: Sequence[Mapping[str, Any]] = (),
 ) -> Summary:
-    """Writes summary.json. measured: by round, {"strength": entries, "evaluations": {name: result}}; control: the same of the control."""
+    """Writes summary.json. measured: by round, {"strength": entries, "evaluations": {name: result}}; control: the same of the control.
+    alarms: that were raised, in order."""
     data = {
         "schema": SCHEMA,
         "run": {
@@ -59,7 +60,8 @@ def summarise(
             e.name: _compared(e, measured[0], measured[max(measured)], control) for e in evaluations if e.name in measured[0]["evaluations"]
         },
         "control": control and {"arm": "expert", "strength": control["strength"]},
-        "notes": notes(read_lines(folder.metrics)),
+        "notes": notes(read_lines(folder.metrics)) + [f"alarm in round {alarm['round']}: {alarm['text']}" for alarm in alarms],
+        "alarms": list(alarms),
         "next_steps": next_steps(config),
     }
     write_text(folder.summary, to_json(data))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,7 @@ from sparring.agents.names import checkpoint_model, checkpoint_rounds, given
 from sparring.agents.rollout import Match, Played, play_all
 
 from . import checkpoint
+from .alarms import Unhealthy, raised
 from .batch import Row
 from .config import TrainConfig
 from .corpus import conversations
@@ -46,6 +48,8 @@ from .word_sets import round_tasks
 
 CHUNK = 20
 """Imitation steps between two draws of replay."""
+ROLLBACKS = 3
+"""How often a run goes back to a healthy round before it ends."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -126,7 +130,8 @@ def bytes_needed(session: Session, done: int = 0) -> int:
 
 
 class _Loop:
-    """One run in memory. baselines: of the rae objective."""
+    """One run in memory. baselines: of the rae objective. alarms: raised so far. rollbacks: made so far. first_step: the metrics of round
+    1's first step, which later steps of that round are compared with."""
 
     def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress) -> None:
         self.session = session
@@ -136,6 +141,9 @@ class _Loop:
         self.progress = progress
         self.model = session.model
         self.baselines: dict[str, float] = {}
+        self.alarms: list[dict[str, Any]] = []
+        self.rollbacks = 0
+        self.first_step: Mapping[str, Any] = {}
 
     def run(self, done: int | None) -> Summary:
         """done: the last finished round, None for a new run."""
@@ -158,18 +166,49 @@ class _Loop:
         first = self._first_model()
         measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress)
         measuring.measure(0, first)
-        if config.rounds:
-            learner = self._learner(first, done)
-            with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) as board:
-                for number in range(done, config.rounds + 1):
-                    if number > done:
-                        self._round(number, learner, board)
-                    if number == config.rounds or (number and config.evaluation.games_between and number % config.evaluation.every == 0):
-                        measuring.measure(number, self.model)
-        control = self._control(measuring)
-        summary = summarise(self.folder, config, self.session.words.counts, measuring.results(), control, self.evaluations)
+        if done:
+            state = checkpoint.load(self.folder.path, done)[1]
+            self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
+        last = self._rounds(first, done, measuring) if config.rounds else 0
+        measuring.measure(last, self.model)
+        control = self._control(measuring, last)
+        summary = summarise(self.folder, config, self.session.words.counts, measuring.results(), control, self.evaluations, self.alarms)
         write_report(self.folder.path)
         return summary
+
+    def _rounds(self, first: LanguageModel, done: int, measuring: Measuring) -> int:
+        """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
+        between = self.config.evaluation.games_between
+        while True:
+            learner = self._learner(first, done)
+            try:
+                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) as board:
+                    for number in range(done + 1, self.config.rounds + 1):
+                        self._round(number, learner, board)
+                        done = number
+                        if between and number < self.config.rounds and number % self.config.evaluation.every == 0:
+                            measuring.measure(number, self.model, between=True)
+                return done
+            except Unhealthy as state:
+                # What a round's games show is the state of the model that played them, which the round before has made.
+                healthy = done if state.alarms[0].step is not None else done - 1
+                done = max(healthy, 0)
+                self._go_back(done)
+                if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
+                    self.progress.say(f"the run ends with the model of round {done}")
+                    if done:
+                        self.folder.measurement(done).unlink(missing_ok=True)  # of a round in between, until now
+                    return done
+                self.rollbacks += 1
+                self.progress.say(f"back to the model of round {done}, with half the learning rate")
+
+    def _go_back(self, number: int) -> None:
+        """Makes the model that of an earlier round, and forgets what came after it."""
+        dtype = next(self.model.model.parameters()).dtype
+        healthy = load_language_model(checkpoint_model(self.folder.path, number), name="healthy", device="cpu", dtype=dtype)
+        self.model.model.load_state_dict(healthy.model.state_dict())
+        self.model.set_version(str(number))
+        self.folder.forget_after(number)
 
     def _first_model(self) -> LanguageModel:
         """The model of round 0, frozen: opponent, reference, and what controls start from."""
@@ -185,14 +224,38 @@ class _Loop:
 
     def _learner(self, first: LanguageModel, done: int) -> Learner:
         learner = Learner(self.model.model, anchor=first.model, config=self.config.learner)
+        self.baselines = {}
         if done:
             trainer, state = checkpoint.load(self.folder.path, done)
-            learner.load_state_dict(trainer)
+            if trainer:
+                learner.load_state_dict(trainer)
             self.baselines = state["baselines"]
+        if self.rollbacks:
+            learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
         return learner
 
+    def _watch_step(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
+        if number == step == 1:
+            self.first_step = metrics
+        self._watch(metrics, number, step)
+
+    def _watch(self, record: Mapping[str, Any], number: int, step: int | None = None) -> None:
+        """Looks at the metrics of a round or a step. Raises Unhealthy where they raise alarms and the run is not to go on."""
+        rounds = read_lines(self.folder.metrics)
+        first = next((r for r in rounds if r["round"] == 1), None) or self.first_step
+        found = raised(record, first, self.config.alarms, step)
+        known = {(alarm["round"], alarm["name"]) for alarm in self.alarms} if self.config.alarms.action == "warn" else set()
+        for alarm in found:
+            if (number, alarm.name) in known:
+                continue
+            self.alarms.append({"round": number, **alarm._asdict(), "text": alarm.text})
+            self.progress.say(f"alarm in round {number}: {alarm.text}")
+        if found and self.config.alarms.action != "warn":
+            raise Unhealthy(found)
+
     def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
-        checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, {"baselines": self.baselines})
+        state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks}
+        checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
         checkpoint.prune(self.folder.path, self.config.keep)
 
     def _imitate(self) -> None:
@@ -259,7 +322,8 @@ class _Loop:
         return rows
 
     def _round(self, number: int, learner: Learner, board: SummaryWriter) -> None:
-        config, seed = self.config, derive_seed(self.config.seed, "round", number)
+        config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
+        seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
         record: dict[str, Any] = {"round": number}
         sampled = 0
@@ -270,6 +334,7 @@ class _Loop:
             returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
             rows, self.baselines = experience(played, returns, config.objective, self.baselines)
             record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
+            self._watch(record, number)
             record["near_ties"] = self.model.loop.counters.near_ties - near_ties
             sampled = sum(reply.tokens for p in played for reply in p.replies)
         else:
@@ -278,7 +343,8 @@ class _Loop:
         between = time.perf_counter()
         replay = self._replay(config.replay_pool, derive_seed(seed, "replay")) if rows else []
         with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
-            record |= learner.update(rows, seed=seed, replay=replay, progress=advance)
+            watch = partial(self._watch_step, number)
+            record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch)
         learner.publish()
         self.model.set_version(str(number))
         self.folder.append(self.folder.metrics, record)
@@ -311,24 +377,24 @@ class _Loop:
             taken += 1
         return rows[:taken]
 
-    def _control(self, measuring: Measuring) -> dict[str, Any] | None:
+    def _control(self, measuring: Measuring, last: int) -> dict[str, Any] | None:
         """The model of round 0 after imitating experts with as many trained tokens as self-play had: what more of the same brings."""
         config = self.config
-        if not (config.evaluation.control and config.rounds and config.arm == "selfplay" and self.session.words.everyday):
+        if not (config.evaluation.control and last and config.arm == "selfplay" and self.session.words.everyday):
             return None
         path = self.folder.measurement("control")
         if not path.is_file():
             model = self._first_model()
             learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
-            with self.progress.phase("control: expert games, as many tokens", config.rounds, "rounds") as advance:
-                for number in range(1, config.rounds + 1):
+            with self.progress.phase("control: expert games, as many tokens", last, "rounds") as advance:
+                for number in range(1, last + 1):
                     seed = derive_seed(config.seed, "control", number)
                     rows = self._expert_round(seed, _tokens_of(self.folder.path, number), winners_only=False)
                     learner.update(rows, seed=seed, replay=self._replay(config.replay_pool, derive_seed(seed, "replay")))
                     advance(1)
             learner.publish()
             model.set_version("control")
-            write_text(path, to_json(measuring.of(model, config.rounds, "control")))
+            write_text(path, to_json(measuring.of(model, last, "control")))
         return measuring.read("control")
 
 

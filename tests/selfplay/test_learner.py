@@ -147,6 +147,30 @@ def test_imitation_learns_what_it_is_shown():
         assert of(input_ids=torch.tensor([[1, 2]])).logits[0, -1].argmax() == 3
 
 
+def test_a_new_learning_rate_is_what_the_schedule_scales():
+    rows = [sft_row([1, 2, 3], [False, True, True])] * 8
+    rates = []
+    for lr in (None, 0.001):
+        learner = Learner(model(), config=replace(CONFIG, lr=0.01, schedule="linear", total_steps=4, minibatch=8))
+        learner.update(rows, seed=0)
+        if lr is not None:
+            learner.set_learning_rate(lr)
+        rates.append([learner.update(rows, seed=0)["learning_rate"] for _ in range(3)])
+    assert rates[0] == pytest.approx([0.0075, 0.005, 0.0025])
+    assert rates[1] == pytest.approx([0.00075, 0.0005, 0.00025])
+
+
+def test_each_step_is_watched():
+    seen: list[tuple[int, dict[str, float]]] = []
+    of = model()
+    learner = Learner(of, config=replace(CONFIG, minibatch=2, epochs=2))
+    whole = learner.update(policy_rows(of, 6), seed=0, watch=lambda step, metrics: seen.append((step, metrics)))
+    assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 6]
+    assert whole["grad_norm"] == pytest.approx(sum(metrics["grad_norm"] for _, metrics in seen) / 6)
+    assert [step for step, metrics in seen if "mismatch_kl" in metrics] == [1]
+    assert whole["own_tokens"] == sum(metrics["own_tokens"] for _, metrics in seen), "tokens of one epoch"
+
+
 def test_replay_is_weighed_and_counted_apart():
     of = model()
     rows, replay = policy_rows(of, advantage=0.0), [sft_row([1, 2, 3], [False, True, True])] * 4

@@ -12,6 +12,7 @@ from sparring.agents.names import checkpoint_model
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay import checkpoint
+from sparring.selfplay.alarms import AlarmsConfig
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import LearnerConfig
@@ -219,3 +220,37 @@ def test_a_full_disk_is_seen_before_the_run(model: str, tmp_path: Path, monkeypa
     with pytest.raises(ValueError, match="disk has"):
         train(config(model, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
+    """A learning rate far too high, and an alarm that hears the fall of entropy at its beginning."""
+    alarms = AlarmsConfig(action=action, entropy=0.9, reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
+    learner = LearnerConfig(lr=0.05, minibatch=2, replay_per_minibatch=2)
+    return config(model, out, alarms=alarms, learner=learner, **changes)
+
+
+def test_an_alarm_ends_a_run_before_its_collapse_is_complete(model: str, tmp_path: Path):
+    summary = train(collapsing(model, tmp_path / "run", "stop"))
+    alarm = summary.data["alarms"][0]
+    assert (alarm["name"], alarm["round"]) == ("entropy", 1)
+    assert 0.1 < alarm["value"] < 0.9, "heard while most of the entropy was left"
+    assert summary.data["rounds"] == []
+    assert checkpoint_model(tmp_path / "run", 0).is_dir()
+    assert not checkpoint_model(tmp_path / "run", 1).exists()
+    assert any("alarm in round 1" in note for note in summary.data["notes"])
+
+
+def test_a_warning_lets_the_run_go_on(model: str, tmp_path: Path):
+    summary = train(collapsing(model, tmp_path / "run", "warn"))
+    assert [r["round"] for r in summary.data["rounds"]] == [1, 2]
+    assert [(a["round"], a["name"]) for a in summary.data["alarms"]].count((1, "entropy")) == 1, "once a round, however many steps"
+
+
+def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: Path):
+    made = collapsing(model, tmp_path / "run", "rollback", rounds=1)
+    summary = train(replace(made, learner=replace(made.learner, lr=0.04)))
+    assert 1 <= len(summary.data["alarms"]) <= 3
+    (last,) = summary.data["rounds"]
+    assert last["learning_rate"] == 0.04 / 2 ** len(summary.data["alarms"])
+    state = json.loads((checkpoint_model(tmp_path / "run", 1).parent / "state.json").read_text())
+    assert state["rollbacks"] == len(summary.data["alarms"])

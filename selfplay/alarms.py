@@ -1,0 +1,128 @@
+"""Alarms: whether a run is still healthy, judged by its metrics. Pure functions; what happens then is the loop's business.
+
+Entropy and the spread of rewards fall before play collapses (RAGEN's "echo trap", arXiv 2504.20073; "thinking collapse" in SPIRAL,
+arXiv 2506.24119), so they are looked at after every optimiser step and every round.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AlarmsConfig:
+    """When a round is unhealthy, and what then. A limit of None leaves its alarm out."""
+
+    action: Literal["warn", "stop", "rollback"] = "warn"
+    """warn: say so and go on. stop: end the run with the model of the last healthy round. rollback: go back to that model, halve the
+    learning rate and play the round anew, three times at most."""
+    entropy: float | None = 0.5
+    """Least entropy per token, as a share of the first round's."""
+    reward_std: float | None = 0.3
+    """Least standard deviation of returns, either role's."""
+    mute: float | None = 0.2
+    """Largest share of games lost by silence or over-long speech."""
+    repeated: float | None = 0.2
+    """Largest share of utterances that their speaker has said before in the same game."""
+    imbalance: float | None = 0.95
+    """Largest share of decided games that one role wins."""
+    ties: float | None = 0.6
+    """Largest share of ties."""
+    fouls: float | None = 0.2
+    """Largest share of games lost by a foul."""
+    mismatch_kl: float | None = 0.01
+    """Largest KL(sampler || learner) before a round's first step."""
+    grad_norm: float | None = 10.0
+    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean."""
+    truth: float | None = 0.1
+    """Largest fall of the share of true hints below the first round's; only where truth is known."""
+
+
+class Alarm(NamedTuple):
+    """A metric beyond its limit. step: of the round's optimiser steps, None for what was seen in the games."""
+
+    name: str
+    value: float
+    limit: float
+    step: int | None = None
+
+    @property
+    def text(self) -> str:
+        found, below = _WATCHED[self.name][:2]
+        place = "" if self.step is None else f" at step {self.step}"
+        return f"{found} {self.value:.3g}{place}, {'below' if below else 'above'} {self.limit:g}"
+
+
+class Unhealthy(Exception):  # noqa: N818  no error: a state of the run
+    """A step raised alarms under an action that does not go on."""
+
+    def __init__(self, alarms: list[Alarm]) -> None:
+        self.alarms = alarms
+        super().__init__("; ".join(alarm.text for alarm in alarms))
+
+
+def raised(record: Record, first: Record, config: AlarmsConfig, step: int | None = None) -> list[Alarm]:
+    """The alarms of a round's or a step's metrics. first: the metrics of the first round, or as far as they are known. What a record does
+    not hold raises none."""
+    alarms = []
+    for name, (_, below, measure) in _WATCHED.items():
+        limit = getattr(config, name)
+        value = None if limit is None else measure(record, first)
+        if value is not None and (value < limit if below else value > limit):
+            alarms.append(Alarm(name, value, limit, step))
+    return alarms
+
+
+def _reason(*names: str) -> Callable[[Record, Record], float | None]:
+    def share(record: Record, _: Record) -> float | None:
+        games = record.get("games")
+        return sum(record["reasons"].get(name, 0) for name in names) / games if games else None
+
+    return share
+
+
+def _plain(name: str) -> Callable[[Record, Record], float | None]:
+    return lambda record, _: record.get(name)
+
+
+def _relative(name: str) -> Callable[[Record, Record], float | None]:
+    def ratio(record: Record, first: Record) -> float | None:
+        now, then = record.get(name), first.get(name)
+        return now / then if now is not None and then else None
+
+    return ratio
+
+
+def _spread(record: Record, _: Record) -> float | None:
+    return min((value for name, value in record.items() if name.endswith("/reward_std")), default=None)
+
+
+def _imbalance(record: Record, _: Record) -> float | None:
+    wins = [value for name, value in record.items() if name.endswith("_wins")]
+    return max(wins) / sum(wins) if sum(wins) else None
+
+
+def _ties(record: Record, _: Record) -> float | None:
+    return record["ties"] / record["games"] if record.get("games") else None
+
+
+def _truth_lost(record: Record, first: Record) -> float | None:
+    now, then = record.get("truth"), first.get("truth")
+    return then - now if now is not None and then is not None else None
+
+
+_WATCHED: Mapping[str, tuple[str, bool, Callable[[Record, Record], float | None]]] = {
+    "entropy": ("entropy as a share of the first round's", True, _relative("entropy")),
+    "reward_std": ("standard deviation of returns", True, _spread),
+    "mute": ("share of games lost by silence or over-long speech", False, _reason("silent", "overlong")),
+    "repeated": ("share of repeated utterances", False, _plain("repeated")),
+    "imbalance": ("share of decided games that one role wins", False, _imbalance),
+    "ties": ("share of ties", False, _ties),
+    "fouls": ("share of games lost by a foul", False, _reason("foul")),
+    "mismatch_kl": ("KL between sampler and learner", False, _plain("mismatch_kl")),
+    "grad_norm": ("gradient norm as a multiple of the first round's", False, _relative("grad_norm")),
+    "truth": ("fall of the share of true hints", False, _truth_lost),
+}
+"""By field of AlarmsConfig: what it is, whether it must not fall below its limit (else not rise above), how it is read."""

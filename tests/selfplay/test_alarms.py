@@ -1,0 +1,53 @@
+"""Alarms: each metric beyond its limit raises its own, and a run stops, goes back or goes on as it was told."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from sparring.selfplay.alarms import _WATCHED, Alarm, AlarmsConfig, raised
+
+HEALTHY: dict[str, Any] = {
+    "games": 100, "attacker_wins": 50, "defender_wins": 40, "ties": 10,
+    "reasons": {"declared_right": 40, "declared_wrong": 45, "foul": 5, "turn_limit": 10},
+    "attacker/reward_std": 0.9, "defender/reward_std": 0.9, "repeated": 0.01, "truth": 0.9,
+    "entropy": 0.6, "mismatch_kl": 1e-8, "grad_norm": 0.3,
+}  # fmt: skip
+SICK: dict[str, dict[str, Any]] = {
+    "entropy": {"entropy": 0.29},
+    "reward_std": {"defender/reward_std": 0.29},
+    "mute": {"reasons": {"silent": 15, "overlong": 6}},
+    "repeated": {"repeated": 0.21},
+    "imbalance": {"attacker_wins": 97, "defender_wins": 2},
+    "ties": {"ties": 61},
+    "fouls": {"reasons": {"foul": 21}},
+    "mismatch_kl": {"mismatch_kl": 0.02},
+    "grad_norm": {"grad_norm": 3.1},
+    "truth": {"truth": 0.79},
+}
+
+
+def test_every_limit_is_watched_and_has_a_case_here():
+    limits = {f.name for f in fields(AlarmsConfig)} - {"action"}
+    assert limits == set(_WATCHED) == set(SICK)
+
+
+def test_a_healthy_round_raises_none():
+    assert raised(HEALTHY, HEALTHY, AlarmsConfig()) == []
+
+
+@pytest.mark.parametrize("name", sorted(SICK))
+def test_one_sick_metric_raises_its_alarm_alone(name: str):
+    record = HEALTHY | SICK[name]
+    assert [alarm.name for alarm in raised(record, HEALTHY, AlarmsConfig())] == [name]
+    assert raised(record, HEALTHY, replace(AlarmsConfig(), **{name: None})) == []
+
+
+def test_what_is_not_known_raises_nothing():
+    assert raised({}, {}, AlarmsConfig()) == []
+    assert raised({"entropy": 0.01, "grad_norm": 1e6, "truth": None}, {}, AlarmsConfig()) == []
+
+
+def test_an_alarm_says_what_was_found_and_what_is_allowed():
+    assert Alarm("ties", 0.75, 0.6).text == "share of ties 0.75, above 0.6"
+    assert Alarm("entropy", 0.3, 0.5, step=4).text == "entropy as a share of the first round's 0.3 at step 4, below 0.5"
