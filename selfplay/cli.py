@@ -208,6 +208,10 @@ class _Start:
     """Continue the run in this folder after its last finished round; no other setting may be given."""
     json: bool = False
     """Print the summary as one JSON object."""
+    print_config: bool = False
+    """Print the resolved settings as YAML, for --config, and do nothing else."""
+    dry_run: bool = False
+    """Print what the run would need and write (parameters, memory, tokens, disk), and do nothing else."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -285,20 +289,29 @@ def train(arguments: list[str]) -> int:
     from .config import TrainConfig
     from .progress import Quiet, Shown
     from .run_folder import RunFolder
-    from .settings import load
+    from .settings import load, to_yaml
     from .train import resume
     from .train import train as start_run
 
     chosen, rest = _start_options(arguments)
     progress = Quiet() if chosen.json and not sys.stderr.isatty() else Shown()
     if chosen.resume is not None:
-        if rest or chosen.config or chosen.preset:
+        if rest or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
             raise ValueError("--resume continues a run as it was set; leave the other options out")
         config = load(RunFolder.open(chosen.resume).config, TrainConfig)
         summary = resume(chosen.resume, evaluations=_evaluations(config), progress=progress)
     else:
         default = _base_config(chosen, rest)
         config = _parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "train", rest, default)
+        if chosen.print_config:
+            print(to_yaml(config), end="")
+            return 0
+        if chosen.dry_run:
+            from .plan import plan
+            from .session import prepare
+
+            _print_plan(plan(prepare(config)), as_json=chosen.json)
+            return 0
         summary = start_run(config, evaluations=_evaluations(config), progress=progress)
     if chosen.json:
         _print_json({"folder": str(summary.folder), **summary.data})
@@ -309,9 +322,27 @@ def train(arguments: list[str]) -> int:
     return 0
 
 
+def _print_plan(found: dict[str, Any], *, as_json: bool) -> None:
+    """A plan, a line a topic."""
+    if as_json:
+        _print_json(found)
+        return
+
+    def said(name: str, value: Any, in_bytes: bool) -> str:
+        shown = f"{value / 2**20:,.0f} MiB" if in_bytes else f"{value:,}" if isinstance(value, int) else value
+        return f"{name.removesuffix('bytes')} {shown}".replace("_", " ").strip()
+
+    for topic, values in found.items():
+        if isinstance(values, dict):
+            parts = [said(k, v, "bytes" in (topic[-5:], k)) for k, v in values.items() if v is not None]
+            print(f"{topic.removesuffix('_bytes')}: {', '.join(parts)}")
+        else:
+            print(f"{topic.replace('_', ' ')}: {values}")
+
+
 def _start_options(arguments: list[str]) -> tuple[_Start, list[str]]:
     """Takes the options of `_Start` out of the arguments; --help shows both kinds."""
-    names = {f"--{field.name}": field.name for field in fields(_Start)}
+    names = {f"--{field.name.replace('_', '-')}": field.name for field in fields(_Start)}
     found: dict[str, Any] = {}
     rest: list[str] = []
     place = 0
@@ -321,8 +352,8 @@ def _start_options(arguments: list[str]) -> tuple[_Start, list[str]]:
             _train_help()
         if name not in names:
             rest.append(arguments[place])
-        elif name == "--json":
-            found["json"] = True
+        elif name in ("--json", "--print-config", "--dry-run"):
+            found[names[name]] = True
         else:
             if not equals:
                 place += 1
@@ -339,14 +370,16 @@ def _train_help() -> None:
 
     from .config import PRESETS, TrainConfig
 
-    print("usage: sparring train [--preset NAME | --config FILE | --resume DIR] [--json] [settings]\n")
+    print("usage: sparring train [--preset NAME | --config FILE | --resume DIR] [--json | --print-config | --dry-run] [settings]\n")
     for field, text in zip(fields(_Start), _docs(_Start), strict=True):
-        print(f"  --{field.name:<10} {text}")
+        print(f"  --{field.name.replace('_', '-'):<13} {text}")
     print(
         "\nexamples:\n"
         "  sparring train\n"
         "  sparring train --preset full --seed 1 --out runs/full-1\n"
         "  sparring train --model ./my-model --words words.txt --rounds 3 --learner.lr 1e-6\n"
+        "  sparring train --model ./my-model --dry-run\n"
+        "  sparring train --print-config > mine.yaml; sparring train --config mine.yaml --learner.lr 1e-4\n"
         "  sparring train --resume runs/full-1\n\n"
         "settings, with the values of the preset quick:\n"
     )

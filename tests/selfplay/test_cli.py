@@ -148,3 +148,24 @@ def test_the_everyday_test_compares_two_models(model: Path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert all(d["mean"] == 0 for d in found["difference"].values())
+
+
+def test_settings_can_be_printed_and_taken_back(model: Path, tmp_path: Path):
+    printed = sparring("train", "--model", model, "--rounds", "3", "--learner.lr", "2e-4", "--print-config")
+    assert printed.returncode == 0, printed.stderr
+    (tmp_path / "mine.yaml").write_text(printed.stdout)
+    again = sparring("train", "--config", tmp_path / "mine.yaml", "--print-config")
+    assert again.stdout == printed.stdout
+    assert "rounds: 3\n" in printed.stdout
+    assert "  lr: 0.0002\n" in printed.stdout
+
+
+def test_a_dry_run_says_what_a_run_would_need_and_writes_nothing(model: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    done = sparring("train", "--model", model, "--rounds", "1", "--games-per-round", "16", "--out", out, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["round"]["utterances_at_most"] == 16 * 10
+    assert found["memory_bytes"]["weights"] == 2 * 4 * found["model"]["parameters"]
+    assert found["memory_bytes"]["training"] == 12 * found["model"]["parameters"], "float32: gradients and Adam's two averages"
+    assert not out.exists()

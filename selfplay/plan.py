@@ -1,0 +1,47 @@
+"""What a run is going to need and write, before it begins. Bounds, from the configuration and the model alone; nothing is played."""
+
+from typing import Any
+
+from .session import Session
+from .train import bytes_needed
+
+MASTER_BYTES = 4
+ADAM_BYTES = 8
+
+
+def plan(session: Session) -> dict[str, Any]:
+    """Model, memory in bytes (weights: sampler, anchor; training: float32 master weights where the sampler's are not float32, gradients and
+    Adam's averages; cache: keys and values at most; activations are not counted), tokens and steps of a round at most, and what is written.
+    """
+    config, model = session.config, session.model
+    parameters = sum(p.numel() for p in model.model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in model.model.parameters())
+    first = next(model.model.parameters())
+    master = 0 if first.element_size() == MASTER_BYTES else MASTER_BYTES * parameters
+    copies = 2 if config.rounds else 1
+    utterances = config.games_per_round * session.game.horizon
+    rows = config.games_per_round * len(session.game.roles)
+    return {
+        "model": {
+            "name": config.model,
+            "parameters": parameters,
+            "dtype": str(first.dtype).removeprefix("torch."),
+            "device": str(first.device),
+            "context_tokens": model.loop.max_length,
+        },
+        "words": session.words.counts,
+        "memory_bytes": {
+            "weights": weights * copies,
+            "training": master + (MASTER_BYTES + ADAM_BYTES) * parameters,
+            "cache_at_most": model.loop.memory_bound() * copies,
+        },
+        "round": {
+            "games": config.games_per_round,
+            "utterances_at_most": utterances,
+            "sampled_tokens_at_most": utterances * config.max_new_tokens,
+            "optimiser_steps": config.learner.epochs * -(-rows // config.learner.minibatch) if config.objective != "spag" else None,
+        },
+        "rounds": config.rounds,
+        "imitation_steps": config.imitation.steps,
+        "writes": {"folder": str(config.out) if config.out else "runs/", "bytes": bytes_needed(session)},
+    }
