@@ -64,9 +64,9 @@ class TrainConfig:
     max_turns: int = 5
     """Utterances per role and game. More: longer games, more ties avoided, slower rounds."""
     words: str = "everyday"
-    """Secret words: everyday (three groups), the name of a word list, or a file with one word a line."""
+    """Secret words: everyday (three groups), common, band:1000-5000, or a file with one word a line (sparring words --help)."""
     heldout: float = 0.1
-    """Share of words that are never played, in [0, 1); the everyday world brings its own groups and ignores this."""
+    """Share of words never played, about, in [0, 1); the everyday world brings its own groups and ignores this."""
     prompts: str = "card"
     """What players are told: card (what the model was trained with; the full rules, where it was not), brief, full, or a JSON file
     {"system": {role: text}, "opening": text} with texts of your own."""

@@ -11,6 +11,7 @@ from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
+from sparring.envs.words import band_words, curriculum, word_list
 from sparring.selfplay.cli import COMMANDS, main
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
@@ -76,6 +77,12 @@ def test_every_command_has_help_with_an_example(name: str):
         (["play", "scripted", "scripted", "--words", "nonsense"], "unknown word list"),
         (["play", "scripted", "scripted", "--games", "0"], "--games must be at least 1"),
         (["tournament", "scripted"], "at least two players"),
+        (["words", "--words", "nonsense"], "unknown word list 'nonsense'"),
+        (["words", "--band", "5000-1000"], "got 5000-1000"),
+        (["words", "--band", "1-60000"], "within 1-50000; got 1-60000"),
+        (["words", "--split", "dev"], "unknown split 'dev'"),
+        (["words", "--words", "everyday", "--band", "1-9"], "give one of them"),
+        (["words", "--part", "verb"], "are for a --band"),
         (["bench", "scripted"], "no model"),
         (["games", "nowhere"], "no such run folder"),
         (["report", "nowhere"], "no summary.json"),
@@ -135,6 +142,17 @@ def test_a_person_can_play(run: Path):
     assert done.returncode == 0, done.stderr
     assert "You are the attacker." in done.stdout
     assert "silent, the attacker wins" in done.stdout
+
+
+def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
+    assert main(["words", "--band", "1000-5000", "--split", "heldout"]) == 0
+    printed = capsys.readouterr().out.split("\n")[:-1]
+    assert tuple(printed) == word_list("band:1000-5000@heldout")
+    assert main(["words", "--words", "everyday,band:1-2000", "--json"]) == 0
+    lists = json.loads(capsys.readouterr().out)["lists"]
+    assert [tuple(entry["words"]) for entry in lists] == list(curriculum("everyday,band:1-2000"))
+    assert main(["words", "--band", "1000-5000", "--profane", "--count"]) == 0
+    assert int(capsys.readouterr().out) == len(band_words(1000, 5000, profane=True))
 
 
 def test_a_config_file_is_taken_and_can_be_overridden(run: Path, tmp_path: Path):
