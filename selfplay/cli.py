@@ -487,7 +487,7 @@ def play(arguments: list[str]) -> int:
     options: Play = _parse(_positional(Play), "play", arguments)
 
     from sparring.agents.rollout import Played, play_all
-    from sparring.envs import taboo  # noqa: F401  registers the games
+    from sparring.envs import games as _games  # noqa: F401  registers the games
     from sparring.envs.core import make_game
     from sparring.envs.words import word_list
 
@@ -556,7 +556,7 @@ def tournament(arguments: list[str]) -> int:
 
     from rich.table import Table
 
-    from sparring.envs import taboo  # noqa: F401  registers the games
+    from sparring.envs import games as _games  # noqa: F401  registers the games
     from sparring.envs.core import make_game
     from sparring.envs.words import word_list
 
@@ -676,7 +676,7 @@ def judge(arguments: list[str]) -> int:
     """Judges utterances, or lists the games whose outcome is another one under a rule."""
     options: Judge = _parse(_positional(Judge), "judge", arguments)
 
-    from sparring.envs import taboo  # noqa: F401  registers the games
+    from sparring.envs import games as _games  # noqa: F401  registers the games
 
     from .rejudge import holds_games, judge_lines, rejudge
 
