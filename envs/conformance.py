@@ -106,6 +106,10 @@ def _check_end(spec: GameSpec, game: Game, state: State) -> None:
     _held(spec, all(state.observe(role).outcome == outcome for role in game.roles), "a role does not observe the outcome of an ended game")
     _held(spec, outcome.reason in game.reasons, f"the reason {outcome.reason!r} is none of {', '.join(game.reasons)}")
     _held(spec, outcome.winner in (None, *game.roles), f"the winner {outcome.winner!r} is no role")
+    others = [role for role in game.roles if outcome.reason == "foul" and role != state.utterances[-1].role]
+    _held(
+        spec, all(state.utterances[-1] not in state.observe(role).utterances[-1:] for role in others), "a foul is shown to the other role"
+    )
     values = outcome.utilities
     _held(spec, set(values) == set(game.roles), f"utilities must name the roles {game.roles}, got {dict(values)}")
     low, high = game.utility_range

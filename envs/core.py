@@ -136,6 +136,12 @@ def next_utterance(state: State, text: str, truncated: bool) -> Utterance:
     return Utterance(state.to_act, text, truncated)
 
 
+def heard(utterances: tuple[Utterance, ...], outcome: Outcome | None, role: str) -> tuple[Utterance, ...]:
+    """What a role is shown of what was said: all of it, but for another role's foul that ended the game, which may name the secret."""
+    fouled = outcome is not None and outcome.reason == "foul" and utterances[-1].role != role
+    return utterances[:-1] if fouled else utterances
+
+
 def replay(game: Game, task: Task, utterances: Iterable[Utterance | str]) -> State:
     """Plays recorded utterances again; a str is said by whose turn it is. Raises ValueError where the speakers do not fit the rules."""
     state = game.start(task)

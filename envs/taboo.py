@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, next_utterance, register_game
+from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, heard, next_utterance, register_game
 from .forms import RULES, clean_target
 from .judge import verdict
 
@@ -129,10 +129,8 @@ class TabooState:
             raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
         private = {"word": self.task.secret} if role == ATTACKER else {}
         rules = {"max_turns": self.game.max_turns}
-        foul = self.outcome is not None and self.outcome.reason == "foul"
-        # A foul names the word: it is not shown on.
-        heard = self.utterances[:-1] if foul and role == DEFENDER else self.utterances
-        return Observation(self.game.name, role, rules, private, heard, self.to_act, self.outcome)
+        said = heard(self.utterances, self.outcome, role)
+        return Observation(self.game.name, role, rules, private, said, self.to_act, self.outcome)
 
 
 TASKS = tuple(Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse")))

@@ -8,7 +8,7 @@ questions may be answered either way. Silence and over-long speech lose for thei
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, next_utterance, register_game
+from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, heard, next_utterance, register_game
 from .declarations import declaration
 from .english import Guess, Probe, parse_sentences
 from .forms import clean_target
@@ -100,7 +100,8 @@ class QuestionsState:
         if role not in ROLES:
             raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
         private = {"word": self.task.secret} if role == ANSWERER else {}
-        return Observation(self.game.name, role, {"max_turns": self.game.max_turns}, private, self.utterances, self.to_act, self.outcome)
+        said = heard(self.utterances, self.outcome, role)
+        return Observation(self.game.name, role, {"max_turns": self.game.max_turns}, private, said, self.to_act, self.outcome)
 
 
 def _won(winner: str, reason: str, evidence: Evidence | None) -> Outcome:

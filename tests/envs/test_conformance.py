@@ -23,7 +23,7 @@ class Echo:
     version = 1
     roles = ("a", "b")
     informed = ("a",)
-    reasons = ("said", "turn_limit")
+    reasons = ("said", "foul", "turn_limit")
     zero_sum = True
     utility_range = (-1.0, 1.0)
     clonable = True
@@ -131,7 +131,8 @@ BROKEN: dict[str, tuple[type, dict[str, Any], str]] = {
     "state unpickled": (EchoState, {"__reduce__": forgetful}, "pickled state"),
     "short horizon": (Echo, {"horizon": property(lambda self: 2)}, "went on after 2 utterances"),
     "endless": (EchoState, {"judge": lambda self, said: None}, "went on after 4 utterances"),
-    "reason": (EchoState, ends(reason="bored"), "'bored' is none of said, turn_limit"),
+    "reason": (EchoState, ends(reason="bored"), "'bored' is none of said, foul, turn_limit"),
+    "foul shown on": (EchoState, ends(reason="foul"), "a foul is shown to the other role"),
     "winner": (EchoState, ends(winner="c"), "'c' is no role"),
     "utilities": (EchoState, ends(utilities={"a": 0.0}, winner=None), "must name the roles"),
     "range": (EchoState, ends(utilities={"a": 2.0, "b": -2.0}, winner="a"), "leave the range -1.0 to 1.0"),

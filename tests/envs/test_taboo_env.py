@@ -100,12 +100,13 @@ def test_bad_arguments_are_named(arguments: dict[str, str], message: str):
         gymnasium.make(ID, **arguments)
 
 
+@pytest.mark.parametrize("game", ["AdversarialTaboo", "AdversarialTaboo-DrawingOut"])
 @pytest.mark.parametrize("role", ["defender", "both"])
-def test_the_secret_changes_nothing_that_the_defender_sees(role: str):
+def test_the_secret_changes_nothing_that_the_defender_sees(role: str, game: str):
     """Observations, infos and messages of errors, byte by byte, as long as the games go on alike."""
 
     def seen(word: str) -> list[str]:
-        env = gymnasium.make(ID, role=role, opponent=lambda messages: f"Hint {len(messages)}.")
+        env = gymnasium.make(ID, role=role, game=game, opponent=lambda messages: f"Hint {len(messages)}.")
         text, info = env.reset(seed=3, options={"word": word})
         found = []
         for turn in range(4):
