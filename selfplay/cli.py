@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sparring.envs.core import Game
+
     from .config import TrainConfig
     from .measuring import Evaluation
     from .summary import Summary
@@ -30,7 +32,7 @@ examples:
   sparring train                                     # the embedded model, minutes on two CPU cores
   sparring train --model ./my-model --out runs/mine  # any causal chat model of transformers
   sparring games runs/mine                           # read what was said
-  sparring play human mini@imitation                 # join a game
+  sparring play --opponent mini@imitation            # join a game
   sparring tournament runs/mine@0 runs/mine@latest scripted
 """
 
@@ -41,20 +43,22 @@ class _BadOptionsError(ValueError):
 
 @dataclass(frozen=True)
 class Play:
-    """Plays games of two agents and shows them.
+    """A person, or an agent, plays games against an agent.
 
     An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID.
 
     Examples:
-      sparring play mini@imitation mini@imitation
-      sparring play scripted human --games 3
-      sparring play runs/x@latest mini@imitation --games 200 --show 2 --json
+      sparring play --role defender --opponent mini@imitation
+      sparring play --game TwentyQuestions --role answerer
+      sparring play --player runs/x@latest --role attacker --opponent scripted --games 200 --show 2 --json
     """
 
-    attacker: str
-    """Who knows the word."""
-    defender: str
-    """Who must not say it."""
+    opponent: str = "mini@imitation"
+    """The other player."""
+    role: str | None = None
+    """The player's: attacker or defender (TwentyQuestions: asker or answerer); None: who must find the word out."""
+    player: str = "human"
+    """Who plays that role."""
     games: int = 3
     """How many games."""
     show: int = 3
@@ -63,8 +67,8 @@ class Play:
     """A registered game."""
     words: str = "everyday"
     """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
-    max_turns: int = 5
-    """Utterances per player."""
+    max_turns: int | None = None
+    """Utterances per player; None: the game's own number."""
     temperature: float = 1.0
     """Sampling temperature of models; 0 is greedy."""
     seed: int = 0
@@ -92,8 +96,8 @@ class Tournament:
     """A registered game."""
     words: str = "everyday"
     """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
-    max_turns: int = 5
-    """Utterances per player."""
+    max_turns: int | None = None
+    """Utterances per player; None: the game's own number."""
     temperature: float = 0.5
     """Sampling temperature of models; 0 is greedy."""
     seed: int = 0
@@ -484,11 +488,9 @@ def _evaluation_table(name: str, result: Any) -> Any:
 
 def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
-    options: Play = _parse(_positional(Play), "play", arguments)
+    options: Play = _parse(Play, "play", arguments)
 
     from sparring.agents.rollout import Played, play_all
-    from sparring.envs import games as _games  # noqa: F401  registers the games
-    from sparring.envs.core import make_game
     from sparring.envs.words import word_list
 
     from .episodes import record
@@ -496,10 +498,14 @@ def play(arguments: list[str]) -> int:
 
     if options.games < 1:
         raise ValueError(f"--games must be at least 1, got {options.games}")
-    game = make_game(options.game, max_turns=options.max_turns)
-    agents = _agents(dict(zip(game.roles, (options.attacker, options.defender), strict=True)), options.temperature, options.device)
+    game = _game(options.game, options.max_turns)
+    role = options.role or next(role for role in game.roles if role not in game.informed)
+    if role not in game.roles:
+        raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")
+    specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
+    agents = _agents(specs, options.temperature, options.device)
     words = _shuffled(word_list(options.words), options.seed)
-    together = 1 if "human" in (options.attacker, options.defender) else 256
+    together = 1 if "human" in specs.values() else 256
     console = _console()
 
     def ended(p: Played) -> None:
@@ -515,6 +521,13 @@ def play(arguments: list[str]) -> int:
         _show_game(console, record(p))
     console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}")
     return 0
+
+
+def _game(name: str, max_turns: int | None) -> "Game":
+    from sparring.envs import games as _games  # noqa: F401  registers the games
+    from sparring.envs.core import make_game
+
+    return make_game(name) if max_turns is None else make_game(name, max_turns=max_turns)
 
 
 def _agents(specs: dict[str, str], temperature: float, device: str) -> dict[str, Any]:
@@ -538,16 +551,24 @@ def _shuffled(words: Sequence[str], seed: int) -> list[str]:
 
 
 def _show_game(console: "Console", game: dict[str, Any]) -> None:
-    """One game in plain text; what models said is printed as it is, never as markup, without control characters."""
+    """One game, with what decided it highlighted and named in the verdict. What models said is printed as it is, never as markup."""
     from rich.text import Text
 
+    from sparring.agents.human import printable
+
+    outcome, evidence = game["outcome"], game["outcome"]["evidence"]
     console.print(Text(f"secret word: {game['task']['secret']}", style="bold"))
-    for utterance in game["utterances"]:
-        said = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in utterance["text"])
-        console.print(Text(f"  {utterance['role']}: {said}"))
-    outcome = game["outcome"]
+    for turn, utterance in enumerate(game["utterances"]):
+        text = Text(printable(utterance["text"]))
+        if evidence and evidence["turn"] == turn:
+            text.stylize("bold reverse", evidence["start"], evidence["end"])
+        console.print(Text(f"  {utterance['role']}: ").append_text(text))
     winner = f"the {outcome['winner']} wins" if outcome["winner"] else "nobody wins"
-    console.print(Text(f"  -- {outcome['reason']}, {winner}\n", style="dim"))
+    verdict = Text(f"  -- {outcome['reason']}, {winner}", style="bold")
+    if evidence and outcome["reason"] not in ("silent", "overlong"):
+        said = printable(game["utterances"][evidence["turn"]]["text"][evidence["start"] : evidence["end"]])
+        verdict.append(f": [{said}]")
+    console.print(verdict.append("\n"))
 
 
 def tournament(arguments: list[str]) -> int:
@@ -556,8 +577,6 @@ def tournament(arguments: list[str]) -> int:
 
     from rich.table import Table
 
-    from sparring.envs import games as _games  # noqa: F401  registers the games
-    from sparring.envs.core import make_game
     from sparring.envs.words import word_list
 
     from .measuring import counted
@@ -569,8 +588,8 @@ def tournament(arguments: list[str]) -> int:
     if options.games < 1:
         raise ValueError(f"--games must be at least 1, got {options.games}")
     if "human" in options.players:
-        raise ValueError("a tournament is for players that need no keyboard; use sparring play with human")
-    game = make_game(options.game, max_turns=options.max_turns)
+        raise ValueError("a tournament is for players that need no keyboard; use sparring play")
+    game = _game(options.game, options.max_turns)
     agents = _agents({spec: spec for spec in options.players}, options.temperature, options.device)
     words = _shuffled(word_list(options.words), options.seed)
     total = len(agents) * (len(agents) - 1) * options.games
@@ -710,7 +729,7 @@ def export(arguments: list[str]) -> int:
     if options.json:
         _print_json({"folder": str(folder)})
     else:
-        print(f"wrote {folder}; load it with transformers, or: sparring play {folder} mini@imitation")
+        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {folder}")
     return 0
 
 
