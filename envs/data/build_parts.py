@@ -75,9 +75,9 @@ def weights(folder: Path) -> Weights:
                 found[word][part] += weight
                 if part == "noun" and spelled != word:
                     found[word]["name"] += weight
-        for key, count in tagged.items():
-            if part == "adj" and key.endswith("%3"):
-                found[key[:-2]][part] += count
+    for sense, times in tagged.items():
+        if sense.endswith("%3"):
+            found[sense.removesuffix("%3")]["adj"] += times
     return found
 
 
