@@ -159,7 +159,7 @@ def replay(game: Game, task: Task, utterances: Iterable[Utterance | str]) -> Sta
 class GameSpec:
     """A registered game: how to make it, and what its tests play.
 
-    make: called with settings, gives a Game. example_tasks: two or more, with different secrets. example_talks: texts that are said in turn.
+    make: gives a Game for settings. example_tasks: two or more, with different secrets. example_talks: texts that are said in turn.
     """
 
     name: str

@@ -64,7 +64,7 @@ class Play:
     show: int = 3
     """How many of them are printed."""
     game: str = "AdversarialTaboo"
-    """A registered game."""
+    """A registered game: AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions."""
     words: str = "everyday"
     """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
     max_turns: int | None = None
@@ -93,7 +93,7 @@ class Tournament:
     games: int = 200
     """Games per ordered pair."""
     game: str = "AdversarialTaboo"
-    """A registered game."""
+    """A registered game: AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions."""
     words: str = "everyday"
     """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
     max_turns: int | None = None

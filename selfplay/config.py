@@ -60,7 +60,8 @@ class TrainConfig:
     model: str = "mini@imitation"
     """Who learns: mini, mini@imitation, a model folder, RUN@N, RUN@latest or hf:ID."""
     game: str = "AdversarialTaboo"
-    """A registered game; AdversarialTaboo-DrawingOut prices outcomes so that drawing the word out pays."""
+    """A registered game: AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays;
+    TwentyQuestions."""
     max_turns: int = 5
     """Utterances per role and game. More: longer games, more ties avoided, slower rounds."""
     words: str = "everyday"
@@ -164,6 +165,10 @@ def check(config: TrainConfig) -> None:
         wrong.append("scripted experts know the everyday world only: set imitation.steps 0 or words everyday")
     if not scripted_words and config.arm != "selfplay":
         wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
+    if not config.game.startswith("AdversarialTaboo"):
+        asked = {"imitation.steps": config.imitation.steps, "evaluation.scripted": config.evaluation.scripted}
+        asked |= {"evaluation.control": config.evaluation.control, f"arm {config.arm}": config.arm != "selfplay"}
+        wrong += [f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off" for name, on in asked.items() if on]
     if wrong:
         raise ValueError("; ".join(wrong))
 

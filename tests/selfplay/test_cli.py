@@ -74,6 +74,7 @@ def test_every_command_has_help_with_an_example(name: str):
         (["train", "--resume", "nowhere", "--rounds", "3"], "leave the other options out"),
         (["train", "--rounds", "-1"], "rounds cannot be negative"),
         (["train", "--objective", "ppo"], "objective"),
+        (["train", "--game", "TwentyQuestions"], "evaluation.scripted needs"),
         (["train", "--config", "nowhere.yaml"], "no such configuration file"),
         (["play", "--opponent", "nobody"], "unknown agent 'nobody'"),
         (["play", "--opponent", "scripted", "--words", "nonsense"], "unknown word list"),
