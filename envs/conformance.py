@@ -34,7 +34,7 @@ def check_game(spec: GameSpec) -> None:
     games end within their horizon, for a declared reason, with utilities of all roles in their range, zero-sum where declared, and evidence
     inside the text; who has no right to the secret observes the same whatever it is; wrong use raises TypeError and ValueError.
     """
-    game: Game = spec.make()
+    game = spec.make()
     _check_facts(spec, game)
     for task in spec.example_tasks:
         for talk in (*spec.example_talks, *STRANGE):

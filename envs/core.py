@@ -106,14 +106,29 @@ class Game(Protocol):
     utility of one role. clonable: states are values: search branches by keeping one. replayable: equal utterances give equal states.
     """
 
-    name: str
-    version: int
-    roles: tuple[str, ...]
-    informed: tuple[str, ...]
-    reasons: tuple[str, ...]
-    zero_sum: bool
-    clonable: bool
-    replayable: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+
+    @property
+    def informed(self) -> tuple[str, ...]: ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+    @property
+    def zero_sum(self) -> bool: ...
+
+    @property
+    def clonable(self) -> bool: ...
+
+    @property
+    def replayable(self) -> bool: ...
 
     @property
     def horizon(self) -> int: ...
@@ -163,7 +178,7 @@ class GameSpec:
     """
 
     name: str
-    make: Callable[..., Any]
+    make: Callable[..., Game]
     example_tasks: tuple[Task, ...]
     example_talks: tuple[tuple[str, ...], ...] = ()
 
@@ -183,5 +198,4 @@ def make_game(name: str, **config: Any) -> Game:
     """A game by its registered name. Raises ValueError for an unknown name, naming those that are known."""
     if name not in _registry:
         raise ValueError(f"unknown game {name!r}; known games: {', '.join(sorted(_registry))}")
-    game: Game = _registry[name].make(**config)
-    return game
+    return _registry[name].make(**config)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, heard, next_utterance, register_game
+from .core import GAMES, Evidence, GameSpec, Observation, Outcome, Task, Utterance, heard, next_utterance, register_game
 from .forms import RULES, clean_target
 from .judge import verdict
 
@@ -151,3 +151,12 @@ register_game(
         TALKS,
     )
 )
+
+
+def make_taboo(name: str, **settings: Any) -> AdversarialTaboo:
+    """A registered game of Adversarial Taboo by its name. Raises ValueError for any other name, naming those that are."""
+    known = [one for one, spec in GAMES.items() if isinstance(spec.make(), AdversarialTaboo)]
+    game = GAMES[name].make(**settings) if name in known else None
+    if not isinstance(game, AdversarialTaboo):
+        raise ValueError(f"unknown game {name!r}; games of Adversarial Taboo: {', '.join(known)}")
+    return game

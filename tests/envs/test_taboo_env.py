@@ -93,6 +93,8 @@ def test_a_step_after_the_end_asks_for_a_reset():
         ({"words": "nonsense"}, "unknown word list 'nonsense'"),
         ({"opponent": "nobody"}, "unknown agent 'nobody'"),
         ({"rule": "stem"}, "unknown rule 'stem'"),
+        ({"game": "TwentyQuestions"}, "games of Adversarial Taboo: AdversarialTaboo, AdversarialTaboo-DrawingOut"),
+        ({"words": "band:9-1"}, "got 9-1"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, str], message: str):
