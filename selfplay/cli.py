@@ -4,6 +4,7 @@ Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 inter
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -262,6 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given)
     except _BadOptionsError:
         return 2
+    except BrokenPipeError:
+        # Who reads, such as head, has seen enough. What is still to be flushed at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"sparring: {error}", file=sys.stderr)
         return 2

@@ -212,6 +212,16 @@ def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
     assert int(capsys.readouterr().out) == len(band_words(1000, 5000, profane=True))
 
 
+def test_a_reader_may_stop_early():
+    command = [sys.executable, "-c", "from sparring.selfplay.cli import entry; entry()", "words", "--band", "1-50000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "time\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
 def test_a_config_file_is_taken_and_can_be_overridden(run: Path, tmp_path: Path):
     done = sparring("train", "--config", run / "config.yaml", "--seed", "3", "--out", tmp_path / "again", "--json")
     assert done.returncode == 0, done.stderr
