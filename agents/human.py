@@ -4,19 +4,27 @@ import random
 from collections.abc import Callable
 
 from sparring.envs.core import Observation
+from sparring.envs.views import GAME_PROMPTS
 
 from .simple import FunctionAgent
 
 
+def printable(text: str) -> str:
+    """A text without what could steer a terminal; as long as the text."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
 def show(observation: Observation) -> str:
-    """What a person needs to see before speaking: who they are, what is secret, what was last said."""
+    """What a person needs to see before speaking: the rules and what is secret at first, then what was last said."""
     lines = []
-    if len(observation.utterances) < 2:
+    if all(utterance.role != observation.role for utterance in observation.utterances):
+        prompts = GAME_PROMPTS.get(observation.game)
         secret = "".join(f" The secret {name} is: {value}." for name, value in observation.private.items())
-        lines.append(f"You are the {observation.role}.{secret}")
+        own = f"You are the {observation.role}.{secret}"
+        lines.append(prompts.render(observation)[0].content if prompts else own)
     if observation.utterances and observation.utterances[-1].role != observation.role:
         last = observation.utterances[-1]
-        lines.append(f"{last.role}: {last.text}")
+        lines.append(f"{last.role}: {printable(last.text)}")
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
 from sparring.agents.names import model_card, model_place
 from sparring.agents.rollout import play_all
-from sparring.envs import taboo as _taboo  # noqa: F401  registers the games
+from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, State, Task, make_game
 from sparring.envs.views import Prompts
 from sparring.envs.words import word_list

@@ -4,8 +4,8 @@ A game is a pure function of (task, config, utterances): states are immutable, s
 utterances and judged again. Nothing here knows prompts, models, rewards or tensors.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
@@ -101,16 +101,34 @@ class State(Protocol):
 class Game(Protocol):
     """The rules of a game, with its facts declared as data.
 
-    horizon: the largest number of utterances of one game. utility_range: lowest and highest utility of one role.
-    clonable: states are values, so that search may branch. replayable: equal utterances give equal states.
+    informed: the roles that may know a task's secret; what the others observe tells nothing of it until the game has ended.
+    reasons: why games end, void ones apart. horizon: the largest number of utterances of one game. utility_range: lowest and highest
+    utility of one role. clonable: states are values: search branches by keeping one. replayable: equal utterances give equal states.
     """
 
-    name: str
-    version: int
-    roles: tuple[str, ...]
-    zero_sum: bool
-    clonable: bool
-    replayable: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+
+    @property
+    def informed(self) -> tuple[str, ...]: ...
+
+    @property
+    def reasons(self) -> tuple[str, ...]: ...
+
+    @property
+    def zero_sum(self) -> bool: ...
+
+    @property
+    def clonable(self) -> bool: ...
+
+    @property
+    def replayable(self) -> bool: ...
 
     @property
     def horizon(self) -> int: ...
@@ -124,10 +142,28 @@ class Game(Protocol):
         """All settings, JSON-serialisable: `make_game(name, **config)` gives an equal game."""
 
 
-def replay(game: Game, task: Task, utterances: Iterable[Utterance]) -> State:
-    """Plays recorded utterances again. Raises ValueError where the speakers do not fit the rules."""
+def next_utterance(state: State, text: str, truncated: bool) -> Utterance:
+    """What the role to act says by `text`: the first line of an `apply`. Raises TypeError if it is no str, ValueError on an ended game."""
+    if not isinstance(text, str):
+        raise TypeError(f"an utterance is a str, got {type(text).__name__}")
+    if state.to_act is None:
+        raise ValueError(f"task {state.task.id}: the game has ended; nobody can speak")
+    return Utterance(state.to_act, text, truncated)
+
+
+def heard(utterances: tuple[Utterance, ...], outcome: Outcome | None, role: str) -> tuple[Utterance, ...]:
+    """What a role is shown of what was said: all of it, but for another role's foul that ended the game, which may name the secret."""
+    fouled = outcome is not None and outcome.reason == "foul" and utterances[-1].role != role
+    return utterances[:-1] if fouled else utterances
+
+
+def replay(game: Game, task: Task, utterances: Iterable[Utterance | str]) -> State:
+    """Plays recorded utterances again; a str is said by whose turn it is. Raises ValueError where the speakers do not fit the rules."""
     state = game.start(task)
     for utterance in utterances:
+        if isinstance(utterance, str):
+            state = state.apply(utterance)
+            continue
         if state.to_act != utterance.role:
             raise ValueError(f"task {task.id}: {utterance.role!r} speaks, but it is the turn of {state.to_act!r}")
         state = state.apply(utterance.text, truncated=utterance.truncated)
@@ -136,11 +172,15 @@ def replay(game: Game, task: Task, utterances: Iterable[Utterance]) -> State:
 
 @dataclass(frozen=True)
 class GameSpec:
-    """A registered game: how to make it, and the tasks that its tests use."""
+    """A registered game: how to make it, and what its tests play.
+
+    make: gives a Game for settings. example_tasks: two or more, with different secrets. example_talks: texts that are said in turn.
+    """
 
     name: str
-    make: Any
-    example_tasks: tuple[Task, ...] = field(default=())
+    make: Callable[..., Game]
+    example_tasks: tuple[Task, ...]
+    example_talks: tuple[tuple[str, ...], ...] = ()
 
 
 _registry: dict[str, GameSpec] = {}
@@ -158,5 +198,4 @@ def make_game(name: str, **config: Any) -> Game:
     """A game by its registered name. Raises ValueError for an unknown name, naming those that are known."""
     if name not in _registry:
         raise ValueError(f"unknown game {name!r}; known games: {', '.join(sorted(_registry))}")
-    game: Game = _registry[name].make(**config)
-    return game
+    return _registry[name].make(**config)

@@ -8,6 +8,7 @@ data/build_forms.py) knows the inflections and derivations of some 25,000 words;
 import gzip
 import hashlib
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def clean_target(target: str) -> str:
 def is_known(target: str) -> bool:
     """Whether the table knows the forms of `target`; if not, `forms` follows the regular rules."""
     return clean_target(target) in _table()
+
+
+def known_targets() -> Iterable[str]:
+    """All words whose forms the table knows, in alphabetical order."""
+    return _table().keys()
 
 
 def forms(target: str, rule: str = "lemma") -> frozenset[str]:

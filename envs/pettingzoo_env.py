@@ -9,11 +9,10 @@ import numpy as np
 from gymnasium.utils import seeding
 from pettingzoo import AECEnv, ParallelEnv
 
-from . import taboo  # noqa: F401  registers the games
-from .core import Task, make_game
+from .core import Task
 from .opponents import chat
 from .spaces import UnicodeText
-from .taboo import ROLES
+from .taboo import ROLES, make_taboo
 from .taboo_env import LONGEST_VIEW
 from .views import load_prompts
 from .words import word_list
@@ -44,7 +43,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
             raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human")
         self.metadata = {"render_modes": ["ansi", "human"], "name": "adversarial_taboo_v0", "is_parallelizable": True}
         self.render_mode = render_mode
-        self.game = make_game(game, rule=rule, max_turns=max_turns)
+        self.game = make_taboo(game, rule=rule, max_turns=max_turns)
         self.words = word_list(words)
         self.renderer = load_prompts(prompts)
         self.possible_agents = list(ROLES)

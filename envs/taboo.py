@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, register_game
+from .core import GAMES, Evidence, GameSpec, Observation, Outcome, Task, Utterance, heard, next_utterance, register_game
 from .forms import RULES, clean_target
 from .judge import verdict
 
@@ -50,6 +50,8 @@ class AdversarialTaboo:
 
     version = 1
     roles = ROLES
+    informed = (ATTACKER,)
+    reasons = ("declared_right", "declared_wrong", "uttered", "foul", "silent", "overlong", "turn_limit")
     clonable = True
     replayable = True
 
@@ -100,12 +102,7 @@ class TabooState:
         return None if self.outcome else ROLES[len(self.utterances) % 2]
 
     def apply(self, text: str, *, truncated: bool = False) -> "TabooState":
-        if not isinstance(text, str):
-            raise TypeError(f"an utterance is a str, got {type(text).__name__}")
-        role = self.to_act
-        if role is None:
-            raise ValueError(f"task {self.task.id}: the game has ended; nobody can speak")
-        utterances = (*self.utterances, Utterance(role, text, truncated))
+        utterances = (*self.utterances, next_utterance(self, text, truncated))
         return replace(self, utterances=utterances, outcome=self._judge(utterances))
 
     def _judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
@@ -132,19 +129,34 @@ class TabooState:
             raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
         private = {"word": self.task.secret} if role == ATTACKER else {}
         rules = {"max_turns": self.game.max_turns}
-        foul = self.outcome is not None and self.outcome.reason == "foul"
-        # A foul names the word: it is not shown on.
-        heard = self.utterances[:-1] if foul and role == DEFENDER else self.utterances
-        return Observation(self.game.name, role, rules, private, heard, self.to_act, self.outcome)
+        said = heard(self.utterances, self.outcome, role)
+        return Observation(self.game.name, role, rules, private, said, self.to_act, self.outcome)
 
 
-EXAMPLES = tuple(Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse")))
+TASKS = tuple(Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse")))
+TALKS = (
+    ("It tastes sour.", "Is it often yellow?", "Yes.", "I know the word! It is a lemon."),
+    ("What goes well with tea?", "I like a lemon in it."),
+    ("It makes music.", "I know the word! It is a horse."),
+    ("A horse.",),
+    ("", "Well?"),
+)
 
-register_game(GameSpec("AdversarialTaboo", AdversarialTaboo, EXAMPLES))
+register_game(GameSpec("AdversarialTaboo", AdversarialTaboo, TASKS, TALKS))
 register_game(
     GameSpec(
         "AdversarialTaboo-DrawingOut",
         partial(AdversarialTaboo, prices=DRAWING_OUT, name="AdversarialTaboo-DrawingOut"),
-        EXAMPLES,
+        TASKS,
+        TALKS,
     )
 )
+
+
+def make_taboo(name: str, **settings: Any) -> AdversarialTaboo:
+    """A registered game of Adversarial Taboo by its name. Raises ValueError for any other name, naming those that are."""
+    known = [one for one, spec in GAMES.items() if isinstance(spec.make(), AdversarialTaboo)]
+    game = GAMES[name].make(**settings) if name in known else None
+    if not isinstance(game, AdversarialTaboo):
+        raise ValueError(f"unknown game {name!r}; games of Adversarial Taboo: {', '.join(known)}")
+    return game

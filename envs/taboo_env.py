@@ -5,10 +5,10 @@ from typing import Any, Literal
 
 import gymnasium
 
-from . import taboo  # noqa: F401  registers the games
-from .core import VOID, Task, make_game
+from .core import VOID, Task
 from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, chat, resolve_opponent, sit_down, speak
 from .spaces import UnicodeText
+from .taboo import make_taboo
 from .views import load_prompts
 from .words import word_list
 
@@ -51,7 +51,7 @@ class TabooEnv(gymnasium.Env[str, str]):
             raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human")
         self.role = role
         self.render_mode = render_mode
-        self.game = make_game(game, rule=rule, max_turns=max_turns)
+        self.game = make_taboo(game, rule=rule, max_turns=max_turns)
         self.words = word_list(words)
         self.renderer = load_prompts(prompts)
         self.opponent = None if role == "both" else resolve_opponent(opponent, self._other(role))

@@ -35,7 +35,8 @@ class Prompts:
     """The usual renderer: a system message per role, and an opening user message for a role that speaks first.
 
     system: per role, a `str.format` template over the observation's rules and private facts. opening: the user message that starts the chat
-    of a role that speaks before anyone else (most chat templates want the user first).
+    of a role that speaks before anyone else (most chat templates want the user first). A role that has no system message here is shown
+    its game's own prompts (GAME_PROMPTS).
     """
 
     system: Mapping[str, str]
@@ -47,6 +48,8 @@ class Prompts:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def render(self, observation: Observation) -> tuple[Message, ...]:
+        if observation.role not in self.system:
+            return _own_prompts(observation).render(observation)
         system = self.system[observation.role].format(**observation.rules, **observation.private)
         messages = [Message("system", system)]
         said = observation.utterances
@@ -87,7 +90,43 @@ TABOO_BRIEF = Prompts(
 )
 """A few words instead of the rules, for a model that was trained on the game: sparring-mini."""
 
+TWENTY_QUESTIONS = Prompts(
+    system={
+        "asker": (
+            "Play the game of Twenty Questions. There are two players, an asker and an answerer. You are the asker. "
+            "The answerer knows a secret word, a noun. Find it out by questions that can be answered by yes or no. "
+            'When you are sure, say: "I know the word! It is ..." with the word. '
+            "You have one guess: if it is right you win, if it is wrong you lose. "
+            "You speak at most {max_turns} times, the guess included; after that you have lost."
+        ),
+        "answerer": (
+            "Play the game of Twenty Questions. There are two players, an asker and an answerer. You are the answerer. "
+            "The secret word is {word}. Answer every question about it by exactly one word, yes or no, and nothing else. "
+            "You lose if you say anything else or do not tell the truth, and if the asker finds out the word; "
+            "you win if the asker's guess is wrong, or has not come after {max_turns} questions."
+        ),
+    },
+    opening="The game begins. You speak first.",
+)
+
 PROMPTS: Mapping[str, Prompts] = {"full": TABOO_PROMPTS, "brief": TABOO_BRIEF}
+"""Adversarial Taboo's, by the name that settings give them."""
+
+GAME_PROMPTS: Mapping[str, Prompts] = {
+    "AdversarialTaboo": TABOO_PROMPTS,
+    "AdversarialTaboo-DrawingOut": TABOO_PROMPTS,
+    "TwentyQuestions": TWENTY_QUESTIONS,
+}
+"""Each registered game's full rules."""
+
+
+def _own_prompts(observation: Observation) -> Prompts:
+    own = GAME_PROMPTS.get(observation.game)
+    if own is None or observation.role not in own.system:
+        raise ValueError(
+            f"no prompts for the role {observation.role!r} of {observation.game}: give it a system message, or add it to GAME_PROMPTS"
+        )
+    return own
 
 
 def load_prompts(name_or_path: str) -> Prompts:

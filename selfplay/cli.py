@@ -4,6 +4,7 @@ Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 inter
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from sparring.envs.core import Game
 
     from .config import TrainConfig
     from .measuring import Evaluation
@@ -28,7 +31,7 @@ examples:
   sparring train                                     # the embedded model, minutes on two CPU cores
   sparring train --model ./my-model --out runs/mine  # any causal chat model of transformers
   sparring games runs/mine                           # read what was said
-  sparring play human mini@imitation                 # join a game
+  sparring play --opponent mini@imitation            # join a game
   sparring tournament runs/mine@0 runs/mine@latest scripted
 """
 
@@ -39,30 +42,32 @@ class _BadOptionsError(ValueError):
 
 @dataclass(frozen=True)
 class Play:
-    """Plays games of two agents and shows them.
+    """A person, or an agent, plays games against an agent.
 
     An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID.
 
     Examples:
-      sparring play mini@imitation mini@imitation
-      sparring play scripted human --games 3
-      sparring play runs/x@latest mini@imitation --games 200 --show 2 --json
+      sparring play --role defender --opponent mini@imitation
+      sparring play --game TwentyQuestions --role answerer
+      sparring play --player runs/x@latest --role attacker --opponent scripted --games 200 --show 2 --json
     """
 
-    attacker: str
-    """Who knows the word."""
-    defender: str
-    """Who must not say it."""
+    opponent: str = "mini@imitation"
+    """The other player."""
+    role: str | None = None
+    """The player's: attacker or defender (TwentyQuestions: asker or answerer); None: who must find the word out."""
+    player: str = "human"
+    """Who plays that role."""
     games: int = 3
     """How many games."""
     show: int = 3
     """How many of them are printed."""
     game: str = "AdversarialTaboo"
-    """A registered game."""
+    """A registered game: AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions."""
     words: str = "everyday"
-    """everyday, common, or a file with one word a line."""
-    max_turns: int = 5
-    """Utterances per player."""
+    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
+    max_turns: int | None = None
+    """Utterances per player; None: the game's own number."""
     temperature: float = 1.0
     """Sampling temperature of models; 0 is greedy."""
     seed: int = 0
@@ -87,11 +92,11 @@ class Tournament:
     games: int = 200
     """Games per ordered pair."""
     game: str = "AdversarialTaboo"
-    """A registered game."""
+    """A registered game: AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions."""
     words: str = "everyday"
-    """everyday, common, or a file with one word a line."""
-    max_turns: int = 5
-    """Utterances per player."""
+    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
+    max_turns: int | None = None
+    """Utterances per player; None: the game's own number."""
     temperature: float = 0.5
     """Sampling temperature of models; 0 is greedy."""
     seed: int = 0
@@ -144,6 +149,36 @@ class Games:
     """Only games about this word."""
     json: bool = False
     """Print one JSON object a line instead."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """Prints a list of secret words, one a line.
+
+    Lists, here and wherever words are asked for: everyday; common (band:501-5000); band:FIRST-LAST, nouns by rank in a list of English
+    words by frequency, or band:FIRST-LAST:verb (adjective, adverb); a file with one word a line. LIST@train and LIST@heldout are the two
+    parts of a list; LIST,LIST are several. Bands leave out names, inflected forms and profane words (band:FIRST-LAST:profane keeps these).
+
+    Examples:
+      sparring words --band 1000-5000 --split heldout
+      sparring words --band 1-20000 --part verb --count
+      sparring words --words everyday,band:1-2000,band:2001-8000 --json
+    """
+
+    words: str = "common"
+    """A list."""
+    band: str | None = None
+    """FIRST-LAST: ranks, both included, instead of a list."""
+    part: str = "noun"
+    """Part of speech of a band: noun, verb, adjective, adverb."""
+    split: str | None = None
+    """train or heldout; None: all words."""
+    profane: bool = False
+    """Keep the profane words of a band."""
+    count: bool = False
+    """Print how many there are instead."""
+    json: bool = False
+    """Print one JSON object instead: the words of each list."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +265,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given)
     except _BadOptionsError:
         return 2
+    except BrokenPipeError:
+        # Who reads, such as head, has seen enough. What is still to be flushed at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
         print(f"sparring: {error}", file=sys.stderr)
         return 2
@@ -440,11 +479,9 @@ def everyday_evaluation(per_task: int = 200) -> "Evaluation":
 
 def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
-    options: Play = _parse(_positional(Play), "play", arguments)
+    options: Play = _parse(Play, "play", arguments)
 
     from sparring.agents.rollout import Played, play_all
-    from sparring.envs import taboo  # noqa: F401  registers the games
-    from sparring.envs.core import make_game
     from sparring.envs.words import word_list
 
     from .episodes import record
@@ -452,10 +489,14 @@ def play(arguments: list[str]) -> int:
 
     if options.games < 1:
         raise ValueError(f"--games must be at least 1, got {options.games}")
-    game = make_game(options.game, max_turns=options.max_turns)
-    agents = _agents(dict(zip(game.roles, (options.attacker, options.defender), strict=True)), options.temperature, options.device)
+    game = _game(options.game, options.max_turns)
+    role = options.role or next(role for role in game.roles if role not in game.informed)
+    if role not in game.roles:
+        raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")
+    specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
+    agents = _agents(specs, options.temperature, options.device)
     words = _shuffled(word_list(options.words), options.seed)
-    together = 1 if "human" in (options.attacker, options.defender) else 256
+    together = 1 if "human" in specs.values() else 256
     console = _console()
 
     def ended(p: Played) -> None:
@@ -471,6 +512,13 @@ def play(arguments: list[str]) -> int:
         _show_game(console, record(p))
     console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}")
     return 0
+
+
+def _game(name: str, max_turns: int | None) -> "Game":
+    from sparring.envs import games as _games  # noqa: F401  registers the games
+    from sparring.envs.core import make_game
+
+    return make_game(name) if max_turns is None else make_game(name, max_turns=max_turns)
 
 
 def _agents(specs: dict[str, str], temperature: float, device: str) -> dict[str, Any]:
@@ -494,24 +542,30 @@ def _shuffled(words: Sequence[str], seed: int) -> list[str]:
 
 
 def _show_game(console: "Console", game: dict[str, Any]) -> None:
-    """One game in plain text; what models said is printed as it is, never as markup, without control characters."""
+    """One game, with what decided it highlighted and named in the verdict. What models said is printed as it is, never as markup."""
     from rich.text import Text
 
+    from sparring.agents.human import printable
+
+    outcome, evidence = game["outcome"], game["outcome"]["evidence"]
     console.print(Text(f"secret word: {game['task']['secret']}", style="bold"))
-    for utterance in game["utterances"]:
-        said = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in utterance["text"])
-        console.print(Text(f"  {utterance['role']}: {said}"))
-    outcome = game["outcome"]
+    for turn, utterance in enumerate(game["utterances"]):
+        text = Text(printable(utterance["text"]))
+        if evidence and evidence["turn"] == turn:
+            text.stylize("bold reverse", evidence["start"], evidence["end"])
+        console.print(Text(f"  {utterance['role']}: ").append_text(text))
     winner = f"the {outcome['winner']} wins" if outcome["winner"] else "nobody wins"
-    console.print(Text(f"  -- {outcome['reason']}, {winner}\n", style="dim"))
+    verdict = Text(f"  -- {outcome['reason']}, {winner}", style="bold")
+    if evidence and outcome["reason"] not in ("silent", "overlong"):
+        said = printable(game["utterances"][evidence["turn"]]["text"][evidence["start"] : evidence["end"]])
+        verdict.append(f": [{said}]")
+    console.print(verdict.append("\n"))
 
 
 def tournament(arguments: list[str]) -> int:
     """Every player against every other, in both seats."""
     options: Tournament = _parse(_positional(Tournament), "tournament", arguments)
 
-    from sparring.envs import taboo  # noqa: F401  registers the games
-    from sparring.envs.core import make_game
     from sparring.envs.words import word_list
 
     from .measuring import counted
@@ -524,8 +578,8 @@ def tournament(arguments: list[str]) -> int:
     if options.games < 1:
         raise ValueError(f"--games must be at least 1, got {options.games}")
     if "human" in options.players:
-        raise ValueError("a tournament is for players that need no keyboard; use sparring play with human")
-    game = make_game(options.game, max_turns=options.max_turns)
+        raise ValueError("a tournament is for players that need no keyboard; use sparring play")
+    game = _game(options.game, options.max_turns)
     agents = _agents({spec: spec for spec in options.players}, options.temperature, options.device)
     words = _shuffled(word_list(options.words), options.seed)
     total = len(agents) * (len(agents) - 1) * options.games
@@ -599,11 +653,36 @@ def games(arguments: list[str]) -> int:
     return 0
 
 
+def words(arguments: list[str]) -> int:
+    """Prints a list of secret words."""
+    options: Words = _parse(Words, "words", arguments)
+
+    from sparring.envs.words import curriculum, list_names
+
+    if options.band is not None and options.words != "common":
+        raise ValueError("--words and --band both name a list; give one of them")
+    if options.band is None and (options.part != "noun" or options.profane):
+        raise ValueError("--part and --profane are for a --band")
+    lists = list_names(options.words)
+    if options.band is not None:
+        lists = [f"band:{options.band}:{options.part}" + ":profane" * options.profane]
+    if options.split is not None:
+        lists = [f"{name}@{options.split}" for name in lists]
+    stages = curriculum(",".join(lists))
+    if options.json:
+        _print_json({"lists": [{"list": name, "words": stage} for name, stage in zip(lists, stages, strict=True)]})
+    elif options.count:
+        print(sum(map(len, stages)))
+    else:
+        print("\n".join(word for stage in stages for word in stage))
+    return 0
+
+
 def judge(arguments: list[str]) -> int:
     """Judges utterances, or lists the games whose outcome is another one under a rule."""
     options: Judge = _parse(_positional(Judge), "judge", arguments)
 
-    from sparring.envs import taboo  # noqa: F401  registers the games
+    from sparring.envs import games as _games  # noqa: F401  registers the games
 
     from .rejudge import holds_games, judge_lines, rejudge
 
@@ -637,7 +716,7 @@ def export(arguments: list[str]) -> int:
     if options.json:
         _print_json({"folder": str(folder)})
     else:
-        print(f"wrote {folder}; load it with transformers, or: sparring play {folder} mini@imitation")
+        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {folder}")
     return 0
 
 
@@ -647,6 +726,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "tournament": tournament,
     "bench": bench,
     "games": games,
+    "words": words,
     "judge": judge,
     "report": report,
     "export": export,

@@ -61,13 +61,14 @@ class TrainConfig:
     model: str = "mini@imitation"
     """Who learns: mini, mini@imitation, a model folder, RUN@N, RUN@latest or hf:ID."""
     game: str = "AdversarialTaboo"
-    """A registered game; AdversarialTaboo-DrawingOut prices outcomes so that drawing the word out pays."""
+    """A registered game: AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays;
+    TwentyQuestions."""
     max_turns: int = 5
     """Utterances per role and game. More: longer games, more ties avoided, slower rounds."""
     words: str = "everyday"
-    """Secret words: everyday (three groups), the name of a word list, or a file with one word a line."""
+    """Secret words: everyday (three groups), common, band:1000-5000, or a file with one word a line (sparring words --help)."""
     heldout: float = 0.1
-    """Share of words that are never played, in [0, 1); the everyday world brings its own groups and ignores this."""
+    """Share of words never played, about, in [0, 1); the everyday world brings its own groups and ignores this."""
     prompts: str = "card"
     """What players are told: card (what the model was trained with; the full rules, where it was not), brief, full, or a JSON file
     {"system": {role: text}, "opening": text} with texts of your own."""
@@ -167,6 +168,10 @@ def check(config: TrainConfig) -> None:
         wrong.append("scripted experts know the everyday world only: set imitation.steps 0 or words everyday")
     if not scripted_words and config.arm != "selfplay":
         wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
+    if not config.game.startswith("AdversarialTaboo"):
+        asked = {"imitation.steps": config.imitation.steps, "evaluation.scripted": config.evaluation.scripted}
+        asked |= {"evaluation.control": config.evaluation.control, f"arm {config.arm}": config.arm != "selfplay"}
+        wrong += [f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off" for name, on in asked.items() if on]
     if wrong:
         raise ValueError("; ".join(wrong))
 

@@ -58,7 +58,10 @@ def rejudge(path: Path, rule: str) -> Iterator[dict[str, Any]]:
 
 
 def _played(episode: Episode, rule: str) -> State:
-    settings = {**episode.record["game"]["config"], "rule": rule}
+    settings = episode.record["game"]["config"]
+    if "rule" not in settings:
+        raise ValueError(f"{episode.record['id']}: {episode.game} has no rule of word matching, so no outcome can change")
+    settings = {**settings, "rule": rule}
     state = make_game(episode.game, **settings).start(episode.task)
     for utterance in episode.utterances:
         if state.to_act is None:

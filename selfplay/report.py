@@ -28,13 +28,15 @@ def write_report(run: Path) -> Path:
     rounds = data["rounds"]
     played = [r["round"] for r in rounds if folder.games(r["round"]).is_file()]
     shown = [(n, first_games(folder.games(n))) for n in dict.fromkeys((played[0], played[-1]))] if played else []
+    roles = [name.removesuffix("_wins") for name in (rounds[0] if rounds else ()) if name.endswith("_wins")]
     charts = [
-        _chart(rounds, {"attacker wins": "attacker_wins", "defender wins": "defender_wins", "ties": "ties"}, "share of games", share=True),
+        _chart(rounds, {**{f"{role} wins": f"{role}_wins" for role in roles}, "ties": "ties"}, "share of games", share=True),
         _chart(rounds, {"true hints": "truth"}, "share of claims"),
         _chart(rounds, {"entropy": "entropy", "KL to the first model": "kl"}, "nats per token"),
     ]
     page = environment.get_template("report.html.jinja").render(
         data=data,
+        roles=roles,
         name=run.resolve().name,
         strength=strength_table(data),
         charts=[chart for chart in charts if chart],

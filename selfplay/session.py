@@ -9,7 +9,7 @@ from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
 from sparring.agents.names import given, model_card, model_place
 from sparring.agents.player_card import PlayerCard
-from sparring.envs import taboo as _taboo  # noqa: F401  registers the games
+from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import load_prompts
 

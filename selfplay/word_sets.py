@@ -1,6 +1,5 @@
 """Which words a run plays about: imitated, met in self-play only, or never a target while training."""
 
-import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from sparring.agents.core import derive_seed
 from sparring.envs.core import Task
 from sparring.envs.english import truth
-from sparring.envs.words import word_list
+from sparring.envs.words import split_words, word_list
 from sparring.envs.world import everyday, word_groups
 
 from .evaluate import TruthOf
@@ -57,19 +56,16 @@ def _truth(texts: object, secret: str) -> tuple[int, int]:
 
 
 def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
-    """The groups of a word list. The everyday world has its own; of any other list a share is held out, decided by the words' hashes.
+    """The groups of a word list. The everyday world has its own; of any other list about a share is held out (`split_words`).
 
     imitating: whether experts are imitated on the played words first.
     """
     if words == "everyday":
         return WordSets(*word_groups())
-    order = sorted(dict.fromkeys(word_list(words)), key=lambda word: hashlib.sha256(word.encode()).digest())
-    kept = order[round(len(order) * heldout) :]
+    kept, held = (tuple(sorted(part)) for part in split_words(word_list(words), heldout))
     if not kept:
         raise ValueError(f"{words}: no words left to play about with heldout {heldout}")
-    held = tuple(sorted(order[: len(order) - len(kept)]))
-    played = tuple(sorted(kept))
-    return WordSets(played, (), held) if imitating else WordSets((), played, held)
+    return WordSets(kept, (), held) if imitating else WordSets((), kept, held)
 
 
 def round_tasks(words: Sequence[str], games: int, group_size: int, seed: int, label: str) -> list[Task]:

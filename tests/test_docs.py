@@ -1,4 +1,4 @@
-"""The docs name what is there."""
+"""The docs name what is there; code that they quote stands in its source, and the rest of it runs."""
 
 import re
 from pathlib import Path
@@ -22,3 +22,19 @@ def test_links_between_pages_lead_somewhere(page: str):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
     assert all(((ROOT / page).parent / link).exists() for link in links), links
+
+
+def blocks(name: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["games.md"])
+def test_quoted_code_stands_in_its_source_and_the_rest_runs(name: str):
+    space: dict[str, object] = {}
+    for block in blocks(name):
+        first, _, rest = block.partition("\n")
+        if quoted := re.fullmatch(r"# (\w+/\w+\.py)", first):
+            assert rest in (ROOT / quoted[1]).read_text(encoding="utf-8")
+        else:
+            exec(compile(block, name, "exec"), space)
+    assert space

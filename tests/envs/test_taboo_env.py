@@ -93,6 +93,8 @@ def test_a_step_after_the_end_asks_for_a_reset():
         ({"words": "nonsense"}, "unknown word list 'nonsense'"),
         ({"opponent": "nobody"}, "unknown agent 'nobody'"),
         ({"rule": "stem"}, "unknown rule 'stem'"),
+        ({"game": "TwentyQuestions"}, "games of Adversarial Taboo: AdversarialTaboo, AdversarialTaboo-DrawingOut"),
+        ({"words": "band:9-1"}, "got 9-1"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, str], message: str):
@@ -100,12 +102,13 @@ def test_bad_arguments_are_named(arguments: dict[str, str], message: str):
         gymnasium.make(ID, **arguments)
 
 
+@pytest.mark.parametrize("game", ["AdversarialTaboo", "AdversarialTaboo-DrawingOut"])
 @pytest.mark.parametrize("role", ["defender", "both"])
-def test_the_secret_changes_nothing_that_the_defender_sees(role: str):
+def test_the_secret_changes_nothing_that_the_defender_sees(role: str, game: str):
     """Observations, infos and messages of errors, byte by byte, as long as the games go on alike."""
 
     def seen(word: str) -> list[str]:
-        env = gymnasium.make(ID, role=role, opponent=lambda messages: f"Hint {len(messages)}.")
+        env = gymnasium.make(ID, role=role, game=game, opponent=lambda messages: f"Hint {len(messages)}.")
         text, info = env.reset(seed=3, options={"word": word})
         found = []
         for turn in range(4):

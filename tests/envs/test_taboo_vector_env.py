@@ -41,13 +41,24 @@ def test_an_ended_game_begins_anew_at_the_next_step():
     assert seen[0].count("It is sour.") == 1
 
 
-def test_games_never_mix():
-    env = vector(4, role="both")
+@pytest.mark.parametrize("game", ["AdversarialTaboo", "AdversarialTaboo-DrawingOut"])
+def test_games_never_mix(game: str):
+    """Over games that end at different steps and begin anew: every view holds its own game's talk alone, an attacker's its own secret."""
+    env = vector(4, role="both", game=game, max_turns=3)
     env.reset(seed=1)
-    seen, *_ = env.step([f"Hint number {i}." for i in range(4)])
-    for i, text in enumerate(seen):
-        assert f"Hint number {i}." in text
-        assert sum(f"Hint number {j}." in text for j in range(4)) == 1
+    secrets = [one._state.task.secret for one in env.envs]
+    assert len(set(secrets)) == 4
+    for step in range(12):
+        # Game 2 is ended now and then, and so falls out of step with the others.
+        said = [f"Remark {i} at step {step}." if i != 2 or step % 3 else "I know the word! It is a zebra." for i in range(4)]
+        seen, _, _, _, infos = env.step(said)
+        for i, text in enumerate(seen):
+            assert not any(f"Remark {j} " in text for j in range(4) if j != i)
+            own = env.envs[i]._state.task.secret
+            assert (f"word is {own}." in text) == (infos["role"][i] == "attacker")
+            others = {env.envs[j]._state.task.secret for j in range(4)} - {own}
+            assert not any(f"word is {word}." in text for word in others)
+    assert [one._state.task.secret for one in env.envs] != secrets
 
 
 def test_spaces_hold_what_is_seen():

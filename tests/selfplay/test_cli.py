@@ -1,5 +1,6 @@
 """The command line, as a person calls it."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
-from sparring.selfplay.cli import COMMANDS, main
+from sparring.envs.words import band_words, curriculum, word_list
+from sparring.selfplay.cli import COMMANDS, _show_game, main
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
 
@@ -71,11 +74,25 @@ def test_every_command_has_help_with_an_example(name: str):
         (["train", "--resume", "nowhere", "--rounds", "3"], "leave the other options out"),
         (["train", "--rounds", "-1"], "rounds cannot be negative"),
         (["train", "--objective", "ppo"], "objective"),
+        (["train", "--game", "TwentyQuestions"], "evaluation.scripted needs"),
         (["train", "--config", "nowhere.yaml"], "no such configuration file"),
-        (["play", "nobody", "scripted"], "unknown agent 'nobody'"),
-        (["play", "scripted", "scripted", "--words", "nonsense"], "unknown word list"),
-        (["play", "scripted", "scripted", "--games", "0"], "--games must be at least 1"),
+        (["play", "--opponent", "nobody"], "unknown agent 'nobody'"),
+        (["play", "--opponent", "scripted", "--words", "nonsense"], "unknown word list"),
+        (["play", "--opponent", "scripted", "--games", "0"], "--games must be at least 1"),
+        (
+            ["play", "--opponent", "scripted", "--role", "asker"],
+            "unknown role 'asker'; the roles of AdversarialTaboo are attacker, defender",
+        ),
+        (["play", "--opponent", "silent", "--game", "Chess"], "unknown game 'Chess'"),
+        (["play", "--opponent", "scripted", "--game", "TwentyQuestions"], "know the roles attacker and defender, not 'answerer'"),
+        (["play", "--opponent", "silent", "--game", "TwentyQuestions", "--words", "common"], "take words from the list everyday"),
         (["tournament", "scripted"], "at least two players"),
+        (["words", "--words", "nonsense"], "unknown word list 'nonsense'"),
+        (["words", "--band", "5000-1000"], "got 5000-1000"),
+        (["words", "--band", "1-60000"], "within 1-50000; got 1-60000"),
+        (["words", "--split", "dev"], "unknown split 'dev'"),
+        (["words", "--words", "everyday", "--band", "1-9"], "give one of them"),
+        (["words", "--part", "verb"], "are for a --band"),
         (["bench", "scripted"], "no model"),
         (["games", "nowhere"], "no such run folder"),
         (["report", "nowhere"], "no summary.json"),
@@ -119,7 +136,22 @@ def test_an_exported_model_is_a_plain_transformers_folder(run: Path, tmp_path: P
 
 
 def test_players_meet_in_games_and_tournaments(run: Path):
-    done = sparring("play", f"{run}@0", "scripted", "--games", "2", "--show", "1", "--max-turns", "2", "--json")
+    done = sparring(
+        "play",
+        "--player",
+        f"{run}@0",
+        "--role",
+        "attacker",
+        "--opponent",
+        "scripted",
+        "--games",
+        "2",
+        "--show",
+        "1",
+        "--max-turns",
+        "2",
+        "--json",
+    )
     found = json.loads(done.stdout)
     assert len(found["games"]) == 1
     assert {cell["seat"] for cell in found["cells"]} == {"attacker", "defender"}
@@ -129,12 +161,65 @@ def test_players_meet_in_games_and_tournaments(run: Path):
     assert {p["player"] for p in found["players"]} == {"scripted", "silent", f"{run}@latest"}
 
 
-def test_a_person_can_play(run: Path):
-    command = [Path(sys.executable).with_name("sparring"), "play", "human", "silent", "--games", "1"]
-    done = subprocess.run(command, input="It is sour.\n", capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "You are the attacker." in done.stdout
-    assert "silent, the attacker wins" in done.stdout
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """What a person sees who plays a game and types some lines."""
+
+    def play(text: str, *arguments: str) -> str:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        assert main(["play", "--games", "1", *arguments]) == 0
+        return capsys.readouterr().out
+
+    return play
+
+
+def test_a_person_can_play_either_seat(typed):
+    shown = typed("It is sour.\n", "--role", "attacker", "--opponent", "silent")
+    assert "You are the attacker." in shown
+    assert "  attacker: It is sour." in shown
+    assert "silent, the attacker wins" in shown
+    shown = typed("I know the word! It is a zebra.\n", "--opponent", "scripted:hinter")
+    assert "You are the defender." in shown
+    assert "declared_wrong, the attacker wins: [I know the word! It is a zebra.]" in shown
+
+
+def test_a_person_can_play_the_other_game(typed):
+    shown = typed("Hm.\n", "--game", "TwentyQuestions", "--role", "answerer", "--opponent", "random")
+    assert "You are the answerer." in shown
+    assert "foul, the asker wins: [Hm.]" in shown
+
+
+def test_what_decided_a_game_is_highlighted():
+    console = Console(force_terminal=True, color_system="standard", width=200, record=True, file=io.StringIO())
+    said = [{"role": "attacker", "text": "Tea\x1b[2J?"}, {"role": "defender", "text": "I like a lemon in it."}]
+    evidence = {"turn": 1, "start": 9, "end": 14, "matched": "lemon"}
+    outcome = {"winner": "attacker", "reason": "uttered", "evidence": evidence}
+    _show_game(console, {"task": {"secret": "lemon"}, "utterances": said, "outcome": outcome})
+    written = console.export_text(styles=True)
+    assert "I like a \x1b[1;7mlemon\x1b[0m in it." in written
+    assert "uttered, the attacker wins: [lemon]" in written
+    assert "\x1b[2J" not in written and "Tea\ufffd[2J?" in written
+
+
+def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
+    assert main(["words", "--band", "1000-5000", "--split", "heldout"]) == 0
+    printed = capsys.readouterr().out.split("\n")[:-1]
+    assert tuple(printed) == word_list("band:1000-5000@heldout")
+    assert main(["words", "--words", "everyday,band:1-2000", "--json"]) == 0
+    lists = json.loads(capsys.readouterr().out)["lists"]
+    assert [tuple(entry["words"]) for entry in lists] == list(curriculum("everyday,band:1-2000"))
+    assert main(["words", "--band", "1000-5000", "--profane", "--count"]) == 0
+    assert int(capsys.readouterr().out) == len(band_words(1000, 5000, profane=True))
+
+
+def test_a_reader_may_stop_early():
+    command = [sys.executable, "-c", "from sparring.selfplay.cli import entry; entry()", "words", "--band", "1-50000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "time\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
 
 
 def test_a_config_file_is_taken_and_can_be_overridden(run: Path, tmp_path: Path):

@@ -9,6 +9,7 @@ from sparring.agents.rollout import Match, play_all
 from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import Task
 from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.twenty_questions import TwentyQuestions
 from sparring.selfplay.cli import main
 from sparring.selfplay.episodes import write_episodes
 
@@ -57,3 +58,11 @@ def test_bad_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     path.write_text(text + "\n")
     assert main(["judge", str(path), *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_games_without_a_rule_of_words_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    agents = dict.fromkeys(TwentyQuestions.roles, FunctionAgent(lambda observation, rng: "No."))
+    match = Match("m", TwentyQuestions(max_turns=1), Task("m", "lemon", "lemon", 0), agents, 0)
+    write_episodes(tmp_path / "games.jsonl.gz", play_all([match]))
+    assert main(["judge", str(tmp_path / "games.jsonl.gz")]) == 2
+    assert "m: TwentyQuestions has no rule of word matching" in capsys.readouterr().err

@@ -1,0 +1,5 @@
+"""The games that the project ships: importing this module registers them."""
+
+from . import taboo, twenty_questions
+
+__all__ = ["taboo", "twenty_questions"]
