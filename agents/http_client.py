@@ -55,7 +55,7 @@ class Limits:
                 raise ValueError(f"{name} must be more than 0, not {getattr(self, name)}")
 
 
-class Failed(Exception):  # noqa: N818  what happened to a request, as `Refused` is
+class Failed(OSError):  # noqa: N818  what happened to a request, as `Refused` is
     """The server, or the way to it, failed; trying again did not help, or time was up."""
 
 

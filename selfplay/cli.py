@@ -43,11 +43,13 @@ class _BadOptionsError(ValueError):
 class Play:
     """Plays games of two agents and shows them.
 
-    An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID.
+    An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID,
+    openai:MODEL@URL, vllm:MODEL@URL.
 
     Examples:
       sparring play mini@imitation mini@imitation
       sparring play scripted human --games 3
+      sparring play openai:llama3.2@http://127.0.0.1:11434/v1 mini@imitation
       sparring play runs/x@latest mini@imitation --games 200 --show 2 --json
     """
 
