@@ -60,10 +60,11 @@ class Failed(OSError):  # noqa: N818  what happened to a request, as `Refused` i
 
 
 class Refused(ValueError):  # noqa: N818
-    """The server says that the request is wrong. code: its own word for that, "" where it has none."""
+    """The server says that the request is wrong. status: of HTTP, 0 where it took the request. code: its own word, "" where it has none."""
 
-    def __init__(self, message: str, code: str = "") -> None:
+    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
         super().__init__(message)
+        self.status = status
         self.code = code
 
 
@@ -176,6 +177,7 @@ class _Exchange:
             timeout=None,  # every try has its own limit, to the last byte
             limits=httpx2.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
             trust_env=not _is_loopback(url),  # proxies are for what is elsewhere
+            verify=url.startswith("https:"),  # without TLS there is nothing to verify, and no certificates need be read
         )
         self.places = asyncio.Semaphore(limits.concurrency)
         self.random = random.Random()  # pauses only; nothing that is recorded depends on it
@@ -222,17 +224,20 @@ class _Exchange:
         async with self._place():
             end = time.monotonic() + self.limits.total_seconds
             for tries in count(1):
+                left = max(0.0, end - time.monotonic())
                 try:
-                    return parse(await self._try(method, path, body, min(self.limits.request_seconds, end - time.monotonic())))
+                    return parse(await self._try(method, path, body, min(self.limits.request_seconds, left)))
                 except Refused:
                     raise
                 except ValueError as error:
-                    again = _Again(f"its answer is {error}")
+                    again = _Again(self._quote(f"its answer is {error}"))
                 except _Again as error:
                     again = error
                 pause = self._pause(tries, again.after)
                 if tries >= self.limits.tries or time.monotonic() + pause >= end:
-                    raise self._failure(again, tries)
+                    failure = self._failure(again, tries)
+                    self._tell(failure)
+                    raise failure
                 await self.sleep(pause)
         raise AssertionError("count() has no end")
 
@@ -254,10 +259,14 @@ class _Exchange:
         message = f"{self.url}: {again}" + (f" (tried {tries} times)" if tries > 1 else "")
         if not again.reached and not self.reached:
             return ConnectionError(f"{message}; is the address right, and does the server run?")
-        if message not in self.told:
+        return Failed(message)
+
+    def _tell(self, failure: Exception) -> None:
+        """Warns of a failure, of equal ones once."""
+        message = str(failure)
+        if isinstance(failure, Failed) and message not in self.told:
             self.told.add(message)
             _log.warning("%s", message)
-        return Failed(message)
 
     async def _try(self, method: str, path: str, body: Any, seconds: float) -> Any:
         """One try. Raises _Again or Refused."""
@@ -298,18 +307,18 @@ class _Exchange:
         if status == 401:
             # What the server says here may hold parts of the key.
             has = "the key in" if self.key else "a key is needed, in"
-            return Refused(f"{self.url} refuses access (401): {has} {self.key_variable}", code)
+            return Refused(f"{self.url} refuses access (401): {has} {self.key_variable}", status, code)
         hint = {
             403: f"may the key in {self.key_variable} do this?",
             404: "is the address right, and the name of the model?",
         }.get(status, "give the address that it redirects to" if status < 400 else "")
-        return Refused(f"{self.url} refuses the request ({status}){said}" + (f"; {hint}" if hint else ""), code)
+        return Refused(f"{self.url} refuses the request ({status}){said}" + (f"; {hint}" if hint else ""), status, code)
 
     def _quote(self, text: str) -> str:
         """A server's words for an error message: one short printable line without the key."""
         if self.key:
             text = text.replace(self.key, "(key)")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
         return text if len(text) <= 300 else f"{text[:300]}..."
 
 
@@ -355,13 +364,13 @@ def _complaint(data: bytes) -> tuple[str, str]:
     try:
         error = _json(data)
     except ValueError:
-        return data[:1000].decode("utf-8", "replace"), ""
+        return data.decode("utf-8", "replace"), ""
     if isinstance(error, dict):
         error = error.get("error") or error.get("detail") or error
     if not isinstance(error, dict):
-        return str(error)[:1000], ""
+        return str(error), ""
     code = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
-    return str(error.get("message") or error or "")[:1000], code if isinstance(code, str) else ""
+    return str(error.get("message") or error or ""), code if isinstance(code, str) else ""
 
 
 def _seconds(after: str | None) -> float | None:

@@ -3,6 +3,7 @@
 Knows no token ids, so its games are never trained on.
 """
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,9 +16,15 @@ from .http_client import Failed, HTTPClient, Limits, Refused
 KEY = "OPENAI_API_KEY"
 """The environment variable with the server's key; local servers need none."""
 
+_THIS_ONE = frozenset({400, 413, 422})
+"""Statuses that, from a server which has answered others, are about one request: what it holds, not how it is made."""
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _WORDS_TOO_LONG = "maximum context length"
 """How servers say that a chat no longer fits: a code, or these words."""
+_FINISH: dict[str, Finish] = {"length": "length", "content_filter": "error"}
+"""What a server's finish reason means, where it is not that the model had ended."""
+
+_log = logging.getLogger(__name__)
 
 
 class OpenAIServer:
@@ -37,6 +44,7 @@ class OpenAIServer:
         self.client = client or HTTPClient(with_v1(url), key_variable=KEY, limits=limits)
         self._chats: dict[str, list[Message]] = {}
         self._asked: dict[str, Request] = {}
+        self._answered = False
 
     def submit(self, request: Request) -> None:
         chat = self._chats.setdefault(request.stream, [])
@@ -45,13 +53,13 @@ class OpenAIServer:
         self.client.submit(request.stream, "/chat/completions", self._body(request.sampling, request.seed, chat), read_reply)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Replies that have come; one that the server failed to give finishes by "error".
+        """Replies that have come; one that the server failed to give, or would not, finishes by "error".
 
-        Raises ValueError where the server refuses a request as wrong (unknown model, no access), ConnectionError where it was never there.
+        Raises ValueError where the server refuses requests as wrong (unknown model, no access), ConnectionError where it was never there.
         """
         replies = []
         for stream, outcome in self.client.wait():
-            reply = _reply(outcome, self._chats[stream])
+            reply = self._reply(outcome, self._chats[stream])
             self._chats[stream].append(Message("assistant", reply.text))
             replies.append((self._asked.pop(stream), reply))
         return replies
@@ -62,6 +70,20 @@ class OpenAIServer:
         self._chats.pop(stream, None)
         self._asked.pop(stream, None)
         return ()
+
+    def _reply(self, outcome: Reply | Failed | Refused, chat: list[Message]) -> Reply:
+        """What a request came to. A chat that has outgrown the context gets an empty reply that ends by length, as any model's does."""
+        if isinstance(outcome, Reply):
+            self._answered = True
+            return outcome
+        if isinstance(outcome, Refused):
+            if outcome.status not in _THIS_ONE or not self._answered:
+                raise outcome
+            grown = any(message.role == "assistant" for message in chat)
+            if grown and (outcome.code in _TOO_LONG or _WORDS_TOO_LONG in str(outcome)):
+                return Reply("", finish="length")
+            _log.warning("%s", outcome)
+        return Reply("", finish="error")
 
     def _body(self, sampling: Sampling, seed: int, chat: list[Message]) -> dict[str, Any]:
         """The request. temperature and top_p are always sent: servers have defaults of their own for them."""
@@ -86,20 +108,8 @@ def _length_field(url: str) -> str:
     return "max_completion_tokens" if host.endswith(("openai.com", "openai.azure.com")) else "max_tokens"
 
 
-def _reply(outcome: Reply | Failed | Refused, chat: list[Message]) -> Reply:
-    """What a request came to. A chat that has outgrown the model's context gets an empty reply that ends by length, as any model's does."""
-    if isinstance(outcome, Reply):
-        return outcome
-    if isinstance(outcome, Failed):
-        return Reply("", finish="error")
-    grown = any(message.role == "assistant" for message in chat)
-    if grown and (outcome.code in _TOO_LONG or _WORDS_TOO_LONG in str(outcome)):
-        return Reply("", finish="length")
-    raise outcome
-
-
 def read_reply(data: Any) -> Reply:
-    """The reply in a chat completion. Raises ValueError where it is none, or where the server says that it broke off."""
+    """The reply in a chat completion; one that a filter withheld finishes by "error". Raises ValueError where it is none, or broke off."""
     try:
         choice = data["choices"][0]
         message, reason = choice["message"], choice["finish_reason"]
@@ -110,7 +120,7 @@ def read_reply(data: Any) -> Reply:
         raise ValueError(f"a reply that ended by {reason!r}"[:100])
     if not isinstance(content, (str, type(None))) or not isinstance(thoughts, (str, type(None))):
         raise ValueError("content that is no text")
-    finish: Finish = "length" if reason == "length" else "stop"
+    finish = _FINISH.get(reason, "stop")
     private, public = split_thinking(printable(content or ""))
     private = "\n".join(part for part in (printable(thoughts or "").strip(), private) if part)
     usage = data.get("usage")

@@ -203,7 +203,7 @@ def _choose(data: Any, place: str, url: str) -> Served:
         raise ValueError(f"{url} does not list its models as vLLM does (/v1/models); for other servers use openai:MODEL@URL") from None
     meant = entries if len(entries) == 1 else [entry for entry in entries if place in entry[:2]]
     if len(meant) != 1 or not _are(int, [meant[0][2]]):
-        raise ValueError(f"{url} serves {', '.join(entry[0] for entry in entries) or 'nothing'}, none of which is {place!r}"[:300])
+        raise ValueError(f"{url} serves {', '.join(repr(entry[0]) for entry in entries) or 'nothing'}, none of which is {place!r}"[:300])
     return Served(meant[0][0], meant[0][2])
 
 

@@ -59,6 +59,7 @@ def stub_server(answer: Callable[[Asked], Answer | str]) -> Iterator[Stub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 65536  # head and body in one packet: two would wait for each other
 
         def setup(self) -> None:
             super().setup()

@@ -152,7 +152,7 @@ def test_a_slow_drip_is_cut_off():
 def test_a_refusal_is_not_tried_again(answer: Answer, message: str, code: str):
     with stub_server(then(answer)) as stub:
         outcome = ask(stub.url)
-        assert isinstance(outcome, Refused) and outcome.code == code and len(stub.asked) == 1
+        assert isinstance(outcome, Refused) and outcome.code == code and outcome.status == answer.status and len(stub.asked) == 1
         with pytest.raises(ValueError, match=message):
             raise outcome
 

@@ -109,7 +109,8 @@ def test_openai_itself_calls_the_length_otherwise():
         (said("Hel", "length"), Reply("Hel", finish="length")),
         (said(""), Reply("")),
         (said(None), Reply("")),
-        (said(None, "content_filter"), Reply("")),
+        (said("Hm", "content_filter"), Reply("Hm", finish="error")),
+        (said("Hm.", "eos_token"), Reply("Hm.")),
         (said("<think>It is a lemon.</think>\nHm."), Reply("Hm.", "It is a lemon.")),
         (said("It is a lemon.</think>Hm."), Reply("Hm.", "It is a lemon.")),
         (said("<think>It is a le", "length"), Reply("", "It is a le", "length")),
@@ -219,6 +220,20 @@ def test_a_chat_that_outgrows_the_context(error: dict):
         assert p.replies[-1].finish == "length" and p.outcome.reason == "overlong"
     with stub_server(lambda asked: full) as stub, pytest.raises(ValueError, match=r"too long|maximum context"):
         play(server(stub))
+
+
+def test_one_request_refused_among_others_voids_its_game_alone():
+    filtered = Answer({"error": {"message": "our content policy", "code": "content_filter"}}, status=400)
+    with stub_server(lambda asked: filtered if asked.number == 2 else said("Hm.")) as stub:
+        played = play(server(stub, concurrency=1), n=3)
+    assert sorted(p.outcome.reason for p in played) == ["turn_limit", "turn_limit", VOID]
+    with stub_server(lambda asked: filtered) as stub, pytest.raises(ValueError, match="our content policy"):
+        play(server(stub))
+    with (
+        stub_server(lambda asked: Answer(status=401) if asked.number == 2 else said("Hm.")) as stub,
+        pytest.raises(ValueError, match="refuses access"),
+    ):
+        play(server(stub, concurrency=1), n=3)
 
 
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 """Token streams through a server that speaks vLLM's documented protocol: a stub over a tiny model, not vLLM itself."""
 
 import threading
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tiny
 from stub_server import HANG, Answer, Asked, Stub, stub_server
 
+from sparring.agents import vllm_server
 from sparring.agents.core import Request, Sampling
 from sparring.agents.hfloop import HFLoop
 from sparring.agents.http_client import Failed, HTTPClient, Limits, Refused
@@ -23,6 +25,16 @@ GAME = AdversarialTaboo(max_turns=2, max_characters=10_000)
 LENGTH = 256
 
 
+@lru_cache(maxsize=1)
+def tiny_model():
+    return tiny.tiny_model(vocab=len(tiny.tiny_tokenizer("chatml")), length=LENGTH)
+
+
+@lru_cache(maxsize=1)
+def tiny_loop(end_ids: frozenset[int]) -> HFLoop:
+    return HFLoop(tiny_model(), end_ids=end_ids, max_rows=4, max_streams=4)
+
+
 class TinyVLLM:
     """Answers as `vllm serve FOLDER --logprobs-mode processed_logprobs` is documented to, with VLLM_SERVER_DEV_MODE=1.
 
@@ -30,9 +42,6 @@ class TinyVLLM:
     """
 
     def __init__(self, folder: str, change=lambda body, asked: body) -> None:
-        tokenizer = tiny.tiny_tokenizer("chatml")
-        self.model = tiny.tiny_model(vocab=len(tokenizer), length=LENGTH)
-        self.ends = frozenset(LanguageModel(self.model, tokenizer).format.end_ids)
         self.folder = folder
         self.change = change
         self.lock = threading.Lock()
@@ -59,11 +68,12 @@ class TinyVLLM:
         body = asked.body
         assert not self.paused and body["model"] == self.folder and body["return_token_ids"] and body["logprobs"] == 0
         assert len(body["prompt"]) + body["max_tokens"] <= LENGTH
-        loop = HFLoop(self.model, end_ids=frozenset(body["stop_token_ids"]), max_rows=4, max_streams=4)
+        loop = tiny_loop(frozenset(body["stop_token_ids"]))
         names = ("temperature", "top_k", "top_p", "min_p")
         sampling = Sampling(**{n: body[n] for n in names}, max_new_tokens=body["max_tokens"], min_new_tokens=body["min_tokens"])
         loop.submit("s", body["prompt"], sampling, body["seed"])
         (done,) = loop.poll()
+        loop.close("s")
         choice = {
             "index": 0,
             "text": "not used",
@@ -80,10 +90,18 @@ class TinyVLLM:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = tiny.tiny_tokenizer("chatml")
-    tiny.tiny_model(vocab=len(tokenizer), length=LENGTH).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tiny_model().save_pretrained(folder)
+    tiny.tiny_tokenizer("chatml").save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def read_once():
+    """Tokenizers and what is found out about them, which take most of the time here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vllm_server, "load_tokenizer", lru_cache(vllm_server.load_tokenizer))
+        patch.setattr(vllm_server, "ChatFormat", lru_cache(vllm_server.ChatFormat))
+        yield
 
 
 async def no_sleep(seconds: float) -> None:
@@ -122,7 +140,7 @@ def talk(model: LanguageModel | VLLMServer, streams: int = 4, turns: int = 3, **
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7}, {"top_k": 20, "min_new_tokens": 3}], ids=["plain", "cool", "filtered"])
 def test_streams_are_those_of_the_model_itself(folder: Path, sampling: dict):
     stub_model = TinyVLLM(str(folder))
-    said, own = talk(LanguageModel(stub_model.model, tiny.tiny_tokenizer("chatml")), **sampling)
+    said, own = talk(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")), **sampling)
     with stub_server(stub_model) as stub:
         their_said, theirs = talk(server(stub, folder), **sampling)
     assert their_said == said and len(said) == 12
@@ -134,7 +152,7 @@ def test_streams_are_those_of_the_model_itself(folder: Path, sampling: dict):
 
 def test_games_can_be_trained_on(folder: Path):
     stub_model = TinyVLLM(str(folder))
-    own = play(LanguageModel(stub_model.model, tiny.tiny_tokenizer("chatml")))
+    own = play(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")))
     with stub_server(stub_model) as stub:
         theirs = play(server(stub, folder))
     assert [(p.state.utterances, p.replies, p.outcome) for p in theirs] == [(p.state.utterances, p.replies, p.outcome) for p in own]
@@ -232,8 +250,8 @@ def test_a_completion():
         (Answer({"object": "list", "data": [{"id": "a"}]}), "does not list its models as vLLM does"),
         (Answer([]), "does not list its models"),
         (Answer({"data": []}), "serves nothing"),
-        (Answer({"data": [{"id": n, "max_model_len": 9} for n in "ab"]}), "serves a, b, none of which is"),
-        (Answer({"data": [{"id": "a", "max_model_len": "9"}]}), "serves a, none of which"),
+        (Answer({"data": [{"id": n, "max_model_len": 9} for n in "ab"]}), "serves 'a', 'b', none of which is"),
+        (Answer({"data": [{"id": "a", "max_model_len": "9"}]}), "serves 'a', none of which"),
         (Answer({"error": {"message": "no"}}, status=401), "a key is needed, in VLLM_API_KEY"),
     ],
 )
