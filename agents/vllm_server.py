@@ -67,6 +67,7 @@ class VLLMServer:
         self._asked: dict[str, Request] = {}
         self._ready: list[tuple[Request, Reply]] = []
         self._torn = False
+        self._processed = False
 
     @cached_property
     def served(self) -> Served:
@@ -74,7 +75,7 @@ class VLLMServer:
         return _choose(self.client.request("GET", "/v1/models"), self.place, self.client.url)
 
     def submit(self, request: Request) -> None:
-        """Raises ValueError where the stream's first prompt leaves no room for a reply, and as `served` does."""
+        """Raises ValueError where the first prompt leaves no room for a reply, and as `served` and `_check_logprobs` do."""
         if self._torn:
             raise RuntimeError(f"{self.name}: an update of its weights failed halfway; update them again")
         self.streams.extend(request, version=self.weight_version, room=self.served.max_length)
@@ -83,6 +84,8 @@ class VLLMServer:
         if limit <= 0:
             self._ready.append((request, self.streams.reply(request, [], [], "length", ended=False)))
             return
+        if request.trainable and not (request.sampling.exact and request.sampling.temperature == 1):
+            self._check_logprobs(prompt)
         self._asked[request.stream] = request
         body = self._body(request.sampling, request.seed, prompt, limit)
         self.client.submit(request.stream, "/v1/completions", body, lambda data: read_completion(data, prompt))
@@ -104,16 +107,17 @@ class VLLMServer:
         """Forgets a stream and returns its segments; a reply in the making is dropped."""
         self.client.cancel(stream)
         self._asked.pop(stream, None)
+        self._ready = [(request, reply) for request, reply in self._ready if request.stream != stream]
         return self.streams.close(stream)
 
     def load_weights(self, folder: str | Path, version: str) -> None:
         """Has the server read its weights from a model folder that it can see. version: names them from now on."""
         with self._updating(version):
-            self.client.request("POST", "/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}})
+            self._control("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}})
 
     def open_transfer(self, init_info: Mapping[str, Any]) -> None:
         """Sets up vLLM's weight transfer once, before the first `transfer_weights`. init_info: what its transfer backend asks for."""
-        self.client.request("POST", "/init_weight_transfer_engine", {"init_info": dict(init_info)})
+        self._control("/init_weight_transfer_engine", {"init_info": dict(init_info)})
 
     def transfer_weights(self, updates: Iterable[Mapping[str, Any]], version: str) -> None:
         """Has the server receive weights, in one part or several. updates: what its transfer backend asks for, per part.
@@ -121,27 +125,56 @@ class VLLMServer:
         Each call to the server returns when it has the part: a backend that broadcasts (NCCL) needs the sender in another thread.
         """
         with self._updating(version):
-            self.client.request("POST", "/start_weight_update")
+            self._control("/start_weight_update")
             for update in updates:
-                self.client.request("POST", "/update_weights", {"update_info": dict(update)})
-            self.client.request("POST", "/finish_weight_update", {"weight_version": version})
+                self._control("/update_weights", {"update_info": dict(update)})
+            self._control("/finish_weight_update", {"weight_version": version})
+
+    def _control(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """One request to a development endpoint."""
+        try:
+            return self.client.request("POST", path, body)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            raise ValueError(f"{self.name}: the server has no {path.partition('?')[0]}; start it with VLLM_SERVER_DEV_MODE=1") from None
 
     @contextmanager
     def _updating(self, version: str) -> Iterator[None]:
         """Pauses the server around an update and empties its prefix cache after it. After one that failed no game is played."""
         if self._asked:
             raise RuntimeError(f"{self.name}: weights cannot change while {len(self._asked)} replies are in the making")
-        self.client.request("POST", "/pause?mode=wait")
+        self._control("/pause?mode=wait")
         self._torn = True
         try:
             yield
-            answer = self.client.request("POST", "/reset_prefix_cache")
+            answer = self._control("/reset_prefix_cache")
             if isinstance(answer, dict) and answer.get("success") is False:
                 raise RuntimeError(f"{self.name}: the server did not empty its prefix cache")
         finally:
-            self.client.request("POST", "/resume")
+            self._control("/resume")
         self._torn = False
         self.weight_version = version
+
+    def _check_logprobs(self, prompt: list[int]) -> None:
+        """Finds out, once, whether log-probabilities are those of the distribution sampled from. Raises ValueError where they are not.
+
+        At temperature 0.01 nearly all is on the likeliest token, so its log-probability is near 0, whatever it is at temperature 1.
+        """
+        if self._processed:
+            return
+        plain, sharp = (
+            read_likeliest(
+                self.client.request("POST", "/v1/completions", {**self._body(Sampling(temperature), 0, prompt, 1), "logprobs": 1})
+            )
+            for temperature in (1.0, 0.01)
+        )
+        if plain < math.log(0.9) and abs(plain - sharp) < 0.05:
+            raise ValueError(
+                f"{self.name}: the server gives log-probabilities at temperature 1 whatever it samples at, so these games cannot be "
+                "trained on; start it with --logprobs-mode processed_logprobs, or play through openai:MODEL@URL"
+            )
+        self._processed = True
 
     def _reply(self, request: Request, outcome: Completion | Failed) -> Reply:
         if isinstance(outcome, Failed):
@@ -189,6 +222,14 @@ def read_completion(data: Any, prompt: list[int]) -> Completion:
     if seen is not None and seen != prompt:
         raise Refused("the server changed the prompt's token ids, so its log-probabilities belong to another text")
     return Completion(ids, [float(logprob) for logprob in logprobs], reason)
+
+
+def read_likeliest(data: Any) -> float:
+    """The log-probability of the likeliest first token in a completion that was asked for one. Raises ValueError where it has none."""
+    try:
+        return float(max(data["choices"][0]["logprobs"]["top_logprobs"][0].values()))
+    except (LookupError, TypeError, AttributeError, ValueError):
+        raise ValueError("the server's completions hold no log-probabilities as vLLM gives them (logprobs.top_logprobs)") from None
 
 
 def _are(kind: type | tuple[type, ...], values: Any) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 from stub_server import HANG, Answer, Asked, Stub, stub_server
 
 from sparring.agents import vllm_server
@@ -16,7 +17,7 @@ from sparring.agents.http_client import Failed, HTTPClient, Limits, Refused
 from sparring.agents.language_model import LanguageModel, ModelAgent
 from sparring.agents.names import model_card, resolve
 from sparring.agents.rollout import Match, Played, play_all
-from sparring.agents.vllm_server import Completion, VLLMServer, read_completion
+from sparring.agents.vllm_server import Completion, VLLMServer, read_completion, read_likeliest
 from sparring.envs.core import VOID, Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
@@ -38,10 +39,11 @@ def tiny_loop(end_ids: frozenset[int]) -> HFLoop:
 class TinyVLLM:
     """Answers as `vllm serve FOLDER --logprobs-mode processed_logprobs` is documented to, with VLLM_SERVER_DEV_MODE=1.
 
-    change: what becomes of an answer to /v1/completions before it is sent.
+    change: what becomes of an answer to /v1/completions before it is sent. processed: False as without that --logprobs-mode.
     """
 
-    def __init__(self, folder: str, change=lambda body, asked: body) -> None:
+    def __init__(self, folder: str, change=lambda body, asked: body, processed: bool = True) -> None:
+        self.processed = processed
         self.folder = folder
         self.change = change
         self.lock = threading.Lock()
@@ -66,7 +68,10 @@ class TinyVLLM:
 
     def complete(self, asked: Asked) -> Answer | str:
         body = asked.body
-        assert not self.paused and body["model"] == self.folder and body["return_token_ids"] and body["logprobs"] == 0
+        assert not self.paused and body["model"] == self.folder and body["return_token_ids"]
+        if body["logprobs"] == 1:
+            return Answer({"choices": [{"logprobs": {"top_logprobs": [self.likeliest(body)]}}]})
+        assert body["logprobs"] == 0
         assert len(body["prompt"]) + body["max_tokens"] <= LENGTH
         loop = tiny_loop(frozenset(body["stop_token_ids"]))
         names = ("temperature", "top_k", "top_p", "min_p")
@@ -85,6 +90,13 @@ class TinyVLLM:
         }
         changed = self.change({"object": "text_completion", "choices": [choice]}, asked)
         return changed if isinstance(changed, str) else Answer(changed)
+
+    def likeliest(self, body) -> dict[str, float]:
+        assert body["max_tokens"] == 1
+        with torch.no_grad():
+            logits = tiny_model()(input_ids=torch.tensor([body["prompt"]])).logits[0, -1]
+        best = (logits / (body["temperature"] if self.processed else 1.0)).log_softmax(-1).max()
+        return {"a": float(best), "b": float(best) - 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -165,12 +177,36 @@ def test_what_shapes_the_distribution_is_always_sent(folder: Path):
         model = server(stub, folder)
         ask(model, "Hi.", temperature=0.5, max_new_tokens=3, stop=("x",))
         body = stub.asked[-1].body
-    assert stub.paths == ["/v1/models", "/v1/completions"]
     shape = {"temperature": 0.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 0, "max_tokens": 3, "min_tokens": 0, "stop": ["x"]}
     penalties = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
     assert {name: body[name] for name in {**shape, **penalties}} == {**shape, **penalties}
     assert body["prompt"] == model.format.open([Message("user", "Hi.")])
     assert body["stop_token_ids"] == sorted(model.format.end_ids) and body["skip_special_tokens"] is False
+
+
+def test_log_probabilities_that_cannot_be_trained_on_are_refused(folder: Path):
+    with stub_server(TinyVLLM(str(folder), processed=False)) as stub:
+        model = server(stub, folder)
+        assert ask(model, "Hi.", temperature=1.0, max_new_tokens=2).tokens == 2
+        for i, sampling in enumerate(({"temperature": 0.7}, {"top_k": 5})):
+            with pytest.raises(ValueError, match="start it with --logprobs-mode processed_logprobs"):
+                ask(model, "Hi.", stream=f"t{i}", **sampling)
+    with stub_server(TinyVLLM(str(folder), processed=True)) as stub:
+        model = server(stub, folder)
+        for i in range(3):
+            ask(model, "Hi.", stream=f"{i}", temperature=0.7, max_new_tokens=2)
+        assert stub.paths == ["/v1/models"] + ["/v1/completions"] * 5
+    with stub_server(TinyVLLM(str(folder), processed=False)) as stub:
+        model = server(stub, folder)
+        model.submit(Request(model, "s", (Message("user", "Hi."),), Sampling(0.7, max_new_tokens=2), 0, trainable=False))
+        assert model.poll()[0][1].tokens == 2
+
+
+def test_the_likeliest():
+    assert read_likeliest({"choices": [{"logprobs": {"top_logprobs": [{"a": -2, "b": -1}]}}]}) == -1.0
+    for body in (None, {}, {"choices": [{"logprobs": {"top_logprobs": []}}]}, {"choices": [{"logprobs": {"top_logprobs": [{}]}}]}):
+        with pytest.raises(ValueError, match="no log-probabilities as vLLM gives them"):
+            read_likeliest(body)
 
 
 def test_a_stream_that_is_full_gets_an_empty_reply(folder: Path):
@@ -180,6 +216,9 @@ def test_a_stream_that_is_full_gets_an_empty_reply(folder: Path):
         reply = ask(model, "word " * 400)
         assert (reply.text, reply.finish, reply.tokens) == ("", "length", 0)
         assert stub.paths.count("/v1/completions") == 1
+        model.submit(Request(model, "s", (Message("user", "Hm?"),), Sampling(), 0))
+        model.close("s")
+        assert model.poll() == []
         with pytest.raises(ValueError, match=r"v: the first prompt takes \d+ tokens, but the context holds 256"):
             ask(model, "word " * 400, stream="t")
 
@@ -322,6 +361,13 @@ def test_no_game_is_played_on_half_an_update(folder: Path, failing: str):
         stub_model.failing = ""
         model.load_weights("/x", "1")
         assert ask(model, "Hi.", max_new_tokens=2).tokens == 2
+
+
+def test_a_server_without_development_endpoints_is_told_apart(folder: Path):
+    with stub_server(lambda asked: Answer({"detail": "Not Found"}, status=404)) as stub:
+        with pytest.raises(ValueError, match=r"has no /pause; start it with VLLM_SERVER_DEV_MODE=1"):
+            server(stub, folder).load_weights("/x", "1")
+        assert len(stub.asked) == 1
 
 
 def test_a_cache_that_stays_full_is_an_error(folder: Path):
