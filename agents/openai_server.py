@@ -89,7 +89,7 @@ class OpenAIServer:
         """The request. temperature and top_p are always sent: servers have defaults of their own for them."""
         body: dict[str, Any] = {
             "model": self.model,
-            "messages": [{"role": message.role, "content": printable(message.content)} for message in chat],
+            "messages": [{"role": message.role, "content": encodable(message.content)} for message in chat],
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             _length_field(self.client.url): sampling.max_new_tokens,
@@ -121,14 +121,14 @@ def read_reply(data: Any) -> Reply:
     if not isinstance(content, (str, type(None))) or not isinstance(thoughts, (str, type(None))):
         raise ValueError("content that is no text")
     finish = _FINISH.get(reason, "stop")
-    private, public = split_thinking(printable(content or ""))
-    private = "\n".join(part for part in (printable(thoughts or "").strip(), private) if part)
+    private, public = split_thinking(encodable(content or ""))
+    private = "\n".join(part for part in (encodable(thoughts or "").strip(), private) if part)
     usage = data.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     return Reply(public, private, finish, tokens if isinstance(tokens, int) and tokens > 0 else 0)
 
 
-def printable(text: str) -> str:
+def encodable(text: str) -> str:
     """The text without halves of characters, which JSON can hold but no file or server takes."""
     return text.encode("utf-8", "replace").decode()
 

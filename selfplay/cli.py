@@ -485,7 +485,8 @@ def play(arguments: list[str]) -> int:
         return 0
     for p in played[: options.show] if together > 1 else ():
         _show_game(console, record(p))
-    console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}")
+    void = f", and {cells[0].void} void" if cells[0].void else ""
+    console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}{void}")
     return 0
 
 
