@@ -105,16 +105,7 @@ class ChatFormat:
 
     def split_thinking(self, text: str) -> tuple[str, str]:
         """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is public."""
-        if not self.thinks:
-            return "", text.strip()
-        if _THINK_CLOSE in text:
-            private, public = text.rsplit(_THINK_CLOSE, 1)
-        elif _THINK_OPEN in text:
-            before, private = text.split(_THINK_OPEN, 1)
-            return private.strip(), before.strip()
-        else:
-            private, public = (text, "") if self._opened else ("", text)
-        return private.strip().removeprefix(_THINK_OPEN).strip(), public.strip()
+        return split_thinking(text, opened=self._opened) if self.thinks else ("", text.strip())
 
     def _encode_foreign(self, text: str) -> tuple[int, ...]:
         return tuple(self._codec.foreign(text))
@@ -163,6 +154,18 @@ class ChatFormat:
                 new = self._put(self.pieces.after, turn.content)
                 action.extend([False] * len(new))
                 ids.extend(new)
+
+
+def split_thinking(text: str, *, opened: bool = False) -> tuple[str, str]:
+    """(private, public) parts of a text with think tags. opened: a thought has begun before the text does."""
+    if _THINK_CLOSE in text:
+        private, public = text.rsplit(_THINK_CLOSE, 1)
+    elif _THINK_OPEN in text:
+        before, private = text.split(_THINK_OPEN, 1)
+        return private.strip(), before.strip()
+    else:
+        private, public = (text, "") if opened else ("", text)
+    return private.strip().removeprefix(_THINK_OPEN).strip(), public.strip()
 
 
 def _turns(messages: Sequence[Message]) -> list[Message]:

@@ -108,6 +108,14 @@ class Backend(Protocol):
         """Frees a stream and returns its segments (empty where the backend does not know tokens). Unknown streams give ()."""
 
 
+class Model(Backend, Protocol):
+    """A language model as a backend."""
+
+    @property
+    def weight_version(self) -> str | None:
+        """Names the weights; None where they are not known."""
+
+
 class Seat(Protocol):
     """One agent in one game. `act` is called once a turn, with what its role may see."""
 

@@ -1,62 +1,21 @@
-"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it.
-
-Here the token streams are written down as they are made: which ids were sampled, with which probability, in which turn, by which weights.
-"""
+"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it."""
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message, Renderer
 
 from .chat import ChatFormat
-from .core import Finish, Reply, Request, Sampling, Segment, TurnSpan, derive_seed
-from .hfloop import Generated, HFLoop
-
-
-@dataclass(eq=False)
-class _Record:
-    """One stream's books. ids, action and logprobs run in step; `turns` and what is below describe the segment being written."""
-
-    ids: list[int] = field(default_factory=list)
-    action: list[bool] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    turns: list[TurnSpan] = field(default_factory=list)
-    temperature: float = 1.0
-    version: str = ""
-    ended: bool = True
-    closed: list[Segment] = field(default_factory=list)
-
-    def append(self, ids: Sequence[int]) -> None:
-        """Adds ids that are no actions."""
-        self.ids.extend(ids)
-        self.action.extend([False] * len(ids))
-        self.logprobs.extend([0.0] * len(ids))
-
-    def cut(self) -> None:
-        """Ends the segment; the next one begins with the same ids, as context."""
-        if self.turns:
-            self.closed.append(self.segment())
-        self.turns = []
-        self.action = [False] * len(self.ids)
-        self.logprobs = [0.0] * len(self.ids)
-
-    def segment(self) -> Segment:
-        return Segment(
-            ids=np.array(self.ids, np.int64),
-            action=np.array(self.action, np.bool_),
-            logprobs=np.array(self.logprobs, np.float32),
-            turns=tuple(self.turns),
-            temperature=self.temperature,
-            weight_version=self.version,
-        )
+from .core import Finish, Model, Reply, Request, Sampling, Segment, derive_seed
+from .hfloop import HFLoop
+from .token_streams import TokenStreams
 
 
 class LanguageModel:
@@ -89,7 +48,7 @@ class LanguageModel:
             max_length=max_length,
             max_streams=max_streams,
         )
-        self._records: dict[str, _Record] = {}
+        self.streams = TokenStreams(self.format, name)
 
     def set_version(self, version: str) -> None:
         """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""
@@ -98,54 +57,22 @@ class LanguageModel:
 
     def submit(self, request: Request) -> None:
         """Raises ValueError where the stream's first prompt leaves no room for a reply."""
-        record = self._records.get(request.stream)
-        if record is None:
-            ids = self.format.open(request.messages)
-            room = self.loop.max_length - len(ids)
-            if room < 1:
-                raise ValueError(
-                    f"{self.name}: the first prompt takes {len(ids)} tokens, but the context holds "
-                    f"{self.loop.max_length}: use a model with a longer context, or shorter prompts"
-                )
-            record = self._records[request.stream] = _Record()
-        else:
-            ids = self.format.extend(request.messages, ended=record.ended)
-        if record.turns and (record.version, record.temperature) != (
-            self.weight_version,
-            request.sampling.temperature,
-        ):
-            record.cut()
-        record.version, record.temperature = self.weight_version, request.sampling.temperature
-        record.append(ids)
+        ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
         stop = (lambda said: any(text in self.format.decode(said) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop)
 
     def poll(self) -> list[tuple[Request, Reply]]:
         """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error."""
-        return [(done.tag, self._reply(done.tag, done)) for done in self.loop.poll()]
-
-    def _reply(self, request: Request, done: Generated) -> Reply:
-        record = self._records[done.stream]
-        start = len(record.ids)
-        record.ids.extend(done.ids.tolist())
-        record.action.extend([request.trainable] * len(done.ids))
-        record.logprobs.extend(done.logprobs.tolist() if request.trainable else [0.0] * len(done.ids))
-        record.turns.append(TurnSpan(request.turn, start, len(record.ids), done.finish))
-        record.ended = done.ended
-        text = self.format.decode(done.ids.tolist())
-        for stop in request.sampling.stop:
-            text = text.split(stop, 1)[0]
-        private, public = self.format.split_thinking(text)
-        return Reply(public, private, done.finish, len(done.ids))
+        return [
+            (done.tag, self.streams.reply(done.tag, done.ids.tolist(), done.logprobs.tolist(), done.finish, ended=done.ended))
+            for done in self.loop.poll()
+        ]
 
     def close(self, stream: str) -> tuple[Segment, ...]:
         """Frees a stream and returns its segments; a reply in the making is dropped."""
-        record = self._records.pop(stream, None)
         self.loop.close(stream)
-        if record is None:
-            return ()
-        return (*record.closed, record.segment()) if record.turns else tuple(record.closed)
+        return self.streams.close(stream)
 
 
 def _end_ids(model: Any) -> tuple[int, ...]:
@@ -292,7 +219,7 @@ class ModelAgent:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Model,
         renderer: Renderer,
         sampling: Sampling,
         *,

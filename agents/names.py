@@ -1,8 +1,13 @@
 """The one grammar of agent names, the same everywhere: from a name to who plays.
 
-mini, mini@imitation    the embedded model: base, or after imitation scripted, scripted:NAME scripted players of the everyday world: mixed
-styles, or one random, silent          players that say anything, or nothing human                   a person at the terminal PATH, hf:ID
-a model folder; a model of the Hugging Face hub RUN@N, RUN@latest       the model of a run folder after round N, or after its last round
+- mini, mini@imitation: the embedded model, base or after imitation
+- scripted, scripted:NAME: scripted players of the everyday world, mixed styles or one
+- random, silent: players that say anything, or nothing
+- human: a person at the terminal
+- PATH, hf:ID: a model folder, a model of the Hugging Face hub
+- RUN@N, RUN@latest: the model of a run folder after round N, or after its last round
+- openai:MODEL@URL: a model of an OpenAI-compatible server
+- vllm:MODEL@URL: a model that a vLLM server serves; MODEL is one of the names above, and its tokenizer is read here
 """
 
 import difflib
@@ -16,12 +21,14 @@ from typing import Any
 from sparring.envs.views import Renderer
 from sparring.envs.world import everyday
 
-from .core import Agent, Sampling
+from .core import Agent, Model, Sampling
 from .human import human
-from .language_model import LanguageModel, ModelAgent, load_language_model
+from .language_model import ModelAgent, load_language_model
+from .openai_server import OpenAIServer
 from .player_card import PlayerCard, load_card
 from .scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
 from .simple import RandomAgent, SilentAgent
+from .vllm_server import VLLMServer
 
 FORMS = (
     "mini",
@@ -35,8 +42,11 @@ FORMS = (
     "RUN@N",
     "RUN@latest",
     "hf:ID",
+    "openai:MODEL@URL",
+    "vllm:MODEL@URL",
 )
 HUB = "hf:"
+_SERVER = re.compile(r"(openai|vllm):(.*?)(?:@(https?://.*))?", re.DOTALL)
 _CHECKPOINTS, _MODEL = "checkpoints", "model"
 
 
@@ -71,13 +81,13 @@ def resolve(
     device: str = "auto",
     dtype: str = "auto",
     attention: str = "auto",
-    models: MutableMapping[str, LanguageModel] | None = None,
+    models: MutableMapping[str, Model] | None = None,
 ) -> Agent:
     """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
 
     role: the seat it is for; a scripted style of the other role is then refused. sampling: None means temperature 1 and the length of the
-    model's card. renderer: None means the prompts of the model's card. models: loaded models by place, reused and added to, so that names
-    of one model share it.
+    model's card. renderer: None means the prompts of the model's card. models: loaded models by place (servers by name), reused and added
+    to, so that names of one model share it.
     """
     name, _, rest = spec.partition(":")
     if spec == "random":
@@ -88,13 +98,28 @@ def resolve(
         return human()
     if name == "scripted":
         return _scripted(spec, rest, role)
-    place = model_place(spec)
     card = model_card(spec)
+    place = spec if _SERVER.fullmatch(spec) else model_place(spec)
     models = {} if models is None else models
     if place not in models:
-        models[place] = load_language_model(place, name=spec, device=given(device), dtype=given(dtype), attn=given(attention))
+        models[place] = _server(spec) or load_language_model(
+            place, name=spec, device=given(device), dtype=given(dtype), attn=given(attention)
+        )
     chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
     return ModelAgent(models[place], renderer or card.prompts, chosen, name=spec)
+
+
+def _server(spec: str) -> Model | None:
+    """The server of a name; None for names of other things."""
+    match = _SERVER.fullmatch(spec)
+    if match is None:
+        return None
+    kind, model, url = match.groups()
+    if not model or url is None:
+        raise ValueError(f"{kind}: needs a model and the address of a server, as in {kind}:{model or 'MODEL'}@http://127.0.0.1:8000/v1")
+    if kind == "openai":
+        return OpenAIServer(model, url, name=spec)
+    return VLLMServer(model_place(model), url, name=spec)
 
 
 def _scripted(spec: str, style: str, role: str | None) -> ScriptedAgent:
@@ -114,6 +139,8 @@ def is_model(spec: str) -> bool:
 
 def model_place(spec: str) -> str:
     """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is wrong."""
+    if _SERVER.fullmatch(spec):
+        raise ValueError(f"{spec} plays from a server; this needs a model whose weights are here")
     if spec in ("mini", "mini@imitation"):
         folder = Path(str(files(__package__) / "mini"))
         return _checked(folder / "imitation" if spec.endswith("imitation") else folder, spec)
@@ -154,6 +181,9 @@ def _of_run(run: Path, which: str) -> Path:
 
 def model_card(spec: str) -> PlayerCard:
     """The card of a model's name: its prompts and length."""
+    server = _SERVER.fullmatch(spec)
+    if server:
+        return model_card(server[2]) if server[1] == "vllm" and server[2] else PlayerCard()
     if spec.startswith(HUB):
         return PlayerCard()
     return load_card(Path(model_place(spec)))

@@ -44,12 +44,14 @@ class _BadOptionsError(ValueError):
 class Play:
     """A person, or an agent, plays games against an agent.
 
-    An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID.
+    An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID,
+    openai:MODEL@URL, vllm:MODEL@URL.
 
     Examples:
       sparring play --role defender --opponent mini@imitation
       sparring play --game TwentyQuestions --role answerer
       sparring play --player runs/x@latest --role attacker --opponent scripted --games 200 --show 2 --json
+      sparring play --player openai:llama3.2@http://127.0.0.1:11434/v1 --opponent mini@imitation --games 20
     """
 
     opponent: str = "mini@imitation"
@@ -510,7 +512,8 @@ def play(arguments: list[str]) -> int:
         return 0
     for p in played[: options.show] if together > 1 else ():
         _show_game(console, record(p))
-    console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}")
+    void = f", and {cells[0].void} void" if cells[0].void else ""
+    console.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}{void}")
     return 0
 
 

@@ -13,6 +13,7 @@ from sparring.agents.names import (
     checkpoint_rounds,
     is_model,
     model_card,
+    model_place,
     resolve,
     with_sampling,
 )
@@ -92,6 +93,11 @@ def test_missing_rounds_are_refused(run: Path, tmp_path: Path, model: Path):
         ("silnt", "did you mean 'silent'"),
         ("./nowhere", "no such model folder"),
         ("hf:", "needs the id"),
+        ("openai:gpt", "needs a model and the address of a server, as in openai:gpt@http"),
+        ("openai:@http://a", "needs a model"),
+        ("openai:m@ftp://a", "needs a model and the address"),
+        ("openai:m@http://me:hidden@a", "put keys into environment variables"),
+        ("vllm:./nowhere@http://a", "no such model folder"),
         ("", "an agent is one of"),
     ],
 )
@@ -120,6 +126,18 @@ def test_cards(tmp_path: Path):
     (tmp_path / "player.json").write_text("{}")
     with pytest.raises(ValueError, match="cannot read this player's card"):
         load_card(tmp_path)
+
+
+def test_servers_are_models_without_weights():
+    name = "openai:org/m@v1@https://host/v1"
+    agent = resolve(name)
+    assert isinstance(agent, ModelAgent) and is_model(name)
+    assert agent.name == name and agent.weight_version is None and agent.model.model == "org/m@v1"  # type: ignore[attr-defined]
+    assert model_card(name) == PlayerCard() and agent.sampling == Sampling(max_new_tokens=256)
+    models: dict = {}
+    assert resolve(name, models=models).model is resolve(name, models=models).model  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="plays from a server; this needs a model whose weights are here"):
+        model_place(name)
 
 
 def test_the_card_of_a_hub_model_is_plain():

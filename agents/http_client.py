@@ -1,0 +1,387 @@
+"""JSON over HTTP with one server: many requests at once, each tried again where that may help.
+
+The one module that knows the HTTP library. What a server sends is data: bounded in size, and never trusted to be what it should be.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import os
+import queue
+import random
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from itertools import count
+from typing import Any
+from urllib.parse import urlsplit
+
+_AGAIN = frozenset({408, 409, 425, 429})
+"""Statuses below 500 after which the same request may succeed."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much at once, and how patiently.
+
+    concurrency: requests in flight. request_seconds: one try, to the last byte of its answer. total_seconds: all tries of a request and the
+    pauses between them. tries: how often it is sent at most. pause_seconds: the first pause; each is twice the one before, up to
+    longest_pause_seconds, and shortened at random by up to half. reply_bytes: the largest answer that is read.
+    """
+
+    concurrency: int = 32
+    request_seconds: float = 120.0
+    total_seconds: float = 600.0
+    tries: int = 6
+    pause_seconds: float = 0.5
+    longest_pause_seconds: float = 30.0
+    reply_bytes: int = 16 * 2**20
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "tries", "reply_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("request_seconds", "total_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0, not {getattr(self, name)}")
+
+
+class Failed(OSError):  # noqa: N818  what happened to a request, as `Refused` is
+    """The server, or the way to it, failed; trying again did not help, or time was up."""
+
+
+class Refused(ValueError):  # noqa: N818
+    """The server says that the request is wrong. status: of HTTP, 0 where it took the request. code: its own word, "" where it has none."""
+
+    def __init__(self, message: str, status: int = 0, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class _Again(Exception):  # noqa: N818
+    """One try failed in a way that may pass. after: seconds that the server asks to wait. reached: whether there was a connection."""
+
+    def __init__(self, message: str, *, after: float | None = None, reached: bool = True) -> None:
+        super().__init__(message)
+        self.after = after
+        self.reached = reached
+
+
+Parse = Callable[[Any], Any]
+"""Reads an answer's JSON. Raises ValueError where it is not what was asked for; the request is then tried again."""
+
+
+class HTTPClient:
+    """Requests to one server.
+
+    url: http or https, without a password. key_variable: the environment variable with the key, sent as a bearer token where it is set;
+    it appears in no message, log or repr. Raises ValueError for a url or a key that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_variable: str,
+        limits: Limits | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.url = checked_url(url)
+        self.limits = limits or Limits()
+        self._key_variable = key_variable
+        self._key = _key(key_variable)
+        self._sleep = sleep
+        self._exchange: _Exchange | None = None
+        self._numbers = count()
+        self._asked: dict[str, tuple[int, Future[None]]] = {}
+        self._done: queue.SimpleQueue[tuple[str, int, Any]] = queue.SimpleQueue()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for an answer."""
+        return len(self._asked)
+
+    def submit(self, tag: str, path: str, body: Mapping[str, Any], parse: Parse) -> None:
+        """Posts `body` and goes on. tag: names the request; only one of a name may be in flight."""
+        assert tag not in self._asked, f"{tag!r} is still in flight"
+        exchange, done, number = self._start(), self._done, next(self._numbers)
+
+        async def work() -> None:
+            outcome: Any
+            try:
+                outcome = await exchange.persist("POST", path, body, parse)
+            except Exception as error:
+                outcome = error
+            done.put((tag, number, outcome))
+
+        self._asked[tag] = number, asyncio.run_coroutine_threadsafe(work(), exchange.loop)
+
+    def wait(self) -> list[tuple[str, Any]]:
+        """What is finished, at least one unless nothing is in flight: tag, and what `parse` made of the answer, or Failed, or Refused.
+
+        Raises ConnectionError where a server has never been reached at all: then its address is wrong, or it does not run.
+        """
+        ready: list[tuple[str, Any]] = []
+        while self._asked and not (ready and self._done.empty()):
+            tag, number, outcome = self._done.get()
+            if tag not in self._asked or self._asked[tag][0] != number:
+                continue  # it was cancelled when its answer was on the way
+            del self._asked[tag]
+            if isinstance(outcome, Exception) and not isinstance(outcome, (Failed, Refused)):
+                raise outcome
+            ready.append((tag, outcome))
+        return ready
+
+    def cancel(self, tag: str) -> None:
+        """Drops a request, if it is in flight."""
+        if tag in self._asked:
+            self._asked.pop(tag)[1].cancel()
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """One request, sent once and waited for up to `total_seconds`; the JSON of its answer, None where that is empty.
+
+        Raises Failed, Refused, or ConnectionError as `wait` does.
+        """
+        exchange = self._start()
+        return asyncio.run_coroutine_threadsafe(exchange.once(method, path, body), exchange.loop).result()
+
+    def _start(self) -> "_Exchange":
+        if self._exchange is None:
+            self._exchange = _Exchange(self.url, self.limits, self._key, self._key_variable, self._sleep)
+            weakref.finalize(self, self._exchange.stop)
+        return self._exchange
+
+
+class _Exchange:
+    """What runs in the client's own thread: an event loop with the connections. Knows nothing of who asks."""
+
+    def __init__(self, url: str, limits: Limits, key: str, key_variable: str, sleep: Callable[[float], Awaitable[None]]) -> None:
+        import httpx2
+
+        self.url, self.limits, self.key, self.key_variable, self.sleep = url, limits, key, key_variable, sleep
+        self.client = httpx2.AsyncClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=None,  # every try has its own limit, to the last byte
+            limits=httpx2.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
+            trust_env=not _is_loopback(url),  # proxies are for what is elsewhere
+            verify=url.startswith("https:"),  # without TLS there is nothing to verify, and no certificates need be read
+        )
+        self.places = asyncio.Semaphore(limits.concurrency)
+        self.random = random.Random()  # pauses only; nothing that is recorded depends on it
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.reached = False
+        self.told: set[str] = set()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self._run, name=f"requests to {url}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        self.loop.run_forever()
+        self.loop.close()
+
+    def stop(self) -> None:
+        """Drops what is in flight and ends the thread."""
+
+        async def end() -> None:
+            tasks = list(self.tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.client.aclose()
+            self.loop.stop()
+
+        asyncio.run_coroutine_threadsafe(end(), self.loop)
+        if threading.current_thread() is not self.thread:
+            self.thread.join(timeout=10)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the places for requests in flight, for a task that `stop` can end."""
+        task = asyncio.current_task()
+        assert task is not None, "requests are made by tasks"
+        self.tasks.add(task)
+        try:
+            async with self.places:
+                yield
+        finally:
+            self.tasks.discard(task)
+
+    async def persist(self, method: str, path: str, body: Any, parse: Parse) -> Any:
+        """Tries until there is an answer that `parse` takes. Raises Failed when out of tries or time, Refused, or ConnectionError."""
+        async with self._place():
+            end = time.monotonic() + self.limits.total_seconds
+            for tries in count(1):
+                left = max(0.0, end - time.monotonic())
+                try:
+                    return parse(await self._try(method, path, body, min(self.limits.request_seconds, left)))
+                except Refused:
+                    raise
+                except ValueError as error:
+                    again = _Again(self._quote(f"its answer is {error}"))
+                except _Again as error:
+                    again = error
+                pause = self._pause(tries, again.after)
+                if tries >= self.limits.tries or time.monotonic() + pause >= end:
+                    failure = self._failure(again, tries)
+                    self._tell(failure)
+                    raise failure
+                await self.sleep(pause)
+        raise AssertionError("count() has no end")
+
+    async def once(self, method: str, path: str, body: Any) -> Any:
+        async with self._place():
+            try:
+                return await self._try(method, path, body, self.limits.total_seconds)
+            except _Again as again:
+                raise self._failure(again, 1) from None
+
+    def _pause(self, tries: int, after: float | None) -> float:
+        """Seconds before the next try: what the server asks for, else doubling, with jitter."""
+        if after is not None:
+            return after
+        longest = min(self.limits.longest_pause_seconds, self.limits.pause_seconds * 2.0 ** min(tries - 1, 64))
+        return longest * self.random.uniform(0.5, 1.0)
+
+    def _failure(self, again: _Again, tries: int) -> Exception:
+        message = f"{self.url}: {again}" + (f" (tried {tries} times)" if tries > 1 else "")
+        if not again.reached and not self.reached:
+            return ConnectionError(f"{message}; is the address right, and does the server run?")
+        return Failed(message)
+
+    def _tell(self, failure: Exception) -> None:
+        """Warns of a failure, of equal ones once."""
+        message = str(failure)
+        if isinstance(failure, Failed) and message not in self.told:
+            self.told.add(message)
+            _log.warning("%s", message)
+
+    async def _try(self, method: str, path: str, body: Any, seconds: float) -> Any:
+        """One try. Raises _Again or Refused."""
+        import httpx2
+
+        content = None if body is None else json.dumps(body).encode()
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        data = bytearray()
+        try:
+            async with asyncio.timeout(seconds), self.client.stream(method, self.url + path, content=content, headers=headers) as response:
+                self.reached = True
+                async for chunk in response.aiter_bytes():
+                    data += chunk
+                    if len(data) > self.limits.reply_bytes:
+                        raise _Again(f"its answer is longer than {self.limits.reply_bytes} bytes")
+        except TimeoutError:
+            raise _Again(f"no whole answer within {seconds:.3g} s") from None
+        except httpx2.ConnectError as error:
+            raise _Again(f"cannot connect: {self._quote(str(error))}", reached=False) from None
+        except httpx2.InvalidURL as error:
+            raise Refused(f"{self.url} is no address of a server: {error}") from None
+        except httpx2.RequestError as error:
+            raise _Again(f"the connection broke ({type(error).__name__})") from None
+        status = response.status_code
+        if 200 <= status < 300:
+            try:
+                return _json(bytes(data)) if data else None
+            except ValueError as error:
+                raise _Again(f"its answer is {error}") from None
+        raise self._refusal(status, response.headers.get("Retry-After"), bytes(data))
+
+    def _refusal(self, status: int, after: str | None, data: bytes) -> Exception:
+        """What to make of an answer that is no success."""
+        words, code = _complaint(data)
+        said = f": {self._quote(words)}" if words else ""
+        if (status >= 500 or status in _AGAIN) and code != "insufficient_quota":
+            return _Again(f"it answered {status}{said}", after=_seconds(after))
+        if status == 401:
+            # What the server says here may hold parts of the key.
+            has = "the key in" if self.key else "a key is needed, in"
+            return Refused(f"{self.url} refuses access (401): {has} {self.key_variable}", status, code)
+        hint = {
+            403: f"may the key in {self.key_variable} do this?",
+            404: "is the address right, and the name of the model?",
+        }.get(status, "give the address that it redirects to" if status < 400 else "")
+        return Refused(f"{self.url} refuses the request ({status}){said}" + (f"; {hint}" if hint else ""), status, code)
+
+    def _quote(self, text: str) -> str:
+        """A server's words for an error message: one short printable line without the key."""
+        if self.key:
+            text = text.replace(self.key, "(key)")
+        text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
+        return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def checked_url(url: str) -> str:
+    """The url without a slash at its end. Raises ValueError where it is none that requests can be sent to."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("the address of a server is not a valid URL") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(f"the address of {parts.hostname} holds a user or password; put keys into environment variables instead")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not url.isascii() or " " in url:
+        raise ValueError(f"{url!r} is no address of a server; give one like http://127.0.0.1:8000/v1")
+    return url.rstrip("/")
+
+
+def _key(variable: str) -> str:
+    """The key in an environment variable, "" where there is none."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError(f"{variable} holds characters that no key can have (spaces, line breaks or letters beyond ASCII)")
+    return key
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise ValueError("no JSON") from None
+
+
+def _complaint(data: bytes) -> tuple[str, str]:
+    """The message and the code of an error's body, in the forms that servers use; its text where it has none of them."""
+    try:
+        error = _json(data)
+    except ValueError:
+        return data.decode("utf-8", "replace"), ""
+    if isinstance(error, dict):
+        error = error.get("error") or error.get("detail") or error
+    if not isinstance(error, dict):
+        return str(error), ""
+    code = error.get("code") if isinstance(error.get("code"), str) else error.get("type")
+    return str(error.get("message") or error or ""), code if isinstance(code, str) else ""
+
+
+def _seconds(after: str | None) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date; None where it is neither."""
+    if after is None:
+        return None
+    try:
+        seconds = float(after)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(after).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,395 @@
+"""Token streams through a server that speaks vLLM's documented protocol: a stub over a tiny model, not vLLM itself."""
+
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from stub_server import HANG, Answer, Asked, Stub, stub_server
+
+from sparring.agents import vllm_server
+from sparring.agents.core import Request, Sampling
+from sparring.agents.hfloop import HFLoop
+from sparring.agents.http_client import Failed, HTTPClient, Limits, Refused
+from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.names import model_card, resolve
+from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.vllm_server import Completion, VLLMServer, read_completion, read_likeliest
+from sparring.envs.core import VOID, Task
+from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.views import TABOO_BRIEF, Message
+
+GAME = AdversarialTaboo(max_turns=2, max_characters=10_000)
+LENGTH = 256
+
+
+@lru_cache(maxsize=1)
+def tiny_model():
+    return tiny.tiny_model(vocab=len(tiny.tiny_tokenizer("chatml")), length=LENGTH)
+
+
+@lru_cache(maxsize=1)
+def tiny_loop(end_ids: frozenset[int]) -> HFLoop:
+    return HFLoop(tiny_model(), end_ids=end_ids, max_rows=4, max_streams=4)
+
+
+class TinyVLLM:
+    """Answers as `vllm serve FOLDER --logprobs-mode processed_logprobs` is documented to, with VLLM_SERVER_DEV_MODE=1.
+
+    change: what becomes of an answer to /v1/completions before it is sent. processed: False as without that --logprobs-mode.
+    """
+
+    def __init__(self, folder: str, change=lambda body, asked: body, processed: bool = True) -> None:
+        self.processed = processed
+        self.folder = folder
+        self.change = change
+        self.lock = threading.Lock()
+        self.paused = False
+        self.control: list[tuple[str, object]] = []
+        self.failing = ""
+
+    def __call__(self, asked: Asked) -> Answer | str:
+        with self.lock:
+            if asked.path == "/v1/models":
+                return Answer({"object": "list", "data": [{"id": self.folder, "root": self.folder, "max_model_len": LENGTH}]})
+            if asked.path == "/v1/completions":
+                return self.complete(asked)
+            self.control.append((asked.path, asked.body))
+            if asked.path == self.failing:
+                return Answer({"error": "broken"}, status=500)
+            if asked.path in ("/pause?mode=wait", "/resume"):
+                self.paused = asked.path != "/resume"
+                return Answer({"status": "ok"})
+            assert self.paused or asked.path == "/init_weight_transfer_engine"
+            return Answer({"success": True} if asked.path == "/reset_prefix_cache" else {"message": "done"})
+
+    def complete(self, asked: Asked) -> Answer | str:
+        body = asked.body
+        assert not self.paused and body["model"] == self.folder and body["return_token_ids"]
+        if body["logprobs"] == 1:
+            return Answer({"choices": [{"logprobs": {"top_logprobs": [self.likeliest(body)]}}]})
+        assert body["logprobs"] == 0
+        assert len(body["prompt"]) + body["max_tokens"] <= LENGTH
+        loop = tiny_loop(frozenset(body["stop_token_ids"]))
+        names = ("temperature", "top_k", "top_p", "min_p")
+        sampling = Sampling(**{n: body[n] for n in names}, max_new_tokens=body["max_tokens"], min_new_tokens=body["min_tokens"])
+        loop.submit("s", body["prompt"], sampling, body["seed"])
+        (done,) = loop.poll()
+        loop.close("s")
+        choice = {
+            "index": 0,
+            "text": "not used",
+            "token_ids": done.ids.tolist(),
+            "prompt_token_ids": body["prompt"],
+            "logprobs": {"token_logprobs": done.logprobs.tolist(), "tokens": [], "top_logprobs": [], "text_offset": []},
+            "finish_reason": done.finish,
+            "stop_reason": None,
+        }
+        changed = self.change({"object": "text_completion", "choices": [choice]}, asked)
+        return changed if isinstance(changed, str) else Answer(changed)
+
+    def likeliest(self, body) -> dict[str, float]:
+        assert body["max_tokens"] == 1
+        with torch.no_grad():
+            logits = tiny_model()(input_ids=torch.tensor([body["prompt"]])).logits[0, -1]
+        best = (logits / (body["temperature"] if self.processed else 1.0)).log_softmax(-1).max()
+        return {"a": float(best), "b": float(best) - 3.0}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model().save_pretrained(folder)
+    tiny.tiny_tokenizer("chatml").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def read_once():
+    """Tokenizers and what is found out about them, which take most of the time here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vllm_server, "load_tokenizer", lru_cache(vllm_server.load_tokenizer))
+        patch.setattr(vllm_server, "ChatFormat", lru_cache(vllm_server.ChatFormat))
+        yield
+
+
+async def no_sleep(seconds: float) -> None:
+    """Pauses between tries take no time here."""
+
+
+def server(stub: Stub, folder: Path, **limits) -> VLLMServer:
+    client = HTTPClient(stub.url, key_variable="VLLM_API_KEY", limits=Limits(**{"tries": 2, **limits}), sleep=no_sleep)
+    return VLLMServer(folder, stub.url, name="v", client=client)
+
+
+def play(model: LanguageModel | VLLMServer, n: int = 6, **sampling) -> list[Played]:
+    agent = ModelAgent(model, TABOO_BRIEF, Sampling(**{"max_new_tokens": 6, **sampling}))
+    tasks = [Task(f"{i}", "lemon", "lemon", i) for i in range(n)]
+    return play_all(Match(task.id, GAME, task, dict.fromkeys(GAME.roles, agent), task.seed) for task in tasks)
+
+
+def ask(model: VLLMServer, *texts: str, stream: str = "s", **sampling):
+    model.submit(Request(model, stream, tuple(Message("user", text) for text in texts), Sampling(**sampling), 0))
+    ((_, reply),) = model.poll()
+    return reply
+
+
+def talk(model: LanguageModel | VLLMServer, streams: int = 4, turns: int = 3, **sampling):
+    """Conversations side by side: the replies by stream and turn, and the segments by stream."""
+    replies = {}
+    for turn in range(turns):
+        for i in range(streams):
+            messages = (Message("system", "Rules."),) * (turn == 0) + (Message("user", f"Text {i} {turn}."),)
+            model.submit(Request(model, f"{i}", messages, Sampling(max_new_tokens=6, **sampling), seed=100 * i + turn, turn=turn))
+        while len(replies) < streams * (turn + 1):
+            replies |= {(request.stream, request.turn): reply for request, reply in model.poll()}
+    return replies, [model.close(f"{i}") for i in range(streams)]
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7}, {"top_k": 20, "min_new_tokens": 3}], ids=["plain", "cool", "filtered"])
+def test_streams_are_those_of_the_model_itself(folder: Path, sampling: dict):
+    stub_model = TinyVLLM(str(folder))
+    said, own = talk(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")), **sampling)
+    with stub_server(stub_model) as stub:
+        their_said, theirs = talk(server(stub, folder), **sampling)
+    assert their_said == said and len(said) == 12
+    for (a,), (b,) in zip(own, theirs, strict=True):
+        assert (a.ids == b.ids).all() and (a.action == b.action).all()
+        assert (a.turns, a.temperature, a.weight_version) == (b.turns, b.temperature, b.weight_version) and len(a.turns) == 3
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_games_can_be_trained_on(folder: Path):
+    stub_model = TinyVLLM(str(folder))
+    own = play(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")))
+    with stub_server(stub_model) as stub:
+        theirs = play(server(stub, folder))
+    assert [(p.state.utterances, p.replies, p.outcome) for p in theirs] == [(p.state.utterances, p.replies, p.outcome) for p in own]
+    assert all(segment.action.any() for p in theirs for segment in p.segments["attacker"])
+
+
+def test_what_shapes_the_distribution_is_always_sent(folder: Path):
+    """Else vLLM takes it from the model's generation_config.json."""
+    with stub_server(TinyVLLM(str(folder))) as stub:
+        model = server(stub, folder)
+        ask(model, "Hi.", temperature=0.5, max_new_tokens=3, stop=("x",))
+        body = stub.asked[-1].body
+    shape = {"temperature": 0.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "seed": 0, "max_tokens": 3, "min_tokens": 0, "stop": ["x"]}
+    penalties = {"repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+    assert {name: body[name] for name in {**shape, **penalties}} == {**shape, **penalties}
+    assert body["prompt"] == model.format.open([Message("user", "Hi.")])
+    assert body["stop_token_ids"] == sorted(model.format.end_ids) and body["skip_special_tokens"] is False
+
+
+def test_log_probabilities_that_cannot_be_trained_on_are_refused(folder: Path):
+    with stub_server(TinyVLLM(str(folder), processed=False)) as stub:
+        model = server(stub, folder)
+        assert ask(model, "Hi.", temperature=1.0, max_new_tokens=2).tokens == 2
+        for i, sampling in enumerate(({"temperature": 0.7}, {"top_k": 5})):
+            with pytest.raises(ValueError, match="start it with --logprobs-mode processed_logprobs"):
+                ask(model, "Hi.", stream=f"t{i}", **sampling)
+    with stub_server(TinyVLLM(str(folder), processed=True)) as stub:
+        model = server(stub, folder)
+        for i in range(3):
+            ask(model, "Hi.", stream=f"{i}", temperature=0.7, max_new_tokens=2)
+        assert stub.paths == ["/v1/models"] + ["/v1/completions"] * 5
+    with stub_server(TinyVLLM(str(folder), processed=False)) as stub:
+        model = server(stub, folder)
+        model.submit(Request(model, "s", (Message("user", "Hi."),), Sampling(0.7, max_new_tokens=2), 0, trainable=False))
+        assert model.poll()[0][1].tokens == 2
+
+
+def test_the_likeliest():
+    assert read_likeliest({"choices": [{"logprobs": {"top_logprobs": [{"a": -2, "b": -1}]}}]}) == -1.0
+    for body in (None, {}, {"choices": [{"logprobs": {"top_logprobs": []}}]}, {"choices": [{"logprobs": {"top_logprobs": [{}]}}]}):
+        with pytest.raises(ValueError, match="no log-probabilities as vLLM gives them"):
+            read_likeliest(body)
+
+
+def test_a_stream_that_is_full_gets_an_empty_reply(folder: Path):
+    with stub_server(TinyVLLM(str(folder))) as stub:
+        model = server(stub, folder)
+        assert ask(model, "Hi.", max_new_tokens=2).tokens == 2
+        reply = ask(model, "word " * 400)
+        assert (reply.text, reply.finish, reply.tokens) == ("", "length", 0)
+        assert stub.paths.count("/v1/completions") == 1
+        model.submit(Request(model, "s", (Message("user", "Hm?"),), Sampling(), 0))
+        model.close("s")
+        assert model.poll() == []
+        with pytest.raises(ValueError, match=r"v: the first prompt takes \d+ tokens, but the context holds 256"):
+            ask(model, "word " * 400, stream="t")
+
+
+def _without_ids(body, asked):
+    del body["choices"][0]["token_ids"]
+    return body
+
+
+def _with(**fields):
+    def change(body, asked):
+        body["choices"][0].update(fields)
+        return body
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda body, asked: {},
+        lambda body, asked: HANG,
+        _without_ids,
+        _with(logprobs=None),
+        _with(finish_reason="abort"),
+        _with(finish_reason=None),
+        _with(token_ids=[-1]),
+        _with(token_ids=["1"]),
+        _with(token_ids=[1] * 99),
+        _with(logprobs={"token_logprobs": [None] * 6}),
+        _with(token_ids=[1], logprobs={"token_logprobs": [float("nan")]}),
+        _with(token_ids=[1], logprobs={"token_logprobs": [2.0]}),
+    ],
+)
+def test_what_is_no_completion_voids_the_game(folder: Path, change):
+    with stub_server(TinyVLLM(str(folder), change)) as stub:
+        (p,) = play(server(stub, folder, request_seconds=0.3), n=1)
+        assert stub.paths.count("/v1/completions") == 2
+    assert p.outcome.reason == VOID and not any(p.segments.values())
+
+
+def test_a_failure_in_the_middle_leaves_the_stream_in_step(folder: Path):
+    """Segments of a void game are never trained on, but they must not lie either."""
+    with stub_server(TinyVLLM(str(folder), lambda body, asked: body if asked.number < 3 else {})) as stub:
+        model = server(stub, folder)
+        ask(model, "Hi.", max_new_tokens=4)
+        said = model.streams.ids("s")
+        ask(model, "And?", max_new_tokens=4, temperature=1.0)
+        assert ask(model, "So?").finish == "error"
+        (segment,) = model.close("s")
+    assert segment.ids[: len(said)].tolist() == said and len(segment.turns) == 2
+    assert int(segment.action.sum()) == sum(span.end - span.start for span in segment.turns)
+
+
+def test_a_changed_prompt_is_refused(folder: Path):
+    with stub_server(TinyVLLM(str(folder), _with(prompt_token_ids=[1]))) as stub, pytest.raises(Refused, match="changed the prompt"):
+        play(server(stub, folder))
+
+
+def test_a_completion():
+    choice = {"token_ids": [5, 6], "logprobs": {"token_logprobs": [-1, -0.5]}, "finish_reason": "stop"}
+    assert read_completion({"choices": [choice]}, [1]) == Completion([5, 6], [-1.0, -0.5], "stop")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer({"object": "list", "data": [{"id": "a"}]}), "does not list its models as vLLM does"),
+        (Answer([]), "does not list its models"),
+        (Answer({"data": []}), "serves nothing"),
+        (Answer({"data": [{"id": n, "max_model_len": 9} for n in "ab"]}), "serves 'a', 'b', none of which is"),
+        (Answer({"data": [{"id": "a", "max_model_len": "9"}]}), "serves 'a', none of which"),
+        (Answer({"error": {"message": "no"}}, status=401), "a key is needed, in VLLM_API_KEY"),
+    ],
+)
+def test_servers_that_do_not_fit(folder: Path, answer: Answer, message: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    with stub_server(lambda asked: answer) as stub, pytest.raises(ValueError, match=message):
+        ask(server(stub, folder), "Hi.")
+
+
+def test_one_of_several_models_is_told_by_its_folder(folder: Path):
+    entries = [{"id": "other", "root": "x", "max_model_len": 5}, {"id": "mine", "root": str(folder), "max_model_len": 7}]
+    with stub_server(lambda asked: Answer({"data": entries})) as stub:
+        served = server(stub, folder).served
+    assert (served.model, served.max_length) == ("mine", 7)
+
+
+def test_weights_from_a_folder(folder: Path):
+    stub_model = TinyVLLM(str(folder))
+    with stub_server(stub_model) as stub:
+        model = server(stub, folder)
+        ask(model, "Hi.", max_new_tokens=3)
+        model.load_weights("/runs/x/model", "round-1")
+        assert model.weight_version == "round-1"
+        ask(model, "And?", max_new_tokens=3)
+        old, new = model.close("s")
+    assert (old.weight_version, new.weight_version) == ("0", "round-1")
+    assert new.ids[: len(old.ids)].tolist() == old.ids.tolist()
+    assert stub_model.control == [
+        ("/pause?mode=wait", None),
+        ("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": "/runs/x/model"}}),
+        ("/reset_prefix_cache", None),
+        ("/resume", None),
+    ]
+
+
+def test_weights_by_transfer(folder: Path):
+    stub_model = TinyVLLM(str(folder))
+    with stub_server(stub_model) as stub:
+        model = server(stub, folder)
+        model.open_transfer({"master_port": 1})
+        model.transfer_weights([{"names": ["a"]}, {"names": ["b"]}], "2")
+    assert [path for path, _ in stub_model.control] == [
+        "/init_weight_transfer_engine",
+        "/pause?mode=wait",
+        "/start_weight_update",
+        "/update_weights",
+        "/update_weights",
+        "/finish_weight_update",
+        "/reset_prefix_cache",
+        "/resume",
+    ]
+    bodies = [body for _, body in stub_model.control]
+    assert bodies[0] == {"init_info": {"master_port": 1}}
+    assert bodies[3:6] == [{"update_info": {"names": ["a"]}}, {"update_info": {"names": ["b"]}}, {"weight_version": "2"}]
+
+
+@pytest.mark.parametrize("failing", ["/collective_rpc", "/reset_prefix_cache"])
+def test_no_game_is_played_on_half_an_update(folder: Path, failing: str):
+    stub_model = TinyVLLM(str(folder))
+    stub_model.failing = failing
+    with stub_server(stub_model) as stub:
+        model = server(stub, folder)
+        with pytest.raises(Failed, match="broken"):
+            model.load_weights("/x", "1")
+        assert model.weight_version == "0" and not stub_model.paused
+        with pytest.raises(RuntimeError, match="an update of its weights failed halfway"):
+            ask(model, "Hi.")
+        stub_model.failing = ""
+        model.load_weights("/x", "1")
+        assert ask(model, "Hi.", max_new_tokens=2).tokens == 2
+
+
+def test_a_server_without_development_endpoints_is_told_apart(folder: Path):
+    with stub_server(lambda asked: Answer({"detail": "Not Found"}, status=404)) as stub:
+        with pytest.raises(ValueError, match=r"has no /pause; start it with VLLM_SERVER_DEV_MODE=1"):
+            server(stub, folder).load_weights("/x", "1")
+        assert len(stub.asked) == 1
+
+
+def test_a_cache_that_stays_full_is_an_error(folder: Path):
+    with stub_server(lambda asked: Answer({"success": False} if "reset" in asked.path else {})) as stub:
+        with pytest.raises(RuntimeError, match="did not empty its prefix cache"):
+            server(stub, folder).load_weights("/x", "1")
+        assert stub.paths[-1] == "/resume"
+
+
+def test_weights_do_not_change_under_replies_in_the_making(folder: Path):
+    with stub_server(TinyVLLM(str(folder), lambda body, asked: HANG)) as stub:
+        model = server(stub, folder)
+        model.submit(Request(model, "s", (Message("user", "Hi."),), Sampling(), 0))
+        with pytest.raises(RuntimeError, match="1 replies are in the making"):
+            model.load_weights("/x", "1")
+        assert model.close("s") == ()
+
+
+def test_its_name(folder: Path):
+    with stub_server(TinyVLLM(str(folder))) as stub:
+        agent = resolve(f"vllm:{folder}@{stub.url}/v1/", sampling=Sampling(max_new_tokens=2))
+        assert isinstance(agent, ModelAgent) and isinstance(agent.model, VLLMServer)
+        assert agent.name == f"vllm:{folder}@{stub.url}/v1/" and agent.weight_version == "0"
+        assert ask(agent.model, "Hi.", max_new_tokens=2).tokens == 2
+    assert model_card("vllm:mini@http://a").max_new_tokens == 48
