@@ -65,7 +65,7 @@ class MiniConfig:
     the vectors know; at 14 learning starts later."""
     descriptions: int = 12_000
     """Conversations of the first part: full descriptions alone, the densest facts."""
-    conversations: int = 75_000
+    conversations: int = 200_000
     """Conversations of the second part: every kind."""
     description_share: float = 0.2
     """Share of descriptions in the second part."""
