@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from sparring.envs import games as _games  # noqa: F401  registers the games
+from sparring.envs.core import GAMES
+
 from .alarms import AlarmsConfig
 from .learner import LearnerConfig
 from .settings import near
@@ -168,7 +171,9 @@ def check(config: TrainConfig) -> None:
         wrong.append("scripted experts know the everyday world only: set imitation.steps 0 or words everyday")
     if not scripted_words and config.arm != "selfplay":
         wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
-    if not config.game.startswith("AdversarialTaboo"):
+    if config.game not in GAMES:
+        wrong.append(f"unknown game {config.game!r}; {near(config.game, GAMES)}")
+    elif not config.game.startswith("AdversarialTaboo"):
         asked = {"imitation.steps": config.imitation.steps, "evaluation.scripted": config.evaluation.scripted}
         asked |= {"evaluation.control": config.evaluation.control, f"arm {config.arm}": config.arm != "selfplay"}
         wrong += [f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off" for name, on in asked.items() if on]
