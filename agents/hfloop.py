@@ -178,11 +178,12 @@ class HFLoop:
         return list(self._streams[stream].ids)
 
     def close(self, stream: str) -> None:
-        """Forgets a stream; a reply in the making is dropped. Unknown streams are ignored."""
+        """Forgets a stream; a reply of it, finished or in the making, is dropped. Unknown streams are ignored."""
         row = self._streams.pop(stream, None)
         if row is None:
             return
         self._pool.give(row.blocks)
+        self._done = [done for done in self._done if done.stream != stream]
         if row.job is None:
             return
         if row.job in self._waiting:

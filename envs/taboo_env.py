@@ -1,5 +1,6 @@
 """Adversarial Taboo as a Gymnasium environment of free text."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         return ROLES[1 - ROLES.index(role)]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, Info]:
-        """options: {"word": ...} sets the secret word; otherwise it is drawn.
+        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn.
 
         An opponent that speaks first can end the game at once (by saying nothing, or the word): info then has the outcome already, and
         the next step, whatever it says, ends the episode with its reward.
@@ -90,7 +91,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         self.close()
         drawn = self.words[int(self.np_random.integers(len(self.words)))]
-        word = (options or {}).get("word", drawn)
+        word = self._chosen(options or {}) or drawn
         game_seed = int(self.np_random.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self._actor = ROLES[0] if self.role == "both" else self.role
@@ -98,6 +99,20 @@ class TabooEnv(gymnasium.Env[str, str]):
         self._over = self._failed = False
         if self.role != "both":
             self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
+
+    def _chosen(self, options: dict[str, Any]) -> str | None:
+        """The secret word that the options ask for. Raises ValueError where they cannot be had."""
+        if unknown := set(options) - {"word"}:
+            raise ValueError(f"unknown reset options {', '.join(map(repr, sorted(unknown)))}; the one there is is 'word', the secret word")
+        word = options.get("word")
+        if word is not None and word not in self.words:
+            close = difflib.get_close_matches(str(word), self.words, n=3)
+            raise ValueError(
+                f"the word {word!r} is not among the environment's {len(self.words)} words"
+                + (f" (near: {', '.join(close)})" if close else "")
+                + "; make the environment with a list that has it: words=FILE, one word a line"
+            )
+        return word
 
     def act(self, action: str) -> None:
         """The part of `step` before the opponent speaks."""

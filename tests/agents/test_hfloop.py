@@ -130,3 +130,11 @@ def test_a_stream_cannot_be_asked_twice_at_once():
         loop.submit("a", [1], Sampling(max_new_tokens=2), seed=0)
     loop.close("a")
     assert loop.poll() == []
+
+
+def test_a_closed_stream_gives_no_reply_any_more():
+    loop = HFLoop(tiny_model(length=4), end_ids=frozenset())
+    loop.submit("full", [1, 2, 3, 4], Sampling(), seed=0)
+    loop.submit("open", [1, 2, 3], Sampling(), seed=0)
+    loop.close("full")
+    assert [done.stream for done in loop.poll()] == ["open"]

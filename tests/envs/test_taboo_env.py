@@ -11,6 +11,20 @@ from sparring.agents.simple import FunctionAgent, SilentAgent
 ID = "sparring.envs:sparring/AdversarialTaboo-v0"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"word": "lemons"}, "'lemons' is not among the environment's 339 words .near: lemon"),
+        ({"word": 7}, "7 is not among"),
+        ({"secret": "lemon"}, "unknown reset options 'secret'"),
+    ],
+)
+def test_bad_reset_options_are_named(options: dict[str, object], message: str):
+    env = gymnasium.make(ID, opponent="scripted")
+    with pytest.raises(ValueError, match=message):
+        env.reset(seed=0, options=options)
+
+
 @pytest.mark.parametrize("role", ["attacker", "defender", "both"])
 def test_the_ecosystems_checker_passes(role: str):
     env = gymnasium.make(ID, role=role)
