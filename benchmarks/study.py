@@ -10,10 +10,13 @@ counts is the paired difference of an arm from a control, seed by seed.
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
 import tyro
 
 from sparring.selfplay.cli import everyday_evaluation
@@ -52,6 +55,8 @@ class StudyConfig:
     """Games per cell of strength."""
     arms: tuple[str, ...] = tuple(ARMS)
     """Which arms."""
+    jobs: int = 1
+    """Seeds at a time, each in a process of its own with its share of the cores. Small models gain from it."""
     result: Path | None = None
     """Where the result goes as JSON; None prints it only."""
 
@@ -147,7 +152,14 @@ def summarise(config: StudyConfig) -> dict[str, Any]:
                     row[arm][f"beyond {control}"] = over_seeds([a - b for a, b in zip(after, beside, strict=True)])._asdict()
         row["before"] = over_seeds([run[name]["before"] for run in by_arm[config.arms[0]]])._asdict()
         table[name] = row
-    settings = {"seeds": config.seeds, "rounds": config.rounds, "model": config.model, "game": config.game, "games": config.games}
+    settings = {
+        "seeds": config.seeds,
+        "rounds": config.rounds,
+        "model": config.model,
+        "game": config.game,
+        "games": config.games,
+        "jobs": config.jobs,
+    }
     return {"schema": 1, "settings": settings, "table": table, "provenance": provenance(0)}
 
 
@@ -168,11 +180,27 @@ def _interval(mean: dict[str, Any]) -> str:
     return f"{mean['mean']:.3f} ± {(mean['high'] - mean['low']) / 2:.3f}"
 
 
+def run_seed(config: StudyConfig, seed: int) -> None:
+    """Everything of one seed."""
+    imitate(config, seed)
+    for arm in config.arms:
+        run_arm(config, arm, seed)
+
+
+def run_seeds(config: StudyConfig) -> None:
+    """Everything of all seeds, `jobs` at a time."""
+    if config.jobs == 1:
+        for seed in range(config.seeds):
+            run_seed(config, seed)
+        return
+    threads = max(1, torch.get_num_threads() // config.jobs)
+    with ProcessPoolExecutor(config.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        for done in as_completed([pool.submit(run_seed, config, seed) for seed in range(config.seeds)]):
+            done.result()
+
+
 def main(config: StudyConfig) -> None:
-    for seed in range(config.seeds):
-        imitate(config, seed)
-        for arm in config.arms:
-            run_arm(config, arm, seed)
+    run_seeds(config)
     result = summarise(config)
     if config.result is not None:
         write_text(config.result, to_json(result))

@@ -15,7 +15,7 @@ from .spaces import UnicodeText
 from .taboo import ROLES, make_taboo
 from .taboo_env import LONGEST_VIEW
 from .views import load_prompts
-from .words import word_list
+from .words import require_listed, word_list
 
 
 class _Text(str):
@@ -60,11 +60,12 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         return self._actions[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """options: {"word": ...} sets the secret word; otherwise it is drawn."""
+        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn."""
         if seed is not None or self._rng is None:
             self._rng, _ = seeding.np_random(seed)
         drawn = self.words[int(self._rng.integers(len(self.words)))]
         word = (options or {}).get("word", drawn)
+        require_listed(word, self.words)
         game_seed = int(self._rng.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self.agents = list(ROLES)

@@ -1,6 +1,5 @@
 """Adversarial Taboo as a Gymnasium environment of free text."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, chat, 
 from .spaces import UnicodeText
 from .taboo import make_taboo
 from .views import load_prompts
-from .words import word_list
+from .words import require_listed, word_list
 
 ROLES = ("attacker", "defender")
 LONGEST_VIEW = 1 << 20
@@ -91,7 +90,11 @@ class TabooEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         self.close()
         drawn = self.words[int(self.np_random.integers(len(self.words)))]
-        word = self._chosen(options or {}) or drawn
+        options = options or {}
+        if unknown := set(options) - {"word"}:
+            raise ValueError(f"unknown reset options {', '.join(map(repr, sorted(unknown)))}; the one there is is 'word', the secret word")
+        word = options.get("word", drawn)
+        require_listed(word, self.words)
         game_seed = int(self.np_random.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self._actor = ROLES[0] if self.role == "both" else self.role
@@ -99,20 +102,6 @@ class TabooEnv(gymnasium.Env[str, str]):
         self._over = self._failed = False
         if self.role != "both":
             self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
-
-    def _chosen(self, options: dict[str, Any]) -> str | None:
-        """The secret word that the options ask for. Raises ValueError where they cannot be had."""
-        if unknown := set(options) - {"word"}:
-            raise ValueError(f"unknown reset options {', '.join(map(repr, sorted(unknown)))}; the one there is is 'word', the secret word")
-        word = options.get("word")
-        if word is not None and word not in self.words:
-            close = difflib.get_close_matches(str(word), self.words, n=3)
-            raise ValueError(
-                f"the word {word!r} is not among the environment's {len(self.words)} words"
-                + (f" (near: {', '.join(close)})" if close else "")
-                + "; make the environment with a list that has it: words=FILE, one word a line"
-            )
-        return word
 
     def act(self, action: str) -> None:
         """The part of `step` before the opponent speaks."""

@@ -12,9 +12,10 @@ Bands hold words of letters alone, three or more, that WordNet knows. Left out a
 (cities, taking), words of grammar (can, something), and profane words (data/profane.txt and what is made of them).
 """
 
+import difflib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -34,6 +35,17 @@ HELDOUT = 0.1
 def word_list(words: str) -> tuple[str, ...]:
     """The words of a list, without repetition. Raises ValueError for what is no list, naming what is, and for a list without words."""
     return tuple(dict.fromkeys(word for stage in curriculum(words) for word in stage))
+
+
+def require_listed(word: str, words: Sequence[str]) -> None:
+    """Raises ValueError where a secret word that was asked for is not among an environment's words."""
+    if word not in words:
+        near = difflib.get_close_matches(str(word), words, n=3)
+        raise ValueError(
+            f"the word {word!r} is not among the environment's {len(words)} words"
+            + (f" (near: {', '.join(near)})" if near else "")
+            + "; make the environment with a list that has it: words=FILE, one word a line"
+        )
 
 
 def curriculum(words: str) -> tuple[tuple[str, ...], ...]:

@@ -1,6 +1,7 @@
 """The docs name what is there; code that they quote stands in its source, and the rest of it runs."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,13 @@ def test_quoted_code_stands_in_its_source_and_the_rest_runs(name: str):
         else:
             exec(compile(block, name, "exec"), space)
     assert space
+
+
+def test_the_gymnasium_example_plays_its_episodes(capsys: pytest.CaptureFixture[str]):
+    found = runpy.run_path(str(ROOT / "docs" / "examples" / "gymnasium_loop.py"))["main"](5)
+    assert -1 <= found <= 1
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_the_pettingzoo_example_ends_with_a_wrong_guess():
+    assert runpy.run_path(str(ROOT / "docs" / "examples" / "pettingzoo_loop.py"))["main"]() == {"attacker": 1.0, "defender": -1.0}
