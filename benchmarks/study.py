@@ -1,6 +1,6 @@
 """The study of the main job: does self-play help, beyond what more imitation brings? Several seeds, controls at equal tokens.
 
-    python -m sparring.benchmarks.study --out runs/study --seeds 5
+    python -m sparring.benchmarks.study --seeds 5 --jobs 2 --result benchmarks/results/study.json
 
 Seeds vary everything after the base: imitation, words drawn, games, updates, measurement. All arms of a seed start from the same imitation
 model. Arms: self-play by the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group
@@ -9,9 +9,10 @@ counts is the paired difference of an arm from a control, seed by seed.
 """
 
 import json
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ ARMS: dict[str, dict[str, Any]] = {
     "shuffled": {"objective": "group", "shuffle_rewards": True},
 }
 CONTROLS = ("expert", "winning-expert", "shuffled")
+MATCHED = ("expert", "winning-expert")
+"""Arms that train as many tokens a round as the group arm of their seed did, and so come after it."""
+
+
+Task = tuple[int, str]
+"""A seed and an arm, or the imitation that its arms start from."""
+IMITATION = "imitation"
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,10 @@ class StudyConfig:
     """What is run."""
 
     out: Path = Path("runs/study")
-    """Folder of the runs; what is there already is not run again."""
+    """Folder of the runs; what has ended there is not run again, what was interrupted is resumed."""
     seeds: int = 5
     """Training seeds, from 0."""
-    rounds: int = 12
+    rounds: int = 24
     """Rounds of every run."""
     model: str = "mini"
     """The base that imitation starts from."""
@@ -56,9 +64,16 @@ class StudyConfig:
     arms: tuple[str, ...] = tuple(ARMS)
     """Which arms."""
     jobs: int = 1
-    """Seeds at a time, each in a process of its own with its share of the cores. Small models gain from it."""
+    """Runs at a time, each in a process of its own with its share of the cores. Small models gain from it."""
     result: Path | None = None
-    """Where the result goes as JSON; None prints it only."""
+    """Where the result goes as JSON, seed by seed; seeds that are in it are not run again, wherever they were run. None prints it only."""
+
+    def __post_init__(self) -> None:
+        unknown = [arm for arm in self.arms if arm not in ARMS]
+        if unknown or not self.arms or self.arms[0] != "group":
+            raise ValueError(
+                f"arms must be some of {', '.join(ARMS)}, group first, as others train on as many tokens; got {' '.join(self.arms)}"
+            )
 
 
 def run_of(config: StudyConfig, arm: str, seed: int) -> Path:
@@ -96,7 +111,7 @@ def _evaluation(config: StudyConfig) -> EvaluationConfig:
 def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
     """One arm of a seed, from its imitation model."""
     changes = dict(ARMS[arm])
-    if arm in ("expert", "winning-expert"):
+    if arm in MATCHED:
         changes["arm_like"] = run_of(config, "group", seed)
     first = RunFolder.open(imitated(config, seed)).measurement(0)
     carry_out(
@@ -135,32 +150,57 @@ def measurements(run: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def summarise(config: StudyConfig) -> dict[str, Any]:
-    """Means over seeds with intervals: before, after by arm, and each arm's paired difference from every control."""
-    by_arm = {arm: [measurements(run_of(config, arm, seed)) for seed in range(config.seeds)] for arm in config.arms}
+def summarise(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over seeds with intervals: before, after by arm, and each arm's paired difference from every control.
+
+    seeds: what `of_seed` found, by seed.
+    """
     table: dict[str, Any] = {}
-    for name in by_arm[config.arms[0]][0]:
-        row: dict[str, Any] = {}
-        for arm, runs in by_arm.items():
-            after = [run[name]["after"] for run in runs]
-            row[arm] = {"after": over_seeds(after)._asdict(), "by_seed": after}
-            gained = [run[name]["after"] - run[name]["before"] for run in runs]
-            row[arm]["gain"] = over_seeds(gained)._asdict()
-            for control in CONTROLS:
-                if control in by_arm and control != arm:
-                    beside = [run[name]["after"] for run in by_arm[control]]
-                    row[arm][f"beyond {control}"] = over_seeds([a - b for a, b in zip(after, beside, strict=True)])._asdict()
-        row["before"] = over_seeds([run[name]["before"] for run in by_arm[config.arms[0]]])._asdict()
+    arms = [arm for arm in ARMS if all(arm in found["arms"] for found in seeds.values())]
+    runs_by_arm = {arm: [seeds[seed]["arms"][arm] for seed in sorted(seeds)] for arm in arms}
+    for name in runs_by_arm[arms[0]][0]:
+        after = {arm: [run[name]["after"] for run in runs] for arm, runs in runs_by_arm.items()}
+        before = [run[name]["before"] for run in runs_by_arm[arms[0]]]
+        row: dict[str, Any] = {"before": over_seeds(before)._asdict()}
+        for arm, values in after.items():
+            row[arm] = {"after": over_seeds(values)._asdict(), "gain": _paired(values, before)}
+            row[arm] |= {
+                f"beyond {control}": _paired(values, after[control]) for control in CONTROLS if control in after and control != arm
+            }
         table[name] = row
-    settings = {
-        "seeds": config.seeds,
-        "rounds": config.rounds,
-        "model": config.model,
-        "game": config.game,
-        "games": config.games,
-        "jobs": config.jobs,
-    }
-    return {"schema": 1, "settings": settings, "table": table, "provenance": provenance(0)}
+    return table
+
+
+def _paired(values: list[float], others: list[float]) -> dict[str, Any]:
+    return over_seeds([a - b for a, b in zip(values, others, strict=True)])._asdict()
+
+
+def of_seed(config: StudyConfig, seed: int) -> dict[str, Any]:
+    """What a seed's runs measured, by arm and name, and where that was."""
+    return {"arms": {arm: measurements(run_of(config, arm, seed)) for arm in config.arms}, "provenance": provenance(seed)}
+
+
+def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
+    """The seeds in the result file. Raises ValueError if they were run with other settings."""
+    if config.result is None or not config.result.is_file():
+        return {}
+    found = json.loads(config.result.read_text(encoding="utf-8"))
+    if found["settings"] != _settings(config):
+        raise ValueError(f"{config.result} holds seeds of other settings, {found['settings']}; give another --result, or the same settings")
+    return {int(seed): result for seed, result in found["seeds"].items()}
+
+
+def _settings(config: StudyConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in ("rounds", "model", "game", "games")} | {"arms": list(config.arms)}
+
+
+def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The result of all seeds so far, written to the result file if one is asked for."""
+    by_number = {str(seed): dict(seeds[seed]) for seed in sorted(seeds)}
+    result = {"schema": 2, "settings": _settings(config), "seeds": by_number, "table": summarise(seeds)}
+    if config.result is not None:
+        write_text(config.result, to_json(result))
+    return result
 
 
 def markdown(result: dict[str, Any], names: list[str]) -> str:
@@ -180,33 +220,66 @@ def _interval(mean: dict[str, Any]) -> str:
     return f"{mean['mean']:.3f} ± {(mean['high'] - mean['low']) / 2:.3f}"
 
 
-def run_seed(config: StudyConfig, seed: int) -> None:
-    """Everything of one seed."""
-    imitate(config, seed)
-    for arm in config.arms:
+def run_task(config: StudyConfig, seed: int, arm: str) -> None:
+    """One run of the study: an arm of a seed, or the imitation that its arms start from."""
+    if arm == IMITATION:
+        imitate(config, seed)
+    else:
         run_arm(config, arm, seed)
 
 
-def run_seeds(config: StudyConfig) -> None:
-    """Everything of all seeds, `jobs` at a time."""
-    if config.jobs == 1:
-        for seed in range(config.seeds):
-            run_seed(config, seed)
-        return
+class Here(Executor):
+    """Runs what is submitted at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def tasks(config: StudyConfig, seeds: Iterable[int]) -> dict[Task, set[Task]]:
+    """All runs of some seeds, each with those that must have ended before it begins."""
+    found: dict[Task, set[Task]] = {}
+    for seed in seeds:
+        found[seed, IMITATION] = set()
+        for arm in config.arms:
+            found[seed, arm] = {(seed, "group" if arm in MATCHED else IMITATION)}
+    return found
+
+
+def run_all(config: StudyConfig, seeds: Collection[int]) -> Iterator[int]:
+    """All runs of some seeds, `jobs` at a time, those of early seeds first; each seed as its last run ends."""
+    places = {name: i for i, name in enumerate((IMITATION, *config.arms))}
+    left = dict.fromkeys(seeds, len(places))
+    order = TopologicalSorter(tasks(config, seeds))
+    order.prepare()
+    waiting: list[Task] = []
+    running: dict[Future[None], Task] = {}
     threads = max(1, torch.get_num_threads() // config.jobs)
-    with ProcessPoolExecutor(config.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        for done in as_completed([pool.submit(run_seed, config, seed) for seed in range(config.seeds)]):
-            done.result()
+    apart = config.jobs > 1
+    with ProcessPoolExecutor(config.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) if apart else Here() as pool:
+        while order.is_active():
+            waiting = sorted([*waiting, *order.get_ready()], key=lambda task: (task[0], places[task[1]]))
+            while waiting and len(running) < config.jobs:
+                task = waiting.pop(0)
+                running[pool.submit(run_task, config, *task)] = task
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                done.result()
+                task = running.pop(done)
+                order.done(task)
+                left[task[0]] -= 1
+                if not left[task[0]]:
+                    yield task[0]
 
 
 def main(config: StudyConfig) -> None:
-    run_seeds(config)
-    result = summarise(config)
-    if config.result is not None:
-        write_text(config.result, to_json(result))
+    seeds = known_seeds(config)
+    for seed in run_all(config, [seed for seed in range(config.seeds) if seed not in seeds]):
+        seeds[seed] = of_seed(config, seed)
+        write_result(config, seeds)
+    result = write_result(config, seeds)
     names = [n for n in result["table"] if n.startswith(("win/imitation", "uttered/imitation", "truth/imitation", "everyday"))]
     print(markdown(result, names))
-    print(json.dumps({"result": str(config.result)}))
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
         "quick": TrainConfig(rounds=8, learner=MINI),
         "full": TrainConfig(
             model="mini",
-            rounds=30,
+            rounds=24,
             learner=MINI,
             imitation=ImitationConfig(steps=500),
             evaluation=EvaluationConfig(games=400, games_between=0),

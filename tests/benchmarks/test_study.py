@@ -36,11 +36,12 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     config = study.StudyConfig(out=tmp_path / "runs", seeds=2, rounds=1, model=str(folder), games=2, result=tmp_path / "result.json")
     study.main(config)
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["settings"]["seeds"] == 2
+    assert set(result["seeds"]) == {"0", "1"}
     row = result["table"]["win/imitation/defender/selfplayed"]
     assert set(row) == {*study.ARMS, "before"}
-    by_seed = [a - b for a, b in zip(row["group"]["by_seed"], row["expert"]["by_seed"], strict=True)]
-    assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(by_seed) / 2)
+    after = {arm: [result["seeds"][seed]["arms"][arm]["win/imitation/defender/selfplayed"]["after"] for seed in "01"] for arm in study.ARMS}
+    beyond = [a - b for a, b in zip(after["group"], after["expert"], strict=True)]
+    assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(beyond) / 2)
     assert row["group"]["beyond expert"]["n"] == 2
     assert result["table"]["everyday/task"]["group"]["gain"]["mean"] == 0
     shared = (study.run_of(config, "spag", 1) / "measured" / "round-000.json").read_bytes()
@@ -49,9 +50,27 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     made = load(study.run_of(config, "spag", 1) / "config.yaml", TrainConfig)
     study.carry_out(replace(made, out=alone))
     assert (alone / "measured" / "round-000.json").read_bytes() == shared, "measured by the arm itself, the first model looks the same"
-    again = [p.stat().st_mtime_ns for p in sorted((tmp_path / "runs").rglob("summary.json"))]
-    study.main(config)
-    assert [p.stat().st_mtime_ns for p in sorted((tmp_path / "runs").rglob("summary.json"))] == again
+    elsewhere = replace(config, out=tmp_path / "elsewhere")
+    study.main(elsewhere)
+    assert not elsewhere.out.exists(), "seeds in the result file are not run again"
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    with pytest.raises(ValueError, match="other settings"):
+        study.main(replace(config, games=3))
+
+
+def test_runs_wait_for_what_they_start_from():
+    found = study.tasks(study.StudyConfig(arms=("group", "spag", "expert")), [4])
+    assert found == {
+        (4, "imitation"): set(),
+        (4, "group"): {(4, "imitation")},
+        (4, "spag"): {(4, "imitation")},
+        (4, "expert"): {(4, "group")},
+    }
+
+
+def test_arms_matched_to_group_need_it():
+    with pytest.raises(ValueError, match="group first"):
+        study.StudyConfig(arms=("expert",))
 
 
 def study_evaluation():
