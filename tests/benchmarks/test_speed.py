@@ -1,24 +1,89 @@
-"""The speed benchmark, in very small: both loops play whole games by the same rules."""
+"""The speed benchmark, in very small: all loops play whole games by the same rules."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import torch
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.player_card import PlayerCard
-from sparring.benchmarks.speed import SpeedConfig, measure
+from sparring.benchmarks import roofline, speed
+from sparring.benchmarks.sizes import MEAN_REPLY, random_model
+from sparring.benchmarks.speed_loops import ENGINES, LOOPS, Work
 from sparring.envs.views import TABOO_BRIEF
 
 
-def test_both_loops_are_measured_on_whole_games(tmp_path: Path):
+@pytest.fixture
+def config(tmp_path: Path) -> speed.SpeedConfig:
     tokenizer = tiny_tokenizer("chatml", pad_token="<|endoftext|>")
     tiny_model(vocab=len(tokenizer), length=512).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     PlayerCard(TABOO_BRIEF, 6, True).save(tmp_path)
-    found = measure(SpeedConfig(model=str(tmp_path), games=4, runs=1, batches=(2, 4)))
-    assert set(found["ratios"]) == {"spag_loop"}
-    assert found["batch"]["spag_loop"] in (2, 4)
-    for runs in found["runs"].values():
+    return speed.SpeedConfig(model=str(tmp_path), games=4, runs=1, batches=(2, 4), device="cpu")
+
+
+def test_all_loops_are_measured_on_whole_games(config: speed.SpeedConfig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(speed, "_peak", lambda config, name, batch: {"loaded": 1.0, "peak": 2.0})
+    found = speed.measure(replace(config, many=5))
+    assert set(found["ratios"]) == {"spag_loop", "continuous_batching"}
+    assert found["ratios"]["spag_loop"] == found["tokens_per_second"]["ours"] / found["tokens_per_second"]["spag_loop"]
+    for name, runs in found["runs"].items():
+        assert found["batch"][name] in (2, 4)
         assert len(runs) == 1
         assert runs[0]["games"] == 4
         assert runs[0]["utterances"] >= 4
         assert 0 < runs[0]["tokens"] <= 6 * runs[0]["utterances"]
+        assert min(found["phases"][name].values()) > 0
+    least = found["limit"]
+    assert least["total_seconds"] == pytest.approx(least["products_seconds"] + least["keys_values_seconds"])
+    assert least["share"] == pytest.approx(least["total_seconds"] / least["seconds"])
+    assert abs(found["mismatch_kl"]) < 1e-6
+    assert set(found["seconds_per_game"]) == {"500", "5"}
+
+
+def test_what_our_loop_computed_is_counted(config: speed.SpeedConfig):
+    setting = speed.prepare(config)
+    run = LOOPS["ours"](setting, 3, 3)
+    assert run.work is not None
+    assert run.work.rows < run.tokens <= run.work.rows + run.utterances, "the first token of a reply comes with its prompt"
+    assert run.work.attended > run.tokens
+    assert run.work.prefilled > run.utterances
+
+
+def test_all_engines_answer_and_say_how_long_it_took(config: speed.SpeedConfig):
+    setting = speed.prepare(config)
+    for name, engine in ENGINES.items():
+        assert engine(setting, [[5, 6, 7], [8, 9]], 3) > 0, name
+
+
+def test_peak_memory_is_at_least_what_loading_takes(config: speed.SpeedConfig):
+    found = speed.peak_memory(config, "ours", 2)
+    assert found["peak"] >= found["loaded"] > 0
+
+
+def test_random_models_speak_known_tokens_and_end(monkeypatch: pytest.MonkeyPatch):
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
+    monkeypatch.setitem(random_model.__globals__["SHAPES"], "small", small)
+    monkeypatch.setitem(random_model.__globals__["VOCABULARY"], "small", 2000)
+    model, card = random_model("small", torch.device("cpu"))
+    probs = model.model(input_ids=torch.tensor([[1, 2]])).logits[0, -1].detach().softmax(-1)
+    assert float(probs[model.tokenizer.eos_token_id]) == pytest.approx(1 / MEAN_REPLY, rel=0.3)
+    assert float(probs[len(model.tokenizer) :].sum()) == 0
+    assert card.max_new_tokens == 4 * MEAN_REPLY
+    with pytest.raises(ValueError, match="unknown size '3M'; known: 15M"):
+        random_model("3M", torch.device("cpu"))
+
+
+def test_the_limit_grows_with_the_work(config: speed.SpeedConfig):
+    model = speed.prepare(config).model.model
+    one = roofline.seconds(model, Work(steps=10, rows=40, prefilled=40, attended=1000), 64)
+    ten = roofline.seconds(model, Work(steps=10_000, rows=40_000, prefilled=40_000, attended=1_000_000), 64)
+    assert ten["products"] > 10 * one["products"] > 0
+    assert one["total"] == one["products"] + one["keys_values"]
+
+
+@pytest.mark.parametrize("bad", [{"loops": ("ours", "theirs")}, {"loops": ("spag_loop",)}, {"games": 0}])
+def test_settings_without_sense_are_refused(bad):
+    with pytest.raises(ValueError, match="must be"):
+        speed.SpeedConfig(**bad)
