@@ -1,6 +1,7 @@
 """Generation over any causal Hugging Face model, in ids: knows nothing about text, chats or games.
 
-One key-value stream per (game, role) is kept across turns, so that a turn computes only what is new. Rows that decode sit in dense lanes by
+One key-value stream per (game, role) is kept across turns, so that a turn computes only what is new; what streams begin with alike is
+computed once. Rows that decode sit in dense lanes by
 length; every step takes one token for each of them and, in the same pass, the new tokens of requests that wait. Finished rows leave at
 once.
 """
@@ -8,7 +9,7 @@ once.
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain as joined
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from .core import Sampling
 from .hfattention import Decode, PackedModel, Prefill
 from .kvcache import BLOCK, Lane, Pool, blocks_for
+from .prefixes import CHUNK, Chain, Prefix, Prefixes, chain
 from .sampling import Settings, draw, uniform
 
 LANE = 64
@@ -50,11 +52,14 @@ class Generated:
 
 @dataclass
 class Counters:
-    """What a loop has done so far. steps: forward passes. rows: the sum of rows that decoded in them."""
+    """What a loop has done so far. steps: forward passes. rows: the sum of rows that decoded in them. shared: tokens taken from another
+    stream's beginning.
+    """
 
     steps: int = 0
     rows: int = 0
     prefilled: int = 0
+    shared: int = 0
     sampled: int = 0
     near_ties: int = 0
     rebuilt: int = 0
@@ -62,10 +67,11 @@ class Counters:
 
 @dataclass(eq=False)
 class _Stream:
-    """ids: all of the stream. blocks: where the keys and values of its first `stored` ids are."""
+    """ids: all of the stream. blocks: where the keys and values of its first `stored` ids are. begins: the hashes of its first prompt."""
 
     key: str
     ids: list[int] = field(default_factory=list)
+    begins: Chain = ()
     blocks: list[int] = field(default_factory=list)
     stored: int = 0
     job: "_Job | None" = None
@@ -73,7 +79,9 @@ class _Stream:
 
 @dataclass(eq=False)
 class _Job:
-    """A reply in the making. slot: its row in the state table. base: position of its next token minus the number of the step."""
+    """A reply in the making. slot: its row in the state table. base: position of its next token minus the number of the step. source: the
+    prompt that its stream takes its beginning from.
+    """
 
     stream: _Stream
     sampling: Sampling
@@ -83,6 +91,7 @@ class _Job:
     tag: Any
     slot: int = -1
     base: int = 0
+    source: Prefix | None = None
 
 
 class HFLoop:
@@ -90,8 +99,8 @@ class HFLoop:
 
     model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
-    full length; the least recently used lose theirs first and are rebuilt from their ids. prefill_tokens: the most new tokens that enter in
-    one step.
+    full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. prefill_tokens: the
+    most new tokens that enter in one step.
     """
 
     def __init__(
@@ -114,6 +123,7 @@ class HFLoop:
         device = self.packed.device
         self._ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
         self._pool = Pool(self.packed.layout, max_streams * blocks_for(self.max_length))
+        self._prefixes = Prefixes(self._pool)
         self._lanes: dict[int, Lane[_Job]] = {}
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._waiting: deque[_Job] = deque()
@@ -152,6 +162,8 @@ class HFLoop:
         row = self._streams.setdefault(stream, _Stream(stream))
         if row.job is not None:
             raise ValueError(f"stream {stream!r} still waits for a reply")
+        if not row.ids:
+            row.begins = chain(ids)
         row.ids.extend(ids)
         if not row.ids:
             raise ValueError(f"stream {stream!r} is empty: there is nothing to continue")
@@ -202,6 +214,7 @@ class HFLoop:
             self._drop_cache(row)
         for lane in self._lanes.values():
             lane.release()
+        self._prefixes.clear()
         self._weights = self._version()
 
     def _version(self) -> int:
@@ -237,10 +250,12 @@ class HFLoop:
             parts.append(part)
             keep.append(part.last)
             positions = torch.cat([positions, part.positions])
-            new.extend(chain.from_iterable(row.ids[row.stored :] for row in rows))
+            new.extend(joined.from_iterable(row.ids[row.stored :] for row in rows))
         if new:
             ids = torch.cat([ids, torch.tensor(new, device=device)])
         logits = self.packed.forward(ids, positions, torch.cat(keep), parts)
+        for lane, first in joining:
+            self._keep_beginnings(lane, first)
         verdict = self._draw(jobs, order, logits)
         self._step += 1
         self.counters.steps += 1
@@ -277,29 +292,55 @@ class HFLoop:
         if not room or (active and room < min(8, active // 8)):
             return []
         joining: dict[int, list[_Job]] = {}
+        computing: set[int] = set()
+        held: list[_Job] = []
         tokens = 0
-        for place in range(room):
-            row = self._waiting[0].stream
+        while self._waiting and self._slots:
+            job = self._waiting[0]
+            row = job.stream
             # The last id is always computed anew: its logits are what the reply begins with.
             row.stored = min(row.stored, len(row.ids) - 1)
-            tokens += len(row.ids) - row.stored
-            if place and tokens > self.prefill_tokens:
+            source, shared = self._prefixes.find(row.ids, row.begins) if not row.blocks else (None, row.stored)
+            if len(row.begins) * CHUNK > shared and row.begins[shared // CHUNK] in computing:
+                # Another stream is computing more of what it begins with: in the next step that is there to be shared.
+                held.append(self._waiting.popleft())
+                continue
+            tokens += len(row.ids) - shared
+            if joining and tokens > self.prefill_tokens:
                 break
-            job = self._waiting.popleft()
+            self._waiting.popleft()
+            row.stored, job.source = shared, source
             job.slot = self._slots.pop()
             job.base = len(row.ids) - self._step - 1
+            self.counters.shared += shared if source else 0
+            if not row.blocks:
+                computing.update(row.begins)
             lane = self._lane_for(min(len(row.ids) + _ROOM, self.max_length))
             joining.setdefault(lane.length, []).append(job)
-        self._state.enter(list(chain.from_iterable(joining.values())))
+        self._waiting.extendleft(reversed(held))
+        self._state.enter(list(joined.from_iterable(joining.values())))
         return [(self._lanes[length], self._enter(self._lanes[length], jobs)) for length, jobs in joining.items()]
+
+    def _keep_beginnings(self, lane: Lane[_Job], first: int) -> None:
+        """Keeps the first prompts of the rows that have just been computed from `first` on."""
+        blocks: list[int] = []
+        rows: list[int] = []
+        places: list[int] = []
+        for at, job in enumerate(lane.rows[first:], first):
+            if not job.stream.blocks:
+                new = self._prefixes.add(job.stream.ids, job.stream.begins)
+                blocks += new
+                rows += [at] * len(new)
+                places += range(len(new))
+        self._pool.save(blocks, lane.data, rows, places)
 
     def _enter(self, lane: Lane[_Job], jobs: Sequence[_Job]) -> int:
         """Puts jobs at the end of a lane, with what the pool holds of their streams; the first one's row."""
         first = len(lane.rows)
         lane.add(jobs)
-        held = [job.stream.blocks[: blocks_for(job.stream.stored)] for job in jobs]
+        held = [(job.source or job.stream).blocks[: blocks_for(job.stream.stored)] for job in jobs]
         self._pool.load(
-            list(chain.from_iterable(held)),
+            list(joined.from_iterable(held)),
             lane.data,
             [i for i, blocks in enumerate(held, first) for _ in blocks],
             [place for blocks in held for place in range(len(blocks))],
@@ -350,7 +391,7 @@ class HFLoop:
             finish: Literal["stop", "length"] = "length" if flag == _FULL else "stop"
             self._done.append(Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == _ENDED, near[i]))
             self.counters.near_ties += near[i]
-            held = row.stored // BLOCK
+            held = min(row.stored // BLOCK, len(row.blocks))
             if self._store(row, len(row.ids) - 1):
                 new = range(held, len(row.blocks))
                 blocks.extend(row.blocks[held:])

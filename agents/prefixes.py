@@ -1,0 +1,86 @@
+"""First prompts whose keys and values are kept, so that streams that begin alike compute what they share once: rules, and words in play.
+
+Knows ids and blocks; knows nothing about models, text or sampling.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .kvcache import Pool, blocks_for
+
+CHUNK = 4
+"""Beginnings are compared at multiples of this many tokens."""
+SHARE = 4
+"""Kept prompts take at most one in SHARE blocks of the pool; the least recently used leaves first."""
+
+Chain = tuple[int, ...]
+"""Hashes of a sequence's first CHUNK ids, first 2 CHUNK, and so on."""
+
+
+def chain(ids: Sequence[int]) -> Chain:
+    """The hashes by which a beginning is found again. The last id is left out: it is always computed anew, for its logits."""
+    found: list[int] = []
+    for stop in range(CHUNK, len(ids), CHUNK):
+        found.append(hash((found[-1] if found else 0, *ids[stop - CHUNK : stop])))
+    return tuple(found)
+
+
+@dataclass(eq=False)
+class Prefix:
+    """A kept prompt. ids: those whose keys and values `blocks` hold."""
+
+    chain: Chain
+    ids: tuple[int, ...]
+    blocks: list[int]
+
+
+class Prefixes:
+    """Kept prompts over the blocks of a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._kept: OrderedDict[Chain, Prefix] = OrderedDict()
+        self._by_hash: dict[int, Prefix] = {}
+        self._blocks = 0
+
+    def find(self, ids: Sequence[int], hashes: Chain) -> tuple[Prefix | None, int]:
+        """The prompt that shares the longest beginning with ids, and how many tokens of it; (None, 0) where none does."""
+        for count in range(len(hashes), 0, -1):
+            prefix = self._by_hash.get(hashes[count - 1])
+            shared = count * CHUNK
+            if prefix is not None and tuple(ids[:shared]) == prefix.ids[:shared]:
+                self._kept.move_to_end(prefix.chain)
+                return prefix, shared
+        return None, 0
+
+    def add(self, ids: Sequence[int], hashes: Chain) -> list[int]:
+        """Keeps a prompt; the blocks that its keys and values belong into, none where it is kept already or the pool has no room."""
+        need = blocks_for(len(hashes) * CHUNK)
+        if not hashes or hashes[-1] in self._by_hash:
+            return []
+        if need > self._pool.limit // SHARE:
+            return []
+        while self._kept and (self._blocks + need > self._pool.limit // SHARE or self._pool.available() < need):
+            self._forget(next(iter(self._kept)))
+        if self._pool.available() < need:
+            return []
+        self._blocks += need
+        prefix = Prefix(hashes, tuple(ids[: len(hashes) * CHUNK]), self._pool.take(need))
+        self._kept[hashes] = prefix
+        for name in hashes:
+            self._by_hash.setdefault(name, prefix)
+        return prefix.blocks
+
+    def clear(self) -> None:
+        """Forgets all."""
+        while self._kept:
+            self._forget(next(iter(self._kept)))
+
+    def _forget(self, hashes: Chain) -> None:
+        prefix = self._kept.pop(hashes)
+        self._pool.give(prefix.blocks)
+        self._blocks -= len(prefix.blocks)
+        for name in hashes:
+            if self._by_hash.get(name) is prefix:
+                del self._by_hash[name]
