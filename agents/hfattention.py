@@ -33,7 +33,8 @@ class Decode:
         self.start, self.stop = start, start + len(positions)
         self.data = data
         self.positions = positions
-        self.rows = torch.arange(len(positions), device=positions.device)
+        self.rows = len(positions)
+        self._cells = _cells(torch.arange(self.rows, device=positions.device), positions, data)
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -45,10 +46,10 @@ class Decode:
 
     def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any) -> None:
         """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
-        span, n = slice(self.start, self.stop), len(self.rows)
+        span, n = slice(self.start, self.stop), self.rows
         keys, values = self.data[2 * slot], self.data[2 * slot + 1]
-        keys[self.rows, :, self.positions] = k[span]
-        values[self.rows, :, self.positions] = v[span]
+        _write(keys, self._cells, k[span])
+        _write(values, self._cells, v[span])
         heads = keys.shape[1]
         query = q[span].reshape(n, heads, -1, q.shape[-1])
         answer = _attention(query, keys[:n], values[:n], self.mask(window, q.dtype), **extra)
@@ -71,11 +72,12 @@ class Prefill:
         steps = torch.arange(width, device=device)
         real = steps < count[:, None]
         self.last = self.start + begin + count - 1
-        self._pad = (begin[:, None] + steps).clamp_(max=self.stop - self.start - 1)
+        self._pad = (begin[:, None] + steps).clamp_(max=self.stop - self.start - 1).flatten()
         self._flat = real.flatten().nonzero()[:, 0]
         self._at = torch.tensor(firsts, device=device)[:, None] + steps
         self.positions = self._at.flatten()[self._flat]
-        self.rows = torch.arange(len(counts), device=device)[:, None].expand_as(real).flatten()[self._flat]
+        rows = torch.arange(len(counts), device=device)[:, None].expand_as(real).flatten()[self._flat]
+        self._cells = _cells(rows, self.positions, data)
         self._masks: dict[tuple[int | None, torch.dtype, int], Tensor] = {}
 
     def mask(self, window: int | None, dtype: torch.dtype, groups: int) -> Tensor:
@@ -90,15 +92,28 @@ class Prefill:
         """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
         span = slice(self.start, self.stop)
         keys, values = self.data[2 * slot], self.data[2 * slot + 1]
-        keys[self.rows, :, self.positions] = k[span]
-        values[self.rows, :, self.positions] = v[span]
+        _write(keys, self._cells, k[span])
+        _write(values, self._cells, v[span])
         n, heads, groups = len(keys), keys.shape[1], q.shape[1] // keys.shape[1]
-        padded = q[span][self._pad]  # [n, W, Hq, D]
-        width = padded.shape[1]
+        width = len(self._pad) // n
+        padded = q[span].index_select(0, self._pad)  # [n * W, Hq, D]
         query = padded.view(n, width, heads, groups, -1).permute(0, 2, 3, 1, 4).reshape(n, heads, groups * width, -1)
         answer = _attention(query, keys, values, self.mask(window, q.dtype, groups), **extra)
         answer = answer.view(n, heads, groups, width, -1).permute(0, 3, 1, 2, 4).reshape(n * width, q.shape[1], -1)
-        out[span] = answer[self._flat]
+        out[span] = answer.index_select(0, self._flat)
+
+
+def _cells(rows: Tensor, positions: Tensor, data: Tensor) -> Tensor:
+    """Where the heads of some positions of rows of data [X, n, H, L, D] are in one layer's keys, seen as [n * H * L, D]: [T * H]."""
+    heads, length = data.shape[2], data.shape[3]
+    places = torch.arange(heads, device=data.device) * length
+    return ((rows * (heads * length) + positions)[:, None] + places).flatten()
+
+
+def _write(cache: Tensor, cells: Tensor, new: Tensor) -> None:
+    """Puts new [T, H, D] into cells of a layer's keys or values [n, H, L, D]."""
+    size = cache.shape[-1]
+    cache.view(-1, size).index_copy_(0, cells, new.reshape(-1, size))
 
 
 class Plan:

@@ -23,7 +23,7 @@ from .kvcache import BLOCK, Lane, Pool, blocks_for
 from .prefixes import CHUNK, Chain, Prefix, Prefixes, chain
 from .sampling import Settings, draw, uniform
 
-LANE = 64
+LANE = 32
 """Lanes are multiples of this many positions long."""
 _ROOM = 8
 """Positions that a row should have left in the lane it enters."""

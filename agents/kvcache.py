@@ -76,24 +76,29 @@ class Pool:
     def load(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
         """Copies blocks into dense [X, rows, H, L, D], block i to row rows[i], positions places[i] * BLOCK on."""
         if blocks:
-            row, place = _index(rows, dense), _index(places, dense)
-            _blocked(dense)[:, row, :, place] = self.data[_index(blocks, dense)]
+            cells, size = _cells(dense, rows, places), BLOCK * dense.shape[-1]
+            dense.view(-1, size).index_copy_(0, cells, self.data.index_select(0, _index(blocks, dense)).view(-1, size))
 
     def save(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
         """The reverse of `load`."""
         if blocks:
-            row, place = _index(rows, dense), _index(places, dense)
-            self.data[_index(blocks, dense)] = _blocked(dense)[:, row, :, place]
+            cells, size = _cells(dense, rows, places), BLOCK * dense.shape[-1]
+            found = dense.view(-1, size).index_select(0, cells)
+            self.data.index_copy_(0, _index(blocks, dense), found.view(len(blocks), *self.data.shape[1:]))
 
 
 def _index(numbers: Sequence[int], like: Tensor) -> Tensor:
     return torch.tensor(numbers, dtype=torch.int64, device=like.device)
 
 
-def _blocked(dense: Tensor) -> Tensor:
-    """[X, rows, H, L, D] seen as [X, rows, H, L / BLOCK, BLOCK * D]."""
-    x, rows, heads, length, size = dense.shape
-    return dense.view(x, rows, heads, length // BLOCK, BLOCK * size)
+def _cells(dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> Tensor:
+    """Where blocks of rows are in dense [X, rows, H, L, D], seen as [X * rows * H * L / BLOCK, BLOCK * D]: for each block all X and H."""
+    x, capacity, heads, length, _ = dense.shape
+    blocks = length // BLOCK
+    layers = torch.arange(x, device=dense.device) * (capacity * heads * blocks)
+    within = torch.arange(heads, device=dense.device) * blocks
+    first = _index(rows, dense) * (heads * blocks) + _index(places, dense)
+    return (first[:, None, None] + layers[:, None] + within).flatten()
 
 
 class Lane(Generic[Row]):
