@@ -6,10 +6,12 @@ length; every step takes one token for each of them and, in the same pass, the n
 once.
 """
 
+import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as joined
+from itertools import count
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from .core import Sampling
 from .hfattention import Decode, PackedModel, Prefill
-from .kvcache import BLOCK, Lane, Pool, blocks_for
+from .kvcache import BLOCK, SLACK, Lane, Layout, Pool, blocks_for
 from .prefixes import CHUNK, Chain, Prefix, Prefixes, chain
 from .sampling import Settings, draw, uniform
 
@@ -79,8 +81,8 @@ class _Stream:
 
 @dataclass(eq=False)
 class _Job:
-    """A reply in the making. slot: its row in the state table. base: position of its next token minus the number of the step. source: the
-    prompt that its stream takes its beginning from.
+    """A reply in the making. number: in the order of submission. slot: its row in the state table. base: position of its
+    next token minus the number of the step. source: the prompt that its stream takes its beginning from.
     """
 
     stream: _Stream
@@ -89,6 +91,7 @@ class _Job:
     limit: int
     stop: Stop | None
     tag: Any
+    number: int
     slot: int = -1
     base: int = 0
     source: Prefix | None = None
@@ -99,8 +102,10 @@ class HFLoop:
 
     model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
-    full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. prefill_tokens: the
-    most new tokens that enter in one step.
+    full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
+    that all caches may take; where max_rows and max_streams could need more, they are lowered. Raises ValueError where not even one row
+    fits. prefill_tokens: the most new tokens that enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the
+    replies in the making begin again, to the same tokens.
     """
 
     def __init__(
@@ -111,25 +116,29 @@ class HFLoop:
         max_rows: int = 256,
         max_length: int | None = None,
         max_streams: int = 1024,
+        max_memory: int | None = None,
         prefill_tokens: int = 8192,
     ) -> None:
         self.packed = PackedModel(model)
         self.end_ids = end_ids
-        self.max_rows = max_rows
         own = model_length(model)
         self.max_length = min(own, max_length or own)
+        self.max_rows, blocks = max_rows, max_streams * blocks_for(self.max_length)
+        if max_memory is not None:
+            self.max_rows, blocks = _fitting(self.packed.layout, self.max_length, max_rows, blocks, max_memory)
         self.prefill_tokens = prefill_tokens
         self.counters = Counters()
         device = self.packed.device
         self._ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
-        self._pool = Pool(self.packed.layout, max_streams * blocks_for(self.max_length))
+        self._pool = Pool(self.packed.layout, blocks)
         self._prefixes = Prefixes(self._pool)
         self._lanes: dict[int, Lane[_Job]] = {}
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._waiting: deque[_Job] = deque()
         self._done: list[Generated] = []
-        self._slots = list(range(max_rows - 1, -1, -1))
-        self._state = _State(max_rows, device)
+        self._numbers = count()
+        self._slots = list(range(self.max_rows - 1, -1, -1))
+        self._state = _State(self.max_rows, device)
         self._step = 0
         self._weights = self._version()
 
@@ -139,10 +148,10 @@ class HFLoop:
         return sum(len(lane.rows) for lane in self._lanes.values())
 
     def memory_bound(self) -> int:
-        """Bytes that pool and lanes can take at most, from the configuration alone."""
-        length = blocks_for(self.max_length) * BLOCK
-        lanes = sum(range(LANE, length + LANE, LANE)) if length <= 4 * LANE else 3 * length
-        return self.packed.layout.bytes_per_token * (self._pool.limit * BLOCK + self.max_rows * lanes)
+        """Bytes that pool and lanes can take at most, from the configuration alone. While one of them grows, its old and new memory exist
+        side by side.
+        """
+        return _bound(self.packed.layout, self.max_length, self.max_rows, self._pool.limit)
 
     def submit(
         self,
@@ -172,7 +181,7 @@ class HFLoop:
             empty = np.zeros(0, np.int64)
             self._done.append(Generated(stream, tag, empty, empty.astype(np.float32), "length", False, 0))
             return
-        row.job = _Job(row, sampling, seed, limit, stop, tag)
+        row.job = _Job(row, sampling, seed, limit, stop, tag, next(self._numbers))
         self._waiting.append(row.job)
 
     def poll(self) -> list[Generated]:
@@ -181,7 +190,12 @@ class HFLoop:
             self.invalidate()
         with torch.inference_mode():
             while not self._done and (self._waiting or self.active):
-                self._advance()
+                try:
+                    self._advance()
+                except torch.OutOfMemoryError:
+                    if self.max_rows == 1:
+                        raise
+                    self._halve()
         done, self._done = self._done, []
         return done
 
@@ -238,19 +252,19 @@ class HFLoop:
         ids, positions = state.token[order[:old]], state.position[order[:old]]
         parts: list[Decode | Prefill] = []
         at = 0
-        for lane, count in decoding:
-            parts.append(Decode(at, lane.data, positions[at : at + count]))
-            at += count
+        for lane, rows in decoding:
+            parts.append(Decode(at, lane.data, positions[at : at + rows]))
+            at += rows
         keep = [torch.arange(old, device=device)]
         new: list[int] = []
         for lane, first in joining:
-            rows = [job.stream for job in lane.rows[first:]]
-            counts = [len(row.ids) - row.stored for row in rows]
-            part = Prefill(old + len(new), lane.data[:, first : len(lane.rows)], [row.stored for row in rows], counts)
+            streams = [job.stream for job in lane.rows[first:]]
+            counts = [len(row.ids) - row.stored for row in streams]
+            part = Prefill(old + len(new), lane.data[:, first : len(lane.rows)], [row.stored for row in streams], counts)
             parts.append(part)
             keep.append(part.last)
             positions = torch.cat([positions, part.positions])
-            new.extend(joined.from_iterable(row.ids[row.stored :] for row in rows))
+            new.extend(joined.from_iterable(row.ids[row.stored :] for row in streams))
         if new:
             ids = torch.cat([ids, torch.tensor(new, device=device)])
         logits = self.packed.forward(ids, positions, torch.cat(keep), parts)
@@ -264,14 +278,29 @@ class HFLoop:
         self.counters.sampled += len(jobs)
         self._retire(jobs, verdict)
 
+    def _halve(self) -> None:
+        """After running out of memory: half as many rows from now on. What was in the making begins again; as draws depend on the request
+        alone, to the same tokens.
+        """
+        self.max_rows //= 2
+        warnings.warn(f"out of memory: {self.max_rows} replies at once from now on", RuntimeWarning, stacklevel=2)
+        jobs = [row.job for row in self._streams.values() if row.job is not None]
+        for row in self._streams.values():
+            self._drop_cache(row)
+        for lane in self._lanes.values():
+            lane.drop(range(len(lane.rows)))
+        self._lanes.clear()
+        self._prefixes.clear()
+        self._pool = Pool(self.packed.layout, max(self._pool.limit // 2, blocks_for(self.max_length)))
+        self._prefixes = Prefixes(self._pool)
+        self._slots = list(range(self.max_rows - 1, -1, -1))
+        self._waiting = deque(sorted(jobs, key=lambda job: job.number))
+        if self.packed.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _lane_for(self, positions: int) -> Lane[_Job]:
         """The lane for rows that hold `positions` tokens."""
-        length = -(-positions // LANE) * LANE
-        if length > 4 * LANE:
-            # Beyond the first few, lanes grow by about a quarter, so that their number stays small.
-            step = LANE * max(1, 1 << ((length // LANE).bit_length() - 3))
-            length = -(-length // step) * step
-        length = min(length, blocks_for(self.max_length) * BLOCK)
+        length = _lane_length(positions, self.max_length)
         if length not in self._lanes:
             self._lanes[length] = Lane(self.packed.layout, length)
         return self._lanes[length]
@@ -416,8 +445,11 @@ class HFLoop:
             else:
                 self._drop_cache(row)
                 return False
-        if need > 0:
-            row.blocks.extend(self._pool.take(need))
+        new = self._pool.take(need) if need > 0 else []
+        if new is None:
+            self._drop_cache(row)
+            return False
+        row.blocks.extend(new)
         row.stored = positions
         return True
 
@@ -475,6 +507,36 @@ class _State:
             [logprobs[i, :count].copy() for i, count in enumerate(counts)],
             near,
         )
+
+
+def _lane_length(positions: int, max_length: int) -> int:
+    """How long the lane for rows of so many positions is: the next multiple of LANE, beyond the first few in steps of about a quarter, so
+    that lanes are few.
+    """
+    length = -(-positions // LANE) * LANE
+    if length > 4 * LANE:
+        step = LANE * max(1, 1 << ((length // LANE).bit_length() - 3))
+        length = -(-length // step) * step
+    return min(length, blocks_for(max_length) * BLOCK)
+
+
+def _bound(layout: Layout, max_length: int, rows: int, blocks: int) -> int:
+    """Bytes that a pool of so many blocks and the lanes of so many rows can take at most."""
+    lengths = {_lane_length(positions, max_length) for positions in range(1, max_length + 1, LANE)} | {_lane_length(max_length, max_length)}
+    lanes = 2 * rows * max(lengths) + SLACK * sum(lengths)
+    return layout.bytes_per_token * (blocks * BLOCK + lanes)
+
+
+def _fitting(layout: Layout, max_length: int, rows: int, blocks: int, memory: int) -> tuple[int, int]:
+    """Rows and blocks of a pool that fit into so many bytes: rows halved until their lanes take half of it at most, the rest for blocks."""
+    least = blocks_for(max_length)
+    while rows > 1 and _bound(layout, max_length, rows, 0) > memory // 2:
+        rows //= 2
+    left = (memory - _bound(layout, max_length, rows, 0)) // (layout.bytes_per_token * BLOCK)
+    if left < least:
+        needed = _bound(layout, max_length, 1, least)
+        raise ValueError(f"a memory of {memory:,} bytes holds no stream of {max_length} tokens; {needed:,} bytes are the least")
+    return rows, min(blocks, left)
 
 
 def model_length(model: Any) -> int:

@@ -16,6 +16,9 @@ Row = TypeVar("Row")
 BLOCK = 16
 """Positions in one block of the pool."""
 
+SLACK = 16
+"""Rows that a lane may have memory for beyond twice its rows."""
+
 
 def blocks_for(positions: int) -> int:
     return -(-positions // BLOCK)
@@ -57,12 +60,18 @@ class Pool:
         """Blocks that can still be taken."""
         return len(self.free) + self.limit - len(self.data)
 
-    def take(self, count: int) -> list[int]:
-        """Numbers of `count` blocks. The caller has seen that they are available."""
+    def take(self, count: int) -> list[int] | None:
+        """Numbers of `count` blocks, which the caller has seen to be available; None where there is no memory for them: the pool then never
+        grows again.
+        """
         while len(self.free) < count:
             old = len(self.data)
             assert old < self.limit, "blocks are taken only when available"
-            grown = self._make(min(self.limit, max(2 * old, 256)))
+            try:
+                grown = self._make(min(self.limit, max(2 * old, 256)))
+            except torch.OutOfMemoryError:
+                self.limit = old
+                return None
             grown[:old] = self.data
             self.data = grown
             self.free[:0] = range(len(grown) - 1, old - 1, -1)
@@ -102,7 +111,10 @@ def _cells(dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> Tensor:
 
 
 class Lane(Generic[Row]):
-    """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads one view."""
+    """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads one view.
+
+    There is memory for at most twice its rows and SLACK more.
+    """
 
     def __init__(self, layout: Layout, length: int) -> None:
         self.layout = layout
@@ -114,10 +126,14 @@ class Lane(Generic[Row]):
         """Appends rows; what their places held before is still there."""
         old, new = len(self.rows), len(self.rows) + len(rows)
         if new > self.data.shape[1]:
-            grown = self.layout.empty(max(new, min(2 * self.data.shape[1], new + 32)), self.length)
-            grown[:, :old] = self.data[:, :old]
-            self.data = grown
+            self._resize(old, new)
         self.rows.extend(rows)
+
+    def _resize(self, keep: int, rows: int) -> None:
+        """Makes room for `rows` rows and a quarter more; the first `keep` stay."""
+        data = self.layout.empty(rows + rows // 4 + SLACK // 2, self.length)
+        data[:, :keep] = self.data[:, :keep]
+        self.data = data
 
     def take(self, source: "Lane[Row]", places: Sequence[int]) -> None:
         """Appends rows of a shorter lane, with their keys and values; they stay there until dropped."""
@@ -136,6 +152,8 @@ class Lane(Generic[Row]):
             self.data[:, hole] = self.data[:, mover]
             self.rows[hole] = self.rows[mover]
         del self.rows[keep:]
+        if self.data.shape[1] > 2 * keep + SLACK:
+            self._resize(keep, keep)
 
     def release(self) -> None:
         """Gives the memory of an empty lane back."""

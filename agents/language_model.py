@@ -22,7 +22,7 @@ class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length: see HFLoop.
+    max_streams, max_length, max_memory: see HFLoop.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class LanguageModel:
         max_rows: int = 256,
         max_streams: int = 1024,
         max_length: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -47,6 +48,7 @@ class LanguageModel:
             max_rows=max_rows,
             max_length=max_length,
             max_streams=max_streams,
+            max_memory=max_memory,
         )
         self.streams = TokenStreams(self.format, name)
 
@@ -95,6 +97,7 @@ def load_language_model(
     max_rows: int = 256,
     max_streams: int = 1024,
     max_length: int | None = None,
+    max_memory: int | None = None,
 ) -> LanguageModel:
     """A model folder, or a hub id, by plain `from_pretrained`.
 
@@ -123,6 +126,7 @@ def load_language_model(
         max_rows=max_rows,
         max_streams=max_streams,
         max_length=max_length,
+        max_memory=max_memory,
     )
 
 

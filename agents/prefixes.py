@@ -63,10 +63,11 @@ class Prefixes:
             return []
         while self._kept and (self._blocks + need > self._pool.limit // SHARE or self._pool.available() < need):
             self._forget(next(iter(self._kept)))
-        if self._pool.available() < need:
+        blocks = self._pool.take(need) if self._pool.available() >= need else None
+        if blocks is None:
             return []
         self._blocks += need
-        prefix = Prefix(hashes, tuple(ids[: len(hashes) * CHUNK]), self._pool.take(need))
+        prefix = Prefix(hashes, tuple(ids[: len(hashes) * CHUNK]), blocks)
         self._kept[hashes] = prefix
         for name in hashes:
             self._by_hash.setdefault(name, prefix)

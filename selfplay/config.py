@@ -108,6 +108,8 @@ class TrainConfig:
     """When a round is unhealthy, and what happens then."""
     concurrency: int = 256
     """Games in play at once. More: faster, until memory is short."""
+    max_memory: float = 0.0
+    """GiB that cached keys and values may take; 0 sets no bound. Less: fewer games at once, and talks computed again."""
     keep: int = 0
     """Checkpoints kept beside the first and the last, counted back from the last; 0 keeps all, so that any two rounds can play each
     other."""
@@ -153,6 +155,8 @@ def check(config: TrainConfig) -> None:
         "imitation.minibatch": config.imitation.minibatch,
     }
     wrong += [f"{name} must be at least 1, got {value}" for name, value in positive.items() if value < 1]
+    if config.max_memory < 0:
+        wrong.append(f"max_memory cannot be negative, got {config.max_memory}")
     if config.evaluation.temperature < 0:
         wrong.append(f"evaluation.temperature cannot be negative, got {config.evaluation.temperature}")
     if config.imitation.steps and config.imitation.games < 1:

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
+from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model, load_tokenizer
 from sparring.agents.names import given, model_card, model_place
 from sparring.agents.player_card import PlayerCard
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
-from sparring.envs.views import load_prompts
+from sparring.envs.views import Message, Prompts, load_prompts
 
 from .config import TrainConfig
 from .imitation import Conversation, read_conversations
@@ -20,7 +22,9 @@ from .word_sets import WordSets, word_sets
 
 @dataclass
 class Session:
-    """config: resolved. model: who learns and plays both seats. card: its prompts and length. replay: conversations of a replay file."""
+    """config: resolved. model: who learns and plays both seats. card: its prompts and length. replay: conversations of a replay file.
+    context: tokens that a role's talk can take in the longest game, with much to spare.
+    """
 
     config: TrainConfig
     game: Game
@@ -28,6 +32,7 @@ class Session:
     card: PlayerCard
     model: LanguageModel
     replay: list[Conversation] | None
+    context: int
 
     @property
     def sampling(self) -> Sampling:
@@ -67,31 +72,55 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
     replay = read_conversations(Path(config.replay)) if config.replay not in ("none", "base") else None
     place = str(weights) if weights else model_place(config.model)
-    model = load_language_model(
-        place,
-        name=config.model,
-        device=pick_device(config.device),
-        dtype=given(config.dtype),
-        attn=given(config.attention),
-        max_rows=config.concurrency,
-        max_streams=2 * config.concurrency,
-    )
+    context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place)))
+    model = load_player(config, place, context, name=config.model, device=pick_device(config.device), dtype=given(config.dtype))
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
-    session = Session(config, game, words, card, model, replay)
+    session = Session(config, game, words, card, model, replay, context)
     _check_context(session)
     return session
 
 
-def _check_context(session: Session) -> None:
-    """Raises ValueError where the first prompts and a reply do not fit into the model's context."""
-    longest = max(session.words.played, key=len)
-    state = session.game.start(Task("context", longest, longest, 0))
-    room = session.model.loop.max_length
-    for role in session.game.roles:
+def load_player(config: TrainConfig, place: str | Path, context: int, **options: Any) -> LanguageModel:
+    """A model that plays in a run. context: see Session. options: of load_language_model."""
+    # While strength is measured, two models play: who learns, and who it came from.
+    memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
+    rows = config.concurrency
+    return load_language_model(
+        place,
+        attn=given(config.attention),
+        max_rows=rows,
+        max_streams=2 * rows,
+        max_length=context,
+        max_memory=memory,
+        **options,
+    )
+
+
+def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig, chat: ChatFormat) -> int:
+    """Tokens for a role's view of the longest game: its first prompt, and for every utterance twice as much as may be sampled, because what
+    others said is tokenised anew and the template adds to it.
+    """
+    first = max(len(chat.open(messages)) for messages in _first_views(game, words, prompts).values())
+    return first + game.horizon * 2 * (config.max_new_tokens + 32)
+
+
+def _first_views(game: Game, words: WordSets, prompts: Prompts) -> dict[str, tuple[Message, ...]]:
+    """What each role sees first. Raises ValueError for prompts that cannot be filled in."""
+    longest = max(words.played, key=len)
+    state = game.start(Task("context", longest, longest, 0))
+    views = {}
+    for role in game.roles:
         try:
-            messages = session.card.prompts.render(state.observe(role))
+            views[role] = prompts.render(state.observe(role))
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"the prompts for the {role} cannot be filled in: {error!r} is nothing that the {role} knows") from error
+    return views
+
+
+def _check_context(session: Session) -> None:
+    """Raises ValueError where the first prompts and a reply do not fit into the model's context."""
+    room = session.model.loop.max_length
+    for messages in _first_views(session.game, session.words, session.card.prompts).values():
         prompt = len(session.model.format.open(messages))
         if prompt + session.config.max_new_tokens > room:
             raise ValueError(

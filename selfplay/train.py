@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
-from sparring.agents.names import checkpoint_model, checkpoint_rounds, given
+from sparring.agents.names import checkpoint_model, checkpoint_rounds
 from sparring.agents.rollout import Match, Played, play_all
 
 from . import checkpoint
@@ -41,7 +41,7 @@ from .report import write_report
 from .rewards import outcome_returns, shuffled_returns
 from .round_metrics import describe, reward_spread, scalars
 from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
-from .session import Session, prepare, seed_everything
+from .session import Session, load_player, prepare, seed_everything
 from .settings import load, to_yaml
 from .summary import Summary, summarise
 from .word_sets import round_tasks
@@ -212,14 +212,13 @@ class _Loop:
 
     def _first_model(self) -> LanguageModel:
         """The model of round 0, frozen: opponent, reference, and what controls start from."""
-        return load_language_model(
+        return load_player(
+            self.config,
             checkpoint_model(self.folder.path, 0),
+            self.session.context,
             name="imitation",
             device=self.model.loop.packed.device,
-            attn=given(self.config.attention),
             dtype=next(self.model.model.parameters()).dtype,
-            max_rows=self.config.concurrency,
-            max_streams=2 * self.config.concurrency,
         )
 
     def _learner(self, first: LanguageModel, done: int) -> Learner:

@@ -1,20 +1,24 @@
 """The generation loop against plain forward passes, for every architecture it is meant for."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
 from tiny import tiny_model
 
 from sparring.agents.core import Sampling
-from sparring.agents.hfloop import HFLoop
+from sparring.agents.hfattention import PackedModel
+from sparring.agents.hfloop import HFLoop, _bound
+from sparring.agents.kvcache import SLACK, Pool
 
 KINDS = ["llama", "untied", "qwen2", "qwen3", "gpt2", "mistral"]
 END = 5
 
 
-def play(model, streams: int, turns: int, *, max_rows: int = 8, max_streams: int = 64, seed: int = 0, only: int | None = None):
+def play(model, streams: int, turns: int, *, max_rows: int = 8, max_streams: int = 64, seed: int = 0, only: int | None = None, **options):
     """Several turns of many streams with prompts of different lengths; ids and log-probabilities by stream."""
-    loop = HFLoop(model, end_ids=frozenset({END}), max_rows=max_rows, max_streams=max_streams)
+    loop = HFLoop(model, end_ids=frozenset({END}), max_rows=max_rows, max_streams=max_streams, **options)
     rng = np.random.default_rng(seed)
     prompts = [[rng.integers(6, 400, rng.integers(3, 15)).tolist() for _ in range(turns)] for _ in range(streams)]
     logprobs: dict[str, list[float]] = {}
@@ -67,6 +71,86 @@ def test_evicted_streams_are_rebuilt_from_their_ids():
     _, roomy, _, _ = play(model, streams=9, turns=3)
     loop, tight, logprobs, sampled = play(model, streams=9, turns=3, max_streams=1)
     assert loop.counters.rebuilt > 0
+    assert tight == roomy
+    assert off_by(model, tight, logprobs, sampled) < 1e-4
+
+
+def taken(loop: HFLoop) -> int:
+    """Bytes of all caches at present."""
+    return loop._pool.data.nbytes + sum(lane.data.nbytes for lane in loop._lanes.values())
+
+
+def test_caches_stay_within_the_bound_and_shrink_again():
+    loop = HFLoop(tiny_model(length=256), end_ids=frozenset({END}), max_rows=40, max_streams=50)
+    rng = np.random.default_rng(0)
+    most = 0
+    for i in range(120):
+        loop.submit(f"{i}", rng.integers(6, 400, rng.integers(3, 120)).tolist(), Sampling(max_new_tokens=int(rng.integers(2, 100))), i)
+    left = 120
+    while left:
+        left -= len(loop.poll())
+        most = max(most, taken(loop))
+    assert loop._pool.data.nbytes < most <= loop.memory_bound()
+    lanes = loop.packed.layout.bytes_per_token * sum(SLACK * lane.length for lane in loop._lanes.values())
+    assert taken(loop) - loop._pool.data.nbytes <= lanes, "lanes without rows keep no more than their slack"
+
+
+def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply():
+    model = tiny_model(length=64)
+    _, roomy, _, _ = play(model, streams=9, turns=2)
+    layout = HFLoop(model, end_ids=frozenset()).packed.layout
+    memory = _bound(layout, 64, 2, 0) * 2
+    loop, tight, _, _ = play(model, streams=9, turns=2, max_memory=memory)
+    assert loop.max_rows == 2
+    assert loop.memory_bound() <= memory
+    assert tight == roomy
+    with pytest.raises(ValueError, match=r"a memory of 1,000 bytes holds no stream of 64 tokens; [\d,]+ bytes are the least"):
+        HFLoop(model, end_ids=frozenset(), max_memory=1000)
+
+
+def test_out_of_memory_halves_the_rows_and_changes_no_reply(monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model()
+    _, roomy, _, _ = play(model, streams=9, turns=3)
+    whole = PackedModel.forward
+
+    def limited(self, ids, positions, keep, parts):
+        if len(keep) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, ids, positions, keep, parts)
+
+    monkeypatch.setattr(PackedModel, "forward", limited)
+    with pytest.warns(RuntimeWarning, match=r"out of memory: [42] replies at once from now on"):
+        loop, tight, logprobs, sampled = play(model, streams=9, turns=3)
+    assert loop.max_rows == 2
+    assert tight == roomy
+    assert off_by(model, tight, logprobs, sampled) < 1e-4
+    monkeypatch.setattr(PackedModel, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+    loop = HFLoop(model, end_ids=frozenset(), max_rows=1)
+    loop.submit("a", [7], Sampling(), 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        loop.poll()
+
+
+def small_pool(self, whole, layout, limit):
+    """A pool that begins with two blocks."""
+    whole(self, layout, 2)
+    self.limit = limit
+
+
+def test_a_pool_that_cannot_grow_rebuilds_streams(monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model()
+    _, roomy, _, _ = play(model, streams=9, turns=3)
+    make = Pool._make
+
+    def limited(self, count):
+        if count > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return make(self, count)
+
+    monkeypatch.setattr(Pool, "__init__", functools.partialmethod(small_pool, Pool.__init__))
+    monkeypatch.setattr(Pool, "_make", limited)
+    loop, tight, logprobs, sampled = play(model, streams=9, turns=3)
+    assert loop._pool.limit == 2
     assert tight == roomy
     assert off_by(model, tight, logprobs, sampled) < 1e-4
 
