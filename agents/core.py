@@ -43,7 +43,7 @@ class Request:
     """Continue `stream` by `messages` (only what is new to it) and sample a reply.
 
     seed: decides the sampled tokens, whatever else is in the batch. turn: the game turn that the reply belongs to.
-    trainable: whether the reply's tokens are actions for the learner.
+    trainable: whether the reply's tokens are actions for the learner. adapter: the LoRA adapter that answers, if any.
     """
 
     backend: "Backend" = field(compare=False, repr=False)
@@ -53,6 +53,7 @@ class Request:
     seed: int
     turn: int = 0
     trainable: bool = True
+    adapter: str | None = None
 
 
 @dataclass(frozen=True)

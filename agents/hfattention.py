@@ -8,6 +8,7 @@ size, L = positions of a cache, W = widest row of a prefill.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .adapters import Places, lora_layers, per_token
 from .kvcache import Layout
 
 NAME = "sparring_rows"
@@ -251,7 +253,11 @@ class PackedModel:
         logits: Tensor = self.model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
         return logits[0]
 
-    def forward(self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Decode | Prefill]) -> Tensor:
-        """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts' caches on the way."""
-        with self._rows(Plan(parts, self.slots)):
+    def forward(
+        self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Decode | Prefill], adapters: Places = MappingProxyType({})
+    ) -> Tensor:
+        """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts' caches on the way. adapters:
+        which tokens go through which.
+        """
+        with self._rows(Plan(parts, self.slots)), per_token(lora_layers(self.model), adapters):
             return self._call(ids[None], positions[None], keep)

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .adapters import Places
 from .core import Sampling
 from .hfattention import Decode, PackedModel, Prefill
 from .kvcache import BLOCK, SLACK, Lane, Layout, Pool, blocks_for
@@ -69,9 +70,12 @@ class Counters:
 
 @dataclass(eq=False)
 class _Stream:
-    """ids: all of the stream. blocks: where the keys and values of its first `stored` ids are. begins: the hashes of its first prompt."""
+    """ids: all of the stream. blocks: where the keys and values of its first `stored` ids are. begins: the hashes of its first prompt.
+    adapter: what all of it goes through.
+    """
 
     key: str
+    adapter: str | None = None
     ids: list[int] = field(default_factory=list)
     begins: Chain = ()
     blocks: list[int] = field(default_factory=list)
@@ -162,17 +166,21 @@ class HFLoop:
         *,
         tag: Any = None,
         stop: Stop | None = None,
+        adapter: str | None = None,
     ) -> None:
         """Appends ids to a stream (made on first use) and asks for a reply. stop: called with the sampled ids after each, ends on True.
+        adapter: of the model's LoRA adapters, the one that the whole stream goes through; None is the model without any.
 
         A stream without room for one more token gets an empty reply that finishes by length. Raises ValueError where the stream still waits
-        for a reply, or has no ids at all.
+        for a reply, has no ids at all, or has gone through another adapter.
         """
-        row = self._streams.setdefault(stream, _Stream(stream))
+        row = self._streams.setdefault(stream, _Stream(stream, adapter))
+        if row.adapter != adapter:
+            raise ValueError(f"stream {stream!r} goes through adapter {row.adapter}, not {adapter}")
         if row.job is not None:
             raise ValueError(f"stream {stream!r} still waits for a reply")
         if not row.ids:
-            row.begins = chain(ids)
+            row.begins = chain(ids, adapter)
         row.ids.extend(ids)
         if not row.ids:
             raise ValueError(f"stream {stream!r} is empty: there is nothing to continue")
@@ -267,7 +275,7 @@ class HFLoop:
             new.extend(joined.from_iterable(row.ids[row.stored :] for row in streams))
         if new:
             ids = torch.cat([ids, torch.tensor(new, device=device)])
-        logits = self.packed.forward(ids, positions, torch.cat(keep), parts)
+        logits = self.packed.forward(ids, positions, torch.cat(keep), parts, self._adapters(jobs, old))
         for lane, first in joining:
             self._keep_beginnings(lane, first)
         verdict = self._draw(jobs, order, logits)
@@ -277,6 +285,17 @@ class HFLoop:
         self.counters.prefilled += len(new)
         self.counters.sampled += len(jobs)
         self._retire(jobs, verdict)
+
+    def _adapters(self, jobs: Sequence[_Job], decoding: int) -> Places:
+        """Which packed tokens go through which adapter: of each job one token, after the first `decoding` all that is new to its stream."""
+        places: dict[str, list[int]] = {}
+        at = 0
+        for number, job in enumerate(jobs):
+            tokens = 1 if number < decoding else len(job.stream.ids) - job.stream.stored
+            if job.stream.adapter is not None:
+                places.setdefault(job.stream.adapter, []).extend(range(at, at + tokens))
+            at += tokens
+        return {name: torch.tensor(found, device=self.packed.device) for name, found in places.items()}
 
     def _halve(self) -> None:
         """After running out of memory: half as many rows from now on. What was in the making begins again; as draws depend on the request

@@ -12,6 +12,7 @@ import torch
 from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message, Renderer
 
+from .adapters import load_adapter
 from .chat import ChatFormat
 from .core import Finish, Model, Reply, Request, Sampling, Segment, derive_seed
 from .hfloop import HFLoop
@@ -51,18 +52,27 @@ class LanguageModel:
             max_memory=max_memory,
         )
         self.streams = TokenStreams(self.format, name)
+        self.adapters: dict[str, str] = {}
 
     def set_version(self, version: str) -> None:
         """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""
         self.weight_version = version
         self.loop.invalidate()
 
+    def load_adapter(self, folder: str | Path) -> str:
+        """Loads a LoRA adapter beside others that are there; its name, for requests. Raises ValueError for one that does not fit."""
+        name = f"adapter{len(self.adapters)}"
+        if str(folder) not in self.adapters:
+            load_adapter(self.model, folder, name)
+            self.adapters[str(folder)] = name
+        return self.adapters[str(folder)]
+
     def submit(self, request: Request) -> None:
         """Raises ValueError where the stream's first prompt leaves no room for a reply."""
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
         stop = (lambda said: any(text in self.format.decode(said) for text in stops)) if stops else None
-        self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop)
+        self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
         """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error."""
@@ -207,6 +217,7 @@ class _ModelSeat:
             seed=derive_seed(self.seed, self.turn),
             turn=len(observation.utterances),
             trainable=self.agent.trainable,
+            adapter=self.agent.adapter,
         )
         reply = yield request
         self.turn += 1
@@ -219,7 +230,7 @@ class _ModelSeat:
 
 
 class ModelAgent:
-    """Plays by asking a language model for each utterance."""
+    """Plays by asking a language model for each utterance. adapter: what it speaks through, see LanguageModel.load_adapter."""
 
     def __init__(
         self,
@@ -229,8 +240,10 @@ class ModelAgent:
         *,
         name: str | None = None,
         trainable: bool = True,
+        adapter: str | None = None,
     ) -> None:
         self.model = model
+        self.adapter = adapter
         self.renderer = renderer
         self.sampling = sampling
         self.name = name or model.name

@@ -6,6 +6,7 @@
 - human: a person at the terminal
 - PATH, hf:ID: a model folder, a model of the Hugging Face hub
 - RUN@N, RUN@latest: the model of a run folder after round N, or after its last round
+- MODEL+ADAPTER: a model of one of the forms above, through the LoRA adapter in folder ADAPTER; names of one MODEL play in one batch
 - openai:MODEL@URL: a model of an OpenAI-compatible server
 - vllm:MODEL@URL: a model that a vLLM server serves; MODEL is one of the names above, and its tokenizer is read here
 """
@@ -23,7 +24,7 @@ from sparring.envs.world import everyday
 
 from .core import Agent, Model, Sampling
 from .human import human
-from .language_model import ModelAgent, load_language_model
+from .language_model import LanguageModel, ModelAgent, load_language_model
 from .openai_server import OpenAIServer
 from .player_card import PlayerCard, load_card
 from .scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
@@ -42,6 +43,7 @@ FORMS = (
     "RUN@N",
     "RUN@latest",
     "hf:ID",
+    "MODEL+ADAPTER",
     "openai:MODEL@URL",
     "vllm:MODEL@URL",
 )
@@ -99,14 +101,25 @@ def resolve(
     if name == "scripted":
         return _scripted(spec, rest, role)
     card = model_card(spec)
-    place = spec if _SERVER.fullmatch(spec) else model_place(spec)
+    chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
     models = {} if models is None else models
+    base, adapter = _split_adapter(spec)
+    place = spec if _SERVER.fullmatch(spec) else model_place(base)
     if place not in models:
         models[place] = _server(spec) or load_language_model(
-            place, name=spec, device=given(device), dtype=given(dtype), attn=given(attention)
+            place, name=base, device=given(device), dtype=given(dtype), attn=given(attention)
         )
-    chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
-    return ModelAgent(models[place], renderer or card.prompts, chosen, name=spec)
+    model = models[place]
+    through = model.load_adapter(adapter) if adapter and isinstance(model, LanguageModel) else None
+    return ModelAgent(model, renderer or card.prompts, chosen, name=spec, adapter=through)
+
+
+def _split_adapter(spec: str) -> tuple[str, str | None]:
+    """The model and the adapter folder of a name; None where it names none."""
+    base, plus, adapter = spec.rpartition("+")
+    if not plus or _SERVER.fullmatch(spec) or Path(spec).is_dir():
+        return spec, None
+    return base, adapter
 
 
 def _server(spec: str) -> Model | None:
@@ -141,6 +154,11 @@ def model_place(spec: str) -> str:
     """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is wrong."""
     if _SERVER.fullmatch(spec):
         raise ValueError(f"{spec} plays from a server; this needs a model whose weights are here")
+    base, adapter = _split_adapter(spec)
+    if adapter is not None:
+        raise ValueError(
+            f"{spec} is {base} through an adapter; this needs a model whose weights lie in one folder: merge the adapter into it"
+        )
     if spec in ("mini", "mini@imitation"):
         folder = Path(str(files(__package__) / "mini"))
         return _checked(folder / "imitation" if spec.endswith("imitation") else folder, spec)
@@ -186,7 +204,7 @@ def model_card(spec: str) -> PlayerCard:
         return model_card(server[2]) if server[1] == "vllm" and server[2] else PlayerCard()
     if spec.startswith(HUB):
         return PlayerCard()
-    return load_card(Path(model_place(spec)))
+    return load_card(Path(model_place(_split_adapter(spec)[0])))
 
 
 def given(setting: str) -> str | None:
@@ -204,4 +222,5 @@ def with_sampling(agent: Agent, **changes: Any) -> Agent:
         replace(agent.sampling, **changes),
         name=agent.name,
         trainable=agent.trainable,
+        adapter=agent.adapter,
     )

@@ -18,12 +18,15 @@ Chain = tuple[int, ...]
 """Hashes of a sequence's first CHUNK ids, first 2 CHUNK, and so on."""
 
 
-def chain(ids: Sequence[int]) -> Chain:
-    """The hashes by which a beginning is found again. The last id is left out: it is always computed anew, for its logits."""
-    found: list[int] = []
+def chain(ids: Sequence[int], kind: str | None = None) -> Chain:
+    """The hashes by which a beginning is found again. The last id is left out: it is always computed anew, for its logits.
+
+    kind: what else keys and values depend on; beginnings of different kinds are different.
+    """
+    found = [hash(kind)]
     for stop in range(CHUNK, len(ids), CHUNK):
-        found.append(hash((found[-1] if found else 0, *ids[stop - CHUNK : stop])))
-    return tuple(found)
+        found.append(hash((found[-1], *ids[stop - CHUNK : stop])))
+    return tuple(found[1:])
 
 
 @dataclass(eq=False)

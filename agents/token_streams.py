@@ -22,6 +22,7 @@ class _Record:
     turns: list[TurnSpan] = field(default_factory=list)
     temperature: float = 1.0
     version: str = ""
+    adapter: str | None = None
     ended: bool = True
     closed: list[Segment] = field(default_factory=list)
 
@@ -47,6 +48,7 @@ class _Record:
             turns=tuple(self.turns),
             temperature=self.temperature,
             weight_version=self.version,
+            adapter=self.adapter,
         )
 
 
@@ -76,7 +78,7 @@ class TokenStreams:
             ids = self.chat.extend(request.messages, ended=record.ended)
         if record.turns and (record.version, record.temperature) != (version, request.sampling.temperature):
             record.cut()
-        record.version, record.temperature = version, request.sampling.temperature
+        record.version, record.temperature, record.adapter = version, request.sampling.temperature, request.adapter
         record.append(ids)
         return ids
 

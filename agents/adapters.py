@@ -1,0 +1,95 @@
+"""LoRA adapters of one model (extra `peft`): the streams of one batch go through different ones, in one forward pass.
+
+The base's products are computed for all tokens at once; what an adapter adds is computed for its own tokens alone.
+"""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+Places = Mapping[str, Tensor]
+"""By adapter, the packed tokens [n] int64 that go through it. Tokens of no adapter see the base alone."""
+
+
+def load_adapter(model: Any, folder: str | Path, name: str) -> None:
+    """Loads an adapter folder into a model of transformers. Raises ValueError with what is missing, or cannot be mixed in a batch."""
+    place = Path(folder)
+    for file in (CONFIG, WEIGHTS):
+        if not (place / file).is_file():
+            raise ValueError(f"{folder} is no adapter folder: it has no {file}")
+    settings = _settings(place / CONFIG)
+    unfit = [key for key in ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices") if settings.get(key)]
+    if settings.get("peft_type") != "LORA" or unfit or settings.get("bias", "none") != "none":
+        what = ", ".join(unfit) or f"{settings.get('peft_type')} with bias {settings.get('bias')}"
+        raise ValueError(f"{folder}: only plain LoRA adapters of linear layers play together in one batch; this one has {what}")
+    try:
+        import peft  # noqa: F401
+    except ImportError as error:
+        raise ValueError("adapters need the extra peft: pip install 'sparring[peft]'") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is wanted
+            model.load_adapter(str(place), adapter_name=name)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise ValueError(f"the adapter in {folder} does not fit {type(model).__name__}: {str(error).splitlines()[0]}") from error
+    head = model.get_output_embeddings()
+    adapted = [layer for layer in lora_layers(model) if name in layer.lora_A or name in layer.lora_embedding_A]
+    if any(layer is head or not isinstance(layer.base_layer, nn.Linear) for layer in adapted):
+        raise ValueError(
+            f"{folder}: an adapter of the head, or of anything but linear layers, cannot play together with others in one batch"
+        )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    return found
+
+
+def lora_layers(model: Any) -> list[Any]:
+    """The layers of a model that hold adapters; none where no adapter was ever loaded."""
+    if not getattr(model, "_hf_peft_config_loaded", False):
+        return []
+    from peft.tuners.lora import LoraLayer
+
+    return [module for module in model.modules() if isinstance(module, LoraLayer)]
+
+
+@contextmanager
+def per_token(layers: Sequence[Any], places: Places) -> Iterator[None]:
+    """Inside, each packed token goes through its own adapter, whatever adapters are active outside."""
+    # NOTE: peft's own switch also changes which parameters want gradients, and walks over all modules; this runs at every step.
+    before = [layer._disable_adapters for layer in layers]
+    with ExitStack() as hooks:
+        try:
+            for layer in layers:
+                layer._disable_adapters = True
+                if any(name in layer.lora_A for name in places):
+                    hooks.callback(layer.register_forward_hook(_adder(places)).remove)
+            yield
+        finally:
+            for layer, disabled in zip(layers, before, strict=True):
+                layer._disable_adapters = disabled
+
+
+def _adder(places: Places) -> Any:
+    def add(layer: Any, args: tuple[Tensor, ...], output: Tensor) -> None:
+        """Adds scaling * B(A(x)) at each adapter's tokens; x [1, T, in], output [1, T, out]."""
+        for name, at in places.items():
+            if name in layer.lora_A:
+                down, up = layer.lora_A[name], layer.lora_B[name]
+                x = args[0][0].index_select(0, at).to(down.weight.dtype)
+                output[0].index_add_(0, at, (up(down(x)) * layer.scaling[name]).to(output.dtype))
+
+    return add
