@@ -6,6 +6,7 @@ An expert game gives one conversation per role, rendered as in play, so that the
 import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sparring.agents.chat import ChatFormat
@@ -18,6 +19,17 @@ from sparring.envs.views import Message, Renderer
 from .batch import Row, sft_row
 
 Conversation = tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation to imitate. start: number of the first message whose assistant text is learnt. weight: of all of it."""
+
+    messages: Conversation
+    start: int = 0
+    weight: float = 1.0
+
+
 _ROLES = ("system", "user", "assistant")
 
 
@@ -47,32 +59,18 @@ def views(played: Played, renderer: Renderer, *, winners_only: bool = False) -> 
             yield view[: spoken + 1]
 
 
-def supervised(conversations: Iterable[Conversation], chat: ChatFormat, limit: int | None = None) -> Iterator[Row]:
+def supervised(chats: Iterable[Chat], chat: ChatFormat, limit: int | None = None) -> Iterator[Row]:
     """Training rows of conversations: what the assistant says, end tokens included. Conversations longer than limit tokens are left out."""
-    for conversation in conversations:
-        ids, action = chat.conversation(conversation)
+    for one in chats:
+        ids, action = chat.conversation(one.messages)
+        if one.start:
+            known = len(chat.open(one.messages[: one.start]))
+            action = [False] * known + action[known:]
         if limit is None or len(ids) <= limit:
-            yield sft_row(ids, action)
+            yield sft_row(ids, action, weight=one.weight)
 
 
-def expert_rows(
-    game: Game,
-    words: Sequence[str],
-    n: int,
-    seed: int,
-    *,
-    renderer: Renderer,
-    chat: ChatFormat,
-    winners_only: bool = False,
-    limit: int | None = None,
-) -> list[Row]:
-    """The rows of n expert games."""
-    games = expert_games(game, words, n, seed)
-    talks = (view for played in games for view in views(played, renderer, winners_only=winners_only))
-    return list(supervised(talks, chat, limit))
-
-
-def read_conversations(path: Path) -> list[Conversation]:
+def read_conversations(path: Path) -> list[Chat]:
     """Conversations of a file of JSON lines {"messages": [{"role": ..., "content": ...}, ...]}. Raises ValueError naming the bad line."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file of conversations")
@@ -81,7 +79,7 @@ def read_conversations(path: Path) -> list[Conversation]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    conversations.append(_conversation(line))
+                    conversations.append(Chat(_conversation(line)))
                 except (ValueError, KeyError, TypeError) as error:
                     raise ValueError(
                         f"{path}, line {number}: not a conversation ({error}); it must look like "

@@ -5,33 +5,44 @@ from pathlib import Path
 
 import torch
 
-from sparring.agents.core import Sampling
+from sparring.agents.core import Agent, AgentMap, Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
-from sparring.agents.names import given, model_card, model_place
+from sparring.agents.names import given, is_model, model_card, model_place, resolve
 from sparring.agents.player_card import PlayerCard
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import load_prompts
 
 from .config import TrainConfig
-from .imitation import Conversation, read_conversations
+from .imitation import Chat, read_conversations
 from .word_sets import WordSets, word_sets
 
 
 @dataclass
 class Session:
-    """config: resolved. model: who learns and plays both seats. card: its prompts and length. replay: conversations of a replay file."""
+    """config: resolved. model: who learns. card: its prompts and length. replay: conversations of a replay file. opponent: who plays the
+    seat that does not learn; None where the model plays all."""
 
     config: TrainConfig
     game: Game
     words: WordSets
     card: PlayerCard
     model: LanguageModel
-    replay: list[Conversation] | None
+    replay: list[Chat] | None
+    opponent: Agent | None = None
 
     @property
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.config.temperature, max_new_tokens=self.config.max_new_tokens)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The roles that learn."""
+        return self.game.roles if self.opponent is None else (self.config.seat,)
+
+    def agents(self, player: Agent) -> AgentMap:
+        """Who plays which role: the player where it learns, the opponent elsewhere."""
+        return {role: player if role in self.trained or self.opponent is None else self.opponent for role in self.game.roles}
 
     def agent(self, model: LanguageModel, name: str, *, trainable: bool = False) -> ModelAgent:
         return ModelAgent(model, self.card.prompts, self.sampling, name=name, trainable=trainable)
@@ -55,7 +66,8 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
 
     weights: the model folder to load instead of config.model (a checkpoint).
     """
-    game = make_game(config.game, max_turns=config.max_turns)
+    rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
+    game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0
     words = word_sets(config.words, config.heldout, imitating=imitating)
     if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base"):
@@ -77,9 +89,21 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
         max_streams=2 * config.concurrency,
     )
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
-    session = Session(config, game, words, card, model, replay)
+    session = Session(config, game, words, card, model, replay, _opponent(config, game))
     _check_context(session)
     return session
+
+
+def _opponent(config: TrainConfig, game: Game) -> Agent | None:
+    """The fixed opponent, at self-play's temperature. Raises ValueError for a name that means nothing, or that needs a keyboard."""
+    spec = config.opponent
+    if spec is None:
+        return None
+    if spec == "human":
+        raise ValueError("opponent human: training needs an opponent that plays by itself")
+    role = next(role for role in game.roles if role != config.seat)
+    sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
+    return resolve(spec, role=role, sampling=sampling, device=config.device, dtype=config.dtype, attention=config.attention)
 
 
 def _check_context(session: Session) -> None:
