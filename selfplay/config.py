@@ -36,6 +36,9 @@ class ImitationConfig:
     """Share of replayed conversations in every step, in [0, 1); used only where there is something to replay."""
     games: int = 20_000
     """Expert games to draw from, each giving a conversation per role; drawn again once all were seen."""
+    data: Path | None = None
+    """A file of games or conversations to imitate instead of scripted experts, as sparring collect writes, or SPAG's, or TRL's; of games
+    the winner's side. None: scripted experts, or where they do not know the words, the replay file."""
     winners_only: bool = False
     """Only the winner's side of a game is imitated, as SPAG does; ties are dropped."""
     kl: float = 0.0
@@ -114,7 +117,7 @@ class TrainConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
     replay: str = "base"
-    """Conversations mixed into every update: base (the embedded model's base texts), none, or a file of JSON lines {"messages": [...]}."""
+    """Conversations mixed into every update: base (the embedded model's base texts), none, or a file (docs/formats.md)."""
     replay_pool: int = 1024
     """Replayed conversations drawn afresh for every round."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -189,9 +192,9 @@ def check(config: TrainConfig) -> None:
         wrong.append(
             "learner.kl_form exact needs whole distributions, and of the model that played the tokens' alone are known: set sampled"
         )
-    scripted_words = config.words == "everyday"
+    scripted_words = config.words == "everyday" or config.imitation.data is not None
     if not scripted_words and (config.imitation.steps and config.replay in ("base", "none")):
-        wrong.append("scripted experts know the everyday world only: set imitation.steps 0 or words everyday")
+        wrong.append("scripted experts know the everyday world only: set imitation.steps 0, words everyday, or imitation.data FILE")
     if not scripted_words and config.arm != "selfplay":
         wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
     wrong += _wrong_objective(config)
@@ -200,7 +203,10 @@ def check(config: TrainConfig) -> None:
     else:
         wrong += _wrong_seats(config)
     if config.game in GAMES and not config.game.startswith("AdversarialTaboo"):
-        asked = {"imitation.steps": config.imitation.steps, "evaluation.scripted": config.evaluation.scripted}
+        asked = {
+            "imitation.steps": config.imitation.steps and config.imitation.data is None,
+            "evaluation.scripted": config.evaluation.scripted,
+        }
         asked |= {"evaluation.control": config.evaluation.control, f"arm {config.arm}": config.arm != "selfplay"}
         wrong += [f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off" for name, on in asked.items() if on]
     if wrong:
@@ -221,9 +227,9 @@ def _wrong_objective(config: TrainConfig) -> list[str]:
         wrong.append(f"unknown rule {config.rule!r}; {near(config.rule, RULES)}")
     elif config.rule != TrainConfig.rule and not taboo:
         wrong.append(f"rule {config.rule} is of Adversarial Taboo's judge; {config.game} has none to choose")
-    experts = config.words == "everyday" and taboo
+    experts = (config.words == "everyday" and taboo) or config.imitation.data is not None
     if config.objective == "spin" and config.arm == "selfplay" and not experts and config.replay in ("base", "none"):
-        wrong.append("objective spin needs experts: words everyday in Adversarial Taboo, or conversations with replay FILE")
+        wrong.append("objective spin needs experts: words everyday in Adversarial Taboo, or conversations with imitation.data FILE")
     return wrong
 
 

@@ -14,13 +14,15 @@ from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import load_prompts
 
 from .config import TrainConfig
-from .imitation import Chat, read_conversations
+from .formats import read_chats
+from .imitation import Chat
 from .word_sets import WordSets, word_sets
 
 
 @dataclass
 class Session:
-    """config: resolved. model: who learns. card: its prompts and length. replay: conversations of a replay file. opponent: who plays the
+    """config: resolved. model: who learns. card: its prompts and length. replay, taught: conversations of the files
+    for replay and imitation. opponent: who plays the
     seat that does not learn; None where the model plays all."""
 
     config: TrainConfig
@@ -29,6 +31,7 @@ class Session:
     card: PlayerCard
     model: LanguageModel
     replay: list[Chat] | None
+    taught: list[Chat] | None = None
     opponent: Agent | None = None
 
     @property
@@ -70,14 +73,15 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0
     words = word_sets(config.words, config.heldout, imitating=imitating)
-    if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base"):
+    if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base") and not config.imitation.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
-            "or give conversations to imitate with --replay FILE"
+            "or give conversations to imitate with --imitation.data FILE"
         )
     own = model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
-    replay = read_conversations(Path(config.replay)) if config.replay not in ("none", "base") else None
+    replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
+    taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
     place = str(weights) if weights else model_place(config.model)
     model = load_language_model(
         place,
@@ -89,7 +93,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
         max_streams=2 * config.concurrency,
     )
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
-    session = Session(config, game, words, card, model, replay, _opponent(config, game))
+    session = Session(config, game, words, card, model, replay, taught, _opponent(config, game))
     _check_context(session)
     return session
 

@@ -111,6 +111,8 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
 def _inputs(config: TrainConfig) -> dict[str, str]:
     """The files that a run reads, with their SHA-256."""
     paths = {name: Path(getattr(config, name)) for name in ("words", "prompts", "replay")}
+    if config.imitation.data is not None:
+        paths["imitation.data"] = config.imitation.data
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
 
 
@@ -120,7 +122,8 @@ def _require_inputs(folder: RunFolder, config: TrainConfig) -> None:
     now = _inputs(config)
     for name, digest in before.items():
         if now.get(name) != digest:
-            raise ValueError(f"{getattr(config, name)}, the file of {name}, is gone or has changed since the run began")
+            file = config.imitation.data if name == "imitation.data" else getattr(config, name)
+            raise ValueError(f"{file}, the file of {name}, is gone or has changed since the run began")
 
 
 def bytes_needed(session: Session, done: int = 0) -> int:
@@ -304,8 +307,11 @@ class _Loop:
         return rows
 
     def _expert_talks(self, games: int, seed: int, *, winners_only: bool) -> Sequence[Chat]:
-        """Conversations of the replay file where scripted experts do not know the words, else of expert games."""
+        """Conversations of the file that is to be imitated, or of the replay file where scripted experts do not know the words, else of
+        expert games."""
         session = self.session
+        if session.taught is not None:
+            return session.taught
         if not session.words.everyday and session.replay is not None:
             return session.replay
         played = expert_games(session.game, session.words.imitated or session.words.played, games, seed)

@@ -108,6 +108,12 @@ def test_every_command_has_help_with_an_example(name: str):
         (["games", "nowhere"], "no such run folder"),
         (["report", "nowhere"], "no summary.json"),
         (["export", "scripted", "x"], "no weights to export"),
+        (["collect", "x.jsonl", "--teacher", "nobody"], "unknown agent 'nobody'"),
+        (["collect", "x.jsonl", "--teacher", "human"], "need no keyboard"),
+        (["collect", "x.jsonl", "--seat", "defender"], "against an --opponent"),
+        (["collect", "x.jsonl", "--format", "preference", "--games", "2"], "play more games about each word"),
+        (["collect", "README.md"], "choose a new file"),
+        (["train", "--imitation.data", "nowhere.json", "--imitation.steps", "3"], "no such file of conversations"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
@@ -221,6 +227,17 @@ def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
     assert [tuple(entry["words"]) for entry in lists] == list(curriculum("everyday,band:1-2000"))
     assert main(["words", "--band", "1000-5000", "--profane", "--count"]) == 0
     assert int(capsys.readouterr().out) == len(band_words(1000, 5000, profane=True))
+
+
+def test_a_teachers_talk_is_collected_and_imitated(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["collect", str(tmp_path / "talk.json"), "--format", "spag-rows", "--prompts", "brief", "--games", "12", "--json"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["games"] == 12 and found["entries"] > 0 and found["void"] == 0
+    train = ["train", "--model", str(model), "--imitation.steps", "2", "--imitation.data", str(tmp_path / "talk.json"), "--rounds", "0"]
+    assert main([*train, "--imitation.minibatch", "4", "--evaluation.games", "0", "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["imitation_steps"] == 2
+    assert "imitation.data" in json.loads((tmp_path / "run" / "provenance.json").read_text())["inputs"]
 
 
 def test_a_reader_may_stop_early():
