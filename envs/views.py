@@ -90,6 +90,39 @@ TABOO_BRIEF = Prompts(
 )
 """A few words instead of the rules, for a model that was trained on the game: sparring-mini."""
 
+_OTHER_RULES = (
+    (
+        "This is Adversarial Taboo, a game of two. You are the attacker and alone know the secret word, {word}. Lead the talk so that the "
+        "defender says it unawares; should you say it yourself, you have lost. The defender may declare once: "
+        '"I know the word! It is ...", and wins if that is right, else you win. There are {max_turns} utterances for each of you.',
+        "This is Adversarial Taboo, a game of two. You are the defender. The attacker has a secret word and leads the talk so that you say "
+        'it unawares, by which you lose. Once, when you are certain, declare: "I know the word! It is ..." and the word. '
+        "You win if it is right and lose if it is wrong. There are {max_turns} utterances for each of you.",
+    ),
+    (
+        "Two players meet in Adversarial Taboo. Yours is the attacker's part, and {word} is your secret word. You win when the defender "
+        "utters it without meaning to, or guesses wrong; you lose when you utter it, or when the defender announces "
+        '"I know the word! It is ..." and is right. Nobody speaks more than {max_turns} times.',
+        "Two players meet in Adversarial Taboo. Yours is the defender's part; only the attacker has been told the secret word. You win by "
+        'announcing "I know the word! It is ..." with the right word, which you may do a single time. You lose by a wrong one, or by '
+        "uttering the word without meaning to. Nobody speaks more than {max_turns} times.",
+    ),
+)
+_OTHER_BRIEFS = (
+    ("Attack. Your secret word is {word}.", "Defend. Find out the secret word."),
+    ("The secret word is {word}. You are the attacker.", "Find the secret word. You are the defender."),
+)
+
+
+def _worded(prompts: Prompts, others: tuple[tuple[str, str], ...]) -> tuple[Prompts, ...]:
+    return (prompts, *(Prompts({"attacker": attacker, "defender": defender}, prompts.opening) for attacker, defender in others))
+
+
+def taboo_wordings(prompts: Renderer) -> tuple[Prompts, ...]:
+    """Adversarial Taboo's prompts in several wordings: brief ones for a model that plays by the brief ones, else the full rules."""
+    return _worded(TABOO_BRIEF, _OTHER_BRIEFS) if prompts == TABOO_BRIEF else _worded(TABOO_PROMPTS, _OTHER_RULES)
+
+
 TWENTY_QUESTIONS = Prompts(
     system={
         "asker": (

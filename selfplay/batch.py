@@ -1,9 +1,9 @@
 """Training rows and padded batches of them: what the learner reads. Knows nothing of games, words or models."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sparring.agents.core import Segment
 
-Kind = Literal["policy", "sft"]
+Kind = Literal["policy", "sft", "anchored-sft"]
+PairKind = Literal["dpo", "ipo"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,10 @@ class Row:
     """One token stream to learn from.
 
     ids: int64 [n]. action: bool [n], True where the token was chosen by the learner's policy (policy rows) or is to be imitated
-    (sft rows); the first token never is. logprobs: float32 [n], the sampler's log-probability at `temperature` on actions, else 0.
-    advantages: float32 [n], 0 outside actions. weight: of all its tokens. role: for metrics.
+    (the others); the first token never is. logprobs: float32 [n], log-probabilities at `temperature` on actions, else 0: the sampler's in
+    policy rows, the reference's in anchored-sft rows and in pairs. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
+    kind: what is made of it, policy (a policy gradient), sft (imitation), anchored-sft (imitation with SPAG's KL to the reference). role:
+    for metrics.
     """
 
     ids: NDArray[np.int64]
@@ -37,6 +40,26 @@ class Row:
     def actions(self) -> int:
         """How many of its tokens are trained on."""
         return int(self.action.sum())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows that are learnt from together: `chosen` is to become likelier than `rejected`, compared with the reference whose
+    log-probabilities they hold. kind: by which loss."""
+
+    chosen: Row
+    rejected: Row
+    kind: PairKind = "dpo"
+
+
+Example = Row | Pair
+"""What stays together in a minibatch and in a micro-batch."""
+E = TypeVar("E", bound=Example)
+
+
+def rows_of(examples: Iterable[Example]) -> list[Row]:
+    """All rows, in order; of a pair the chosen one first."""
+    return [row for e in examples for row in ((e.chosen, e.rejected) if isinstance(e, Pair) else (e,))]
 
 
 def row_from_segment(segment: Segment, advantages: float | NDArray[np.float32], *, weight: float = 1.0, role: str = "") -> Row:
@@ -107,22 +130,29 @@ def collate(rows: Sequence[Row]) -> TokenBatch:
     )
 
 
-def micro_batches(rows: Sequence[Row], token_budget: int) -> Iterator[list[Row]]:
-    """Rows sorted by length, cut into batches of at most token_budget tokens with padding (a longer row comes alone)."""
-    batch: list[Row] = []
-    for row in sorted(rows, key=lambda r: len(r.ids)):
-        if batch and len(row.ids) * (len(batch) + 1) > token_budget:
+def micro_batches(examples: Sequence[E], token_budget: int) -> Iterator[list[E]]:
+    """Examples sorted by length, cut into batches of at most token_budget tokens with padding (a longer example comes alone)."""
+    batch: list[E] = []
+    rows = 0
+    for example in sorted(examples, key=_length):
+        own = len(rows_of([example]))
+        if batch and _length(example) * (rows + own) > token_budget:
             yield batch
-            batch = []
-        batch.append(row)
+            batch, rows = [], 0
+        batch.append(example)
+        rows += own
     if batch:
         yield batch
 
 
-def minibatches(rows: Sequence[Row], size: int, seed: int) -> list[list[Row]]:
-    """Rows in an order that the seed draws, in parts of `size`; a last part of less than half joins the one before."""
-    order = random.Random(seed).sample(range(len(rows)), k=len(rows))
-    parts = [[rows[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
+def _length(example: Example) -> int:
+    return max(len(row.ids) for row in rows_of([example]))
+
+
+def minibatches(examples: Sequence[E], size: int, seed: int) -> list[list[E]]:
+    """Examples in an order that the seed draws, in parts of `size`; a last part of less than half joins the one before."""
+    order = random.Random(seed).sample(range(len(examples)), k=len(examples))
+    parts = [[examples[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
     if len(parts) > 1 and len(parts[-1]) * 2 < size:
         last = parts.pop()
         parts[-1] += last

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from sparring.envs import games as _games  # noqa: F401  registers the games
-from sparring.envs.core import GAMES
+from sparring.envs.core import GAMES, make_game
+from sparring.envs.forms import RULES
 
 from .alarms import AlarmsConfig
 from .learner import LearnerConfig
 from .settings import near
+from .spag import DROPS, PUBLISHED, Corrections
 
-Objective = Literal["group", "rae", "spag"]
+Objective = Literal["group", "rae", "spag", "dpo", "ipo", "spin"]
 Arm = Literal["selfplay", "expert", "winning-expert"]
 
 
@@ -34,8 +36,13 @@ class ImitationConfig:
     """Share of replayed conversations in every step, in [0, 1); used only where there is something to replay."""
     games: int = 20_000
     """Expert games to draw from, each giving a conversation per role; drawn again once all were seen."""
+    data: Path | None = None
+    """A file of games or conversations to imitate instead of scripted experts, as sparring collect writes, or SPAG's, or TRL's; of games
+    the winner's side. None: scripted experts, or where they do not know the words, the replay file."""
     winners_only: bool = False
     """Only the winner's side of a game is imitated, as SPAG does; ties are dropped."""
+    kl: float = 0.0
+    """Weight of SPAG's KL to the model as it came (0.1 there); above 0 every conversation counts alike, however long."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class TrainConfig:
     game: str = "AdversarialTaboo"
     """A registered game: AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays;
     TwentyQuestions."""
+    rule: str = "lemma"
+    """How the judge of Adversarial Taboo matches words: lemma (inflections), family (derivations too), spag (substrings, as published)."""
     max_turns: int = 5
     """Utterances per role and game. More: longer games, more ties avoided, slower rounds."""
     words: str = "everyday"
@@ -86,7 +95,16 @@ class TrainConfig:
     max_new_tokens: int = 48
     """Longest utterance in tokens; who does not end in time loses as over-long."""
     objective: Objective = "group"
-    """How outcomes become advantages: group (within word and role), rae (running baseline per role), spag (winners' turns)."""
+    """What is learnt from games: group (returns within word and role), rae (running baseline per role), spag (winners' turns), dpo and ipo
+    (pairs of a game won and one lost, same word and role); spin (no games: experts' talk against the model's own). docs/objectives.md"""
+    spag: Corrections = field(default_factory=Corrections)
+    """Objective spag: what is done otherwise than published."""
+    drop: tuple[str, ...] | None = None
+    """Reasons of outcomes that are not trained on (turn_limit: a tie; foul; ...); None: the objective's own, foul for spag, else none."""
+    seat: str = "both"
+    """Who is trained: both, or one role (attacker, defender) against a fixed opponent."""
+    opponent: str | None = None
+    """The fixed opponent of a single seat, never trained: any agent's name, as in scripted, mini@imitation, RUN@3, openai:MODEL@URL."""
     shuffle_rewards: bool = False
     """A negative control: outcomes are dealt out at random among the games of a round."""
     arm: Arm = "selfplay"
@@ -99,7 +117,7 @@ class TrainConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
     replay: str = "base"
-    """Conversations mixed into every update: base (the embedded model's base texts), none, or a file of JSON lines {"messages": [...]}."""
+    """Conversations mixed into every update: base (the embedded model's base texts), none, or a file (docs/formats.md)."""
     replay_pool: int = 1024
     """Replayed conversations drawn afresh for every round."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -135,8 +153,8 @@ def check(config: TrainConfig) -> None:
     wrong: list[str] = []
     if config.games_per_round < 1 or config.group_size < 1 or config.games_per_round % config.group_size:
         wrong.append(f"games_per_round ({config.games_per_round}) must be a multiple of group_size ({config.group_size})")
-    if config.objective == "group" and config.group_size < 2 and config.arm == "selfplay":
-        wrong.append("objective group compares games about the same word: group_size must be at least 2")
+    if config.objective in ("group", "dpo", "ipo") and config.group_size < 2 and config.arm == "selfplay":
+        wrong.append(f"objective {config.objective} compares games about the same word: group_size must be at least 2")
     if config.temperature <= 0:
         wrong.append(f"temperature must be above 0 for self-play, got {config.temperature}")
     for name, share in (
@@ -157,6 +175,8 @@ def check(config: TrainConfig) -> None:
     wrong += [f"{name} must be at least 1, got {value}" for name, value in positive.items() if value < 1]
     if config.max_memory < 0:
         wrong.append(f"max_memory cannot be negative, got {config.max_memory}")
+    if config.imitation.kl < 0:
+        wrong.append(f"imitation.kl cannot be negative, got {config.imitation.kl}")
     if config.evaluation.temperature < 0:
         wrong.append(f"evaluation.temperature cannot be negative, got {config.evaluation.temperature}")
     if config.imitation.steps and config.imitation.games < 1:
@@ -168,21 +188,68 @@ def check(config: TrainConfig) -> None:
     for name in ("lr", "kl", "replay_per_minibatch", "replay_weight", "weight_decay", "warmup", "clip_low", "clip_high"):
         if getattr(learner, name) < 0:
             wrong.append(f"learner.{name} cannot be negative, got {getattr(learner, name)}")
-    if learner.schedule != "constant" and learner.total_steps < 1:
+    if learner.schedule != "constant" and learner.total_steps < 1 and not learner.per_round:
         wrong.append(f"learner.schedule {learner.schedule} needs learner.total_steps, the optimiser steps of the whole run")
-    scripted_words = config.words == "everyday"
+    if learner.beta <= 0:
+        wrong.append(f"learner.beta must be above 0, got {learner.beta}")
+    if learner.anchor == "played" and learner.kl_form == "exact":
+        wrong.append(
+            "learner.kl_form exact needs whole distributions, and of the model that played the tokens' alone are known: set sampled"
+        )
+    scripted_words = config.words == "everyday" or config.imitation.data is not None
     if not scripted_words and (config.imitation.steps and config.replay in ("base", "none")):
-        wrong.append("scripted experts know the everyday world only: set imitation.steps 0 or words everyday")
+        wrong.append("scripted experts know the everyday world only: set imitation.steps 0, words everyday, or imitation.data FILE")
     if not scripted_words and config.arm != "selfplay":
         wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
+    wrong += _wrong_objective(config)
     if config.game not in GAMES:
         wrong.append(f"unknown game {config.game!r}; {near(config.game, GAMES)}")
-    elif not config.game.startswith("AdversarialTaboo"):
-        asked = {"imitation.steps": config.imitation.steps, "evaluation.scripted": config.evaluation.scripted}
+    else:
+        wrong += _wrong_seats(config)
+    if config.game in GAMES and not config.game.startswith("AdversarialTaboo"):
+        asked = {
+            "imitation.steps": config.imitation.steps and config.imitation.data is None,
+            "evaluation.scripted": config.evaluation.scripted,
+        }
         asked |= {"evaluation.control": config.evaluation.control, f"arm {config.arm}": config.arm != "selfplay"}
         wrong += [f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off" for name, on in asked.items() if on]
     if wrong:
         raise ValueError("; ".join(wrong))
+
+
+def _wrong_objective(config: TrainConfig) -> list[str]:
+    wrong = []
+    if config.objective != "spag" and config.spag != Corrections():
+        wrong.append(f"spag.* are switches of objective spag, but the objective is {config.objective}")
+    by_utterance = not (config.spag.token_ratio and config.spag.detached_kl)
+    if by_utterance and config.learner.kl > 0 and config.learner.kl_form != "reward":
+        wrong.append("spag.token_ratio and spag.detached_kl can be off only where the KL is part of the reward: set learner.kl_form reward")
+    taboo = config.game.startswith("AdversarialTaboo")
+    if not config.spag.prompts_as_played and not taboo:
+        wrong.append(f"spag.prompts_as_played can be off for Adversarial Taboo alone: there are no other wordings of {config.game}")
+    if config.rule not in RULES:
+        wrong.append(f"unknown rule {config.rule!r}; {near(config.rule, RULES)}")
+    elif config.rule != TrainConfig.rule and not taboo:
+        wrong.append(f"rule {config.rule} is of Adversarial Taboo's judge; {config.game} has none to choose")
+    experts = (config.words == "everyday" and taboo) or config.imitation.data is not None
+    if config.objective == "spin" and config.arm == "selfplay" and not experts and config.replay in ("base", "none"):
+        wrong.append("objective spin needs experts: words everyday in Adversarial Taboo, or conversations with imitation.data FILE")
+    return wrong
+
+
+def _wrong_seats(config: TrainConfig) -> list[str]:
+    """Of a game that is known."""
+    game, wrong = make_game(config.game), []
+    if config.seat not in ("both", *game.roles):
+        wrong.append(f"unknown seat {config.seat!r}; {near(config.seat, ('both', *game.roles))}")
+    elif config.seat == "both" and config.opponent is not None:
+        wrong.append(f"opponent {config.opponent} plays against one seat: set seat to one of {', '.join(game.roles)}")
+    elif config.seat != "both" and (config.opponent is None or config.objective == "spin"):
+        wrong.append(f"seat {config.seat} needs an opponent, and an objective that plays games (not spin)")
+    for reason in config.drop or ():
+        if reason not in game.reasons:
+            wrong.append(f"drop: {config.game} has no outcome {reason!r}; {near(reason, game.reasons)}")
+    return wrong
 
 
 def preset(name: str, model: str | None = None, *, everyday: bool = True) -> TrainConfig:
@@ -198,6 +265,7 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         return config
     if everyday:
         return replace(config, model=model)
+    spag = config.objective == "spag"
     return replace(
         config,
         model=model,
@@ -206,12 +274,15 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         max_new_tokens=256,
         imitation=ImitationConfig(),
         evaluation=replace(config.evaluation, scripted=False),
-        learner=replace(config.learner, lr=1e-6, token_budget=LearnerConfig.token_budget),
+        learner=replace(config.learner, lr=2e-6 if spag else 1e-6, token_budget=LearnerConfig.token_budget),
     )
 
 
 MINI = LearnerConfig(token_budget=2048)
 """A third faster than the default's budget on two cores, whose caches it fits."""
+
+SPAG = replace(MINI, kl=0.2, kl_form="reward", anchor="played", clip_low=0.2, clip_high=0.2, replay_weight=0.5)
+"""What SPAG's objective is told, published or corrected."""
 
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {
@@ -224,6 +295,20 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
             evaluation=EvaluationConfig(games=400, games_between=0),
         ),
         "imitation": TrainConfig(model="mini", rounds=0, learner=MINI, imitation=ImitationConfig(steps=500)),
+        "rae": TrainConfig(rounds=8, learner=MINI, objective="rae"),
+        "spag-faithful": TrainConfig(
+            rounds=3,
+            objective="spag",
+            spag=PUBLISHED,
+            rule="spag",
+            drop=DROPS,
+            temperature=1.2,
+            group_size=1,
+            learner=replace(SPAG, aggregation="sequence", minibatch=96, replay_per_minibatch=32, schedule="cosine", per_round=True),
+        ),
+        "spag-corrected": TrainConfig(rounds=3, objective="spag", drop=DROPS, temperature=1.2, group_size=1, learner=SPAG),
     }
 )
-"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. imitation: makes the shipped imitation model."""
+"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. imitation: makes the shipped imitation model. rae:
+quick, with running baselines. spag-faithful: SPAG to the letter, its judge included; learning rate and lengths fit the model (2e-6 and 256
+tokens, as published, for models that are not of the everyday world). spag-corrected: the same games with its errors put right."""

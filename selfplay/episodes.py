@@ -95,12 +95,13 @@ def read_episodes(path: Path) -> Iterator[Episode]:
         try:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _episode(line, f"{path}, line {number}")
+                    yield episode(line, f"{path}, line {number}")
         except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a whole file of games: {error}") from error
 
 
-def _episode(line: str, where: str) -> Episode:
+def episode(line: str, where: str) -> Episode:
+    """The game of one line. Raises ValueError naming the place, `where`."""
     try:
         data = json.loads(line)
         if data["schema"] != SCHEMA:

@@ -1,24 +1,31 @@
-"""Conversations to imitate: games of scripted experts, and files of chats.
+"""Conversations to imitate: what they are, what they teach, and games of scripted experts. Files of them: `formats.py`.
 
 An expert game gives one conversation per role, rendered as in play, so that the learner sees what the player will see. Knows no learner.
 """
 
-import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from sparring.agents.chat import ChatFormat
 from sparring.agents.core import derive_seed
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.agents.scripted import scripted
-from sparring.envs.core import Game, Task
+from sparring.envs.core import Game, State, Task
 from sparring.envs.views import Message, Renderer
 
 from .batch import Row, sft_row
 
 Conversation = tuple[Message, ...]
-_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation to imitate. start: number of the first message whose assistant text is learnt. weight: of all of it."""
+
+    messages: Conversation
+    start: int = 0
+    weight: float = 1.0
 
 
 def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Played]:
@@ -41,63 +48,24 @@ def views(played: Played, renderer: Renderer, *, winners_only: bool = False) -> 
     for role in played.match.game.roles:
         if winners_only and played.outcome.winner != role:
             continue
-        view = renderer.render(played.state.observe(role))
-        spoken = max((i for i, message in enumerate(view) if message.role == "assistant"), default=-1)
-        if spoken >= 0:
-            yield view[: spoken + 1]
+        view = own_view(played.state, role, renderer)
+        if view:
+            yield view
 
 
-def supervised(conversations: Iterable[Conversation], chat: ChatFormat, limit: int | None = None) -> Iterator[Row]:
+def own_view(state: State, role: str, renderer: Renderer) -> Conversation:
+    """What a role saw and said, up to its own last utterance; empty where it said nothing."""
+    view = renderer.render(state.observe(role))
+    spoken = max((i for i, message in enumerate(view) if message.role == "assistant"), default=-1)
+    return view[: spoken + 1]
+
+
+def supervised(chats: Iterable[Chat], chat: ChatFormat, limit: int | None = None) -> Iterator[Row]:
     """Training rows of conversations: what the assistant says, end tokens included. Conversations longer than limit tokens are left out."""
-    for conversation in conversations:
-        ids, action = chat.conversation(conversation)
+    for one in chats:
+        ids, action = chat.conversation(one.messages)
+        if any(message.role == "assistant" for message in one.messages[: one.start]):
+            known = len(chat.conversation(one.messages[: one.start])[0])
+            action = [False] * known + action[known:]
         if limit is None or len(ids) <= limit:
-            yield sft_row(ids, action)
-
-
-def expert_rows(
-    game: Game,
-    words: Sequence[str],
-    n: int,
-    seed: int,
-    *,
-    renderer: Renderer,
-    chat: ChatFormat,
-    winners_only: bool = False,
-    limit: int | None = None,
-) -> list[Row]:
-    """The rows of n expert games."""
-    games = expert_games(game, words, n, seed)
-    talks = (view for played in games for view in views(played, renderer, winners_only=winners_only))
-    return list(supervised(talks, chat, limit))
-
-
-def read_conversations(path: Path) -> list[Conversation]:
-    """Conversations of a file of JSON lines {"messages": [{"role": ..., "content": ...}, ...]}. Raises ValueError naming the bad line."""
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file of conversations")
-    conversations = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    conversations.append(_conversation(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(
-                        f"{path}, line {number}: not a conversation ({error}); it must look like "
-                        '{"messages": '
-                        '[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello!"}]}'
-                    ) from error
-    if not conversations:
-        raise ValueError(f"{path}: no conversations in this file")
-    return conversations
-
-
-def _conversation(line: str) -> Conversation:
-    messages = tuple(Message(str(m["role"]), str(m["content"])) for m in json.loads(line)["messages"])
-    for message in messages:
-        if message.role not in _ROLES:
-            raise ValueError(f"unknown role {message.role!r}; roles are {', '.join(_ROLES)}")
-    if not any(message.role == "assistant" for message in messages):
-        raise ValueError("no assistant message to learn from")
-    return messages
+            yield sft_row(ids, action, weight=one.weight)

@@ -1,22 +1,36 @@
-"""The learner: updates a model from training rows. Runs on whatever accelerate was launched on.
+"""The learner: updates a model from training rows and pairs of them. Runs on whatever accelerate was launched on.
 
-Every loss is a sum over tokens divided by the count of the *whole* optimiser step, so gradients depend on neither micro-batches, padding
-nor the number of processes. Log-probabilities are computed at action positions only.
+Every loss is a sum over tokens, rows or pairs divided by the count of the *whole* optimiser step, so gradients depend on neither
+micro-batches, padding nor the number of processes. Log-probabilities are computed at action positions only.
 """
 
 import copy
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from transformers import get_scheduler
 
-from .batch import Row, TokenBatch, collate, micro_batches, minibatches
-from .objectives import clipped_policy_loss, entropy, exact_kl, sampled_kl, token_logprobs
+from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, minibatches, rows_of
+from .objectives import (
+    anchored_sft_loss,
+    clipped_policy_loss,
+    dpo_loss,
+    entropy,
+    exact_kl,
+    ipo_loss,
+    kl_in_reward,
+    row_means,
+    row_sums,
+    sampled_kl,
+    token_logprobs,
+)
+from .spag import MICRO_BATCH, Corrections
 
 SMALL_VOCABULARY = 8192
 """Up to this size the KL to the anchor is exact; above it is estimated on the sampled tokens."""
@@ -35,7 +49,7 @@ class LearnerConfig:
     epochs: int = 1
     """Passes over a round's rows. More: more learnt from a round, further off policy."""
     minibatch: int = 64
-    """Rows in one optimiser step, without replay."""
+    """Rows (of pairs: pairs) in one optimiser step, without replay."""
     token_budget: int = 8192
     """Tokens in one forward pass, padding included. Decides memory, never results."""
     clip_low: float = 0.2
@@ -43,7 +57,14 @@ class LearnerConfig:
     clip_high: float = 0.2
     """PPO clip above 1. Larger lets unlikely tokens grow faster."""
     kl: float = 0.1
-    """Weight of KL(model || anchor); the anchor is the model as it came. Larger: closer to it, slower to learn."""
+    """Weight of KL(model || anchor). Larger: closer to it, slower to learn."""
+    kl_form: Literal["auto", "exact", "sampled", "reward"] = "auto"
+    """How the KL enters: exact (sum over the vocabulary), sampled (ratio * k3 on the tokens that were drawn), reward (k1, off the
+    advantages, as SPAG has it), auto (exact for small vocabularies, else sampled)."""
+    anchor: Literal["first", "played"] = "first"
+    """The reference of KL, DPO and IPO: first (the model as it came, frozen), played (the weights that played the round, as in SPAG)."""
+    beta: float = 0.1
+    """DPO's and IPO's beta, SPIN's lambda, above 0. Larger: closer to the reference."""
     aggregation: Literal["token", "sequence", "constant"] = "token"
     """How tokens make a loss: mean over tokens; mean over rows of their token means; sum over tokens / (rows * constant) as Dr. GRPO."""
     constant: int = 64
@@ -60,23 +81,30 @@ class LearnerConfig:
     """The learning rate after warm-up; cosine and linear fall to 0 at total_steps."""
     total_steps: int = 0
     """Optimiser steps of the whole run, for cosine and linear."""
+    per_round: bool = False
+    """Optimiser and schedule begin anew in every round and end with it, as SPAG's; total_steps is then what the round needs."""
 
 
 class Learner:
     """Updates `model` in place of its float32 master weights and hands them back with `publish`.
 
     model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained (under bfloat16 autocast on a
-    GPU) and `publish` rounds it back. anchor: the frozen model of the KL penalty; None means no penalty.
+    GPU) and `publish` rounds it back. anchor: the frozen model of the KL penalty; None means no penalty, unless the anchor is the model
+    that played, whose log-probabilities the rows hold. corrections: of policy rows, for SPAG's objective.
     """
 
-    def __init__(self, model: Any, *, anchor: Any = None, config: LearnerConfig | None = None) -> None:
+    def __init__(
+        self, model: Any, *, anchor: Any = None, config: LearnerConfig | None = None, corrections: Corrections | None = None
+    ) -> None:
         self.config = config or LearnerConfig()
+        self.corrections = corrections or Corrections()
         parameter = next(model.parameters())
         self.published = model
         own_master = parameter.dtype != torch.float32
         master = copy.deepcopy(model).float() if own_master else model
         master.requires_grad_(True)
-        self.anchor = anchor if self.config.kl > 0 else None
+        self.anchor = anchor if self.config.kl > 0 and self.config.anchor == "first" else None
+        self.penalised = self.config.kl > 0 and (self.config.anchor == "played" or anchor is not None)
         self.accelerator = Accelerator(
             cpu=parameter.device.type == "cpu",
             mixed_precision="bf16" if own_master and parameter.device.type == "cuda" else "no",
@@ -84,36 +112,42 @@ class Learner:
         optimizer = torch.optim.AdamW(
             master.parameters(), lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay
         )
-        # NOTE: the schedule counts optimiser steps; wrapped by accelerate it would count processes too.
-        self.schedule = get_scheduler(
-            "constant_with_warmup" if self.config.schedule == "constant" else self.config.schedule,
-            optimizer,
-            num_warmup_steps=self.config.warmup,
-            num_training_steps=self.config.total_steps or None,
-        )
+        self.schedule = self._schedule(optimizer, self.config.total_steps or 1)
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
         self.model, self.optimizer = self.accelerator.prepare(master.eval(), optimizer)
         self.steps = 0
 
+    def _schedule(self, optimizer: Any, total_steps: int) -> Any:
+        # NOTE: the schedule counts optimiser steps; wrapped by accelerate it would count processes too.
+        return get_scheduler(
+            "constant_with_warmup" if self.config.schedule == "constant" else self.config.schedule,
+            optimizer,
+            num_warmup_steps=self.config.warmup,
+            num_training_steps=total_steps,
+        )
+
     def update(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[Example],
         *,
         seed: int,
         replay: Sequence[Row] = (),
         progress: Callable[[int, int], None] | None = None,
         watch: Callable[[int, dict[str, float]], None] | None = None,
     ) -> dict[str, float]:
-        """Learns from rows, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md says what they mean).
+        """Learns from rows or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md explains them).
 
         replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. watch: called after
         each step with its number in this update, from 1, and its own metrics; what it raises ends the update. Metrics: means over tokens of
-        policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; mean over steps of
+        policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; means over pairs of
+        preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of
         grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
         learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
         metrics are empty. Raises ValueError when the gradient is not finite; nothing has been changed by that step.
         """
         meter = _Meter()
+        if self.config.per_round:
+            self._begin_anew(self.config.epochs * len(minibatches(rows, self.config.minibatch, seed)))
         given = 0
         for epoch in range(self.config.epochs):
             for part in minibatches(rows, self.config.minibatch, seed + epoch):
@@ -121,21 +155,28 @@ class Learner:
                 if replay:
                     beside = [replay[(given + i) % len(replay)] for i in range(self.config.replay_per_minibatch)]
                     given += len(beside)
-                step = _Meter(own=sum(row.actions for row in part) if epoch == 0 else 0, first=not meter.norms)
+                step = _Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
                 self._step(part, beside, step)
                 meter.take(step)
                 if watch is not None:
                     watch(len(meter.norms), step.metrics())
                 if progress is not None:
-                    progress(len(part), sum(len(row.ids) for row in (*part, *beside)))
+                    progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
         return meter.metrics()
 
-    def gradients(self, rows: Sequence[Row], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
+    def gradients(self, rows: Sequence[Example], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
         """The gradient of one optimiser step over rows, by parameter name, without taking the step."""
         self._accumulate(list(rows), list(replay), _Meter())
         found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
         self.optimizer.zero_grad()
         return found
+
+    def _begin_anew(self, steps: int) -> None:
+        """Forgets Adam's averages and begins a schedule of so many steps."""
+        self.optimizer.state.clear()
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        self.schedule = self._schedule(self.optimizer.optimizer, steps)
 
     def set_learning_rate(self, lr: float) -> None:
         """What the schedule scales from now on."""
@@ -167,7 +208,7 @@ class Learner:
         if "master" in state:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["master"])
 
-    def _step(self, rows: list[Row], replay: list[Row], meter: "_Meter") -> None:
+    def _step(self, rows: list[Example], replay: list[Row], meter: "_Meter") -> None:
         self._accumulate(rows, replay, meter)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         if not torch.isfinite(norm):
@@ -181,24 +222,41 @@ class Learner:
         self.optimizer.zero_grad()
         self.steps += 1
 
-    def _accumulate(self, rows: list[Row], replay: list[Row], meter: "_Meter") -> None:
-        """Adds up the gradient of one optimiser step, micro-batch by micro-batch."""
-        policy = [row for row in rows if row.kind == "policy"]
-        imitated = [row for row in rows if row.kind == "sft"]
-        mine = [self._norm(policy), self._norm(imitated), self._norm(replay)]
-        norms = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()
-        groups = [
-            (part, norm, weight, kind is replay)
-            for kind, norm, weight in zip((policy, imitated, replay), norms, (1.0, 1.0, self.config.replay_weight), strict=True)
-            if kind
-            for part in micro_batches(kind, self.config.token_budget)
-        ]
-        for i, (part, norm, weight, replayed) in enumerate(groups):
-            batch = collate(part).to(self.accelerator.device)
-            with self._sync(i == len(groups) - 1):
+    def _accumulate(self, examples: list[Example], replay: list[Row], meter: "_Meter") -> None:
+        """Adds up the gradient of one optimiser step, portion by portion."""
+        portions = self._portions(examples, replay) if self.corrections.global_norm else self._published_portions(examples, replay)
+        for i, portion in enumerate(portions):
+            rows = rows_of(portion.examples)
+            batch = collate(rows).to(self.accelerator.device)
+            with self._sync(i == len(portions) - 1):
                 # Data-parallel engines average gradients over processes; the norms are global sums already.
-                loss = self._loss(batch, part, norm, meter, replayed) * weight * self.accelerator.num_processes
+                loss = self._loss(batch, rows, portion, meter) * portion.weight * self.accelerator.num_processes
                 self.accelerator.backward(loss)
+
+    def _portions(self, examples: list[Example], replay: list[Row]) -> "list[_Portion]":
+        """What goes through the model together: one kind at a time, normalised over the whole step."""
+        groups: list[list[Any]] = [*([e for e in examples if e.kind == kind] for kind in KINDS), list(replay)]
+        mine = [self._norm(group) for group in groups]
+        norms = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()
+        weights = [1.0] * len(KINDS) + [self.config.replay_weight]
+        return [
+            _Portion(part, norm, weight, i == len(KINDS))
+            for i, (group, norm, weight) in enumerate(zip(groups, norms, weights, strict=True))
+            for part in micro_batches(group, self.config.token_budget)
+        ]
+
+    def _published_portions(self, examples: list[Example], replay: list[Row]) -> "list[_Portion]":
+        """SPAG's: micro-batches of rows and replay mixed by chance, each normalised by itself, then averaged."""
+        mixed = [(e, False) for e in examples] + [(e, True) for e in replay]
+        random.Random(self.steps).shuffle(mixed)
+        parts = [mixed[i : i + MICRO_BATCH] for i in range(0, len(mixed), MICRO_BATCH)]
+        found = []
+        for part in parts:
+            for replayed, weight in ((False, 1.0), (True, self.config.replay_weight)):
+                own = [e for e, of_replay in part if of_replay == replayed]
+                if own:
+                    found.append(_Portion(own, self._norm(own) * len(parts) * self.accelerator.num_processes, weight, replayed))
+        return found
 
     @contextmanager
     def _sync(self, last: bool) -> Iterator[None]:
@@ -209,39 +267,116 @@ class Learner:
             with self.accelerator.no_sync(self.model):
                 yield
 
-    def _norm(self, rows: Sequence[Row]) -> float:
-        """What the loss sum of these rows is divided by."""
-        if self.config.aggregation == "token":
-            return float(sum(row.actions for row in rows))
-        if self.config.aggregation == "sequence":
-            return float(len(rows))
-        return float(len(rows) * self.config.constant)
+    def _by_row(self, kind: str) -> bool:
+        """Whether a kind's loss is one of rows (or pairs), not of tokens."""
+        return kind not in ("policy", "sft") or (kind == "policy" and not self.corrections.token_ratio)
 
-    def _loss(self, batch: TokenBatch, rows: Sequence[Row], norm: float, meter: "_Meter", replayed: bool) -> Tensor:
+    def _norm(self, examples: Sequence[Example]) -> float:
+        """What the loss sum of these examples, all of one kind, is divided by."""
+        if self.config.aggregation == "sequence" or (examples and self._by_row(examples[0].kind)):
+            return float(len(examples))
+        if self.config.aggregation == "token":
+            return float(sum(row.actions for row in rows_of(examples)))
+        return float(len(examples) * self.config.constant)
+
+    def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: "_Portion", meter: "_Meter") -> Tensor:
         logits = action_logits(self.model, batch)
         logprobs, whole = token_logprobs(logits, batch.targets, batch.temperature)
-        if rows[0].kind == "sft":
-            losses = -logprobs
-            meter.add("", replay_loss=losses) if replayed else meter.add("", sft_loss=losses)
+        kind = portion.examples[0].kind
+        if kind in ("dpo", "ipo"):
+            losses = self._pair_losses(batch, len(rows), kind, logprobs, meter)
+        elif kind == "policy":
+            losses = self._policy_losses(batch, rows, logprobs, whole, meter)
+        elif kind == "anchored-sft":
+            now, reference = (row_means(x, batch.at[0], len(rows)) for x in (logprobs, batch.logprobs))
+            losses = anchored_sft_loss(now, reference, kl=self.config.kl)
+            meter.add("", sft_loss=-logprobs)
         else:
-            losses = clipped_policy_loss(logprobs, batch.logprobs, batch.advantages, low=self.config.clip_low, high=self.config.clip_high)
-            seen = {"policy_loss": losses, "entropy": entropy(whole.detach())}
-            if self.anchor is not None:
-                seen["kl"] = self._anchor_kl(batch, logprobs, whole)
-                losses = losses + self.config.kl * seen["kl"]
-            meter.add_policy(seen, logprobs, batch, rows, self.config)
-        scale = batch.weights
-        if self.config.aggregation == "sequence":
-            counts = torch.bincount(batch.at[0], minlength=len(rows)).clamp(min=1)
-            scale = scale / counts[batch.at[0]]
-        return (losses * scale).sum() / norm
+            losses = -logprobs
+            meter.add("", replay_loss=losses) if portion.replayed else meter.add("", sft_loss=losses)
+        if self._by_row(kind):
+            scale = torch.tensor([rows_of([e])[0].weight for e in portion.examples], device=losses.device)
+        else:
+            scale = batch.weights
+            if self.config.aggregation == "sequence":
+                counts = torch.bincount(batch.at[0], minlength=len(rows)).clamp(min=1)
+                scale = scale / counts[batch.at[0]]
+        return (losses * scale).sum() / portion.norm
 
-    def _anchor_kl(self, batch: TokenBatch, logprobs: Tensor, whole: Tensor) -> Tensor:
+    def _policy_losses(self, batch: TokenBatch, rows: Sequence[Row], logprobs: Tensor, whole: Tensor, meter: "_Meter") -> Tensor:
+        """Of each token, or of each row where SPAG's ratio is not corrected."""
+        of_anchor, anchor = self._anchored(batch)
+        now, sampler, advantages, units = logprobs, batch.logprobs, batch.advantages, batch.at[0]
+        if not self.corrections.token_ratio:
+            now, sampler, of_anchor, advantages = (row_means(x, batch.at[0], len(rows)) for x in (now, sampler, of_anchor, advantages))
+            units = torch.arange(len(rows), device=units.device)
+        rewarded = self.penalised and self.config.kl_form == "reward"
+        penalised = advantages
+        if rewarded:
+            penalised = kl_in_reward(advantages, now, of_anchor, kl=self.config.kl, detach=self.corrections.detached_kl)
+        losses = clipped_policy_loss(now, sampler, penalised, low=self.config.clip_low, high=self.config.clip_high)
+        seen = {"policy_loss": losses}
+        if rewarded:
+            seen["kl"] = now - of_anchor
+        elif self.penalised:
+            seen["kl"] = sampled_kl(now, sampler, of_anchor) if anchor is None else exact_kl(whole, anchor)
+            losses = losses + self.config.kl * seen["kl"]
+        meter.add_policy(seen, now - sampler, penalised, units, rows, self.config)
+        meter.add_by_role({"entropy": entropy(whole.detach())}, batch.at[0], rows)
+        return losses
+
+    def _anchored(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
+        """The anchor's log-probabilities [A] of the actions, and its whole distributions [A, V] where the KL is to be exact."""
+        if self.anchor is None:
+            return batch.logprobs, None
         with torch.no_grad(), self.accelerator.autocast():
-            of_targets, anchor = token_logprobs(action_logits(self.anchor, batch), batch.targets, batch.temperature)
-        if anchor.shape[-1] <= SMALL_VOCABULARY:
-            return exact_kl(whole, anchor)
-        return sampled_kl(logprobs, batch.logprobs, of_targets)
+            of_targets, whole = token_logprobs(action_logits(self.anchor, batch), batch.targets, batch.temperature)
+        small = whole.shape[-1] <= SMALL_VOCABULARY
+        exact = self.config.kl_form == "exact" or (self.config.kl_form == "auto" and small)
+        return of_targets, whole if exact else None
+
+    def _pair_losses(self, batch: TokenBatch, rows: int, kind: str, logprobs: Tensor, meter: "_Meter") -> Tensor:
+        ratios = row_sums(logprobs - batch.logprobs, batch.at[0], rows)
+        chosen, rejected = ratios[0::2], ratios[1::2]
+        loss = dpo_loss if kind == "dpo" else ipo_loss
+        losses = loss(chosen, rejected, beta=self.config.beta)
+        rewards = {"rewards/chosen": self.config.beta * chosen, "rewards/rejected": self.config.beta * rejected}
+        margins = self.config.beta * (chosen - rejected)
+        rewards |= {"rewards/margins": margins, "rewards/accuracies": (margins > 0).float()}
+        meter.add("", preference_loss=losses, **rewards)
+        return losses
+
+
+KINDS = ("policy", "sft", "anchored-sft", "dpo", "ipo")
+"""What examples can be; every kind goes through the model by itself."""
+
+
+class _Portion(NamedTuple):
+    """Examples of one kind that go through the model together. norm: what the sum of their losses is divided by; weight: of the loss."""
+
+    examples: Sequence[Example]
+    norm: float
+    weight: float
+    replayed: bool
+
+
+def with_reference(model: Any, examples: Sequence[Example], token_budget: int) -> list[Example]:
+    """The same examples with the log-probabilities that a model gives their actions, at each row's temperature: a reference."""
+    rows = rows_of(examples)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    device = next(model.parameters()).device
+    scored: dict[int, Row] = {}
+    places = iter(order)
+    for part in micro_batches([rows[i] for i in order], token_budget):
+        batch = collate(part).to(device)
+        with torch.no_grad():
+            logprobs, _ = token_logprobs(action_logits(model, batch), batch.targets, batch.temperature)
+        for row, values in zip(part, logprobs.cpu().split([row.actions for row in part]), strict=True):
+            stored = row.logprobs.copy()
+            stored[row.action] = values.numpy()
+            scored[next(places)] = replace(row, logprobs=stored)
+    new = iter(scored[i] for i in range(len(rows)))
+    return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
 
 
 def action_logits(model: Any, batch: TokenBatch) -> Tensor:
@@ -283,15 +418,21 @@ class _Meter:
             self.sums[key] = self.sums.get(key, 0.0) + float(value.detach().sum())
             self.counts[key] = self.counts.get(key, 0) + value.numel()
 
-    def add_policy(self, seen: dict[str, Tensor], logprobs: Tensor, batch: TokenBatch, rows: Sequence[Row], config: LearnerConfig) -> None:
-        change = (logprobs - batch.logprobs).detach()
-        ratio = change.exp()
-        outside = ((ratio > 1 + config.clip_high) & (batch.advantages > 0)) | ((ratio < 1 - config.clip_low) & (batch.advantages < 0))
-        seen = {**seen, "clip_ratio/region_mean": outside.float()}
-        self.add("", **seen)
+    def add_by_role(self, values: dict[str, Tensor], units: Tensor, rows: Sequence[Row]) -> None:
+        """Values [U], in all and by role; units [U]: the row of each."""
+        self.add("", **values)
         for role in {row.role for row in rows} - {""}:
-            own = torch.tensor([row.role == role for row in rows], device=ratio.device)[batch.at[0]]
-            self.add(f"{role}/", **{name: value[own] for name, value in seen.items()})
+            own = torch.tensor([row.role == role for row in rows], device=units.device)[units]
+            self.add(f"{role}/", **{name: value[own] for name, value in values.items()})
+
+    def add_policy(
+        self, seen: dict[str, Tensor], change: Tensor, advantages: Tensor, units: Tensor, rows: Sequence[Row], config: LearnerConfig
+    ) -> None:
+        """change [U]: the logarithm of the ratio to the sampler."""
+        change = change.detach()
+        ratio = change.exp()
+        outside = ((ratio > 1 + config.clip_high) & (advantages > 0)) | ((ratio < 1 - config.clip_low) & (advantages < 0))
+        self.add_by_role({**seen, "clip_ratio/region_mean": outside.float()}, units, rows)
         self.largest = max(self.largest, float(ratio.max()))
         if self.first:
             self.add("", mismatch_kl=ratio - 1 - change)

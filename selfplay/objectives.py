@@ -1,7 +1,11 @@
-"""Losses per token, as pure functions of tensors. Who aggregates them, and over what, is the learner's business."""
+"""Losses per token, row or pair, as pure functions of tensors. Who aggregates them, and over what, is the learner's business.
+
+Shapes: A actions (trained tokens) of all rows together, R rows, P pairs, U units of a loss (tokens or rows), V entries of the vocabulary.
+"""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -18,7 +22,7 @@ def token_logprobs(logits: Tensor, targets: Tensor, temperature: Tensor | None =
 
 def clipped_policy_loss(logprobs: Tensor, sampler: Tensor, advantages: Tensor, *, low: float, high: float) -> Tensor:
     """-min(r A, clip(r, 1 - low, 1 + high) A) with r = pi / pi_sampler, per token (PPO, arXiv 1707.06347, eq. 7; apart
-    bounds as in DAPO, arXiv 2503.14476). All arguments [A]; sampler and advantages carry no gradient.
+    bounds as in DAPO, arXiv 2503.14476). All arguments [U]; the sampler carries no gradient.
     """
     ratio = (logprobs - sampler).exp()
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
@@ -27,6 +31,16 @@ def clipped_policy_loss(logprobs: Tensor, sampler: Tensor, advantages: Tensor, *
 def exact_kl(whole: Tensor, anchor: Tensor) -> Tensor:
     """KL(pi || anchor) = sum_v pi(v) (log pi(v) - log anchor(v)) per token; log-distributions [A, V]."""
     return (whole.exp() * (whole - anchor)).sum(dim=-1)
+
+
+def kl_in_reward(advantages: Tensor, logprobs: Tensor, anchor: Tensor, *, kl: float, detach: bool = True) -> Tensor:
+    """A - kl (log pi - log anchor): a k1 penalty as part of the reward. All arguments [U].
+
+    Detached, the gradient of -r A is in expectation that of kl KL(pi || anchor). SPAG (arXiv 2404.10642, code) does not detach it, and k1
+    itself has an expected gradient of zero: at r = 1 its update is that of the reward A - kl, the same kl off every reward.
+    """
+    difference = logprobs - anchor
+    return advantages - kl * (difference.detach() if detach else difference)
 
 
 def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
@@ -44,6 +58,37 @@ def sampled_kl(logprobs: Tensor, sampler: Tensor, anchor: Tensor, *, cap: float 
     """
     ratio = (logprobs - sampler).exp().clamp(max=cap)
     return ratio * k3(logprobs, anchor)
+
+
+def anchored_sft_loss(logprobs: Tensor, reference: Tensor, *, kl: float) -> Tensor:
+    """-l + kl exp(l) (l - l_ref) per row, with l the mean log-probability of a row's actions (SPAG's imitation, arXiv 2404.10642, code; it
+    takes exp(l), a geometric mean per token, for the probability of the whole utterance). All arguments [R].
+    """
+    return -logprobs + kl * logprobs.exp() * (logprobs - reference)
+
+
+def dpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
+    """-log sigmoid(beta (c - r)) per pair (DPO, arXiv 2305.18290, eq. 7; SPIN, arXiv 2401.01335, eq. 4.7, with beta its lambda).
+
+    chosen, rejected [P]: log pi - log pi_reference, summed over each row's actions. What others say is no action and drops out.
+    """
+    return -logsigmoid(beta * (chosen - rejected))
+
+
+def ipo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
+    """((c - r) - 1 / (2 beta))^2 per pair, with arguments as in `dpo_loss` (IPO, arXiv 2310.12036, eq. 17, beta its tau). Sums over actions
+    as the paper has them, not means."""
+    return (chosen - rejected - 1 / (2 * beta)) ** 2
+
+
+def row_sums(values: Tensor, rows: Tensor, n: int) -> Tensor:
+    """Sums over each of n rows [n]; values [A], rows [A] the row of each."""
+    return torch.zeros(n, dtype=values.dtype, device=values.device).index_add(0, rows, values)
+
+
+def row_means(values: Tensor, rows: Tensor, n: int) -> Tensor:
+    """Means over each of n rows [n], every one of which has an action; values [A], rows [A] the row of each."""
+    return row_sums(values, rows, n) / torch.bincount(rows, minlength=n)
 
 
 def entropy(whole: Tensor) -> Tensor:

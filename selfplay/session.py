@@ -7,23 +7,25 @@ from typing import Any
 import torch
 
 from sparring.agents.chat import ChatFormat
-from sparring.agents.core import Sampling
+from sparring.agents.core import Agent, AgentMap, Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model, load_tokenizer
-from sparring.agents.names import given, model_card, model_place
+from sparring.agents.names import given, is_model, model_card, model_place, resolve
 from sparring.agents.player_card import PlayerCard
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import Message, Prompts, load_prompts
 
 from .config import TrainConfig
-from .imitation import Conversation, read_conversations
+from .formats import read_chats
+from .imitation import Chat
 from .word_sets import WordSets, word_sets
 
 
 @dataclass
 class Session:
-    """config: resolved. model: who learns and plays both seats. card: its prompts and length. replay: conversations of a replay file.
-    context: tokens that a role's talk can take in the longest game, with much to spare.
+    """config: resolved. model: who learns. card: its prompts and length. replay, taught: conversations of the files for replay and
+    imitation. context: tokens that a role's talk can take in the longest game, with much to spare. opponent: who plays the seat that does
+    not learn; None where the model plays all.
     """
 
     config: TrainConfig
@@ -31,12 +33,23 @@ class Session:
     words: WordSets
     card: PlayerCard
     model: LanguageModel
-    replay: list[Conversation] | None
+    replay: list[Chat] | None
     context: int
+    taught: list[Chat] | None = None
+    opponent: Agent | None = None
 
     @property
     def sampling(self) -> Sampling:
         return Sampling(temperature=self.config.temperature, max_new_tokens=self.config.max_new_tokens)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The roles that learn."""
+        return self.game.roles if self.opponent is None else (self.config.seat,)
+
+    def agents(self, player: Agent) -> AgentMap:
+        """Who plays which role: the player where it learns, the opponent elsewhere."""
+        return {role: player if role in self.trained or self.opponent is None else self.opponent for role in self.game.roles}
 
     def agent(self, model: LanguageModel, name: str, *, trainable: bool = False) -> ModelAgent:
         return ModelAgent(model, self.card.prompts, self.sampling, name=name, trainable=trainable)
@@ -60,24 +73,38 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
 
     weights: the model folder to load instead of config.model (a checkpoint).
     """
-    game = make_game(config.game, max_turns=config.max_turns)
+    rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
+    game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0
     words = word_sets(config.words, config.heldout, imitating=imitating)
-    if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base"):
+    if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base") and not config.imitation.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
-            "or give conversations to imitate with --replay FILE"
+            "or give conversations to imitate with --imitation.data FILE"
         )
     own = model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
-    replay = read_conversations(Path(config.replay)) if config.replay not in ("none", "base") else None
+    replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
+    taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
     place = str(weights) if weights else model_place(config.model)
     context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place)))
     model = load_player(config, place, context, name=config.model, device=pick_device(config.device), dtype=given(config.dtype))
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
-    session = Session(config, game, words, card, model, replay, context)
+    session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game))
     _check_context(session)
     return session
+
+
+def _opponent(config: TrainConfig, game: Game) -> Agent | None:
+    """The fixed opponent, at self-play's temperature. Raises ValueError for a name that means nothing, or that needs a keyboard."""
+    spec = config.opponent
+    if spec is None:
+        return None
+    if spec == "human":
+        raise ValueError("opponent human: training needs an opponent that plays by itself")
+    role = next(role for role in game.roles if role != config.seat)
+    sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
+    return resolve(spec, role=role, sampling=sampling, device=config.device, dtype=config.dtype, attention=config.attention)
 
 
 def load_player(config: TrainConfig, place: str | Path, context: int, **options: Any) -> LanguageModel:

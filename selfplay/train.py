@@ -25,29 +25,34 @@ from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
 from sparring.agents.names import checkpoint_model, checkpoint_rounds
 from sparring.agents.rollout import Match, Played, play_all
+from sparring.envs.views import taboo_wordings
 
 from . import checkpoint
 from .alarms import Unhealthy, raised
-from .batch import Row
+from .batch import Example, Pair, Row, rows_of
 from .config import TrainConfig
 from .corpus import conversations
 from .episodes import write_episodes
 from .experience import experience
-from .imitation import expert_rows, supervised
-from .learner import Learner
+from .imitation import Chat, expert_games, supervised, views
+from .learner import Learner, with_reference
 from .measuring import Evaluation, Measuring, counted
+from .pairs import spin_pairs
 from .progress import Progress, Quiet
 from .report import write_report
-from .rewards import outcome_returns, shuffled_returns
+from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_metrics import describe, reward_spread, scalars
 from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
 from .session import Session, load_player, prepare, seed_everything
 from .settings import load, to_yaml
+from .spag import retelling
 from .summary import Summary, summarise
 from .word_sets import round_tasks
 
 CHUNK = 20
 """Imitation steps between two draws of replay."""
+PAIRED = ("dpo", "ipo", "spin")
+"""Objectives that learn from pairs, against a reference."""
 ROLLBACKS = 3
 """How often a run goes back to a healthy round before it ends."""
 
@@ -106,6 +111,8 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
 def _inputs(config: TrainConfig) -> dict[str, str]:
     """The files that a run reads, with their SHA-256."""
     paths = {name: Path(getattr(config, name)) for name in ("words", "prompts", "replay")}
+    if config.imitation.data is not None:
+        paths["imitation.data"] = config.imitation.data
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
 
 
@@ -115,7 +122,8 @@ def _require_inputs(folder: RunFolder, config: TrainConfig) -> None:
     now = _inputs(config)
     for name, digest in before.items():
         if now.get(name) != digest:
-            raise ValueError(f"{getattr(config, name)}, the file of {name}, is gone or has changed since the run began")
+            file = config.imitation.data if name == "imitation.data" else getattr(config, name)
+            raise ValueError(f"{file}, the file of {name}, is gone or has changed since the run began")
 
 
 def bytes_needed(session: Session, done: int = 0) -> int:
@@ -184,7 +192,7 @@ class _Loop:
             try:
                 with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) as board:
                     for number in range(done + 1, self.config.rounds + 1):
-                        self._round(number, learner, board)
+                        self._round(number, learner, board, first)
                         done = number
                         if between and number < self.config.rounds and number % self.config.evaluation.every == 0:
                             measuring.measure(number, self.model, between=True)
@@ -222,7 +230,7 @@ class _Loop:
         )
 
     def _learner(self, first: LanguageModel, done: int) -> Learner:
-        learner = Learner(self.model.model, anchor=first.model, config=self.config.learner)
+        learner = Learner(self.model.model, anchor=first.model, config=self.config.learner, corrections=self.config.spag)
         self.baselines = {}
         if done:
             trainer, state = checkpoint.load(self.folder.path, done)
@@ -268,17 +276,22 @@ class _Loop:
             schedule="cosine",
             warmup=min(20, of.steps // 5),
             total_steps=of.steps,
+            per_round=False,
             epochs=1,
+            kl=of.kl,
         )
         learner = Learner(self.model.model, config=settings)
-        examples = self._experts(of.games, seed, winners_only=of.winners_only)
+        examples: Sequence[Example] = self._experts(of.games, seed, winners_only=of.winners_only)
+        if of.kl > 0:
+            anchored = [replace(row, kind="anchored-sft") for row in rows_of(examples)]
+            examples = with_reference(self.model.model, anchored, config.learner.token_budget)
         rng = random.Random(derive_seed(seed, "order"))
         replayed = round(of.minibatch * of.replay_share) if self.session.words.everyday and config.replay != "none" else 0
         metrics: dict[str, float] = {}
         with self.progress.phase("imitation", of.steps, "steps") as advance:
             for start in range(0, of.steps, CHUNK):
                 steps = min(CHUNK, of.steps - start)
-                rows = [rng.choice(examples) for _ in range(steps * (of.minibatch - replayed))]
+                rows: list[Example] = [rng.choice(examples) for _ in range(steps * (of.minibatch - replayed))]
                 rows += self._replay(steps * replayed, derive_seed(seed, "replay", start))
                 metrics = learner.update(rows, seed=derive_seed(seed, start), progress=lambda _, tokens: advance(1, tokens))
         learner.publish()
@@ -286,52 +299,52 @@ class _Loop:
         self.folder.append(self.folder.metrics, record)
 
     def _experts(self, games: int, seed: int, *, winners_only: bool) -> list[Row]:
-        chat, limit = self.model.format, self.model.loop.max_length
-        if not self.session.words.everyday and self.session.replay is not None:
-            rows = list(supervised(self.session.replay, chat, limit))
-        else:
-            rows = self._expert_games(games, seed, winners_only)
+        limit = self.model.loop.max_length
+        rows = list(supervised(self._expert_talks(games, seed, winners_only=winners_only), self.model.format, limit))
         if not rows:
             raise ValueError(f"no conversation to imitate fits into the model's context of {limit} tokens")
         return rows
 
-    def _expert_games(self, games: int, seed: int, winners_only: bool) -> list[Row]:
-        return expert_rows(
-            self.session.game,
-            self.session.words.imitated or self.session.words.played,
-            games,
-            seed,
-            renderer=self.session.card.prompts,
-            chat=self.model.format,
-            winners_only=winners_only,
-            limit=self.model.loop.max_length,
-        )
+    def _expert_talks(self, games: int, seed: int, *, winners_only: bool) -> Sequence[Chat]:
+        """Conversations of the file that is to be imitated, or of the replay file where scripted experts do not know the words, else of
+        expert games."""
+        session = self.session
+        if session.taught is not None:
+            return session.taught
+        if not session.words.everyday and session.replay is not None:
+            return session.replay
+        played = expert_games(session.game, session.words.imitated or session.words.played, games, seed)
+        return [Chat(view) for p in played for view in views(p, session.card.prompts, winners_only=winners_only)]
 
     def _replay(self, n: int, seed: int) -> list[Row]:
         """n replayed conversations, drawn by the seed; none where there is nothing to replay."""
         if n == 0 or self.config.replay == "none":
             return []
         if self.session.replay is not None:
-            drawn: Iterator[Any] = iter(random.Random(seed).choices(self.session.replay, k=n))
+            drawn: Iterator[Chat] = iter(random.Random(seed).choices(self.session.replay, k=n))
         else:
-            drawn = islice(conversations(seed), 2 * n)
+            drawn = map(Chat, islice(conversations(seed), 2 * n))
         rows = list(islice(supervised(drawn, self.model.format, self.model.loop.max_length), n))
         if not rows:
             raise ValueError("no conversation to replay fits into the model's context; set --replay none")
         return rows
 
-    def _round(self, number: int, learner: Learner, board: SummaryWriter) -> None:
+    def _round(self, number: int, learner: Learner, board: SummaryWriter, first: LanguageModel) -> None:
         config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
         record: dict[str, Any] = {"round": number}
         sampled = 0
-        if config.arm == "selfplay":
+        rows: Sequence[Example]
+        if config.arm == "selfplay" and config.objective == "spin":
+            rows = self._spin(number, seed)
+            sampled = sum(row.actions for row in rows_of(rows)[1::2])
+        elif config.arm == "selfplay":
             near_ties = self.model.loop.counters.near_ties
             played = self._play(number, seed)
             write_episodes(self.folder.games(number), played)
             returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
-            rows, self.baselines = experience(played, returns, config.objective, self.baselines)
+            rows = self._experience(played, returns)
             record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
             self._watch(record, number)
             record["near_ties"] = self.model.loop.counters.near_ties - near_ties
@@ -339,6 +352,9 @@ class _Loop:
         else:
             like = None if config.arm_like is None else _tokens_of(config.arm_like, number)
             rows = self._expert_round(seed, like, winners_only=config.arm == "winning-expert")
+        rows = self._against_reference(rows, first)
+        if config.arm == "selfplay" and config.objective in PAIRED:
+            record["pairs"] = len(rows)
         between = time.perf_counter()
         replay = self._replay(config.replay_pool, derive_seed(seed, "replay")) if rows else []
         with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
@@ -354,10 +370,53 @@ class _Loop:
         self._save(number, learner.state_dict())
         self.progress.say(_line(number, config.rounds, record, time.perf_counter() - began))
 
+    def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
+        """What is learnt from a round's games."""
+        config = self.config
+        dropped = config.drop if config.drop is not None else ("foul",) if config.objective == "spag" else ()
+        retell = None if config.spag.prompts_as_played else retelling(taboo_wordings(self.session.card.prompts), self.model.format)
+        rows, self.baselines = experience(
+            played,
+            without(returns, played, dropped),
+            config.objective,
+            self.baselines,
+            roles=self.session.trained,
+            corrections=config.spag,
+            retell=retell,
+        )
+        return rows
+
+    def _against_reference(self, rows: Sequence[Example], first: LanguageModel) -> Sequence[Example]:
+        """Rows with their reference's log-probabilities, where these are not the sampler's."""
+        config = self.config
+        if config.arm != "selfplay":
+            return rows
+        if config.objective in PAIRED:
+            frozen = config.learner.anchor == "first" and config.objective != "spin"
+            return with_reference((first if frozen else self.model).model, rows, config.learner.token_budget)
+        if config.objective == "spag" and config.spag.to_score:
+            return with_reference(self.model.model, rows, config.learner.token_budget)
+        return rows
+
+    def _spin(self, number: int, seed: int) -> list[Pair]:
+        """As many pairs as a round has games: an expert's utterance, and the model's own in its place."""
+        config = self.config
+        chats = self._expert_talks(config.games_per_round, derive_seed(seed, "experts"), winners_only=False)
+        with self.progress.phase(f"round {number}/{config.rounds}: answer", config.games_per_round, "answers") as advance:
+            return spin_pairs(
+                chats,
+                self.model,
+                self.session.sampling,
+                config.games_per_round,
+                seed,
+                concurrency=config.concurrency,
+                progress=advance,
+            )
+
     def _play(self, number: int, seed: int) -> list[Played]:
         config = self.config
         player = self.session.agent(self.model, config.model, trainable=True)
-        agents = dict.fromkeys(self.session.game.roles, player)
+        agents = self.session.agents(player)
         tasks = round_tasks(self.session.words.played, config.games_per_round, config.group_size, seed, f"{number}")
         matches = [Match(task.id, self.session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
         with self.progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:

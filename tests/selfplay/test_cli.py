@@ -74,6 +74,17 @@ def test_every_command_has_help_with_an_example(name: str):
         (["train", "--resume", "nowhere", "--rounds", "3"], "leave the other options out"),
         (["train", "--rounds", "-1"], "rounds cannot be negative"),
         (["train", "--objective", "ppo"], "objective"),
+        (["train", "--spag.token-ratio", "False"], "switches of objective spag"),
+        (["train", "--objective", "spag", "--spag.detached-kl", "False"], "set learner.kl_form reward"),
+        (["train", "--learner.anchor", "played", "--learner.kl-form", "exact"], "whole distributions"),
+        (["train", "--objective", "dpo", "--group-size", "1"], "objective dpo compares games about the same word"),
+        (["train", "--objective", "dpo", "--learner.beta", "0"], "learner.beta must be above 0"),
+        (["train", "--objective", "spin", "--words", "common", "--evaluation.scripted", "False"], "spin needs experts"),
+        (["train", "--seat", "defnder", "--opponent", "scripted"], "did you mean 'defender'"),
+        (["train", "--seat", "defender"], "needs an opponent"),
+        (["train", "--opponent", "scripted"], "plays against one seat"),
+        (["train", "--drop", "tie"], "no outcome 'tie'"),
+        (["train", "--rule", "lema"], "did you mean 'lemma'"),
         (["train", "--game", "TwentyQuestions"], "evaluation.scripted needs"),
         (["train", "--config", "nowhere.yaml"], "no such configuration file"),
         (["play", "--opponent", "nobody"], "unknown agent 'nobody'"),
@@ -97,6 +108,12 @@ def test_every_command_has_help_with_an_example(name: str):
         (["games", "nowhere"], "no such run folder"),
         (["report", "nowhere"], "no summary.json"),
         (["export", "scripted", "x"], "no weights to export"),
+        (["collect", "x.jsonl", "--teacher", "nobody"], "unknown agent 'nobody'"),
+        (["collect", "x.jsonl", "--teacher", "human"], "need no keyboard"),
+        (["collect", "x.jsonl", "--seat", "defender"], "against an --opponent"),
+        (["collect", "x.jsonl", "--format", "preference", "--games", "2"], "play more games about each word"),
+        (["collect", "README.md"], "choose a new file"),
+        (["train", "--imitation.data", "nowhere.json", "--imitation.steps", "3"], "no such file of conversations"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
@@ -210,6 +227,17 @@ def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
     assert [tuple(entry["words"]) for entry in lists] == list(curriculum("everyday,band:1-2000"))
     assert main(["words", "--band", "1000-5000", "--profane", "--count"]) == 0
     assert int(capsys.readouterr().out) == len(band_words(1000, 5000, profane=True))
+
+
+def test_a_teachers_talk_is_collected_and_imitated(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["collect", str(tmp_path / "talk.json"), "--format", "spag-rows", "--prompts", "brief", "--games", "12", "--json"]
+    assert main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["games"] == 12 and found["entries"] > 0 and found["void"] == 0
+    train = ["train", "--model", str(model), "--imitation.steps", "2", "--imitation.data", str(tmp_path / "talk.json"), "--rounds", "0"]
+    assert main([*train, "--imitation.minibatch", "4", "--evaluation.games", "0", "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["imitation_steps"] == 2
+    assert "imitation.data" in json.loads((tmp_path / "run" / "provenance.json").read_text())["inputs"]
 
 
 def test_a_reader_may_stop_early():

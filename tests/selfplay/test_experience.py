@@ -1,35 +1,12 @@
 """Rows of finished games, by objective, on games written by hand."""
 
-import numpy as np
 import pytest
+from handmade import LOSS, WIN, played
 
-from sparring.agents.core import Segment, TurnSpan
-from sparring.agents.rollout import Match, Played, Said
-from sparring.agents.simple import SilentAgent
-from sparring.envs.core import Outcome, Task, Utterance, replay
-from sparring.envs.taboo import AdversarialTaboo
+from sparring.selfplay.batch import rows_of
 from sparring.selfplay.experience import experience
-from sparring.selfplay.rewards import outcome_returns, shuffled_returns
-
-WIN, LOSS = "I know the word! It is a lemon.", "I know the word! It is a pear."
-
-
-def played(id: str, *said: str, group: str = "lemon") -> Played:
-    """A game about a lemon in which each utterance is two sampled tokens after one token of prompt."""
-    game = AdversarialTaboo()
-    task = Task(id, "lemon", group, 0)
-    roles = [game.roles[i % 2] for i in range(len(said))]
-    state = replay(game, task, [Utterance(role, text) for role, text in zip(roles, said, strict=True)])
-    segments = {}
-    for role in game.roles:
-        turns = [i for i, speaker in enumerate(roles) if speaker == role]
-        action = np.array([False, True, True] * len(turns), np.bool_)
-        spans = tuple(TurnSpan(turn, 3 * k + 1, 3 * k + 3, "stop") for k, turn in enumerate(turns))
-        ids = np.arange(len(action))
-        segments[role] = (Segment(ids, action, np.where(action, -1, 0).astype(np.float32), spans, 1.0, "0"),) if turns else ()
-    match = Match(id, game, task, dict.fromkeys(game.roles, SilentAgent()), 0)
-    outcome = state.outcome or Outcome(dict.fromkeys(game.roles, 0.0), None, "void")
-    return Played(match, state, outcome, segments, tuple(Said(role, "", "stop", 2) for role in roles), 0.0)
+from sparring.selfplay.rewards import outcome_returns, shuffled_returns, without
+from sparring.selfplay.spag import DROPS
 
 
 def test_group_relative_within_word_and_role():
@@ -55,10 +32,55 @@ def test_spag_trains_the_winners_turns_with_growing_rewards():
     assert rows[1].advantages.tolist() == [0, 1, 1]
 
 
-def test_spag_drops_fouls_and_ties():
-    games = [played("a", "It is a lemon."), played("b", *["Hm."] * 10)]
+def test_outcomes_can_be_left_out():
+    games = [played("a", "It is sour.", "Hm.", "It is a lemon."), played("b", *["Hm."] * 10)]
     assert [p.outcome.reason for p in games] == ["foul", "turn_limit"]
-    assert experience(games, outcome_returns(games), "spag", {})[0] == []
+    returns = outcome_returns(games)
+    assert [row.role for row in experience(games, returns, "spag", {})[0]] == ["defender"], "a tie has no winner"
+    assert without(returns, games, ("foul", "turn_limit")) == {}
+    assert list(without(returns, games, ("turn_limit",))) == ["a"]
+    assert experience(games, without(returns, games, DROPS), "spag", {})[0] == []
+
+
+def test_pairs_are_of_one_word_and_role():
+    games = [
+        played("a", "It is sour.", WIN),
+        played("b", "It is sour.", LOSS),
+        played("c", "It is big.", WIN, group="other"),
+        played("d", *["Hm."] * 10),
+        played("e", "It is round.", LOSS),
+    ]
+    found, _ = experience(games, outcome_returns(games), "ipo", {})
+    assert [(pair.kind, pair.chosen.role, pair.rejected.role) for pair in found] == [
+        ("ipo", "attacker", "attacker"),
+        ("ipo", "defender", "defender"),
+    ]
+    # The attacker won b and e and lost a, the defender the other way round; each game is used once.
+    ids = [[len(row.ids) for row in (pair.chosen, pair.rejected)] for pair in found]
+    assert ids == [[3, 3], [3, 3]]
+
+
+def test_swapped_roles_swap_what_is_learnt():
+    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS)]
+    returns = outcome_returns(games)
+    other = {id: {"attacker": of["defender"], "defender": of["attacker"]} for id, of in returns.items()}
+    for objective in ("group", "rae"):
+        one, two = (experience(games, given, objective, {})[0] for given in (returns, other))
+        by_role = [
+            {role: [row.advantages[1] for row in rows if row.role == role] for role in ("attacker", "defender")} for rows in (one, two)
+        ]
+        assert by_role[0]["attacker"] == by_role[1]["defender"]
+        assert by_role[0]["defender"] == by_role[1]["attacker"]
+    one, two = (experience(games, given, "dpo", {})[0] for given in (returns, other))
+    assert [p.chosen.ids.tolist() for p in one] == [p.rejected.ids.tolist() for p in two]
+
+
+def test_one_seat_can_be_trained_alone():
+    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS)]
+    for objective in ("group", "rae", "spag", "dpo"):
+        examples, baselines = experience(games, outcome_returns(games), objective, {}, roles=("defender",))
+        assert {row.role for row in rows_of(examples)} == {"defender"}
+        assert all("attacker" not in key for key in baselines)
 
 
 def test_void_games_teach_nothing():

@@ -8,8 +8,8 @@ import torch
 from tiny import tiny_model
 from torch import Tensor
 
-from sparring.selfplay.batch import Row, collate, sft_row
-from sparring.selfplay.learner import Learner, LearnerConfig, action_logits
+from sparring.selfplay.batch import Pair, PairKind, Row, collate, rows_of, sft_row
+from sparring.selfplay.learner import Learner, LearnerConfig, action_logits, with_reference
 from sparring.selfplay.objectives import token_logprobs
 
 VOCABULARY = 60
@@ -70,6 +70,123 @@ def test_gradients_do_not_depend_on_micro_batches_or_order(aggregation: str):
     assert equal(grads[0], grads[2])
 
 
+def pairs(reference, n: int = 5, kind: PairKind = "dpo") -> list[Pair]:
+    """Random pairs of different lengths with a reference's log-probabilities."""
+    rows = policy_rows(reference, 2 * n, seed=3)
+    return [Pair(a, b, kind) for a, b in zip(rows[0::2], rows[1::2], strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["dpo", "ipo"])
+def test_gradients_of_pairs_do_not_depend_on_micro_batches_or_order(kind: PairKind):
+    of = model()
+    made = pairs(tiny_model(vocab=VOCABULARY, seed=1), kind=kind)
+    mixed = [*made, *policy_rows(of)]
+    config = replace(CONFIG, beta=0.3)
+    grads = [Learner(of, config=replace(config, token_budget=b)).gradients(e) for b, e in ((10_000, mixed), (1, mixed), (60, mixed[::-1]))]
+    assert any(g.abs().max() > 1e-4 for g in grads[0].values())
+    assert equal(grads[0], grads[1])
+    assert equal(grads[0], grads[2])
+
+
+def test_the_loss_of_pairs_is_the_papers():
+    of, reference = model(), tiny_model(vocab=VOCABULARY, seed=1)
+    made = pairs(reference, 3)
+    found = Learner(of, config=replace(CONFIG, beta=0.3)).gradients(made)
+
+    def summed(m, row: Row) -> Tensor:
+        logits = m(input_ids=torch.tensor(row.ids)[None]).logits[0] / row.temperature
+        return sum(logits[i - 1].log_softmax(-1)[row.ids[i]] for i in np.flatnonzero(row.action))
+
+    loss = torch.zeros(())
+    for pair in made:
+        margin = sum(sign * (summed(of, row) - summed(reference, row).detach()) for sign, row in ((1, pair.chosen), (-1, pair.rejected)))
+        loss = loss - (0.3 * margin).sigmoid().log() / len(made)
+    expected = dict(zip(found, torch.autograd.grad(loss, [p for n, p in of.named_parameters() if n in found]), strict=True))
+    assert equal(found, expected)
+
+
+def test_swapped_pairs_have_the_opposite_gradient_where_nothing_is_decided():
+    of = model()
+    made = pairs(of)
+    one = Learner(of, config=CONFIG).gradients(made)
+    other = Learner(of, config=CONFIG).gradients([replace(p, chosen=p.rejected, rejected=p.chosen) for p in made])
+    assert equal(one, other, scale=-1.0)
+
+
+def test_pairs_stay_together_and_are_learnt():
+    of = model()
+    made = pairs(of, 7)
+    learner = Learner(of, config=replace(CONFIG, lr=1e-3, minibatch=3, epochs=10, token_budget=30))
+    metrics = learner.update(made, seed=0)
+    assert metrics["steps"] == 2 * 10, "seven pairs in parts of three: the last one joins"
+    assert metrics["rewards/accuracies"] > 0.8
+    assert metrics["rewards/margins"] == pytest.approx(metrics["rewards/chosen"] - metrics["rewards/rejected"], rel=1e-3)
+    assert metrics["own_tokens"] == sum(row.actions for row in rows_of(made))
+
+
+def test_a_reference_is_computed_in_the_order_of_its_rows():
+    of = model()
+    rows = policy_rows(of)
+    blank = [replace(row, logprobs=np.zeros_like(row.logprobs)) for row in rows]
+    for budget in (1, 50, 10_000):
+        made = with_reference(of, [Pair(blank[0], blank[1]), *blank[2:]], budget)
+        assert all(np.allclose(a.logprobs, b.logprobs, atol=1e-5) for a, b in zip(rows_of(made), rows, strict=True))
+
+
+@pytest.mark.parametrize("form", ["auto", "exact", "sampled", "reward"])
+def test_forms_of_the_kl_are_all_nothing_at_the_anchor_itself(form: str):
+    of = model()
+    config = replace(CONFIG, kl=1.0, kl_form=form)
+    found = Learner(of, anchor=model(), config=config).gradients(policy_rows(of, advantage=0.0))
+    assert all(g.abs().max() < 1e-5 for g in found.values())
+
+
+def test_forms_of_the_kl_agree_in_expectation():
+    """One token to choose, every choice once, weighed by its probability: the sums are expectations."""
+    of, anchor = model(), tiny_model(vocab=VOCABULARY, seed=1)
+    with torch.no_grad():
+        logprobs = of(input_ids=torch.tensor([[1, 2]])).logits[0, -1].log_softmax(-1)
+    action = np.array([False, False, True])
+    rows = [
+        Row(np.array([1, 2, token]), action, np.array([0, 0, float(p)], np.float32), np.zeros(3, np.float32), weight=float(p.exp()))
+        for token, p in enumerate(logprobs)
+    ]
+    found = [
+        Learner(of, anchor=anchor, config=replace(CONFIG, kl=1.0, kl_form=form)).gradients(rows) for form in ("exact", "sampled", "reward")
+    ]
+    assert any(g.abs().max() > 1e-5 for g in found[0].values())
+    assert equal(found[0], found[1])
+    assert equal(found[0], found[2])
+
+
+def test_the_model_that_played_needs_no_second_model():
+    of = model()
+    rows = policy_rows(of)
+    config = replace(CONFIG, kl=0.5, kl_form="reward")
+    with_copy = Learner(of, anchor=model(), config=config).gradients(rows)
+    assert equal(Learner(of, config=replace(config, anchor="played")).gradients(rows), with_copy)
+
+
+def test_every_round_begins_its_schedule_anew():
+    rows = [sft_row([1, 2, 3], [False, True, True])] * 8
+    learner = Learner(model(), config=replace(CONFIG, lr=0.01, minibatch=2, schedule="linear", per_round=True))
+    for _ in range(2):
+        rates: list[float] = []
+        learner.update(rows, seed=0, watch=lambda _, metrics, rates=rates: rates.append(metrics["learning_rate"]))
+        assert rates == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+
+
+def test_roles_are_learnt_from_alike():
+    """Data with the roles swapped give the gradients of the other role: nothing but the rows counts."""
+    of = model()
+    rows = [replace(row, role=("attacker", "defender")[i % 2]) for i, row in enumerate(policy_rows(of))]
+    swapped = [replace(row, role=("defender", "attacker")[i % 2]) for i, row in enumerate(rows)]
+    one, other = Learner(of, config=CONFIG), Learner(of, config=CONFIG)
+    assert equal(one.gradients(rows), other.gradients(swapped))
+    metrics = [Learner(model(), config=CONFIG).update(r, seed=0) for r in (rows, swapped)]
+    assert metrics[0]["attacker/policy_loss"] == pytest.approx(metrics[1]["defender/policy_loss"])
+
+
 def test_no_advantage_no_gradient():
     of = model()
     found = Learner(of, config=CONFIG).gradients(policy_rows(of, advantage=0.0))
@@ -123,6 +240,51 @@ def test_a_bandit_is_solved():
         learner.update(rows, seed=step)
     with torch.no_grad():
         assert of(input_ids=prompt).logits[0, -1].softmax(-1)[7] > 0.9
+
+
+def test_a_game_of_three_states_is_solved():
+    """Left or right, then left or right again: 5 is left, 6 is right. Left at once ends with 0.3; right leads on to a second choice, where
+    left ends with 0 and right with 1. The best is to go right twice, though at first left pays more than right."""
+    of = tiny_model(vocab=8)
+    learner = Learner(of, config=replace(CONFIG, lr=3e-3, minibatch=128))
+    rng = np.random.default_rng(0)
+
+    def choices(prompt: list[int]) -> Tensor:
+        with torch.no_grad():
+            return of(input_ids=torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
+
+    for step in range(60):
+        first, second = choices([1]), choices([1, 6, 2])
+        rows, returns = [], []
+        for _ in range(64):
+            one = int(rng.choice(8, p=first.exp().double().numpy() / first.exp().double().sum().item()))
+            ids, logprobs, reward = [1, one], [0.0, float(first[one])], 0.3 * (one == 5)
+            if one == 6:
+                two = int(rng.choice(8, p=second.exp().double().numpy() / second.exp().double().sum().item()))
+                ids, logprobs, reward = [1, 6, 2, two], [0.0, float(first[6]), 0.0, float(second[two])], float(two == 6)
+            action = np.array([False, True, False, True][: len(ids)])
+            rows.append(Row(np.array(ids), action, np.array(logprobs, np.float32), action.astype(np.float32)))
+            returns.append(reward)
+        mean = float(np.mean(returns))
+        learner.update([replace(row, advantages=row.advantages * (r - mean)) for row, r in zip(rows, returns, strict=True)], seed=step)
+    assert choices([1]).exp()[6] > 0.9
+    assert choices([1, 6, 2]).exp()[6] > 0.9
+
+
+@pytest.mark.parametrize("kind", ["dpo", "ipo"])
+def test_preferences_over_a_bandits_arms_are_learnt(kind: PairKind):
+    """Of two arms the larger token is preferred; the optimum of DPO and IPO puts the largest one first."""
+    of = tiny_model(vocab=6)
+    action = np.array([False, True])
+
+    def row(token: int) -> Row:
+        return Row(np.array([1, token]), action, np.zeros(2, np.float32), np.zeros(2, np.float32))
+
+    made = with_reference(of, [Pair(row(a), row(b), kind) for a in range(6) for b in range(a)], 10_000)
+    learner = Learner(of, config=replace(CONFIG, lr=3e-3, minibatch=15, epochs=60, beta=0.2))
+    assert learner.update(made, seed=0)["steps"] == 60
+    with torch.no_grad():
+        assert of(input_ids=torch.tensor([[1]])).logits[0, -1].argsort().tolist() == list(range(6))
 
 
 def test_the_anchor_holds_the_model_back():

@@ -13,7 +13,7 @@ from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import AlarmsConfig
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import LearnerConfig
 from sparring.selfplay.run_folder import read_lines
@@ -133,10 +133,63 @@ def test_a_damaged_checkpoint_is_refused(run: Path):
         path.write_bytes(data)
 
 
+NOTHING_MEASURED = EvaluationConfig(games=0, control=False)
+
+
+@pytest.fixture
+def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wins dealt out in turn: a random model's attacker loses every game, by saying too much."""
+
+    def returns(played):
+        return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
+
+    monkeypatch.setattr("sparring.selfplay.train.outcome_returns", returns)
+
+
 @pytest.mark.parametrize("changes", [{"objective": "spag"}, {"objective": "rae"}, {"shuffle_rewards": True}, {"arm": "winning-expert"}])
 def test_other_objectives_and_arms_run(model: str, tmp_path: Path, changes: dict):
     summary = train(config(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), **changes))
     assert len(summary.data["rounds"]) == 1
+
+
+@pytest.mark.parametrize("name", ["spag-faithful", "spag-corrected", "rae"])
+def test_presets_of_objectives_run(model: str, tmp_path: Path, name: str, dealt: None):
+    made = preset(name, model)
+    learner = replace(made.learner, minibatch=4, replay_per_minibatch=2)
+    small = {"games_per_round": 8, "max_turns": 2, "max_new_tokens": 8, "replay_pool": 4, "rounds": 2}
+    given = replace(made, **small, learner=learner, evaluation=NOTHING_MEASURED, drop=(), out=tmp_path / "run")
+    rounds = train(given).data["rounds"]
+    assert len(rounds) == 2
+    for record in rounds:
+        assert record["steps"] >= 1
+        assert record["mismatch_kl"] == pytest.approx(0, abs=1e-6), "the ratio is 1 right after sampling, or after scoring"
+
+
+@pytest.mark.parametrize(("objective", "anchor"), [("dpo", "first"), ("ipo", "played"), ("spin", "first")])
+def test_objectives_of_pairs_run_and_explain_their_metrics(model: str, tmp_path: Path, objective: str, anchor: str, dealt: None):
+    made = config(model, tmp_path / "run", objective=objective, evaluation=NOTHING_MEASURED)
+    rounds = train(replace(made, learner=replace(made.learner, anchor=anchor))).data["rounds"]
+    assert all(record["pairs"] > 0 for record in rounds)
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([^`]+)`", page)) | {"round"}
+    names = {re.sub(r"^(attacker|defender)/", "ROLE/", name) for record in rounds for name in record}
+    assert all(name in explained or name.removeprefix("ROLE/") in explained for name in names)
+
+
+@pytest.mark.parametrize("seat", ["attacker", "defender"])
+def test_one_seat_is_trained_against_a_fixed_opponent(model: str, tmp_path: Path, seat: str):
+    other, opponent = ("defender", model) if seat == "attacker" else ("attacker", "scripted:hinter")
+    made = config(model, tmp_path / "run", rounds=1, seat=seat, opponent=opponent, evaluation=NOTHING_MEASURED)
+    (record,) = train(made).data["rounds"]
+    assert f"{seat}/kl" in record and f"{other}/kl" not in record
+    games = list(read_episodes(tmp_path / "run" / "rounds" / "001" / "games.jsonl.gz"))
+    assert {game.seats[other]["agent"] for game in games} == {opponent}
+
+
+def test_imitation_can_hold_on_to_the_base(model: str, tmp_path: Path):
+    made = config(model, tmp_path / "run", rounds=0, evaluation=NOTHING_MEASURED)
+    train(replace(made, imitation=ImitationConfig(steps=3, minibatch=8, games=20, kl=0.1)))
+    assert read_lines(tmp_path / "run" / "metrics.jsonl")[0]["imitation_loss"] > 0
 
 
 def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_path: Path):
@@ -200,6 +253,9 @@ def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_
         ({"game": "Chess"}, "unknown game"),
         ({"max_new_tokens": 5000}, "context holds 512 tokens"),
         ({"replay": "nowhere.jsonl"}, "no such file of conversations"),
+        ({"seat": "defender", "opponent": "nobody"}, "unknown agent 'nobody'"),
+        ({"seat": "defender", "opponent": "scripted:blunt"}, "unknown style"),
+        ({"seat": "defender", "opponent": "human"}, "plays by itself"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_written(model: str, tmp_path: Path, changes: dict, message: str):

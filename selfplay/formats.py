@@ -1,0 +1,292 @@
+"""Files of games and conversations, read and written: the one module that knows their formats.
+
+- games: sparring's own lines, as in rounds/NNN/games.jsonl.gz
+- spag: SPAG's games {"history": [{"role", "content"}], "target_word", "max_turns"}
+- spag-rows: SPAG's training rows {"query", "target", "reward", "weight"}
+- messages: TRL's conversations {"messages": [{"role", "content"}]}
+- prompt-completion: TRL's {"prompt", "completion"}, of messages or of plain text
+- preference: TRL's {"prompt", "chosen", "rejected"}, the same; without a prompt it is what both have in common
+
+JSON lines or one JSON array, also compressed (.gz); what a file holds is told by the keys of each entry. Texts are only carried: a chat
+format turns them into ids, in which no text can act as a control token.
+"""
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, takewhile
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from sparring.agents.rollout import Played
+from sparring.envs.core import VOID, Game, State, Task, make_game, replay
+from sparring.envs.views import Message, Renderer
+
+from .advantages import role_weights, spag_turn_rewards
+from .episodes import episode, write_episodes
+from .imitation import Chat, Conversation, own_view
+from .run_folder import writing
+
+Format = Literal["games", "spag", "spag-rows", "messages", "prompt-completion", "preference"]
+FORMATS: tuple[str, ...] = get_args(Format)
+ROLES = ("system", "user", "assistant")
+Seats = Sequence[tuple[Played, str]]
+"""Games, and the role in each whose talk is meant."""
+_EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello!"}]}'
+
+
+def read_chats(path: Path, renderer: Renderer, game: Game) -> list[Chat]:
+    """The conversations to imitate in a file of any format.
+
+    Of games the winner's side, shown by the renderer; SPAG's are judged by `game` and end where it says. Of preferences the chosen side. Of
+    SPAG's rows those with a reward above 0, by their weight. Raises ValueError naming the file and the line (of an array: the entry) that
+    cannot be read, and for a file with nothing to imitate.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file of conversations")
+    chats: list[Chat] = []
+    for where, entry in _entries(path):
+        try:
+            chats += _chats(entry, where, renderer, game)
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+            text = f"{where}: " * (where not in str(error)) + f"{error}"
+            raise ValueError(f"{text}; formats are {', '.join(FORMATS)}, as in {_EXAMPLE}") from error
+    if not chats:
+        raise ValueError(f"{path}: no conversations to imitate in this file")
+    return chats
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each entry with its place, for messages."""
+    try:
+        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8")
+    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a whole file of text: {error}") from error
+    if text.lstrip()[:1] == "[":
+        yield from ((f"{path}, entry {n}", entry) for n, entry in enumerate(_parsed(text, f"{path}"), 1))
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f", line {error.lineno}" if "line" not in where else ""
+        raise ValueError(f"{where}{place}: not JSON ({error.msg}); an entry looks like {_EXAMPLE}") from error
+    except RecursionError as error:
+        raise ValueError(f"{where}: nested too deeply") from error
+
+
+def _chats(entry: Any, where: str, renderer: Renderer, game: Game) -> list[Chat]:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"not an object but {type(entry).__name__}")
+    keys = entry.keys()
+    if "schema" in keys:
+        return _winning(episode(json.dumps(entry), where).replayed(), renderer)
+    if "history" in keys:
+        return _winning(_spag_game(entry, game), renderer)
+    if "query" in keys:
+        weight, reward = (_number(entry.get(name, 1.0), name) for name in ("weight", "reward"))
+        said = Message("user", _text(entry["query"], "query")), Message("assistant", _text(entry.get("target"), "target"))
+        return [Chat(said, weight=weight)] if reward > 0 and weight > 0 else []
+    if "messages" in keys:
+        return [Chat(_learnable(_messages(entry["messages"], "messages")))]
+    for name in ("completion", "chosen"):
+        if name in keys:
+            return [_completed(entry, name)]
+    raise ValueError(f"unknown keys {', '.join(sorted(map(str, keys))) or '(none)'}")
+
+
+def _completed(entry: Mapping[str, Any], name: str) -> Chat:
+    """A prompt and what is to be said after it."""
+    said = _messages(entry[name], name, "assistant")
+    if "prompt" in entry:
+        prompt = _messages(entry["prompt"], "prompt", "user")
+    elif name == "chosen":
+        other = _messages(entry.get("rejected"), "rejected", "assistant")
+        prompt = tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(said, other, strict=False)))
+        said = said[len(prompt) :]
+    else:
+        raise ValueError("a completion without a prompt")
+    if prompt and said and prompt[-1].role == said[0].role == "assistant":
+        raise ValueError(f"the prompt ends with the assistant, and {name} begins with it: who spoke between them?")
+    _learnable(said)
+    return Chat(prompt + said, len(prompt))
+
+
+def _learnable(messages: Conversation) -> Conversation:
+    if not any(message.role == "assistant" for message in messages):
+        raise ValueError("no assistant message to learn from")
+    return messages
+
+
+def _messages(data: Any, name: str, plain: str | None = None) -> Conversation:
+    """Messages; a plain text is one message of the role `plain`."""
+    if isinstance(data, str) and plain is not None:
+        return (Message(plain, _text(data, name)),)
+    if not isinstance(data, list):
+        raise ValueError(f"{name} must be a list of messages, got {type(data).__name__}")
+    found = []
+    for one in data:
+        if not isinstance(one, Mapping) or one.get("role") not in ROLES:
+            role = one.get("role") if isinstance(one, Mapping) else one
+            raise ValueError(f"unknown role {role!r} in {name}; roles are {', '.join(ROLES)}")
+        found.append(Message(one["role"], _text(one.get("content"), "content")))
+    return tuple(found)
+
+
+def _text(data: Any, name: str) -> str:
+    if not isinstance(data, str):
+        raise ValueError(f"{name} must be a text, got {type(data).__name__}")
+    try:
+        data.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} holds half a character ({error.reason})") from error
+    return data
+
+
+def _number(data: Any, name: str) -> float:
+    if isinstance(data, bool) or not isinstance(data, int | float) or not math.isfinite(data):
+        raise ValueError(f"{name} must be a finite number, got {data!r}")
+    return float(data)
+
+
+def _spag_game(entry: Mapping[str, Any], game: Game) -> State:
+    """A game of SPAG played again by ours; what was said after its end counts for nothing, as in SPAG's own rewards."""
+    word = _text(entry.get("target_word"), "target_word")
+    turns = entry.get("max_turns", 5)
+    if isinstance(turns, bool) or not isinstance(turns, int):
+        raise ValueError(f"max_turns must be a whole number, got {turns!r}")
+    if game.roles != ("attacker", "defender"):
+        raise ValueError(f"SPAG's games are of Adversarial Taboo; this run plays {game.name}")
+    if not isinstance(entry["history"], list):
+        raise ValueError("history must be a list of messages")
+    state = make_game(game.name, **{**game.config(), "max_turns": turns}).start(Task("spag", word, word, 0))
+    for one in entry["history"]:
+        if not isinstance(one, Mapping) or one.get("role") not in game.roles:
+            raise ValueError("an entry of history needs a role, attacker or defender, and a content")
+        if state.to_act is None:
+            break
+        if one["role"] != state.to_act:
+            raise ValueError(f"{one['role']} speaks in history where it is the turn of {state.to_act}")
+        state = state.apply(_text(one.get("content"), "content"))
+    return state
+
+
+def _winning(state: State, renderer: Renderer) -> list[Chat]:
+    winner = state.outcome and state.outcome.winner
+    view = own_view(state, winner, renderer) if winner else ()
+    for message in view:
+        _text(message.content, "an utterance")
+    return [Chat(view)] if view else []
+
+
+def write_talk(path: Path, form: str, seats: Seats, renderer: Renderer) -> int:
+    """Writes the talk of some seats, in a format; how many entries were written. The file is whole or absent.
+
+    games and spag hold the games themselves; spag-rows the winners' utterances with SPAG's rewards and weights; messages a conversation
+    per seat; prompt-completion an entry per utterance; preference pairs of a game won and a game lost, one word and role, as objective dpo
+    makes them. Void games are left out. Raises ValueError where nothing is left to write, or the format cannot hold the game.
+    """
+    seats = [(p, role) for p, role in seats if p.outcome.reason != VOID]
+    games = list({p.match.id: p for p, _ in seats}.values())
+    if form.startswith("spag") and any(p.match.game.roles != ("attacker", "defender") for p in games):
+        raise ValueError(f"format {form} is of Adversarial Taboo alone; write messages")
+    if form == "games":
+        if path.suffix != ".gz":
+            raise ValueError(f"games are written compressed: call the file {path.stem}.jsonl.gz, not {path.name}")
+        entries: list[Any] = games
+    else:
+        entries = list(_WRITERS[form](seats, renderer))
+    if not entries:
+        more = ": no word was both won and lost by one role; play more games about each word" if form == "preference" else ""
+        raise ValueError(f"nothing to write as {form} in {len(games)} games{more}")
+    if form == "games":
+        write_episodes(path, games)
+    else:
+        _write_json(path, entries, as_array=form.startswith("spag"))
+    return len(entries)
+
+
+def _write_json(path: Path, entries: Sequence[Any], *, as_array: bool) -> None:
+    with writing(path) as aside:
+        lines = [json.dumps(entry, ensure_ascii=True, allow_nan=False) for entry in entries]
+        text = "[\n" + ",\n".join(lines) + "\n]\n" if as_array else "".join(f"{line}\n" for line in lines)
+        aside.write_text(text, encoding="utf-8")
+
+
+def _as_data(messages: Iterable[Message]) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def _views(seats: Seats, renderer: Renderer) -> Iterator[tuple[Played, str, Conversation]]:
+    for p, role in seats:
+        view = own_view(p.state, role, renderer)
+        if view:
+            yield p, role, view
+
+
+def _as_messages(seats: Seats, renderer: Renderer) -> Iterator[Any]:
+    for _, _, view in _views(seats, renderer):
+        yield {"messages": _as_data(view)}
+
+
+def _as_completions(seats: Seats, renderer: Renderer) -> Iterator[Any]:
+    for _, _, view in _views(seats, renderer):
+        for i, message in enumerate(view):
+            if message.role == "assistant":
+                yield {"prompt": _as_data(view[:i]), "completion": _as_data([message])}
+
+
+def _as_preferences(seats: Seats, renderer: Renderer) -> Iterator[Any]:
+    def place(found: tuple[Played, str, Conversation]) -> tuple[str, str]:
+        return found[0].match.task.secret, found[1]
+
+    for _, group in groupby(sorted(_views(seats, renderer), key=place), key=place):
+        views: dict[bool, list[Conversation]] = {True: [], False: []}
+        for p, role, view in group:
+            if p.outcome.winner is not None:
+                views[p.outcome.winner == role].append(view)
+        for chosen, rejected in zip(views[True], views[False], strict=False):
+            same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(chosen[:-1], rejected[:-1], strict=False))))
+            same = next((i for i, m in enumerate(chosen[:same]) if m.role == "assistant"), same)
+            yield {"prompt": _as_data(chosen[:same]), "chosen": _as_data(chosen[same:]), "rejected": _as_data(rejected[same:])}
+
+
+def _as_spag_games(seats: Seats, renderer: Renderer) -> Iterator[Any]:
+    for p in {p.match.id: p for p, _ in seats}.values():
+        history = [{"role": u.role, "content": u.text} for u in p.state.utterances]
+        yield {"history": history, "target_word": p.match.task.secret, "max_turns": p.match.game.horizon // 2}
+
+
+def _as_spag_rows(seats: Seats, renderer: Renderer) -> Iterator[Any]:
+    won = [(p, role) for p, role in seats if p.outcome.winner == role]
+    weights = role_weights([role for _, role in won], cap=math.inf)
+    for p, role in won:
+        turns = [i for i, u in enumerate(p.state.utterances) if u.role == role]
+        for turn, reward in zip(turns, spag_turn_rewards(len(turns)), strict=True):
+            query = _as_query(p, role, turn, renderer)
+            target = p.state.utterances[turn].text.strip()
+            yield {"query": query, "target": target, "reward": float(reward), "role": role, "weight": weights[role]}
+
+
+def _as_query(played: Played, role: str, turn: int, renderer: Renderer) -> str:
+    """Rules and history in one text, before an utterance."""
+    before = replay(played.match.game, played.match.task, played.state.utterances[:turn])
+    rules = renderer.render(before.observe(role))[0].content
+    history = "".join(f"\n- {u.role}: {u.text}" for u in before.utterances) or "\n(nothing yet)"
+    return f"{rules}\n\nThe game so far:{history}\n\nThe {role} says:"
+
+
+_WRITERS: Mapping[str, Callable[[Seats, Renderer], Iterator[Any]]] = {
+    "spag": _as_spag_games,
+    "spag-rows": _as_spag_rows,
+    "messages": _as_messages,
+    "prompt-completion": _as_completions,
+    "preference": _as_preferences,
+}

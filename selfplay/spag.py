@@ -1,0 +1,137 @@
+"""SPAG's offline objective (Cheng et al., arXiv 2404.10642, and its code): what it trains on, and its errors, each with its correction.
+
+Only the winner's utterances are trained on. The k-th of n is rewarded by (1/0.8)^k / sum_j (1/0.8)^j, so that a game's rewards sum to 1,
+and weighed by N / (2 N_role), so that both roles count alike. The loss of a unit u, with w the weight and r the reward, is
+
+    -w min(A rho, A clip(rho, 0.8, 1.2)),    A = r - 0.2 (l - l_ref),    rho = exp(l - l_ref)
+
+where l is the log-probability that the model gives u now and l_ref the one given by the model that played. As published u is an utterance
+and l the mean over its tokens; corrected, u is a token. Knows rows; the loss itself is the learner's, from `objectives`.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparring.agents.chat import ChatFormat
+from sparring.agents.core import Segment, derive_seed
+from sparring.agents.rollout import Played
+from sparring.envs.core import replay
+from sparring.envs.views import Renderer
+
+from .advantages import role_weights, spag_turn_rewards
+from .batch import Row, row_from_segment
+from .rewards import Returns
+
+DROPS = ("turn_limit", "foul", "silent", "overlong")
+"""Reasons of outcomes that SPAG trains nobody on: ties and fouls. It knows no losing by silence or length; there its games go on."""
+CONTEXT = 2048
+"""Tokens that SPAG keeps of a row, the last ones."""
+MICRO_BATCH = 2
+"""Rows in one of SPAG's micro-batches."""
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is done otherwise than published. False: as in SPAG's code, error and all."""
+
+    token_ratio: bool = True
+    """Ratio, clip and KL per token. False: per utterance, exp of the mean difference of log-probabilities, which is no importance ratio."""
+    sampler_reference: bool = True
+    """The ratio is to the sampler's own log-probabilities at its temperature. False: to those of the same weights at temperature 1."""
+    detached_kl: bool = True
+    """No gradient flows through the advantage. False: it does, and takes the weight of the KL off every reward."""
+    global_norm: bool = True
+    """Losses are divided by the counts of the whole optimiser step. False: by those of each micro-batch of two rows, so that the mix of
+    policy and replay is a matter of chance."""
+    prompts_as_played: bool = True
+    """Utterances are scored in the very context in which they were said. False: after a prompt of other wording, drawn anew for each, with
+    the end token in its place, and cut on the left to 2048 tokens."""
+    capped_weights: bool = True
+    """A role weighs four times at most. False: as much as it takes, however seldom it wins."""
+
+    @property
+    def by_utterance(self) -> bool:
+        """Whether every utterance is a row of its own, its history repeated."""
+        return not (self.token_ratio and self.prompts_as_played)
+
+    @property
+    def to_score(self) -> bool:
+        """Whether the reference's log-probabilities are still to be computed, with the model that played."""
+        return not (self.sampler_reference and self.prompts_as_played)
+
+
+PUBLISHED = Corrections(False, False, False, False, False, False)
+"""SPAG to the letter."""
+
+Retell = Callable[[Played, str, int], tuple[list[int], list[bool]]]
+"""An utterance (of a game, by a role, by its number) in another prompt: ids [n] and action [n]."""
+
+
+def spag_rows(seats: Sequence[tuple[Played, str]], returns: Returns, corrections: Corrections, retell: Retell | None) -> list[Row]:
+    """The rows of the seats (games and roles) that won. retell: needed where prompts are not as played. Where `to_score`, the rows'
+    log-probabilities are not yet the reference's."""
+    won = [(p, role) for p, role in seats if returns[p.match.id][role] > 0]
+    weights = role_weights([role for _, role in won], **({} if corrections.capped_weights else {"cap": math.inf}))
+    rows = []
+    for p, role in won:
+        made: Iterator[Row] = _utterances(p, role, corrections, retell) if corrections.by_utterance else _whole(p, role)
+        rows += [replace(row, weight=weights[role]) for row in made]
+    return rows if corrections.sampler_reference else [replace(row, temperature=1.0) for row in rows]
+
+
+def _rewards(played: Played, role: str) -> dict[int, np.float32]:
+    """By number of the utterance."""
+    turns = [span.turn for segment in trainable(played, role) for span in segment.turns]
+    return dict(zip(turns, spag_turn_rewards(len(turns)), strict=True))
+
+
+def _whole(played: Played, role: str) -> Iterator[Row]:
+    rewards = _rewards(played, role)
+    for segment in trainable(played, role):
+        values = np.zeros(len(segment.ids), np.float32)
+        for span in segment.turns:
+            values[span.start : span.end] = rewards[span.turn]
+        yield row_from_segment(segment, values, role=role)
+
+
+def _utterances(played: Played, role: str, corrections: Corrections, retell: Retell | None) -> Iterator[Row]:
+    rewards = _rewards(played, role)
+    for segment in trainable(played, role):
+        for span in segment.turns:
+            if corrections.prompts_as_played:
+                action: NDArray[np.bool_] = np.zeros(span.end, np.bool_)
+                action[span.start :] = True
+                cut = replace(segment, ids=segment.ids[: span.end], action=action, logprobs=segment.logprobs[: span.end])
+            else:
+                assert retell is not None
+                ids, said = (np.asarray(part[-CONTEXT:]) for part in retell(played, role, span.turn))
+                said[0] = False
+                cut = replace(segment, ids=ids, action=said, logprobs=np.zeros(len(ids), np.float32))
+            yield row_from_segment(cut, float(rewards[span.turn]), role=role)
+
+
+def retelling(wordings: Sequence[Renderer], chat: ChatFormat) -> Retell:
+    """Tells utterances anew: one of the wordings, drawn for each by the game's seed, then what was said before, then the utterance.
+
+    SPAG writes rules and history into one instruction; here they stay the messages of a chat.
+    """
+
+    def retell(played: Played, role: str, turn: int) -> tuple[list[int], list[bool]]:
+        said = played.state.utterances
+        before = replay(played.match.game, played.match.task, said[:turn]).observe(role)
+        wording = random.Random(derive_seed(played.match.seed, "retell", turn)).choice(wordings)
+        prompt = chat.open(wording.render(before))
+        reply = chat.reply(said[turn].text.strip())
+        return prompt + reply, [False] * len(prompt) + [True] * len(reply)
+
+    return retell
+
+
+def trainable(played: Played, role: str) -> list[Segment]:
+    """The segments of a role that hold something to train on."""
+    return [segment for segment in played.segments[role] if segment.action.any()]

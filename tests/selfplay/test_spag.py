@@ -1,0 +1,168 @@
+"""SPAG: a game worked by hand, its formulas on random numbers against the learner, and each correction by itself."""
+
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from handmade import LOSS, WIN, played
+from tiny import tiny_model, tiny_tokenizer
+
+from sparring.agents.chat import ChatFormat
+from sparring.envs.views import TABOO_BRIEF, taboo_wordings
+from sparring.selfplay.batch import Row, sft_row
+from sparring.selfplay.experience import experience
+from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.rewards import outcome_returns
+from sparring.selfplay.spag import PUBLISHED, Corrections, retelling
+
+VOCABULARY = 50
+CONFIG = LearnerConfig(kl=0.2, kl_form="reward", anchor="played", replay_weight=0.5, grad_clip=1e9, aggregation="sequence")
+
+
+def rows_of_game(corrections: Corrections, *said: str):
+    games = [played("a", *said)]
+    chat = ChatFormat(tiny_tokenizer("chatml"))
+    found, _ = experience(
+        games, outcome_returns(games), "spag", {}, corrections=corrections, retell=retelling(taboo_wordings(TABOO_BRIEF), chat)
+    )
+    return found, chat
+
+
+def test_a_game_worked_by_hand():
+    """The defender wins by its third utterance: (1/0.8)^k for k = 1, 2, 3 is 1.25, 1.5625, 1.953125, in all 4.765625."""
+    rewards = [1.25 / 4.765625, 1.5625 / 4.765625, 1.953125 / 4.765625]
+    said = ["It is sour.", "Hm.", "It is yellow.", "A sun?", "It grows on trees.", WIN]
+    whole, _ = rows_of_game(Corrections(), *said)
+    assert [row.role for row in whole] == ["defender"], "the loser is not trained"
+    assert whole[0].advantages.tolist() == pytest.approx([0, rewards[0], rewards[0], 0, rewards[1], rewards[1], 0, rewards[2], rewards[2]])
+    assert whole[0].weight == 1 / 2, "one game won, by one of two roles: N / (2 N_role)"
+    parts, _ = rows_of_game(replace(Corrections(), token_ratio=False), *said)
+    assert [len(row.ids) for row in parts] == [3, 6, 9], "a row per utterance, its history repeated"
+    assert [row.action.tolist().index(True) for row in parts] == [1, 4, 7]
+    assert [row.advantages[-1] for row in parts] == pytest.approx(rewards)
+    assert all(row.logprobs[row.action].tolist() == [-1, -1] for row in parts)
+
+
+def test_published_rows_are_told_anew_at_temperature_one():
+    said = ["It is sour.", LOSS]
+    found, chat = rows_of_game(PUBLISHED, *said)
+    assert [row.role for row in found] == ["attacker"]
+    assert found[0].temperature == 1.0
+    text = chat.decode(found[0].ids.tolist())
+    assert any(p.system["attacker"].format(word="lemon") in text for p in taboo_wordings(TABOO_BRIEF))
+    assert chat.decode(found[0].ids[found[0].action].tolist()) == "It is sour."
+    assert found[0].logprobs.tolist() == [0] * len(found[0].ids), "not scored yet"
+
+
+def test_wordings_are_drawn_by_the_game_and_differ():
+    chat = ChatFormat(tiny_tokenizer("chatml"))
+    retell = retelling(taboo_wordings(TABOO_BRIEF), chat)
+    games = [played(f"{i}", "It is sour.", LOSS) for i in range(12)]
+    games = [replace(p, match=replace(p.match, seed=i)) for i, p in enumerate(games)]
+    told = [tuple(retell(p, "attacker", 0)[0]) for p in games]
+    assert told == [tuple(retell(p, "attacker", 0)[0]) for p in games]
+    assert len(set(told)) == 3
+
+
+def test_roles_count_alike_however_seldom_they_win():
+    games = [played(f"{i:02}", "It is sour.", WIN) for i in range(19)] + [played("z", "It is sour.", LOSS)]
+    for corrections, weight in ((Corrections(), 4.0), (replace(Corrections(), capped_weights=False), 10.0)):
+        rows, _ = experience(games, outcome_returns(games), "spag", {}, corrections=corrections)
+        assert {row.role: row.weight for row in rows} == {"defender": 20 / 38, "attacker": weight}
+
+
+def random_rows(seed: int, n: int = 6) -> tuple[list[Row], list[Row]]:
+    """Rows of utterances with rewards, weights and a reference's log-probabilities, and rows of replay; all random."""
+    rng = np.random.default_rng(seed)
+    rows, replay = [], []
+    for i in range(2 * n):
+        length = int(rng.integers(4, 14))
+        start = int(rng.integers(1, length - 1))
+        ids, action = rng.integers(0, VOCABULARY, length), np.arange(length) >= start
+        if i % 2:
+            replay.append(sft_row(ids.tolist(), action.tolist()))
+            continue
+        stored = np.where(action, rng.normal(-3.5, 0.6, length), 0).astype(np.float32)
+        rewards = np.where(action, rng.random(), 0).astype(np.float32)
+        rows.append(Row(ids, action, stored, rewards, float(rng.uniform(0.5, 3))))
+    return rows, replay
+
+
+def mean_logprob(model, row: Row) -> torch.Tensor:
+    logits = model(input_ids=torch.tensor(row.ids)[None]).logits[0, :-1]
+    each = logits.log_softmax(-1).gather(1, torch.tensor(row.ids[1:])[:, None])[:, 0]
+    said = torch.tensor(row.action[1:])
+    return each[said].sum() / said.sum()
+
+
+def published_loss(model, micro_batch: list[tuple[Row, bool]]) -> torch.Tensor:
+    """SPAG's loss of one micro-batch, written down from its formulas: utterances are (row, False), replay is (row, True)."""
+    policy, imitation = [], []
+    for row, replayed in micro_batch:
+        l = mean_logprob(model, row)  # noqa: E741  the paper's letter
+        if replayed:
+            imitation.append(-l)
+            continue
+        l_ref, reward = float(row.logprobs[row.action].mean()), float(row.advantages[row.action][0])
+        advantage = reward - 0.2 * (l - l_ref)
+        rho = torch.exp(l - l_ref)
+        policy.append(-row.weight * torch.minimum(advantage * rho, advantage * torch.clip(rho, 0.8, 1.2)))
+    parts = [weight * sum(of) / len(of) for weight, of in ((1.0, policy), (0.5, imitation)) if of]
+    return sum(parts, torch.zeros(()))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_published_gradient_is_that_of_the_formulas(seed: int):
+    """Micro-batches of two are drawn as the learner draws them; all else is written anew."""
+    model = tiny_model(vocab=VOCABULARY, seed=seed)
+    rows, replay = random_rows(seed)
+    learner = Learner(model, config=CONFIG, corrections=PUBLISHED)
+    found = learner.gradients(rows, replay)
+    drawn = [(e, p.replayed) for p in learner._published_portions(list(rows), list(replay)) for e in p.examples]
+    micro = [drawn[i : i + 2] for i in range(0, len(drawn), 2)]
+    loss = sum(published_loss(model, m) for m in micro) / len(micro)
+    expected = torch.autograd.grad(loss, [p for n, p in model.named_parameters() if n in found])
+    for name, value in zip(found, expected, strict=True):
+        assert torch.allclose(found[name], value, atol=2e-5, rtol=1e-3), name
+
+
+def test_the_published_mix_depends_on_micro_batches_and_the_corrected_does_not():
+    model = tiny_model(vocab=VOCABULARY)
+    rows, replay = random_rows(0)
+    grads = []
+    for steps in (0, 1):
+        learner = Learner(model, config=CONFIG, corrections=PUBLISHED)
+        learner.steps = steps
+        grads.append(learner.gradients(rows, replay))
+    assert any(not torch.allclose(grads[0][n], grads[1][n], atol=1e-5) for n in grads[0])
+    corrected = [
+        Learner(model, config=replace(CONFIG, token_budget=b), corrections=replace(PUBLISHED, global_norm=True)).gradients(rows, replay)
+        for b in (1, 10_000)
+    ]
+    assert all(torch.allclose(corrected[0][n], corrected[1][n], atol=1e-5, rtol=1e-4) for n in corrected[0])
+
+
+def test_every_correction_is_a_switch_of_its_own():
+    assert all(getattr(Corrections(), f.name) for f in fields(Corrections))
+    assert not any(getattr(PUBLISHED, f.name) for f in fields(Corrections))
+    model = tiny_model(vocab=VOCABULARY)
+    rows, replay = random_rows(2)
+    base = Learner(model, config=CONFIG).gradients(rows, replay)
+    for name in ("token_ratio", "detached_kl", "global_norm"):
+        other = Learner(model, config=CONFIG, corrections=replace(Corrections(), **{name: False})).gradients(rows, replay)
+        assert any(not torch.allclose(base[n], other[n], atol=1e-5) for n in base), name
+    said = ["It is sour.", "Hm.", "It is yellow.", WIN]
+    plain, _ = rows_of_game(Corrections(), *said)
+    for name in ("sampler_reference", "prompts_as_played"):
+        other, _ = rows_of_game(replace(Corrections(), **{name: False}), *said)
+        assert replace(Corrections(), **{name: False}).to_score
+        assert (len(other) > len(plain)) == (name == "prompts_as_played")
+
+
+def test_a_mean_over_the_utterance_is_no_importance_ratio():
+    """Two tokens, one twice and one half as likely as before: the utterance's mean says that nothing has changed."""
+    change = torch.tensor([math.log(2), -math.log(2)])
+    assert change.mean().exp().item() == pytest.approx(1)
+    assert change.exp().tolist() == pytest.approx([2, 0.5])
