@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sparring.envs import games as _games  # noqa: F401  registers the games
-from sparring.envs.core import GAMES
+from sparring.envs.core import find_game
 
 from .alarms import AlarmsConfig
 from .learner import LearnerConfig
@@ -64,8 +64,8 @@ class TrainConfig:
     model: str = "mini@imitation"
     """Who learns: mini, mini@imitation, a model folder, RUN@N, RUN@latest or hf:ID."""
     game: str = "AdversarialTaboo"
-    """A registered game: AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays;
-    TwentyQuestions."""
+    """AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays; TwentyQuestions; or a game
+    of TextArena for two players, textarena:ID (extra textarena), which has no secret words."""
     max_turns: int = 5
     """Utterances per role and game. More: longer games, more ties avoided, slower rounds."""
     words: str = "everyday"
@@ -171,9 +171,11 @@ def check(config: TrainConfig) -> None:
         wrong.append("scripted experts know the everyday world only: set imitation.steps 0 or words everyday")
     if not scripted_words and config.arm != "selfplay":
         wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
-    if config.game not in GAMES:
-        wrong.append(f"unknown game {config.game!r}; {near(config.game, GAMES)}")
-    elif not config.game.startswith("AdversarialTaboo"):
+    try:
+        find_game(config.game)
+    except ValueError as error:
+        wrong.append(str(error))
+    if not config.game.startswith("AdversarialTaboo"):
         asked = {"imitation.steps": config.imitation.steps, "evaluation.scripted": config.evaluation.scripted}
         asked |= {"evaluation.control": config.evaluation.control, f"arm {config.arm}": config.arm != "selfplay"}
         wrong += [f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off" for name, on in asked.items() if on]

@@ -15,7 +15,7 @@ from sparring.envs.views import load_prompts
 
 from .config import TrainConfig
 from .imitation import Conversation, read_conversations
-from .word_sets import WordSets, word_sets
+from .word_sets import NO_SECRETS, WordSets, word_sets
 
 
 @dataclass
@@ -57,7 +57,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     """
     game = make_game(config.game, max_turns=config.max_turns)
     imitating = config.imitation.steps > 0
-    words = word_sets(config.words, config.heldout, imitating=imitating)
+    words = word_sets(config.words, config.heldout, imitating=imitating) if game.informed else NO_SECRETS
     if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base"):
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
