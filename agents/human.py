@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from sparring.envs.core import Observation
-from sparring.envs.views import GAME_PROMPTS
+from sparring.envs.views import game_prompts
 
 from .simple import FunctionAgent
 
@@ -18,7 +18,7 @@ def show(observation: Observation) -> str:
     """What a person needs to see before speaking: the rules and what is secret at first, then what was last said."""
     lines = []
     if all(utterance.role != observation.role for utterance in observation.utterances):
-        prompts = GAME_PROMPTS.get(observation.game)
+        prompts = game_prompts(observation.game)
         secret = "".join(f" The secret {name} is: {value}." for name, value in observation.private.items())
         own = f"You are the {observation.role}.{secret}"
         lines.append(prompts.render(observation)[0].content if prompts else own)

@@ -2,7 +2,7 @@
 
 - mini, mini@imitation: the embedded model, base or after imitation
 - scripted, scripted:NAME: scripted players of the everyday world, mixed styles or one
-- random, silent: players that say anything, or nothing
+- random, silent: players that say anything (make any move that the game offers), or nothing
 - human: a person at the terminal
 - PATH, hf:ID: a model folder, a model of the Hugging Face hub
 - RUN@N, RUN@latest: the model of a run folder after round N, or after its last round

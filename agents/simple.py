@@ -1,10 +1,11 @@
 """Players without a model: for tests, baselines and examples."""
 
 import random
+import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from sparring.envs.core import Game, Observation
+from sparring.envs.core import HOST, Game, Observation
 
 from .core import Reply, Request, Seat, Segment, derive_seed
 
@@ -38,13 +39,30 @@ class FunctionAgent:
         return _SimpleSeat(self.speak, seed)
 
 
+MOVE = re.compile(r"'(\[[^\[\]\n]+\])'")
+"""A move, as the games of TextArena name those that may be made: '[4]'."""
+
+
+def offered_moves(observation: Observation) -> list[str]:
+    """The moves that the game itself named when it last spoke, on the last line that names any; none in games whose players alone speak."""
+    said = observation.utterances
+    lines = said[-1].text.splitlines() if said and said[-1].role == HOST else []
+    return next((moves for line in reversed(lines) if (moves := MOVE.findall(line))), [])
+
+
 class RandomAgent(FunctionAgent):
-    """Says between one and `longest` words of a list, drawn at random."""
+    """Makes one of the moves that the game offers, where it offers any; else says between one and `longest` words of a list. All at
+    random."""
 
     def __init__(self, words: Sequence[str], longest: int = 6, name: str = "random") -> None:
         if not words:
             raise ValueError("a random player needs at least one word")
-        super().__init__(lambda _, rng: " ".join(rng.choices(words, k=rng.randint(1, longest))), name)
+
+        def speak(observation: Observation, rng: random.Random) -> str:
+            moves = offered_moves(observation)
+            return rng.choice(moves) if moves else " ".join(rng.choices(words, k=rng.randint(1, longest)))
+
+        super().__init__(speak, name)
 
 
 class SilentAgent(FunctionAgent):

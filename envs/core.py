@@ -4,6 +4,7 @@ A game is a pure function of (task, config, utterances): states are immutable, s
 utterances and judged again. Nothing here knows prompts, models, rewards or tensors.
 """
 
+import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,13 +13,16 @@ from typing import Any, Protocol, runtime_checkable
 VOID = "void"
 """Reason of a game that the infrastructure broke (server gone, out of memory). Counted apart, never trained on."""
 
+HOST = "game"
+"""Who speaks where a game itself tells a role something."""
+
 
 @dataclass(frozen=True)
 class Task:
     """What one game is about.
 
     id: unique within a run. secret: what the game hides (Taboo: the target word). group: equal for all members of a group-relative group.
-    seed: the only source of randomness of the game and of the agents that play it.
+    seed: the only source of randomness of the game.
     """
 
     id: str
@@ -61,7 +65,7 @@ class Observation:
     """All that one role may know. Built by the game, so that a leak is impossible by construction.
 
     rules: public facts of the game (Taboo: max_turns). private: what only this role knows (Taboo's attacker: the word).
-    utterances: the public utterances so far, of all roles, in order. outcome: only after the end.
+    utterances: what the role has heard and said so far, in order; in most games all public utterances. outcome: only after the end.
     """
 
     game: str
@@ -101,7 +105,8 @@ class State(Protocol):
 class Game(Protocol):
     """The rules of a game, with its facts declared as data.
 
-    informed: the roles that may know a task's secret; what the others observe tells nothing of it until the game has ended.
+    informed: the roles that may know a task's secret; what the others observe tells nothing of it until the game has ended. Where nobody
+    is informed the game has no use for a secret: tasks differ by their seeds alone.
     reasons: why games end, void ones apart. horizon: the largest number of utterances of one game. utility_range: lowest and highest
     utility of one role. clonable: states are values: search branches by keeping one. replayable: equal utterances give equal states.
     """
@@ -188,14 +193,36 @@ GAMES: Mapping[str, GameSpec] = MappingProxyType(_registry)
 """Registered games by name. Every one of them automatically faces the conformance, leak and golden-playthrough tests."""
 
 
+_families: dict[str, Callable[[str], GameSpec]] = {}
+
+
 def register_game(spec: GameSpec) -> None:
     if spec.name in _registry:
         raise ValueError(f"a game named {spec.name!r} is registered already")
     _registry[spec.name] = spec
 
 
+def register_family(prefix: str, find: Callable[[str], GameSpec]) -> None:
+    """Makes games known that are another library's, under the names PREFIX:ID. find: the spec of an ID; raises ValueError where it has
+    none. The spec's name is the whole name."""
+    if prefix in _families:
+        raise ValueError(f"a family of games named {prefix!r} is registered already")
+    _families[prefix] = find
+
+
+def find_game(name: str) -> GameSpec:
+    """The game of a name, registered or of a family. Raises ValueError for an unknown name, naming those that are known."""
+    if name in _registry:
+        return _registry[name]
+    prefix, colon, id = name.partition(":")
+    if colon and prefix in _families:
+        return _families[prefix](id)
+    near = difflib.get_close_matches(name, _registry, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    known = [*sorted(_registry), *(f"{family}:ID" for family in sorted(_families))]
+    raise ValueError(f"unknown game {name!r}; {hint}known games: {', '.join(known)}")
+
+
 def make_game(name: str, **config: Any) -> Game:
-    """A game by its registered name. Raises ValueError for an unknown name, naming those that are known."""
-    if name not in _registry:
-        raise ValueError(f"unknown game {name!r}; known games: {', '.join(sorted(_registry))}")
-    return _registry[name].make(**config)
+    """A game by its name. Raises ValueError for an unknown name, naming those that are known."""
+    return find_game(name).make(**config)

@@ -1,5 +1,17 @@
-"""The games that the project ships: importing this module registers them."""
+"""The games that the project ships, and those of other libraries: importing this module makes them known."""
 
 from . import taboo, twenty_questions
+from .core import GameSpec, register_family
 
 __all__ = ["taboo", "twenty_questions"]
+
+
+def _textarena(id: str) -> GameSpec:
+    try:
+        from .textarena_game import textarena_spec
+    except ImportError as error:
+        raise ValueError(f"textarena:{id} needs the extra textarena (pip install 'sparring[textarena]'): {error}") from error
+    return textarena_spec(id)
+
+
+register_family("textarena", _textarena)

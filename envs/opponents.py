@@ -40,7 +40,7 @@ class Player(Protocol):
 
 def chat(renderer: Renderer, observation: Observation) -> list[dict[str, str]]:
     """A role's view as plain chat messages."""
-    return [message._asdict() for message in renderer.render(observation)]
+    return [{"role": role, "content": content} for role, content in renderer.render(observation)]
 
 
 def resolve_opponent(opponent: Opponent, role: str) -> Opponent:

@@ -5,7 +5,7 @@ declaration or by saying the word otherwise; the attacker loses by saying it. Si
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -103,7 +103,7 @@ class TabooState:
 
     def apply(self, text: str, *, truncated: bool = False) -> "TabooState":
         utterances = (*self.utterances, next_utterance(self, text, truncated))
-        return replace(self, utterances=utterances, outcome=self._judge(utterances))
+        return TabooState(self.game, self.task, utterances, self._judge(utterances))
 
     def _judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
         role, text, truncated = utterances[-1].role, utterances[-1].text, utterances[-1].truncated

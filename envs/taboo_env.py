@@ -145,7 +145,7 @@ class TabooEnv(gymnasium.Env[str, str]):
             evidence = outcome.evidence and dict(vars(outcome.evidence))
             info["outcome"] = {"winner": outcome.winner, "reason": outcome.reason, "evidence": evidence}
             info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
-        return "\n\n".join(f"{m['role']}: {m['content']}" for m in messages)[:LONGEST_VIEW], info
+        return "\n\n".join([f"{m['role']}: {m['content']}" for m in messages])[:LONGEST_VIEW], info
 
     def _new_lines(self) -> str:
         said = self._state.utterances[self._shown :]
@@ -172,5 +172,7 @@ class TabooEnv(gymnasium.Env[str, str]):
 def opponents_speak(envs: Sequence[TabooEnv]) -> None:
     """Lets the opponents of some environments take the turns that are theirs, all at once."""
     owed = [(env, turn) for env in envs if (turn := env.owed()) is not None]
+    if not owed:
+        return
     for (env, _), said in zip(owed, speak([turn for _, turn in owed]), strict=True):
         env.hear(said)

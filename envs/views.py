@@ -142,6 +142,13 @@ TWENTY_QUESTIONS = Prompts(
     opening="The game begins. You speak first.",
 )
 
+_ARENA_PLAYER = (
+    "Play the game that is described to you against another player, as well as you can. Whenever it is your turn, answer with your move "
+    "alone, in the form that the rules ask for."
+)
+TEXTARENA = Prompts(system={"player_0": _ARENA_PLAYER, "player_1": _ARENA_PLAYER}, opening="The game begins. You speak first.")
+"""Games of TextArena: each tells its rules itself, in the first message."""
+
 PROMPTS: Mapping[str, Prompts] = {"full": TABOO_PROMPTS, "brief": TABOO_BRIEF}
 """Adversarial Taboo's, by the name that settings give them."""
 
@@ -149,12 +156,18 @@ GAME_PROMPTS: Mapping[str, Prompts] = {
     "AdversarialTaboo": TABOO_PROMPTS,
     "AdversarialTaboo-DrawingOut": TABOO_PROMPTS,
     "TwentyQuestions": TWENTY_QUESTIONS,
+    "textarena": TEXTARENA,
 }
-"""Each registered game's full rules."""
+"""Each registered game's full rules; those of a family of games by its prefix."""
+
+
+def game_prompts(game: str) -> Prompts | None:
+    """The full rules of a game by its name; None where there are none."""
+    return GAME_PROMPTS.get(game.partition(":")[0])
 
 
 def _own_prompts(observation: Observation) -> Prompts:
-    own = GAME_PROMPTS.get(observation.game)
+    own = game_prompts(observation.game)
     if own is None or observation.role not in own.system:
         raise ValueError(
             f"no prompts for the role {observation.role!r} of {observation.game}: give it a system message, or add it to GAME_PROMPTS"

@@ -50,6 +50,7 @@ class Play:
     Examples:
       sparring play --role defender --opponent mini@imitation
       sparring play --game TwentyQuestions --role answerer
+      sparring play --game textarena:TicTacToe-v0 --opponent random
       sparring play --player runs/x@latest --role attacker --opponent scripted --games 200 --show 2 --json
       sparring play --player openai:llama3.2@http://127.0.0.1:11434/v1 --opponent mini@imitation --games 20
     """
@@ -57,7 +58,8 @@ class Play:
     opponent: str = "mini@imitation"
     """The other player."""
     role: str | None = None
-    """The player's: attacker or defender (TwentyQuestions: asker or answerer); None: who must find the word out."""
+    """The player's: attacker or defender (TwentyQuestions: asker or answerer; TextArena: player_0 or player_1); None: who must find the
+    word out, or player_0."""
     player: str = "human"
     """Who plays that role."""
     games: int = 3
@@ -65,9 +67,10 @@ class Play:
     show: int = 3
     """How many of them are printed."""
     game: str = "AdversarialTaboo"
-    """A registered game: AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions."""
+    """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two, textarena:ID (extra textarena)."""
     words: str = "everyday"
-    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
+    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Games of
+    TextArena have no secret words."""
     max_turns: int | None = None
     """Utterances per player; None: the game's own number."""
     temperature: float = 1.0
@@ -94,9 +97,10 @@ class Tournament:
     games: int = 200
     """Games per ordered pair."""
     game: str = "AdversarialTaboo"
-    """A registered game: AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions."""
+    """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two, textarena:ID (extra textarena)."""
     words: str = "everyday"
-    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
+    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Games of
+    TextArena have no secret words."""
     max_turns: int | None = None
     """Utterances per player; None: the game's own number."""
     temperature: float = 0.5
@@ -533,7 +537,6 @@ def play(arguments: list[str]) -> int:
     options: Play = _parse(Play, "play", arguments)
 
     from sparring.agents.rollout import Played, play_all
-    from sparring.envs.words import word_list
 
     from .episodes import record
     from .evaluate import cell, schedule
@@ -546,7 +549,7 @@ def play(arguments: list[str]) -> int:
         raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")
     specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
     agents = _agents(specs, options.temperature, options.device)
-    words = _shuffled(word_list(options.words), options.seed)
+    words = _secrets(game, options.words, options.seed)
     together = 1 if "human" in specs.values() else 256
     console = _console()
 
@@ -587,10 +590,14 @@ def _agents(specs: dict[str, str], temperature: float, device: str) -> dict[str,
     return agents
 
 
-def _shuffled(words: Sequence[str], seed: int) -> list[str]:
+def _secrets(game: "Game", words: str, seed: int) -> list[str]:
+    """What games are about: the words of a list in an order that the seed draws; nothing in a game without a secret."""
     import random
 
-    return random.Random(seed).sample(list(words), k=len(words))
+    from sparring.envs.words import word_list
+
+    listed = word_list(words) if game.informed else ("",)
+    return random.Random(seed).sample(listed, k=len(listed))
 
 
 def _show_game(console: "Console", game: dict[str, Any]) -> None:
@@ -600,7 +607,8 @@ def _show_game(console: "Console", game: dict[str, Any]) -> None:
     from sparring.agents.human import printable
 
     outcome, evidence = game["outcome"], game["outcome"]["evidence"]
-    console.print(Text(f"secret word: {game['task']['secret']}", style="bold"))
+    if game["task"]["secret"]:
+        console.print(Text(f"secret word: {game['task']['secret']}", style="bold"))
     for turn, utterance in enumerate(game["utterances"]):
         text = Text(printable(utterance["text"]))
         if evidence and evidence["turn"] == turn:
@@ -610,15 +618,13 @@ def _show_game(console: "Console", game: dict[str, Any]) -> None:
     verdict = Text(f"  -- {outcome['reason']}, {winner}", style="bold")
     if evidence and outcome["reason"] not in ("silent", "overlong"):
         said = printable(game["utterances"][evidence["turn"]]["text"][evidence["start"] : evidence["end"]])
-        verdict.append(f": [{said}]")
+        verdict.append(f": [{said}]" if said else "")
     console.print(verdict.append("\n"))
 
 
 def tournament(arguments: list[str]) -> int:
     """Every player against every other, in both seats."""
     options: Tournament = _parse(_positional(Tournament), "tournament", arguments)
-
-    from sparring.envs.words import word_list
 
     from .measuring import counted
     from .progress import Quiet, Shown
@@ -633,7 +639,7 @@ def tournament(arguments: list[str]) -> int:
         raise ValueError("a tournament is for players that need no keyboard; use sparring play")
     game = _game(options.game, options.max_turns)
     agents = _agents({spec: spec for spec in options.players}, options.temperature, options.device)
-    words = _shuffled(word_list(options.words), options.seed)
+    words = _secrets(game, options.words, options.seed)
     total = len(agents) * (len(agents) - 1) * options.games
     with (Quiet() if options.json else Shown()).phase("tournament", total) as advance:
         result = hold(agents, game, words, options.games, options.seed, progress=counted(advance))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from sparring.envs import games as _games  # noqa: F401  registers the games
-from sparring.envs.core import GAMES, make_game
+from sparring.envs.core import find_game, make_game
 from sparring.envs.forms import RULES
 
 from .alarms import AlarmsConfig
@@ -71,8 +71,8 @@ class TrainConfig:
     model: str = "mini@imitation"
     """Who learns: mini, mini@imitation, a model folder, RUN@N, RUN@latest or hf:ID."""
     game: str = "AdversarialTaboo"
-    """A registered game: AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays;
-    TwentyQuestions."""
+    """AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays; TwentyQuestions; or a game
+    of TextArena for two players, textarena:ID (extra textarena), which has no secret words."""
     rule: str = "lemma"
     """How the judge of Adversarial Taboo matches words: lemma (inflections), family (derivations too), spag (substrings, as published)."""
     max_turns: int = 5
@@ -202,11 +202,13 @@ def check(config: TrainConfig) -> None:
     if not scripted_words and config.arm != "selfplay":
         wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
     wrong += _wrong_objective(config)
-    if config.game not in GAMES:
-        wrong.append(f"unknown game {config.game!r}; {near(config.game, GAMES)}")
+    try:
+        find_game(config.game)
+    except ValueError as error:
+        wrong.append(str(error))
     else:
         wrong += _wrong_seats(config)
-    if config.game in GAMES and not config.game.startswith("AdversarialTaboo"):
+    if not config.game.startswith("AdversarialTaboo"):
         asked = {
             "imitation.steps": config.imitation.steps and config.imitation.data is None,
             "evaluation.scripted": config.evaluation.scripted,

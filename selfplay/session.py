@@ -18,7 +18,7 @@ from sparring.envs.views import Message, Prompts, load_prompts
 from .config import TrainConfig
 from .formats import read_chats
 from .imitation import Chat
-from .word_sets import WordSets, word_sets
+from .word_sets import NO_SECRETS, WordSets, word_sets
 
 
 @dataclass
@@ -76,7 +76,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
     game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0
-    words = word_sets(config.words, config.heldout, imitating=imitating)
+    words = word_sets(config.words, config.heldout, imitating=imitating) if game.informed else NO_SECRETS
     if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base") and not config.imitation.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "

@@ -50,6 +50,10 @@ class WordSets:
         return _truth if self.everyday else None
 
 
+NO_SECRETS = WordSets((), ("",), ())
+"""Of a game that has no secret word: its tasks differ by their seeds alone."""
+
+
 def _truth(texts: object, secret: str) -> tuple[int, int]:
     found = truth(texts, secret)  # type: ignore[arg-type]
     return found.claims, found.true
@@ -69,7 +73,7 @@ def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
 
 
 def round_tasks(words: Sequence[str], games: int, group_size: int, seed: int, label: str) -> list[Task]:
-    """Tasks of one round: groups of `group_size` games about one word, words drawn without repetition while they last."""
+    """Tasks of one round: groups of `group_size` games about one word that begin alike, words drawn without repetition while they last."""
     rng = random.Random(derive_seed(seed, label, "words"))
     groups = games // group_size
     drawn: list[str] = []
@@ -78,7 +82,5 @@ def round_tasks(words: Sequence[str], games: int, group_size: int, seed: int, la
     tasks = []
     for number, word in enumerate(drawn):
         group = f"{label}/{number}"
-        for member in range(group_size):
-            id = f"{group}/{member}"
-            tasks.append(Task(id, word, group, derive_seed(seed, id)))
+        tasks += [Task(f"{group}/{member}", word, group, derive_seed(seed, group)) for member in range(group_size)]
     return tasks

@@ -2,6 +2,9 @@
 
 import re
 import runpy
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -49,3 +52,14 @@ def test_the_gymnasium_example_plays_its_episodes(capsys: pytest.CaptureFixture[
 
 def test_the_pettingzoo_example_ends_with_a_wrong_guess():
     assert runpy.run_path(str(ROOT / "docs" / "examples" / "pettingzoo_loop.py"))["main"]() == {"attacker": 1.0, "defender": -1.0}
+
+
+def test_the_trl_example_trains_on_whole_games():
+    """In a process of its own: TRL warns of what it will change, and reads its settings from the environment."""
+    if find_spec("trl") is None:
+        pytest.skip("needs the extra trl")
+    command = [sys.executable, str(ROOT / "docs" / "examples" / "trl_grpo.py"), "1", "1", "2"]
+    done = subprocess.run(command, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("step ")]
+    assert re.fullmatch(r"step 1: reward [+-]\d\.\d\d, completion tokens [1-9]\d*", line)

@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS: list[str] = list(PROJECT["tool"]["setuptools"]["package-dir"].values())
 
-IN_ENVS = {"frequency": {"wordfreq"}, "pettingzoo_env": {"pettingzoo"}, "textarena_game": {"textarena"}}
+IN_ENVS = {
+    "frequency": {"wordfreq"},
+    "pettingzoo_env": {"pettingzoo"},
+    "textarena_env": {"textarena"},
+    "textarena_game": {"textarena"},
+}
 """Modules of envs that may import a third-party library beyond numpy and gymnasium, and which."""
 
 MODULE_OF = {"pyyaml": "yaml"}

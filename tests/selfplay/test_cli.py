@@ -95,6 +95,8 @@ def test_every_command_has_help_with_an_example(name: str):
             "unknown role 'asker'; the roles of AdversarialTaboo are attacker, defender",
         ),
         (["play", "--opponent", "silent", "--game", "Chess"], "unknown game 'Chess'"),
+        (["play", "--opponent", "silent", "--game", "textarena:TicTacToe"], "'TicTacToe'"),
+        (["tournament", "silent", "random", "--game", "textarena:Mastermind-v0"], "Mastermind-v0"),
         (["play", "--opponent", "scripted", "--game", "TwentyQuestions"], "know the roles attacker and defender, not 'answerer'"),
         (["play", "--opponent", "silent", "--game", "TwentyQuestions", "--words", "common"], "take words from the list everyday"),
         (["tournament", "scripted"], "at least two players"),

@@ -82,7 +82,8 @@ def test_the_spread_of_rewards_by_role_and_group():
 
 def test_tasks_of_a_round_come_in_groups_about_one_word():
     tasks = round_tasks(WORDS, 24, 4, seed=1, label="r")
-    assert len({t.id for t in tasks}) == len({t.seed for t in tasks}) == 24
+    assert len({t.id for t in tasks}) == 24
+    assert len({t.seed for t in tasks}) == len({(t.seed, t.group) for t in tasks}) == 6, "games of a group begin alike"
     by_group: dict[str, set[str]] = {}
     for task in tasks:
         by_group.setdefault(task.group, set()).add(task.secret)

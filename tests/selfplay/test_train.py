@@ -236,6 +236,18 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
     assert summary.data["rounds"][0]["truth"] is None
 
 
+def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
+    pytest.importorskip("textarena", reason="needs the extra textarena")
+    model = save_model(tmp_path / "model", length=2048, everyday=False)
+    evaluation = EvaluationConfig(games=0, control=False, scripted=False)
+    made = config(model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, replay="none", evaluation=evaluation)
+    summary = train(replace(made, games_per_round=4, group_size=2, max_turns=1))
+    games = list(read_episodes(tmp_path / "run" / "rounds" / "001" / "games.jsonl.gz"))
+    assert len(games) == 4 and len({game.task.seed for game in games}) == 2
+    assert [game.replayed().outcome for game in games] == [game.outcome for game in games]
+    assert summary.data["rounds"][0]["games"] == 4
+
+
 def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # Whatever it samples ends its reply.
     monkeypatch.setattr("sparring.agents.language_model._end_ids", lambda model: range(model.config.vocab_size))
