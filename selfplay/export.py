@@ -1,46 +1,13 @@
 """A trained model as a plain transformers folder, with a card that says what it is and where it comes from."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from sparring.agents.language_model import LanguageModel, load_language_model, quiet_if
-from sparring.agents.names import checkpoint_rounds, is_model, model_card, model_place
+from sparring.agents.names import is_model, model_card, model_place
 from sparring.agents.player_card import PlayerCard
 
-README = """---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [sparring, self-play, adversarial-taboo]
----
-
-# {title}
-
-A causal language model of {parameters:,} parameters ({architecture}), exported from `{spec}` by sparring:
-language models that learn by playing language games against themselves.
-
-{history}
-Load it with plain transformers:
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model = AutoModelForCausalLM.from_pretrained("{folder}")
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-```
-
-or give its folder to sparring as a player. `player.json` holds the prompts it was trained with{world}.
-"""
-
-RUN = """It was trained from `{model}` by {rounds} rounds of {games_per_round} games of {game}
-(objective `{objective}`, seed {seed}).
-
-| round {round} against | seat | words | win rate | 95 % interval | games |
-|---|---|---|---|---|---|
-{rows}
-
-"""
+from .model_card import write_card
 
 
 def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
@@ -59,7 +26,7 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         write_model(model, model_card(spec), aside)
-        (aside / "README.md").write_text(readme(spec, model, folder.name), encoding="utf-8")
+        (aside / "README.md").write_text(write_card(spec, model, model_card(spec), folder.name), encoding="utf-8")
         if folder.exists():
             folder.rmdir()
         aside.rename(folder)
@@ -75,35 +42,3 @@ def write_model(model: LanguageModel, card: PlayerCard, folder: Path) -> None:
         model.model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     card.save(folder)
-
-
-def readme(spec: str, model: LanguageModel, folder: str) -> str:
-    """The model card, in Markdown."""
-    card = model_card(spec)
-    return README.format(
-        title=folder,
-        parameters=sum(p.numel() for p in model.model.parameters()),
-        architecture=type(model.model).__name__,
-        spec=Path(spec).name if "/" in spec and not spec.startswith("hf:") else spec,
-        history=_history(spec),
-        folder=folder,
-        world="; it speaks the small English of the everyday world" if card.everyday else "",
-    )
-
-
-def _history(spec: str) -> str:
-    """What its run's summary says of the model; nothing where there is no run, or where it has not ended."""
-    run, _, which = spec.rpartition("@")
-    path = Path(run) / "summary.json"
-    if not run or not path.is_file():
-        return ""
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    number = checkpoint_rounds(Path(run))[-1] if which == "latest" else int(which)
-    cells = [c for c in summary["strength"] if c["round"] == number and c["win_rate"] is not None]
-    if not cells:
-        return ""
-    rows = "\n".join(
-        f"| {c['opponent']} | {c['seat']} | {c['words']} | {c['win_rate']:.3f} | {c['low']:.3f} to {c['high']:.3f} | {c['games']} |"
-        for c in cells
-    )
-    return RUN.format(**{**summary["run"], "rounds": number}, round=number, rows=rows)

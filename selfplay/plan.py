@@ -20,7 +20,8 @@ def plan(session: Session) -> dict[str, Any]:
     master = 0 if first.element_size() == MASTER_BYTES else MASTER_BYTES * parameters
     copies = 2 if config.rounds else 1
     utterances = config.games_per_round * session.game.horizon
-    rows = config.games_per_round * len(session.game.roles)
+    rows = config.games_per_round * (1 if config.objective == "spin" else len(session.trained))
+    known = config.objective in ("group", "rae", "spin")
     return {
         "model": {
             "name": config.model,
@@ -39,7 +40,7 @@ def plan(session: Session) -> dict[str, Any]:
             "games": config.games_per_round,
             "utterances_at_most": utterances,
             "sampled_tokens_at_most": utterances * config.max_new_tokens,
-            "optimiser_steps": config.learner.epochs * -(-rows // config.learner.minibatch) if config.objective != "spag" else None,
+            "optimiser_steps": config.learner.epochs * -(-rows // config.learner.minibatch) if known else None,
         },
         "rounds": config.rounds,
         "imitation_steps": config.imitation.steps,
