@@ -1,6 +1,7 @@
 """Adversarial Taboo as a Gymnasium environment of free text."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium
@@ -9,7 +10,7 @@ from .core import VOID, Task
 from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, chat, resolve_opponent, sit_down, speak
 from .spaces import UnicodeText
 from .taboo import make_taboo
-from .views import load_prompts
+from .views import load_prompts, spoken
 from .words import require_listed, word_list
 
 ROLES = ("attacker", "defender")
@@ -17,6 +18,21 @@ LONGEST_VIEW = 1 << 20
 """Characters of the longest observation."""
 
 Info = dict[str, Any]
+
+
+@dataclass
+class _View:
+    """What a role sees, which grows as it hears more. heard: how many utterances are in it."""
+
+    messages: list[dict[str, str]] = field(default_factory=list)
+    text: str = ""
+    heard: int = 0
+
+    def add(self, messages: Sequence[dict[str, str]], heard: int) -> None:
+        self.messages += messages
+        texts = [f"{message['role']}: {message['content']}" for message in messages]
+        self.text = "\n\n".join([self.text, *texts] if self.text else texts)
+        self.heard = heard
 
 
 class TabooEnv(gymnasium.Env[str, str]):
@@ -62,6 +78,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         self._shown = 0
         self._over = self._failed = False
         self._actor = ROLES[0]
+        self._views: dict[str, _View] = {}
 
     @staticmethod
     def _other(role: str) -> str:
@@ -99,6 +116,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self._actor = ROLES[0] if self.role == "both" else self.role
         self._shown = 0
+        self._views = {}
         self._over = self._failed = False
         if self.role != "both":
             self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
@@ -138,14 +156,25 @@ class TabooEnv(gymnasium.Env[str, str]):
         if self.render_mode == "human":
             print(self._new_lines(), end="")
         role = self.role if self.role != "both" else (self._state.to_act or self._actor)
-        messages = chat(self.renderer, self._state.observe(role))
-        info: Info = {"role": role, "messages": messages}
+        view = self._view(role)
+        info: Info = {"role": role, "messages": [message.copy() for message in view.messages]}
         outcome = self._state.outcome
         if outcome is not None:
             evidence = outcome.evidence and dict(vars(outcome.evidence))
             info["outcome"] = {"winner": outcome.winner, "reason": outcome.reason, "evidence": evidence}
             info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
-        return "\n\n".join([f"{m['role']}: {m['content']}" for m in messages])[:LONGEST_VIEW], info
+        return view.text[:LONGEST_VIEW], info
+
+    def _view(self, role: str) -> _View:
+        """What a role sees now; only what is new to it is rendered."""
+        seen = self._state.observe(role)
+        view = self._views.get(role)
+        if view is None:
+            view = self._views[role] = _View()
+            view.add(chat(self.renderer, seen), len(seen.utterances))
+        elif new := spoken(seen.utterances[view.heard :], role):
+            view.add([message._asdict() for message in new], len(seen.utterances))
+        return view
 
     def _new_lines(self) -> str:
         said = self._state.utterances[self._shown :]

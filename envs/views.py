@@ -5,12 +5,12 @@ Views are append-only: the view after a turn extends the view before it, so that
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .core import Observation
+from .core import Observation, Utterance
 
 
 class Message(NamedTuple):
@@ -55,9 +55,12 @@ class Prompts:
         said = observation.utterances
         if not said or said[0].role == observation.role:
             messages.append(Message("user", self.opening))
-        for utterance in said:
-            messages.append(Message("assistant" if utterance.role == observation.role else "user", utterance.text))
-        return tuple(messages)
+        return (*messages, *spoken(said, observation.role))
+
+
+def spoken(utterances: Iterable[Utterance], role: str) -> list[Message]:
+    """What was said, as the chat of a role: its own utterances are the assistant's."""
+    return [Message("assistant" if utterance.role == role else "user", utterance.text) for utterance in utterances]
 
 
 TABOO_PROMPTS = Prompts(

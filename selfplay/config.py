@@ -78,9 +78,11 @@ class TrainConfig:
     max_turns: int = 5
     """Utterances per role and game. More: longer games, more ties avoided, slower rounds."""
     words: str = "everyday"
-    """Secret words: everyday (three groups), common, band:1000-5000, or a file with one word a line (sparring words --help)."""
+    """Secret words: everyday (three groups), common, band:1000-5000, or a file with one word a line (sparring words --help). Several with
+    commas are a curriculum, as everyday,band:1-2000,band:2001-8000: the run begins with the first list, the others come in one by one after
+    equal shares of the rounds, and all stay in play. Each list is measured apart."""
     heldout: float = 0.1
-    """Share of words never played, about, in [0, 1); the everyday world brings its own groups and ignores this."""
+    """Share of words never played, about, in [0, 1); the everyday world brings its own groups and ignores this, as does LIST@train."""
     prompts: str = "card"
     """What players are told: card (what the model was trained with; the full rules, where it was not), brief, full, or a JSON file
     {"system": {role: text}, "opening": text} with texts of your own."""

@@ -26,6 +26,7 @@ from sparring.agents.language_model import LanguageModel, load_language_model
 from sparring.agents.names import checkpoint_model, checkpoint_rounds
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.views import taboo_wordings
+from sparring.envs.words import list_names
 
 from . import checkpoint
 from .alarms import Unhealthy, raised
@@ -109,11 +110,15 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
 
 
 def _inputs(config: TrainConfig) -> dict[str, str]:
-    """The files that a run reads, with their SHA-256."""
-    paths = {name: Path(getattr(config, name)) for name in ("words", "prompts", "replay")}
+    """The files that a run reads, with their SHA-256; several lists of words count as one file."""
+    lists = [Path(path) for name in list_names(config.words) for path in dict.fromkeys((name, name.rpartition("@")[0])) if path]
+    paths = {"words": lists, "prompts": [Path(config.prompts)], "replay": [Path(config.replay)]}
     if config.imitation.data is not None:
-        paths["imitation.data"] = config.imitation.data
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in paths.items() if path.is_file()}
+        paths["imitation.data"] = [config.imitation.data]
+    found = {
+        name: b"".join(path.read_bytes() for path in of if path.is_file()) for name, of in paths.items() if any(p.is_file() for p in of)
+    }
+    return {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
 
 
 def _require_inputs(folder: RunFolder, config: TrainConfig) -> None:
@@ -417,7 +422,8 @@ class _Loop:
         config = self.config
         player = self.session.agent(self.model, config.model, trainable=True)
         agents = self.session.agents(player)
-        tasks = round_tasks(self.session.words.played, config.games_per_round, config.group_size, seed, f"{number}")
+        words = self.session.words.in_round(number, config.rounds)
+        tasks = round_tasks(words, config.games_per_round, config.group_size, seed, f"{number}")
         matches = [Match(task.id, self.session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
         with self.progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:
             return play_all(matches, concurrency=config.concurrency, progress=counted(advance))

@@ -3,11 +3,12 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sparring.agents.core import derive_seed
 from sparring.envs.core import Task
 from sparring.envs.english import truth
-from sparring.envs.words import split_words, word_list
+from sparring.envs.words import SPLITS, curriculum, list_names, split_words
 from sparring.envs.world import everyday, word_groups
 
 from .evaluate import TruthOf
@@ -15,20 +16,33 @@ from .evaluate import TruthOf
 
 @dataclass(frozen=True)
 class WordSets:
-    """imitated: targets of imitation and of self-play. selfplayed: of self-play only. heldout: never a target."""
+    """imitated: targets of imitation and of self-play. selfplayed: of self-play only. heldout: never a target. stages: the played words
+    list by list, in the order of a curriculum; empty where they are one list."""
 
     imitated: tuple[str, ...]
     selfplayed: tuple[str, ...]
     heldout: tuple[str, ...]
+    stages: tuple[tuple[str, ...], ...] = ()
 
     @property
     def played(self) -> tuple[str, ...]:
         return self.imitated + self.selfplayed
 
+    def in_round(self, number: int, rounds: int) -> tuple[str, ...]:
+        """The words of a round of a run, from 1: lists come in one after the other, each after an equal share of the rounds, and stay. In
+        the last round all are played."""
+        if not self.stages:
+            return self.played
+        lists = -(-number * len(self.stages) // rounds)
+        return tuple(word for stage in self.stages[:lists] for word in stage)
+
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The groups that have words, by name."""
-        named = {"imitated": self.imitated, "selfplayed": self.selfplayed, "heldout": self.heldout}
+        """The groups that have words, by name; the lists of a curriculum are groups of their own."""
+        named = {"imitated": self.imitated, "selfplayed": self.selfplayed}
+        if self.stages:
+            named = {f"list-{number}": stage for number, stage in enumerate(self.stages, 1)}
+        named["heldout"] = self.heldout
         return {name: words for name, words in named.items() if words}
 
     @property
@@ -60,16 +74,34 @@ def _truth(texts: object, secret: str) -> tuple[int, int]:
 
 
 def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
-    """The groups of a word list. The everyday world has its own; of any other list about a share is held out (`split_words`).
+    """The groups of a word list. The everyday world has its own; of any other list about a share is held out (`split_words`), but nothing
+    of one that names a split itself (LIST@train). Several lists with commas are a curriculum.
 
-    imitating: whether experts are imitated on the played words first.
+    imitating: whether experts are imitated on the played words first. Raises ValueError for a list that leaves no words to play about.
     """
     if words == "everyday":
         return WordSets(*word_groups())
-    kept, held = (tuple(sorted(part)) for part in split_words(word_list(words), heldout))
-    if not kept:
-        raise ValueError(f"{words}: no words left to play about with heldout {heldout}")
-    return WordSets(kept, (), held) if imitating else WordSets((), kept, held)
+    stages: list[tuple[str, ...]] = []
+    held: list[str] = []
+    for name, stage in zip(list_names(words), curriculum(words), strict=True):
+        kept, out = _split(name, stage, heldout)
+        if not kept:
+            raise ValueError(f"{name}: no words left to play about with heldout {heldout}")
+        stages.append(tuple(sorted(kept)))
+        held += out
+    played = tuple(word for stage in stages for word in stage)
+    several = tuple(stages) if len(stages) > 1 else ()
+    return WordSets(played if imitating else (), () if imitating else played, tuple(sorted(held)), several)
+
+
+def _split(name: str, words: Sequence[str], heldout: float) -> tuple[Sequence[str], Sequence[str]]:
+    """The words of a list to play about, and those held out."""
+    if name == "everyday":
+        own = set(word_groups().heldout)
+        return [word for word in words if word not in own], [word for word in words if word in own]
+    if name.rpartition("@")[2] in SPLITS and not Path(name).is_file():
+        return words, ()
+    return split_words(words, heldout)
 
 
 def round_tasks(words: Sequence[str], games: int, group_size: int, seed: int, label: str) -> list[Task]:

@@ -113,10 +113,10 @@ def test_out_of_memory_halves_the_rows_and_changes_no_reply(monkeypatch: pytest.
     _, roomy, _, _ = play(model, streams=9, turns=3)
     whole = PackedModel.forward
 
-    def limited(self, ids, positions, keep, parts):
+    def limited(self, ids, positions, keep, *rest):
         if len(keep) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(self, ids, positions, keep, parts)
+        return whole(self, ids, positions, keep, *rest)
 
     monkeypatch.setattr(PackedModel, "forward", limited)
     with pytest.warns(RuntimeWarning, match=r"out of memory: [42] replies at once from now on"):

@@ -7,6 +7,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from sparring.agents.simple import FunctionAgent, SilentAgent
+from sparring.envs.opponents import chat
+from sparring.envs.taboo_env import TabooEnv
 
 ID = "sparring.envs:sparring/AdversarialTaboo-v0"
 
@@ -143,3 +145,14 @@ def test_a_foul_is_not_shown_on():
     assert info["outcome"]["reason"] == "foul"
     assert "lemon" not in text
     assert all("lemon" not in message["content"] for message in info["messages"])
+
+
+def test_what_is_shown_step_by_step_is_the_whole_view():
+    env = TabooEnv("both")
+    env.reset(seed=0)
+    for text in ("Hm.", "What is it?", "It is\n\nuseful.", "I know the word! It is a stone."):
+        *_, info = env.step(text)
+        assert info["messages"] == chat(env.renderer, env._state.observe(info["role"]))
+        info["messages"].clear()
+        shown = env._seen()[0]
+        assert shown == "\n\n".join(f"{m['role']}: {m['content']}" for m in chat(env.renderer, env._state.observe(info["role"])))

@@ -1,16 +1,20 @@
 """Counting games: hand-made outcomes, paired schedules, tournaments."""
 
+from pathlib import Path
+
 import pytest
 
 from sparring.agents.rollout import play_all
 from sparring.agents.scripted import scripted
 from sparring.agents.simple import FunctionAgent, SilentAgent
 from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.words import split_words, word_list
+from sparring.envs.world import word_groups
 from sparring.selfplay.evaluate import cell, schedule, strength
 from sparring.selfplay.round_metrics import describe, reward_spread
 from sparring.selfplay.statistics import wilson
 from sparring.selfplay.tournament import tournament
-from sparring.selfplay.word_sets import round_tasks, word_sets
+from sparring.selfplay.word_sets import WordSets, round_tasks, word_sets
 
 GAME = AdversarialTaboo(max_turns=3)
 WORDS = ("lemon", "piano", "horse")
@@ -98,3 +102,44 @@ def test_word_groups_are_disjoint_and_only_everyday_words_have_truth():
     assert sets.counts == {"imitated": 127, "selfplayed": 127, "heldout": 85}
     assert sets.truth is not None
     assert word_sets("common", 0.2, imitating=False).truth is None
+
+
+def test_a_single_list_is_one_stage_and_split_as_before():
+    sets = word_sets("band:501-1500", 0.2, imitating=False)
+    assert sets.stages == () and set(sets.groups) == {"selfplayed", "heldout"}
+    assert sets.in_round(1, 8) == sets.in_round(8, 8) == sets.played
+    kept, held = split_words(word_list("band:501-1500"), 0.2)
+    assert (set(sets.played), set(sets.heldout)) == (set(kept), set(held))
+
+
+def test_a_list_that_names_its_split_is_not_split_again():
+    assert word_sets("everyday@train", 0.5, imitating=False).counts == {"imitated": 0, "selfplayed": 254, "heldout": 0}
+    assert set(word_sets("common@train", 0.5, imitating=True).imitated) == set(word_list("common@train"))
+
+
+def test_the_lists_of_a_curriculum_come_in_after_equal_shares_of_the_rounds():
+    sets = WordSets((), ("a", "b", "c", "d"), (), (("a", "b"), ("c",), ("d",)))
+    lengths = [len(sets.in_round(number, 8)) for number in range(1, 9)]
+    assert lengths == [2, 2, 3, 3, 3, 4, 4, 4]
+    assert sets.in_round(1, 1) == sets.in_round(2, 2) == sets.played, "the last round has all lists, however few there are"
+    assert sets.in_round(1, 2) == ("a", "b", "c")
+    assert sets.groups == {"list-1": ("a", "b"), "list-2": ("c",), "list-3": ("d",)}
+
+
+def test_words_of_a_curriculum_are_in_one_list_and_on_one_side():
+    sets = word_sets("everyday,band:1-2000,common@train", 0.2, imitating=False)
+    assert len(sets.stages) == 3 and len(set(sets.played)) == len(sets.played) == sum(map(len, sets.stages))
+    assert not set(sets.played) & set(sets.heldout)
+    groups = word_groups()
+    assert set(sets.stages[0]) == {*groups.imitated, *groups.selfplayed}
+    assert set(groups.heldout) <= set(sets.heldout)
+    assert set(sets.played) | set(sets.heldout) == set(word_list("everyday,band:1-2000,common@train"))
+    assert sets == word_sets("everyday,band:1-2000,common@train", 0.2, imitating=False)
+
+
+def test_a_list_of_a_curriculum_without_words_is_named(tmp_path: Path):
+    (tmp_path / "one.txt").write_text("lemon\n")
+    with pytest.raises(ValueError, match=r"one.txt: no words left to play about with heldout 0\.99999"):
+        word_sets(f"{tmp_path / 'one.txt'},common", 0.99999, imitating=False)
+    with pytest.raises(ValueError, match="'common' holds no words that the lists before it lack"):
+        word_sets("common,common", 0.1, imitating=False)

@@ -236,6 +236,21 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
     assert summary.data["rounds"][0]["truth"] is None
 
 
+def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path):
+    lists = {"one.txt": {"lemon", "piano"}, "two.txt": {"horse", "chair"}}
+    for name, words in lists.items():
+        (tmp_path / name).write_text("\n".join(words))
+    names = ",".join(str(tmp_path / name) for name in lists)
+    made = config(model, tmp_path / "run", words=names, heldout=0.0, replay="none", evaluation=EvaluationConfig(games=1, control=False))
+    summary = train(replace(made, group_size=2))
+    played = [{game.task.secret for game in read_episodes(tmp_path / "run" / "rounds" / f"00{n}" / "games.jsonl.gz")} for n in (1, 2)]
+    assert played == [lists["one.txt"], lists["one.txt"] | lists["two.txt"]]
+    assert {entry["words"] for entry in summary.data["strength"]} == {"list-1", "list-2", "all"}
+    (tmp_path / "two.txt").write_text("horse\nchair\ntable")
+    with pytest.raises(ValueError, match="the file of words, is gone or has changed"):
+        resume(tmp_path / "run")
+
+
 def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
     pytest.importorskip("textarena", reason="needs the extra textarena")
     model = save_model(tmp_path / "model", length=2048, everyday=False)
