@@ -9,7 +9,6 @@ measured in the same run (benchmarks/roofline.py).
 """
 
 import json
-import resource
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -188,7 +187,9 @@ def _highest(setting: Setting) -> float:
     """Most memory so far, in MiB: the GPU's where the model is there, else that of the process."""
     if setting.model.model.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    # NOTE: getrusage's maximum begins with that of the process that this one was started from.
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0]) / 2**10
 
 
 def show(result: Mapping[str, Any]) -> None:
