@@ -31,10 +31,11 @@ from sparring.selfplay.batch import collate, micro_batches, row_from_segment
 from sparring.selfplay.evaluate import schedule
 from sparring.selfplay.learner import action_logits
 from sparring.selfplay.objectives import token_logprobs
+from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import provenance, to_json, write_text
 
 from . import roofline
-from .sizes import random_model
+from .sizes import SHAPES, random_model
 from .speed_loops import ENGINES, LOOPS, Run, Setting, Work
 
 RANDOM = "random:"
@@ -73,6 +74,8 @@ class SpeedConfig:
             raise ValueError(f"loops must be ours and others of {', '.join(LOOPS)}; got {' '.join(self.loops)}")
         if min(self.games, self.runs, *self.batches) < 1:
             raise ValueError("games, runs and batches must be at least 1")
+        if self.model.startswith(RANDOM) and self.model.removeprefix(RANDOM) not in SHAPES:
+            raise ValueError(f"the size of a random model must be one of {', '.join(SHAPES)}; got {self.model}")
 
 
 def prepare(config: SpeedConfig) -> Setting:
@@ -92,9 +95,11 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
     setting = prepare(config)
     best = {name: _best_batch(setting, config, name) for name in config.loops}
     found: dict[str, list[Run]] = {name: [] for name in config.loops}
-    for number in range(config.runs):
-        for name, runs in found.items():
-            runs.append(LOOPS[name](replace(setting, seed=derive_seed(config.seed, number)), config.games, best[name]))
+    with Shown().phase("runs of all loops", config.runs * len(found), "runs") as advance:
+        for number in range(config.runs):
+            for name, runs in found.items():
+                runs.append(LOOPS[name](replace(setting, seed=derive_seed(config.seed, number)), config.games, best[name]))
+                advance(1, runs[-1].tokens)
     rates = {name: median(run.tokens / run.seconds for run in runs) for name, runs in found.items()}
     result = {
         "schema": 1,

@@ -24,8 +24,8 @@ from .word_sets import NO_SECRETS, WordSets, word_sets
 @dataclass
 class Session:
     """config: resolved. model: who learns. card: its prompts and length. replay, taught: conversations of the files for replay and
-    imitation. context: tokens that a role's talk can take in the longest game, with much to spare. opponent: who plays the seat that does
-    not learn; None where the model plays all.
+    imitation. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent: who
+    plays the seat that does not learn; None where the model plays all.
     """
 
     config: TrainConfig
@@ -34,7 +34,7 @@ class Session:
     card: PlayerCard
     model: LanguageModel
     replay: list[Chat] | None
-    context: int
+    context: int | None
     taught: list[Chat] | None = None
     opponent: Agent | None = None
 
@@ -87,7 +87,9 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
     taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
     place = str(weights) if weights else model_place(config.model)
-    context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place)))
+    # What players see in games without secret words is more than what was said, so its length is not known.
+    bounded = config.max_memory > 0 and bool(game.informed)
+    context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place))) if bounded else None
     model = load_player(config, place, context, name=config.model, device=pick_device(config.device), dtype=given(config.dtype))
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
     session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game))
@@ -107,20 +109,25 @@ def _opponent(config: TrainConfig, game: Game) -> Agent | None:
     return resolve(spec, role=role, sampling=sampling, device=config.device, dtype=config.dtype, attention=config.attention)
 
 
-def load_player(config: TrainConfig, place: str | Path, context: int, **options: Any) -> LanguageModel:
+def load_player(config: TrainConfig, place: str | Path, context: int | None, **options: Any) -> LanguageModel:
     """A model that plays in a run. context: see Session. options: of load_language_model."""
     # While strength is measured, two models play: who learns, and who it came from.
     memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
     rows = config.concurrency
-    return load_language_model(
-        place,
-        attn=given(config.attention),
-        max_rows=rows,
-        max_streams=2 * rows,
-        max_length=context,
-        max_memory=memory,
-        **options,
-    )
+    try:
+        return load_language_model(
+            place,
+            attn=given(config.attention),
+            max_rows=rows,
+            max_streams=2 * rows,
+            max_length=context,
+            max_memory=memory,
+            **options,
+        )
+    except ValueError as error:
+        if memory is None:
+            raise
+        raise ValueError(f"max_memory {config.max_memory} GiB is shared by two models, who learns and who it came from; {error}") from error
 
 
 def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig, chat: ChatFormat) -> int:

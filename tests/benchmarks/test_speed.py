@@ -83,7 +83,7 @@ def test_the_limit_grows_with_the_work(config: speed.SpeedConfig):
     assert one["total"] == one["products"] + one["keys_values"]
 
 
-@pytest.mark.parametrize("bad", [{"loops": ("ours", "theirs")}, {"loops": ("spag_loop",)}, {"games": 0}])
+@pytest.mark.parametrize("bad", [{"loops": ("ours", "theirs")}, {"loops": ("spag_loop",)}, {"games": 0}, {"model": "random:3M"}])
 def test_settings_without_sense_are_refused(bad):
     with pytest.raises(ValueError, match="must be"):
         speed.SpeedConfig(**bad)

@@ -284,3 +284,12 @@ def test_a_dry_run_says_what_a_run_would_need_and_writes_nothing(model: Path, tm
     assert found["memory_bytes"]["weights"] == 2 * 4 * found["model"]["parameters"]
     assert found["memory_bytes"]["training"] == 12 * found["model"]["parameters"], "float32: gradients and Adam's two averages"
     assert not out.exists()
+    whole = found["memory_bytes"]["cache_at_most"]
+    gib = whole / 2 / 2**30
+    bounded = sparring("train", "--model", model, "--rounds", "1", "--max-memory", str(gib), "--out", out, "--dry-run", "--json")
+    assert bounded.returncode == 0, bounded.stderr
+    assert 0 < json.loads(bounded.stdout)["memory_bytes"]["cache_at_most"] <= gib * 2**30
+    small = sparring("train", "--model", model, "--rounds", "1", "--max-memory", "0.000001", "--out", out, "--dry-run")
+    assert small.returncode == 2
+    assert "max_memory 1e-06 GiB is shared by two models" in small.stderr
+    assert "bytes are the least" in small.stderr
