@@ -6,6 +6,7 @@ each token attend to its own row. Letters: T = packed tokens, n = rows, H = key-
 size, L = positions of a cache, W = widest row of a prefill.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -133,7 +134,11 @@ class _Probe:
         self.shapes: dict[int, tuple[int, int, int]] = {}
 
 
-_plan: Plan | _Probe | None = None
+class _Active(threading.local):
+    plan: Plan | _Probe | None = None
+
+
+_active = _Active()
 
 
 def _additive(places: Tensor, positions: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -187,11 +192,12 @@ def _attend_rows(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """The registered attention function: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq, D]."""
-    assert _plan is not None, "the attention of packed rows runs only inside `forward`"
+    plan = _active.plan
+    assert plan is not None, "the attention of packed rows runs only inside `forward`"
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     out = query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1])
-    if isinstance(_plan, _Probe):
-        _plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
+    if isinstance(plan, _Probe):
+        plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
         return out, None
     scale = kwargs.get("scaling")
     extra = {
@@ -200,8 +206,8 @@ def _attend_rows(
         "sinks": kwargs.get("s_aux"),
     }
     q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
-    for part in _plan.parts:
-        part.attend(_plan.slots[layer], q, k, v, out[0], kwargs.get("sliding_window"), **extra)
+    for part in plan.parts:
+        part.attend(plan.slots[layer], q, k, v, out[0], kwargs.get("sliding_window"), **extra)
     return out, None
 
 
@@ -232,7 +238,6 @@ class PackedModel:
 
     @contextmanager
     def _rows(self, plan: Plan | _Probe) -> Iterator[None]:
-        global _plan
         before = [config._attn_implementation for config in self._configs]
         training = self.model.training
         try:
@@ -240,10 +245,10 @@ class PackedModel:
                 self.model.eval()
             for config in self._configs:
                 config._attn_implementation = NAME
-            _plan = plan
+            _active.plan = plan
             yield
         finally:
-            _plan = None
+            _active.plan = None
             for config, name in zip(self._configs, before, strict=True):
                 config._attn_implementation = name
             if training:

@@ -22,7 +22,7 @@ from torch import Tensor
 from .adapters import Places
 from .core import Sampling
 from .hfattention import Decode, PackedModel, Prefill
-from .kvcache import BLOCK, SLACK, Lane, Layout, Pool, blocks_for
+from .kvcache import BLOCK, Lane, Lanes, Layout, Pool, blocks_for
 from .prefixes import CHUNK, Chain, Prefix, Prefixes, chain
 from .sampling import Settings, draw, uniform
 
@@ -136,7 +136,7 @@ class HFLoop:
         self._ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
         self._pool = Pool(self.packed.layout, blocks)
         self._prefixes = Prefixes(self._pool)
-        self._lanes: dict[int, Lane[_Job]] = {}
+        self._lanes: Lanes[_Job] = Lanes(self.packed.layout, _lane_positions(self.max_length, self.max_rows))
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._waiting: deque[_Job] = deque()
         self._done: list[Generated] = []
@@ -149,7 +149,7 @@ class HFLoop:
     @property
     def active(self) -> int:
         """Rows that decode at present."""
-        return sum(len(lane.rows) for lane in self._lanes.values())
+        return sum(len(lane.rows) for lane in self._lanes)
 
     def memory_bound(self) -> int:
         """Bytes that pool and lanes can take at most, from the configuration alone. While one of them grows, its old and new memory exist
@@ -222,7 +222,7 @@ class HFLoop:
             return
         if row.job in self._waiting:
             self._waiting.remove(row.job)
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             if row.job in lane.rows:
                 with torch.inference_mode():
                     lane.drop([lane.rows.index(row.job)])
@@ -234,8 +234,7 @@ class HFLoop:
             raise RuntimeError(f"weights changed while {self.active} replies were in the making")
         for row in self._streams.values():
             self._drop_cache(row)
-        for lane in self._lanes.values():
-            lane.release()
+        self._lanes.clear()
         self._prefixes.clear()
         self._weights = self._version()
 
@@ -250,7 +249,7 @@ class HFLoop:
     def _advance(self) -> None:
         """One step: promotes rows that outgrew their lane, admits waiting requests, runs the model once, draws and retires."""
         self._promote()
-        decoding = [(lane, len(lane.rows)) for _, lane in sorted(self._lanes.items()) if lane.rows]
+        decoding = [(lane, len(lane.rows)) for lane in self._lanes if lane.rows]
         old = sum(count for _, count in decoding)
         joining = self._admit()
         jobs = [job for lane, count in decoding for job in lane.rows[:count]]
@@ -306,9 +305,7 @@ class HFLoop:
         jobs = [row.job for row in self._streams.values() if row.job is not None]
         for row in self._streams.values():
             self._drop_cache(row)
-        for lane in self._lanes.values():
-            lane.drop(range(len(lane.rows)))
-        self._lanes.clear()
+        self._lanes = Lanes(self.packed.layout, _lane_positions(self.max_length, self.max_rows))
         self._prefixes.clear()
         self._pool = Pool(self.packed.layout, max(self._pool.limit // 2, blocks_for(self.max_length)))
         self._prefixes = Prefixes(self._pool)
@@ -319,13 +316,10 @@ class HFLoop:
 
     def _lane_for(self, positions: int) -> Lane[_Job]:
         """The lane for rows that hold `positions` tokens."""
-        length = _lane_length(positions, self.max_length)
-        if length not in self._lanes:
-            self._lanes[length] = Lane(self.packed.layout, length)
-        return self._lanes[length]
+        return self._lanes.of(_lane_length(positions, self.max_length))
 
     def _promote(self) -> None:
-        for lane in list(self._lanes.values()):
+        for lane in self._lanes:
             full = [i for i, job in enumerate(lane.rows) if job.base + self._step >= lane.length]
             if full:
                 self._lane_for(lane.length + 1).take(lane, full)
@@ -367,7 +361,8 @@ class HFLoop:
             joining.setdefault(lane.length, []).append(job)
         self._waiting.extendleft(reversed(held))
         self._state.enter(list(joined.from_iterable(joining.values())))
-        return [(self._lanes[length], self._enter(self._lanes[length], jobs)) for length, jobs in joining.items()]
+        lanes = [(self._lanes.of(length), jobs) for length, jobs in joining.items()]
+        return [(lane, self._enter(lane, jobs)) for lane, jobs in lanes]
 
     def _keep_beginnings(self, lane: Lane[_Job], first: int) -> None:
         """Keeps the first prompts of the rows that have just been computed from `first` on."""
@@ -420,7 +415,7 @@ class HFLoop:
                 flags[job.slot] = flag
         if not flags:
             return
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             over = [place for place, job in enumerate(lane.rows) if job.slot in flags]
             if over:
                 self._finish(lane, over, [flags[lane.rows[place].slot] for place in over])
@@ -539,11 +534,14 @@ def _lane_length(positions: int, max_length: int) -> int:
     return min(length, blocks_for(max_length) * BLOCK)
 
 
+def _lane_positions(max_length: int, rows: int) -> int:
+    """Positions that lanes may have memory for: twice what their rows could need, as rows that outgrow a lane are in two for a moment."""
+    return 2 * rows * _lane_length(max_length, max_length)
+
+
 def _bound(layout: Layout, max_length: int, rows: int, blocks: int) -> int:
     """Bytes that a pool of so many blocks and the lanes of so many rows can take at most."""
-    lengths = {_lane_length(positions, max_length) for positions in range(1, max_length + 1, LANE)} | {_lane_length(max_length, max_length)}
-    lanes = 2 * rows * max(lengths) + SLACK * sum(lengths)
-    return layout.bytes_per_token * (blocks * BLOCK + lanes)
+    return layout.bytes_per_token * (blocks * BLOCK + _lane_positions(max_length, rows))
 
 
 def _fitting(layout: Layout, max_length: int, rows: int, blocks: int, memory: int) -> tuple[int, int]:

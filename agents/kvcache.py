@@ -4,7 +4,7 @@ Knows shapes, rows and blocks; knows nothing about models, text or sampling. Let
 key-value heads, D = head size, L = positions of a lane.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -15,9 +15,6 @@ Row = TypeVar("Row")
 
 BLOCK = 16
 """Positions in one block of the pool."""
-
-SLACK = 16
-"""Rows that a lane may have memory for beyond twice its rows."""
 
 
 def blocks_for(positions: int) -> int:
@@ -39,8 +36,8 @@ class Layout:
         return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
 
     def empty(self, rows: int, length: int) -> Tensor:
-        """Zeros [X, rows, H, length, D]: what is masked must still be finite."""
-        return torch.zeros(2 * self.layers, rows, self.heads, length, self.size, dtype=self.dtype, device=self.device)
+        """Uninitialised [X, rows, H, length, D]."""
+        return torch.empty(2 * self.layers, rows, self.heads, length, self.size, dtype=self.dtype, device=self.device)
 
 
 class Pool:
@@ -111,28 +108,32 @@ def _cells(dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> Tensor:
 
 
 class Lane(Generic[Row]):
-    """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads one view.
+    """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads one view."""
 
-    There is memory for at most twice its rows and SLACK more.
-    """
-
-    def __init__(self, layout: Layout, length: int) -> None:
-        self.layout = layout
+    def __init__(self, lanes: "Lanes[Row]", length: int) -> None:
+        self._lanes = lanes
         self.length = length
         self.rows: list[Row] = []
-        self.data = layout.empty(0, length)
+        self.data = lanes.layout.empty(0, length)
+
+    @property
+    def capacity(self) -> int:
+        """Rows that there is memory for."""
+        return self.data.shape[1]
 
     def add(self, rows: Sequence[Row]) -> None:
         """Appends rows; what their places held before is still there."""
-        old, new = len(self.rows), len(self.rows) + len(rows)
-        if new > self.data.shape[1]:
-            self._resize(old, new)
+        if len(self.rows) + len(rows) > self.capacity:
+            self._lanes.widen(self, len(self.rows) + len(rows))
         self.rows.extend(rows)
 
-    def _resize(self, keep: int, rows: int) -> None:
-        """Makes room for `rows` rows and a quarter more; the first `keep` stay."""
-        data = self.layout.empty(rows + rows // 4 + SLACK // 2, self.length)
+    def resize(self, capacity: int) -> None:
+        """Moves to memory for so many rows."""
+        keep = len(self.rows)
+        data = self._lanes.layout.empty(capacity, self.length)
         data[:, :keep] = self.data[:, :keep]
+        # What is masked must still be finite.
+        data[:, keep:] = 0
         self.data = data
 
     def take(self, source: "Lane[Row]", places: Sequence[int]) -> None:
@@ -152,10 +153,44 @@ class Lane(Generic[Row]):
             self.data[:, hole] = self.data[:, mover]
             self.rows[hole] = self.rows[mover]
         del self.rows[keep:]
-        if self.data.shape[1] > 2 * keep + SLACK:
-            self._resize(keep, keep)
 
-    def release(self) -> None:
-        """Gives the memory of an empty lane back."""
-        assert not self.rows, "only an empty lane is released"
-        self.data = self.layout.empty(0, self.length)
+
+class Lanes(Generic[Row]):
+    """Lanes by length, made when asked for. Together they have memory for at most `limit` positions; up to there a lane keeps what it had,
+    as there will be other rows.
+    """
+
+    def __init__(self, layout: Layout, limit: int) -> None:
+        self.layout = layout
+        self.limit = limit
+        self._lanes: dict[int, Lane[Row]] = {}
+
+    def __iter__(self) -> Iterator[Lane[Row]]:
+        """From the shortest on."""
+        return iter([lane for _, lane in sorted(self._lanes.items())])
+
+    def of(self, length: int) -> Lane[Row]:
+        if length not in self._lanes:
+            self._lanes[length] = Lane(self, length)
+        return self._lanes[length]
+
+    @property
+    def positions(self) -> int:
+        """Positions that there is memory for at present."""
+        return sum(lane.capacity * lane.length for lane in self._lanes.values())
+
+    def widen(self, lane: Lane[Row], rows: int) -> None:
+        """Makes room for `rows` rows in a lane and a quarter more; where that is beyond the limit, every lane gives back what it does not
+        use, and there is room for `rows` alone.
+        """
+        ample = rows + rows // 4 + 8
+        if self.positions + (ample - lane.capacity) * lane.length > self.limit:
+            for other in self._lanes.values():
+                if other is not lane and other.capacity > len(other.rows):
+                    other.resize(len(other.rows))
+            ample = rows
+        lane.resize(ample)
+
+    def clear(self) -> None:
+        """Forgets all rows and gives all memory back."""
+        self._lanes.clear()

@@ -10,7 +10,7 @@ from tiny import tiny_model
 from sparring.agents.core import Sampling
 from sparring.agents.hfattention import PackedModel
 from sparring.agents.hfloop import HFLoop, _bound
-from sparring.agents.kvcache import SLACK, Pool
+from sparring.agents.kvcache import Lanes, Layout, Pool
 
 KINDS = ["llama", "untied", "qwen2", "qwen3", "gpt2", "mistral"]
 END = 5
@@ -77,10 +77,10 @@ def test_evicted_streams_are_rebuilt_from_their_ids():
 
 def taken(loop: HFLoop) -> int:
     """Bytes of all caches at present."""
-    return loop._pool.data.nbytes + sum(lane.data.nbytes for lane in loop._lanes.values())
+    return loop._pool.data.nbytes + sum(lane.data.nbytes for lane in loop._lanes)
 
 
-def test_caches_stay_within_the_bound_and_shrink_again():
+def test_caches_stay_within_the_bound():
     loop = HFLoop(tiny_model(length=256), end_ids=frozenset({END}), max_rows=40, max_streams=50)
     rng = np.random.default_rng(0)
     most = 0
@@ -91,8 +91,24 @@ def test_caches_stay_within_the_bound_and_shrink_again():
         left -= len(loop.poll())
         most = max(most, taken(loop))
     assert loop._pool.data.nbytes < most <= loop.memory_bound()
-    lanes = loop.packed.layout.bytes_per_token * sum(SLACK * lane.length for lane in loop._lanes.values())
-    assert taken(loop) - loop._pool.data.nbytes <= lanes, "lanes without rows keep no more than their slack"
+    loop.invalidate()
+    assert taken(loop) == loop._pool.data.nbytes, "without rows, new weights give the lanes' memory back"
+
+
+def test_lanes_share_their_memory():
+    layout = Layout(1, 1, 2, torch.float32, torch.device("cpu"))
+    lanes: Lanes[int] = Lanes(layout, 20 * 64)
+    short, long = lanes.of(32), lanes.of(64)
+    short.add(range(10))
+    assert short.capacity == 20, "a quarter more and eight, as long as there is room"
+    short.data[:] = torch.arange(20)[:, None, None, None]
+    short.drop(range(6))
+    assert short.rows == [6, 7, 8, 9] and short.capacity == 20
+    long.add(range(15))
+    assert long.capacity == 15 and short.capacity == 4, "beyond the limit nothing is kept that is not used"
+    assert short.data[0, :, 0, 0, 0].tolist() == [6, 7, 8, 9] and not long.data.any()
+    long.take(short, [1])
+    assert long.rows[-1] == 7 and (long.data[:, 15, :, :32] == 7).all() and not long.data[:, 15, :, 32:].any()
 
 
 def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply():
