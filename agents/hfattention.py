@@ -195,7 +195,7 @@ def _attend_rows(
     plan = _active.plan
     assert plan is not None, "the attention of packed rows runs only inside `forward`"
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    out = query.new_zeros(1, query.shape[2], query.shape[1], value.shape[-1])
+    out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     if isinstance(plan, _Probe):
         plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
         return out, None

@@ -144,6 +144,7 @@ class HFLoop:
         self._slots = list(range(self.max_rows - 1, -1, -1))
         self._state = _State(self.max_rows, device)
         self._step = 0
+        self._parameters: list[Tensor] = []
         self._weights = self._version()
 
     @property
@@ -240,7 +241,10 @@ class HFLoop:
 
     def _version(self) -> int:
         """Changes whenever a parameter is written in place (`.data` writes excepted)."""
-        return sum(parameter._version for parameter in self.packed.model.parameters() if not parameter.is_inference())
+        if not self.active:
+            # Walking over all modules takes as long as some operations of a small model: done only when a batch begins.
+            self._parameters = [parameter for parameter in self.packed.model.parameters() if not parameter.is_inference()]
+        return sum(parameter._version for parameter in self._parameters)
 
     def _drop_cache(self, row: _Stream) -> None:
         self._pool.give(row.blocks)
