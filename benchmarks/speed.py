@@ -4,15 +4,15 @@
     python -m sparring.benchmarks.speed --model random:100M --games 64 --batches 64 --json
 
 What is compared: benchmarks/speed_loops.py. Same words, model, prompts, limits, sampling settings, stops, precision and threads. Every loop
-is run at the batch size that suits it best; runs are interleaved, and what counts is the ratio of medians. The machine's own limit is
-measured in the same run (benchmarks/roofline.py).
+is run as it is fastest: with which batch size, and in one process with all threads or in several that share them out; runs are interleaved,
+and what counts is the ratio of medians. The machine's own limit is measured in the same run (benchmarks/roofline.py).
 """
 
 import json
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -36,7 +36,8 @@ from sparring.selfplay.run_folder import provenance, to_json, write_text
 
 from . import roofline
 from .sizes import SHAPES, random_model
-from .speed_loops import ENGINES, LOOPS, Run, Setting, Work
+from .speed_loops import LOOPS, Run, Setting, Work
+from .speed_team import Team, highest_memory, phases, together
 
 RANDOM = "random:"
 
@@ -55,6 +56,8 @@ class SpeedConfig:
     """Which loops, ours among them."""
     batches: tuple[int, ...] = (32, 256)
     """Games in play at once that every loop is tried with; its best counts."""
+    processes: tuple[int, ...] = (1, 2)
+    """Numbers of processes that every loop is tried with on a CPU, the threads shared out among them; its best counts."""
     many: int = 0
     """Also plays so many games with our loop, to see whether a game costs more than one of 500; 0 leaves it out."""
     temperature: float = 1.0
@@ -72,8 +75,8 @@ class SpeedConfig:
         unknown = [name for name in self.loops if name not in LOOPS]
         if unknown or "ours" not in self.loops:
             raise ValueError(f"loops must be ours and others of {', '.join(LOOPS)}; got {' '.join(self.loops)}")
-        if min(self.games, self.runs, *self.batches) < 1:
-            raise ValueError("games, runs and batches must be at least 1")
+        if min(self.games, self.runs, *self.batches, *self.processes) < 1:
+            raise ValueError("games, runs, batches and processes must be at least 1")
         if self.model.startswith(RANDOM) and self.model.removeprefix(RANDOM) not in SHAPES:
             raise ValueError(f"the size of a random model must be one of {', '.join(SHAPES)}; got {self.model}")
 
@@ -93,70 +96,91 @@ def prepare(config: SpeedConfig) -> Setting:
 def measure(config: SpeedConfig) -> dict[str, Any]:
     """All figures: per loop every run, medians, and ratios of useful tokens per second."""
     setting = prepare(config)
-    best = {name: _best_batch(setting, config, name) for name in config.loops}
-    found: dict[str, list[Run]] = {name: [] for name in config.loops}
-    with Shown().phase("runs of all loops", config.runs * len(found), "runs") as advance:
-        for number in range(config.runs):
-            for name, runs in found.items():
-                runs.append(LOOPS[name](replace(setting, seed=derive_seed(config.seed, number)), config.games, best[name]))
-                advance(1, runs[-1].tokens)
-    rates = {name: median(run.tokens / run.seconds for run in runs) for name, runs in found.items()}
-    result = {
-        "schema": 1,
+    with ExitStack() as stack:
+        teams = {processes: Team(processes, partial(prepare, config)) for processes in _processes(config)}
+        for team in teams.values():
+            stack.callback(team.close)
+        best = {name: _best_way(teams, config, name) for name in config.loops}
+        found: dict[str, list[list[Run]]] = {name: [] for name in config.loops}
+        with Shown().phase("runs of all loops", config.runs * len(found), "runs") as advance:
+            for number in range(config.runs):
+                for name, runs in found.items():
+                    way = best[name]
+                    runs.append(teams[way.processes].play(name, config.games, way.batch, derive_seed(config.seed, number)))
+                    advance(1, together(runs[-1]).tokens)
+        apart = {name: teams[way.processes].ask(phases, name, -(-way.batch // way.processes)) for name, way in best.items()}
+        least = limit(teams[best["ours"].processes], found["ours"])
+        per_game = {
+            str(games): teams[best["ours"].processes].play("ours", games, best["ours"].batch, config.seed)[0].seconds / games
+            for games in ((500, config.many) if config.many else ())
+        }
+    whole = {name: [together(run) for run in runs] for name, runs in found.items()}
+    rates = {name: median(run.tokens / run.seconds for run in runs) for name, runs in whole.items()}
+    return {
+        "schema": 2,
         "settings": {**vars(config), "result": None},
         "parameters": sum(p.numel() for p in setting.model.model.parameters()),
         "ratios": {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"},
         "tokens_per_second": rates,
-        "games_per_second": {name: median(run.games / run.seconds for run in runs) for name, runs in found.items()},
-        "batch": best,
-        "phases": {name: phases(setting, name, best[name]) for name in config.loops},
-        "limit": limit(setting, found["ours"]),
+        "games_per_second": {name: median(run.games / run.seconds for run in runs) for name, runs in whole.items()},
+        "ways": {name: vars(way) for name, way in best.items()},
+        "phases": {name: {key: sum(part[key] for part in parts) for key in parts[0]} for name, parts in apart.items()},
+        "limit": least,
         "mismatch_kl": mismatch(setting),
-        "peak_memory_mib": {name: _peak(config, name, best[name]) for name in config.loops},
-        "runs": {name: [_record(run) for run in runs] for name, runs in found.items()},
+        "peak_memory_mib": {name: peak_memory(config, name, way) for name, way in best.items()},
+        "runs": {name: [_record(run) for run in runs] for name, runs in whole.items()},
         "provenance": provenance(config.seed),
+        **({"seconds_per_game": per_game} if per_game else {}),
     }
-    if config.many:
-        result["seconds_per_game"] = {str(games): _per_game(setting, games, best["ours"]) for games in (500, config.many)}
-    return result
 
 
-def _best_batch(setting: Setting, config: SpeedConfig, name: str) -> int:
-    """The number of games at once with which a loop plays a quarter of the games fastest. Warms it up too."""
-    batches = sorted({min(batch, config.games) for batch in config.batches})
-    LOOPS[name](setting, min(config.games, 8), 8)
-    if len(batches) == 1:
-        return batches[0]
-    trials = {batch: LOOPS[name](setting, max(batch, config.games // 4), batch) for batch in batches}
-    return max(trials, key=lambda batch: trials[batch].tokens / trials[batch].seconds)
+@dataclass(frozen=True)
+class Way:
+    """How a loop is run, and the useful tokens a second that it made so on a quarter of the games."""
+
+    processes: int
+    batch: int
+    tokens_per_second: float
+
+
+def _processes(config: SpeedConfig) -> tuple[int, ...]:
+    """On a GPU one process plays."""
+    return config.processes if (given(config.device) or ("cuda" if torch.cuda.is_available() else "cpu")).startswith("cpu") else (1,)
+
+
+def _best_way(teams: Mapping[int, Team], config: SpeedConfig, name: str) -> Way:
+    """How a loop is fastest. Warms it up too."""
+    ways = []
+    for processes, team in teams.items():
+        team.play(name, min(config.games, 8 * processes), 8 * processes, config.seed)
+        for batch in sorted({min(batch, config.games) for batch in config.batches}):
+            run = together(team.play(name, max(batch, config.games // 4), batch, config.seed))
+            ways.append(Way(processes, batch, run.tokens / run.seconds))
+    return max(ways, key=lambda way: way.tokens_per_second)
 
 
 def _record(run: Run) -> dict[str, Any]:
     return {**vars(run), "work": vars(run.work) if run.work else None}
 
 
-def _per_game(setting: Setting, games: int, batch: int) -> float:
-    return LOOPS["ours"](setting, games, batch).seconds / games
-
-
-def phases(setting: Setting, name: str, batch: int, prompt: int = 64, reply: int = 32) -> dict[str, float]:
-    """Tokens per second of prefill and of decoding apart: `batch` prompts of `prompt` tokens, answered with 1 token, and `reply` more."""
-    prompts = [[(7 * i + 3 * j) % 100 + 10 for j in range(prompt)] for i in range(batch)]
-    engine = ENGINES[name]
-    engine(setting, prompts, 2)
-    short = engine(setting, prompts, 1)
-    long = engine(setting, prompts, 1 + reply)
-    return {"prefill": batch * prompt / short, "decode": batch * reply / max(long - short, 1e-9)}
-
-
-def limit(setting: Setting, runs: list[Run]) -> dict[str, float]:
-    """Our runs beside the machine's own limit. share: of the limit that the median run reached, by its time."""
-    layout = setting.model.loop.packed.layout
-    works = [run.work for run in runs if run.work]
-    work = Work(*(round(mean(getattr(work, name) for work in works)) for name in Work.__dataclass_fields__))
-    least = roofline.seconds(setting.model.model, work, layout.bytes_per_token)
-    seconds = median(run.seconds for run in runs)
+def limit(team: Team, runs: Sequence[Sequence[Run]]) -> dict[str, float]:
+    """Our runs beside the machine's own limit, which each process measures while the others do. share: of the limit that the median run
+    reached, by its time.
+    """
+    layout_bytes, works = team.ask(_bytes_per_token)[0], [run.work for shares in runs for run in shares if run.work]
+    mean_work = Work(*(round(mean(getattr(work, name) for work in works)) for name in Work.__dataclass_fields__))
+    parts = team.ask(_least, mean_work, layout_bytes)
+    least = {name: mean(part[name] for part in parts) for name in parts[0]}
+    seconds = median(shares[0].seconds for shares in runs)
     return {**{f"{name}_seconds": value for name, value in least.items()}, "seconds": seconds, "share": least["total"] / seconds}
+
+
+def _bytes_per_token(setting: Setting) -> int:
+    return setting.model.loop.packed.layout.bytes_per_token
+
+
+def _least(setting: Setting, work: Work, bytes_per_token: int) -> dict[str, float]:
+    return roofline.seconds(setting.model.model, work, bytes_per_token)
 
 
 def mismatch(setting: Setting, games: int = 32) -> float:
@@ -175,35 +199,26 @@ def mismatch(setting: Setting, games: int = 32) -> float:
     return total / count
 
 
-def _peak(config: SpeedConfig, name: str, batch: int) -> dict[str, float]:
-    """Memory of a loop in MiB, in a process of its own: with the model loaded, and at its highest in one run."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(peak_memory, replace(config, json=False), name, batch).result()
-
-
-def peak_memory(config: SpeedConfig, name: str, batch: int) -> dict[str, float]:
-    setting = prepare(config)
-    loaded = _highest(setting)
-    LOOPS[name](setting, config.games, batch)
-    return {"loaded": loaded, "peak": _highest(setting)}
-
-
-def _highest(setting: Setting) -> float:
-    """Most memory so far, in MiB: the GPU's where the model is there, else that of the process."""
-    if setting.model.model.device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    # NOTE: getrusage's maximum begins with that of the process that this one was started from.
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.split("VmHWM:")[1].split()[0]) / 2**10
+def peak_memory(config: SpeedConfig, name: str, way: Way) -> dict[str, float]:
+    """Memory of a loop in MiB, of all its processes, made for this: with the model loaded, and at its highest in one run."""
+    team = Team(way.processes, partial(prepare, config))
+    try:
+        loaded = sum(team.ask(highest_memory))
+        team.play(name, config.games, way.batch, config.seed)
+        return {"loaded": loaded, "peak": sum(team.ask(highest_memory))}
+    finally:
+        team.close()
 
 
 def show(result: Mapping[str, Any]) -> None:
-    print(f"{'':<20} {'useful tokens/s':>15} {'games/s':>8} {'prefill/s':>10} {'decode/s':>10} {'peak MiB':>9} {'batch':>6}")
+    print(
+        f"{'':<20} {'useful tokens/s':>15} {'games/s':>8} {'prefill/s':>10} {'decode/s':>10} {'peak MiB':>9} {'batch':>6} {'processes':>9}"
+    )
     for name, rate in result["tokens_per_second"].items():
-        apart, memory = result["phases"][name], result["peak_memory_mib"][name]["peak"]
+        apart, memory, way = result["phases"][name], result["peak_memory_mib"][name]["peak"], result["ways"][name]
         print(
             f"{name:<20} {rate:15,.0f} {result['games_per_second'][name]:8,.1f} {apart['prefill']:10,.0f} {apart['decode']:10,.0f} "
-            f"{memory:9,.0f} {result['batch'][name]:6}"
+            f"{memory:9,.0f} {way['batch']:6} {way['processes']:9}"
         )
     for name, ratio in result["ratios"].items():
         print(f"ours / {name}: {ratio:.2f}")

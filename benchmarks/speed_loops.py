@@ -31,6 +31,12 @@ class Setting:
     game: Game
     words: Sequence[str]
     seed: int
+    share: tuple[int, int] = (0, 1)
+    """Which games these loops play: those whose number leaves the first when divided by the second."""
+
+    def numbers(self, games: int) -> range:
+        """The numbers of those among so many games."""
+        return range(games)[self.share[0] :: self.share[1]]
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,14 @@ PAGE = 32
 """Positions in a page of the continuous batching."""
 
 Loop = Callable[[Setting, int, int], Run]
-"""(setting, games, games in play at once)."""
+"""(setting, games of which the setting's share is played, games in play at once)."""
 
 
 def ours(setting: Setting, games: int, batch: int) -> Run:
     """Streams with kept caches; finished rows leave at once, and other games or the other role take their place."""
     player = ModelAgent(setting.model, setting.prompts, setting.sampling)
     matches = schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed)
+    matches = [matches[number] for number in setting.numbers(games)]
     counters = setting.model.loop.counters
     before = (counters.steps, counters.rows, counters.prefilled)
     began = time.perf_counter()
@@ -76,7 +83,7 @@ def ours(setting: Setting, games: int, batch: int) -> Run:
     replies = [reply for p in played for reply in p.replies]
     segments = [segment for p in played for role in setting.game.roles for segment in p.segments[role]]
     attended = sum(int(np.flatnonzero(segment.action).sum()) for segment in segments)
-    return Run(seconds, sum(reply.tokens for reply in replies), len(replies), games, Work(steps, rows, prefilled, attended))
+    return Run(seconds, sum(reply.tokens for reply in replies), len(replies), len(played), Work(steps, rows, prefilled, attended))
 
 
 def spag_loop(setting: Setting, games: int, batch: int) -> Run:
@@ -84,15 +91,16 @@ def spag_loop(setting: Setting, games: int, batch: int) -> Run:
     torch.manual_seed(setting.seed)
     tokens = utterances = 0
     began = time.perf_counter()
-    for start in range(0, games, batch):
-        states = [_start(setting, i) for i in range(start, min(games, start + batch))]
+    numbers = setting.numbers(games)
+    for start in range(0, len(numbers), batch):
+        states = [_start(setting, i) for i in numbers[start : start + batch]]
         while active := [i for i, state in enumerate(states) if state.to_act is not None]:
             replies = _generate(setting, [_history(setting, states[i]) for i in active])
             for i, reply in zip(active, replies, strict=True):
                 states[i] = _said(setting, states[i], reply)
             tokens += sum(map(len, replies))
             utterances += len(active)
-    return Run(time.perf_counter() - began, tokens, utterances, games)
+    return Run(time.perf_counter() - began, tokens, utterances, len(numbers))
 
 
 def continuous_batching(setting: Setting, games: int, batch: int) -> Run:
@@ -101,7 +109,7 @@ def continuous_batching(setting: Setting, games: int, batch: int) -> Run:
     """
     began = time.perf_counter()
     tokens = utterances = 0
-    states = {str(i): _start(setting, i) for i in range(games)}
+    states = {str(i): _start(setting, i) for i in setting.numbers(games)}
     waiting = list(states)[::-1]
     live = 0
     with _continuous(setting, batch) as manager:
@@ -129,7 +137,7 @@ def continuous_batching(setting: Setting, games: int, batch: int) -> Run:
                 live -= 1
             else:
                 ask(result.request_id)
-    return Run(time.perf_counter() - began, tokens, utterances, games)
+    return Run(time.perf_counter() - began, tokens, utterances, len(states))
 
 
 LOOPS: dict[str, Loop] = {"ours": ours, "spag_loop": spag_loop, "continuous_batching": continuous_batching}

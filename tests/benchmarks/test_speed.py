@@ -1,6 +1,7 @@
 """The speed benchmark, in very small: all loops play whole games by the same rules."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sparring.agents.player_card import PlayerCard
 from sparring.benchmarks import roofline, speed
 from sparring.benchmarks.sizes import MEAN_REPLY, random_model
 from sparring.benchmarks.speed_loops import ENGINES, LOOPS, Work
+from sparring.benchmarks.speed_team import Team, highest_memory, together
 from sparring.envs.views import TABOO_BRIEF
 
 
@@ -23,13 +25,29 @@ def config(tmp_path: Path) -> speed.SpeedConfig:
     return speed.SpeedConfig(model=str(tmp_path), games=4, runs=1, batches=(2, 4), device="cpu")
 
 
+class Here(Team):
+    """A team whose members are this process, one after the other: starting processes takes seconds."""
+
+    def __init__(self, processes, prepare):
+        self.processes = processes
+        self.settings = [replace(prepare(), share=(number, processes)) for number in range(processes)]
+
+    def ask(self, function, *args, **kwargs):
+        return [function(setting, *args, **kwargs) for setting in self.settings]
+
+    def close(self):
+        pass
+
+
 def test_all_loops_are_measured_on_whole_games(config: speed.SpeedConfig, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(speed, "_peak", lambda config, name, batch: {"loaded": 1.0, "peak": 2.0})
+    monkeypatch.setattr(speed, "Team", Here)
     found = speed.measure(replace(config, many=5))
     assert set(found["ratios"]) == {"spag_loop", "continuous_batching"}
     assert found["ratios"]["spag_loop"] == found["tokens_per_second"]["ours"] / found["tokens_per_second"]["spag_loop"]
     for name, runs in found["runs"].items():
-        assert found["batch"][name] in (2, 4)
+        way = found["ways"][name]
+        assert way["batch"] in (2, 4) and way["processes"] in (1, 2) and way["tokens_per_second"] > 0
+        assert found["peak_memory_mib"][name]["peak"] >= found["peak_memory_mib"][name]["loaded"] > 0
         assert len(runs) == 1
         assert runs[0]["games"] == 4
         assert runs[0]["utterances"] >= 4
@@ -57,9 +75,18 @@ def test_all_engines_answer_and_say_how_long_it_took(config: speed.SpeedConfig):
         assert engine(setting, [[5, 6, 7], [8, 9]], 3) > 0, name
 
 
-def test_peak_memory_is_at_least_what_loading_takes(config: speed.SpeedConfig):
-    found = speed.peak_memory(config, "ours", 2)
-    assert found["peak"] >= found["loaded"] > 0
+def test_processes_play_shares_of_the_same_games(config: speed.SpeedConfig):
+    team = Team(2, partial(speed.prepare, config))
+    try:
+        shares = team.play("ours", 3, 2, 7)
+        assert [run.games for run in shares] == [2, 1]
+        assert shares[0].seconds == shares[1].seconds
+        assert min(team.ask(highest_memory)) > 0
+    finally:
+        team.close()
+    alone = Here(1, partial(speed.prepare, config)).play("ours", 3, 2, 7)
+    assert [together(shares).tokens, together(shares).utterances] == [alone[0].tokens, alone[0].utterances]
+    assert together(shares).games == 3 and together(shares).work != shares[0].work
 
 
 def test_random_models_speak_known_tokens_and_end(monkeypatch: pytest.MonkeyPatch):
