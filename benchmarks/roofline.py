@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from .speed_loops import Work
+from .speed_games import Work
 
 
 def seconds(model: Any, work: Work, bytes_per_token: int) -> dict[str, float]:

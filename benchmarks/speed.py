@@ -36,7 +36,8 @@ from sparring.selfplay.run_folder import provenance, to_json, write_text
 
 from . import roofline
 from .sizes import SHAPES, random_model
-from .speed_loops import LOOPS, Run, Setting, Work
+from .speed_games import Run, Setting, Work
+from .speed_loops import LOOPS
 from .speed_team import Team, highest_memory, phases, together
 
 RANDOM = "random:"

@@ -7,60 +7,19 @@ tokens: sampled ones, end tokens included; no prompts, no padding, nothing after
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 
-from sparring.agents.core import Sampling, derive_seed
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.core import Sampling
+from sparring.agents.language_model import ModelAgent
 from sparring.agents.rollout import play_all
-from sparring.envs.core import Game, State, Task
-from sparring.envs.views import Prompts
 from sparring.selfplay.evaluate import schedule
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What all loops get."""
-
-    model: LanguageModel
-    prompts: Prompts
-    sampling: Sampling
-    game: Game
-    words: Sequence[str]
-    seed: int
-    share: tuple[int, int] = (0, 1)
-    """Which games these loops play: those whose number leaves the first when divided by the second."""
-
-    def numbers(self, games: int) -> range:
-        """The numbers of those among so many games."""
-        return range(games)[self.share[0] :: self.share[1]]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of one loop. tokens: useful ones. utterances: played. work: what our loop had to compute, see `Work`; None of others."""
-
-    seconds: float
-    tokens: int
-    utterances: int
-    games: int
-    work: "Work | None" = None
-
-
-@dataclass(frozen=True)
-class Work:
-    """steps: forward passes. rows: decoded rows, over all steps. prefilled: tokens computed without one being drawn from them.
-    attended: cached positions that decoded tokens attended to, over all of them.
-    """
-
-    steps: int
-    rows: int
-    prefilled: int
-    attended: int
-
+from .speed_games import Run, Setting, Work, cut, history, opening, said
+from .speed_llama import llama_cpp_loop, reply_llama
 
 PAGE = 32
 """Positions in a page of the continuous batching."""
@@ -92,12 +51,12 @@ def spag_loop(setting: Setting, games: int, batch: int) -> Run:
     tokens = utterances = 0
     began = time.perf_counter()
     numbers = setting.numbers(games)
-    for start in range(0, len(numbers), batch):
-        states = [_start(setting, i) for i in numbers[start : start + batch]]
+    for first in range(0, len(numbers), batch):
+        states = [opening(setting, i) for i in numbers[first : first + batch]]
         while active := [i for i, state in enumerate(states) if state.to_act is not None]:
-            replies = _generate(setting, [_history(setting, states[i]) for i in active])
+            replies = _generate(setting, [history(setting, states[i]) for i in active])
             for i, reply in zip(active, replies, strict=True):
-                states[i] = _said(setting, states[i], reply)
+                states[i] = said(setting, states[i], reply)
             tokens += sum(map(len, replies))
             utterances += len(active)
     return Run(time.perf_counter() - began, tokens, utterances, len(numbers))
@@ -109,14 +68,14 @@ def continuous_batching(setting: Setting, games: int, batch: int) -> Run:
     """
     began = time.perf_counter()
     tokens = utterances = 0
-    states = {str(i): _start(setting, i) for i in setting.numbers(games)}
+    states = {str(i): opening(setting, i) for i in setting.numbers(games)}
     waiting = list(states)[::-1]
     live = 0
     with _continuous(setting, batch) as manager:
 
         def ask(name: str) -> None:
             manager.add_request(
-                _history(setting, states[name]),
+                history(setting, states[name]),
                 request_id=name,
                 max_new_tokens=setting.sampling.max_new_tokens,
                 eos_token_id=sorted(setting.model.format.end_ids),
@@ -129,8 +88,8 @@ def continuous_batching(setting: Setting, games: int, batch: int) -> Run:
             result = manager.get_result(timeout=60)
             if result is None or result.error:
                 raise RuntimeError(f"continuous batching failed: {result.error if result else 'no answer in a minute'}")
-            reply = _cut(setting, result.generated_tokens)
-            states[result.request_id] = _said(setting, states[result.request_id], reply)
+            reply = cut(setting, result.generated_tokens)
+            states[result.request_id] = said(setting, states[result.request_id], reply)
             tokens += len(reply)
             utterances += 1
             if states[result.request_id].to_act is None:
@@ -141,6 +100,8 @@ def continuous_batching(setting: Setting, games: int, batch: int) -> Run:
 
 
 LOOPS: dict[str, Loop] = {"ours": ours, "spag_loop": spag_loop, "continuous_batching": continuous_batching}
+if find_spec("llama_cpp") and find_spec("gguf"):
+    LOOPS["llama_cpp"] = llama_cpp_loop
 
 
 def _reply_ours(setting: Setting, prompts: Sequence[Sequence[int]], tokens: int) -> float:
@@ -180,6 +141,7 @@ ENGINES: dict[str, Callable[[Setting, Sequence[Sequence[int]], int], float]] = {
     "ours": _reply_ours,
     "spag_loop": _reply_generate,
     "continuous_batching": _reply_continuous,
+    "llama_cpp": reply_llama,
 }
 """What each loop generates with: the seconds that replies of exactly so many tokens to all prompts take."""
 
@@ -209,35 +171,6 @@ def _continuous(setting: Setting, batch: int) -> AbstractContextManager[Any]:
     return manager
 
 
-def _start(setting: Setting, number: int) -> State:
-    word = setting.words[number % len(setting.words)]
-    return setting.game.start(Task(f"{number}", word, word, derive_seed(setting.seed, word, number)))
-
-
-def _said(setting: Setting, state: State, reply: Sequence[int]) -> State:
-    """The state after a reply in ids."""
-    chat = setting.model.format
-    return state.apply(chat.split_thinking(chat.decode(reply))[1], truncated=not (reply and reply[-1] in chat.end_ids))
-
-
-def _cut(setting: Setting, ids: Sequence[int]) -> list[int]:
-    """A reply up to its first end token, included."""
-    end = next((place for place, token in enumerate(ids) if token in setting.model.format.end_ids), None)
-    return list(ids) if end is None else list(ids[: end + 1])
-
-
-def _history(setting: Setting, state: State) -> list[int]:
-    """The ids of the whole view of the role that is to act, rendered anew."""
-    assert state.to_act is not None
-    chat = setting.model.format
-    messages = setting.prompts.render(state.observe(state.to_act))
-    last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
-    if last < 0:
-        return chat.open(messages)
-    ids, _ = chat.conversation(messages[: last + 1])
-    return ids + chat.extend(messages[last + 1 :], ended=True)
-
-
 def _generate(setting: Setting, prompts: Sequence[Sequence[int]], limit: int | None = None, *, exactly: bool = False) -> list[list[int]]:
     """One reply for each prompt, by `generate` over all of them, padded on the left. exactly: of `limit` tokens, whatever they are."""
     model: Any = setting.model.model
@@ -261,4 +194,4 @@ def _generate(setting: Setting, prompts: Sequence[Sequence[int]], limit: int | N
             eos_token_id=sorted(setting.model.format.end_ids),
             pad_token_id=pad,
         )[:, width:].tolist()
-    return [_cut(setting, row) for row in out]
+    return [cut(setting, row) for row in out]

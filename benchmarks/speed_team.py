@@ -4,6 +4,7 @@ With small matrices on a CPU, two processes with one thread each can be faster t
 core works.
 """
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +15,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 
-from .speed_loops import ENGINES, LOOPS, Run, Setting, Work
+from .speed_games import Run, Setting, Work
+from .speed_loops import ENGINES, LOOPS
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -78,7 +80,10 @@ def _play(setting: Setting, name: str, games: int, batch: int, seed: int) -> Run
 
 def phases(setting: Setting, name: str, batch: int, prompt: int = 64, reply: int = 32) -> dict[str, float]:
     """Tokens per second of prefill and of decoding apart: `batch` prompts of `prompt` tokens, answered with 1 token, and `reply` more."""
-    prompts = [[(7 * i + 3 * j) % 100 + 10 for j in range(prompt)] for i in range(batch)]
+    # No two begin alike, so that nothing is shared.
+    draw = random.Random(0)
+    most = min(setting.model.model.config.vocab_size, 1000)
+    prompts = [[draw.randrange(10, most) for _ in range(prompt)] for _ in range(batch)]
     engine = ENGINES[name]
     engine(setting, prompts, 2)
     short = engine(setting, prompts, 1)

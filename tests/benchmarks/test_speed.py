@@ -11,7 +11,9 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.player_card import PlayerCard
 from sparring.benchmarks import roofline, speed
 from sparring.benchmarks.sizes import MEAN_REPLY, random_model
-from sparring.benchmarks.speed_loops import ENGINES, LOOPS, Work
+from sparring.benchmarks.speed_games import Work
+from sparring.benchmarks.speed_llama import interleaved, named
+from sparring.benchmarks.speed_loops import ENGINES, LOOPS
 from sparring.benchmarks.speed_team import Team, highest_memory, together
 from sparring.envs.views import TABOO_BRIEF
 
@@ -114,3 +116,12 @@ def test_the_limit_grows_with_the_work(config: speed.SpeedConfig):
 def test_settings_without_sense_are_refused(bad):
     with pytest.raises(ValueError, match="must be"):
         speed.SpeedConfig(**bad)
+
+
+def test_weights_are_turned_and_named_for_llama_cpp():
+    model = tiny_model()
+    weights = named(model.state_dict(), tied=True)
+    layers = model.config.num_hidden_layers
+    assert len(weights) == 9 * layers + 2 and "output.weight" not in weights
+    assert torch.equal(weights["blk.1.ffn_down.weight"], model.model.layers[1].mlp.down_proj.weight)
+    assert interleaved(torch.arange(8.0)[:, None], 2).flatten().tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
