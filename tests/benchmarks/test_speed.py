@@ -73,8 +73,8 @@ def test_what_our_loop_computed_is_counted(config: speed.SpeedConfig):
 
 def test_all_engines_answer_and_say_how_long_it_took(config: speed.SpeedConfig):
     setting = speed.prepare(config)
-    for name, engine in ENGINES.items():
-        assert engine(setting, [[5, 6, 7], [8, 9]], 3) > 0, name
+    for name in LOOPS:
+        assert ENGINES[name](setting, [[5, 6, 7], [8, 9]], 3) > 0, name
 
 
 def test_processes_play_shares_of_the_same_games(config: speed.SpeedConfig):
