@@ -20,6 +20,9 @@ from typing import Any
 import torch
 import tyro
 
+from sparring.agents.core import derive_seed
+from sparring.agents.language_model import load_language_model
+from sparring.agents.names import model_place
 from sparring.selfplay.cli import everyday_evaluation
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
@@ -27,6 +30,8 @@ from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_t
 from sparring.selfplay.statistics import over_seeds
 from sparring.selfplay.summary import read
 from sparring.selfplay.train import resume, train
+
+from . import everyday
 
 ARMS: dict[str, dict[str, Any]] = {
     "group": {"objective": "group"},
@@ -61,6 +66,9 @@ class StudyConfig:
     """The game that is learnt and measured."""
     games: int = 400
     """Games per cell of strength."""
+    questions: int = 500
+    """Questions per task of everyday reasoning, other ones for each seed: what a model happens to know of the same questions in all seeds
+    would look like a difference."""
     arms: tuple[str, ...] = tuple(ARMS)
     """Which arms."""
     jobs: int = 1
@@ -144,9 +152,19 @@ def measurements(run: Path) -> dict[str, dict[str, float]]:
             values[f"truth/{place}"] = entry["truth"]
         for name, value in values.items():
             found.setdefault(name, {})[when] = value
-    for name, result in data["evaluations"].items():
-        for task, before in result["before"].items():
-            found[f"{name}/{task}"] = {"before": before["score"], "after": result["after"][task]["score"]}
+    return found
+
+
+def answer(config: StudyConfig, arm: str, seed: int) -> dict[str, float]:
+    """The everyday scores of an arm's last model (or of the imitation model) on the seed's own questions, by task; kept beside its run."""
+    run = imitated(config, seed) if arm == IMITATION else run_of(config, arm, seed)
+    kept = run / f"everyday-{config.questions}.json"
+    if not kept.is_file():
+        name = f"{run}@latest"
+        model = load_language_model(model_place(name), name=name)
+        tasks = everyday.evaluate(model, config.questions, derive_seed(seed, "everyday"))["tasks"]
+        write_text(kept, to_json({task: row["score"] for task, row in tasks.items()}))
+    found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
 
@@ -177,7 +195,13 @@ def _paired(values: list[float], others: list[float]) -> dict[str, Any]:
 
 def of_seed(config: StudyConfig, seed: int) -> dict[str, Any]:
     """What a seed's runs measured, by arm and name, and where that was."""
-    return {"arms": {arm: measurements(run_of(config, arm, seed)) for arm in config.arms}, "provenance": provenance(seed)}
+    before = answer(config, IMITATION, seed)
+    arms = {}
+    for arm in config.arms:
+        after = answer(config, arm, seed)
+        skills = {f"everyday/{task}": {"before": before[task], "after": after[task]} for task in before}
+        arms[arm] = {**measurements(run_of(config, arm, seed)), **skills}
+    return {"arms": arms, "provenance": provenance(seed)}
 
 
 def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
@@ -191,13 +215,13 @@ def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
 
 
 def _settings(config: StudyConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in ("rounds", "model", "game", "games")} | {"arms": list(config.arms)}
+    return {name: getattr(config, name) for name in ("rounds", "model", "game", "games", "questions")} | {"arms": list(config.arms)}
 
 
 def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """The result of all seeds so far, written to the result file if one is asked for."""
     by_number = {str(seed): dict(seeds[seed]) for seed in sorted(seeds)}
-    result = {"schema": 2, "settings": _settings(config), "seeds": by_number, "table": summarise(seeds)}
+    result = {"schema": 3, "settings": _settings(config), "seeds": by_number, "table": summarise(seeds)}
     if config.result is not None:
         write_text(config.result, to_json(result))
     return result
@@ -221,11 +245,12 @@ def _interval(mean: dict[str, Any]) -> str:
 
 
 def run_task(config: StudyConfig, seed: int, arm: str) -> None:
-    """One run of the study: an arm of a seed, or the imitation that its arms start from."""
+    """One run of the study: an arm of a seed, or the imitation that its arms start from. What it learnt is questioned at its end."""
     if arm == IMITATION:
         imitate(config, seed)
     else:
         run_arm(config, arm, seed)
+    answer(config, arm, seed)
 
 
 class Here(Executor):

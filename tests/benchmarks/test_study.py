@@ -33,6 +33,13 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     )
     monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
     monkeypatch.setattr(study, "everyday_evaluation", lambda: study_evaluation())
+    asked: list[tuple[str, int]] = []
+
+    def questions(model, number: int, seed: int):
+        asked.append((model.name, seed))
+        return {"tasks": {"task": {"score": number / 1000 + ("imitation" not in model.name) / 4}}}
+
+    monkeypatch.setattr(study.everyday, "evaluate", questions)
     config = study.StudyConfig(out=tmp_path / "runs", seeds=2, rounds=1, model=str(folder), games=2, result=tmp_path / "result.json")
     study.main(config)
     result = json.loads((tmp_path / "result.json").read_text())
@@ -43,7 +50,8 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     beyond = [a - b for a, b in zip(after["group"], after["expert"], strict=True)]
     assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(beyond) / 2)
     assert row["group"]["beyond expert"]["n"] == 2
-    assert result["table"]["everyday/task"]["group"]["gain"]["mean"] == 0
+    assert result["table"]["everyday/task"]["group"]["gain"]["mean"] == 0.25
+    assert len(asked) == 2 * 6 and len({seed for _, seed in asked}) == 2, "every model once, other questions for each seed"
     shared = (study.run_of(config, "spag", 1) / "measured" / "round-000.json").read_bytes()
     assert shared == (study.imitated(config, 1) / "measured" / "round-000.json").read_bytes()
     alone = study.run_of(replace(config, out=tmp_path / "alone"), "spag", 1)
