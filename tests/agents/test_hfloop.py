@@ -12,7 +12,7 @@ from sparring.agents.hfattention import PackedModel
 from sparring.agents.hfloop import HFLoop, _bound
 from sparring.agents.kvcache import Lanes, Layout, Pool
 
-KINDS = ["llama", "untied", "qwen2", "qwen3", "gpt2", "mistral"]
+KINDS = ["llama", "untied", "llama3", "qwen2", "qwen3", "gpt2", "mistral", "gemma2", "gemma3"]
 END = 5
 
 

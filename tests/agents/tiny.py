@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -71,7 +75,9 @@ def tiny_tokenizer(kind: str | None = "chatml", **options: Any) -> PreTrainedTok
 
 
 def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed: int = 0, **options: Any) -> Any:
-    """A random model: llama, untied, qwen2, qwen3, gpt2, mistral (window of 24 positions)."""
+    """A random model: llama, untied, llama3 (scaled rotation), qwen2, qwen3, gpt2, mistral (window of 24 positions), gemma2 (capped logits,
+    every other layer with a window), gemma3.
+    """
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
         "vocab_size": vocab,
@@ -91,6 +97,14 @@ def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed
         model = LlamaForCausalLM(LlamaConfig(**{"tie_word_embeddings": True, **shape}))
     elif kind == "untied":
         model = LlamaForCausalLM(LlamaConfig(**{"tie_word_embeddings": False, **shape}))
+    elif kind == "llama3":
+        rotation = {"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        rotation["original_max_position_embeddings"] = 64
+        model = LlamaForCausalLM(LlamaConfig(**shape, rope_parameters=rotation))
+    elif kind == "gemma2":
+        model = Gemma2ForCausalLM(Gemma2Config(**shape, head_dim=16, query_pre_attn_scalar=16, sliding_window=24))
+    elif kind == "gemma3":
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**shape, head_dim=16, query_pre_attn_scalar=16, sliding_window=24))
     elif kind == "qwen2":
         model = Qwen2ForCausalLM(Qwen2Config(**shape, use_sliding_window=True, sliding_window=24, max_window_layers=1))
     elif kind == "qwen3":
