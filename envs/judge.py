@@ -84,9 +84,10 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
 def _phrases(text: str, wanted: frozenset[str]) -> list[Word]:
     """Where a text says a target of several words, with blanks or hyphens between them, or none."""
     folded = fold(text)
+    closed = {form.replace(" ", ""): form for form in wanted}
     one_of = "|".join(re.escape(form).replace(r"\ ", r"[\s_-]{0,3}") for form in sorted(wanted))
     found = re.finditer(rf"(?<![^\W_])(?:{one_of})(?![^\W_])", folded.text)
-    return [Word(clean_target(m[0].replace("-", " ")), *folded.raw_span(*m.span())) for m in found]
+    return [Word(closed[re.sub(r"[\s_-]", "", m[0])], *folded.raw_span(*m.span())) for m in found]
 
 
 def is_right(guess: str, target: str) -> bool:
@@ -97,7 +98,7 @@ def is_right(guess: str, target: str) -> bool:
     if not said:
         return False
     start, end = folded.raw_span(said[0][0], said[-1][1])
-    readings = [*words(guess), *(_phrases(guess, wanted) if len(said) > 1 else ())]
+    readings = [*words(guess), *(_phrases(guess, wanted) if " " in clean_target(target) else ())]
     return any(word.text in wanted and word.start <= start and word.end >= end for word in readings)
 
 
@@ -149,8 +150,18 @@ def _declared(text: str, target: str, rule: str) -> tuple[Declaration | None, bo
     """The declaration in a text, if there is one, and whether its guess is right."""
     if rule == "spag":
         return _spag_declaration(text, target)
-    declared = declaration(text)
+    declared = declaration(_in_one_piece(text, target))
     return declared, declared is not None and declared.guess is not None and is_right(declared.guess, target)
+
+
+def _in_one_piece(text: str, target: str) -> str:
+    """The text, as long as before, with a target of several words hyphened where it is said, so that it reads as one word."""
+    if " " not in clean_target(target):
+        return text
+    for word in _phrases(text, forms(target, "lemma")):
+        said = re.sub(r"[\s_-]+", lambda gap: "-" + "\u200b" * (len(gap[0]) - 1), text[word.start : word.end])
+        text = text[: word.start] + said + text[word.end :]
+    return text
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:

@@ -21,7 +21,7 @@ PIECES = st.lists(
     st.sampled_from(
         ["cat", "Cats", "c-a-t", "c a t", "c4t", "с\u0430t", "ｃａｔ", "c\u200bat", "location", "dog",
          "I know the word", "it is", "!", "? ", ". ", '"', "'", "`", " or ", " not ", " ", "\n", ", ", ":",
-         "İ", "ß", "n't", "*", "I think ", "Do ", "\U000e0063\U000e0061\U000e0074"]
+         "İ", "ß", "n't", "*", "I think ", "Do ", "\U000e0063\U000e0061\U000e0074", "<b>", "</b>", "\\text{", "ice", "3"]
     ),
     max_size=12,
 ).map("".join)  # fmt: skip
