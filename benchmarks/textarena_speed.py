@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import cycle
 from statistics import median
 from typing import Any
@@ -61,8 +62,13 @@ Loop = Callable[[int, int, int], int]
 """Plays games of a length from a seed on and returns the steps made."""
 
 
+@lru_cache
+def _environment(length: int) -> Any:
+    return gymnasium.make("sparring.envs:sparring/AdversarialTaboo-v0", role="both", max_turns=length // 2)
+
+
 def through_gymnasium(games: int, length: int, seed: int) -> int:
-    env = gymnasium.make("sparring.envs:sparring/AdversarialTaboo-v0", role="both", max_turns=length // 2)
+    env = _environment(length)
     steps = 0
     for game in range(games):
         env.reset(seed=seed + game)
@@ -72,7 +78,6 @@ def through_gymnasium(games: int, length: int, seed: int) -> int:
             steps += 1
             if ended:
                 break
-    env.close()
     return steps
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from .declarations import Declaration, declaration
 from .forms import RULES, check_rule, clean_target, forms
-from .normalise import Word, fold, haystack, is_silent, words
+from .normalise import Word, fold, haystack, is_silent, undisguised, words
 
 __all__ = [
     "ROLES",
@@ -63,7 +63,7 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
     if rule == "spag":
         return _substring_matcher(target)
     wanted = forms(target, rule)
-    stems = tuple(form for form in wanted if not any(other in form for other in wanted if other != form))
+    stems = _stems(target, rule)
     several = " " in clean_target(target)
 
     def match(text: str) -> Match | None:
@@ -110,6 +110,8 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
     """
     if role not in ROLES:
         raise ValueError(f"unknown role {role!r}; known roles: {', '.join(ROLES)}")
+    if _says_nothing(text, target, rule):
+        return None
     said = matcher(target, rule)(text)
     declared, right = _declared(text, target, rule)
     other = "defender" if role == "attacker" else "attacker"
@@ -125,6 +127,26 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
             reason, winner = ("declared_right", role) if right else ("declared_wrong", other)
             return Verdict(reason, winner, declared.start, declared.end, declared.guess or "")
     return Verdict("silent", other, 0, len(text), "") if is_silent(text) else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _stems(target: str, rule: str) -> tuple[str, ...]:
+    """Without any of these an undisguised text does not say the target. None for "spag" and for targets of several words."""
+    check_rule(rule)
+    wanted = () if rule == "spag" or " " in clean_target(target) else forms(target, rule)
+    return tuple(form for form in wanted if not any(other in form for other in wanted if other != form))
+
+
+def _says_nothing(text: str, target: str, rule: str) -> bool:
+    """The quick way for most of what is said: whether it can be seen at once that a text neither says the target nor declares, and is not
+    silence."""
+    stems, plain = _stems(target, rule), undisguised(text)
+    if not stems or plain is None or not plain[:1].isalpha() or ("know" in plain and "word" in plain):
+        return False
+    for stem in stems:  # noqa: SIM110  a generator costs more than the search
+        if stem in plain:
+            return False
+    return True
 
 
 def judge_line(record: dict[str, Any], rule: str = "lemma") -> dict[str, Any]:

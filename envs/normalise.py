@@ -127,6 +127,26 @@ def _fold_each(text: str, fold_one: Callable[[str], str]) -> Folded:
     return Folded("".join(pieces), starts, [at + 1 for at in starts])
 
 
+_PLAIN_BYTES = b"abcdefghijklmnopqrstuvwxyz \t\n.,;:?!'\"()[]{}<>/&%+=#^~`"
+_SHAPE = bytes(b"a "[not chr(code).isalnum()] for code in range(256))
+_LONE = re.compile(b" a {1,4}a ")
+_BANG = re.compile("![a-z]")
+
+
+def undisguised(text: str) -> str | None:
+    """The folded text where its words are what they seem: ASCII letters between blanks and plain punctuation, no two of them alone side by
+    side, no contraction of "not". What it does not contain is not said in it. None where `words` must tell.
+    """
+    if not text.isascii():
+        return None
+    folded = text.lower()
+    raw = folded.encode()
+    if raw.translate(None, _PLAIN_BYTES) or "n't" in folded or ("!" in folded and _BANG.search(folded)):
+        return None
+    shape = raw.translate(_SHAPE)
+    return None if b" a " in shape and _LONE.search(shape + b" ") else folded
+
+
 def is_silent(text: str) -> bool:
     """Whether nothing visible is said: empty, white space, or characters that show nothing."""
     return not (text[:1].isascii() and text[:1].isalnum()) and not fold(text).text.strip()

@@ -99,7 +99,22 @@ def test_a_step_after_the_end_asks_for_a_reset():
     env.reset(seed=1, options={"word": "lemon"})
     env.step("Is it a lemon?")
     with pytest.raises(gymnasium.error.ResetNeeded):
-        env.unwrapped.step("I am late.")
+        env.step("I am late.")
+
+
+def test_a_step_before_the_first_reset_asks_for_one():
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        gymnasium.make(ID).step("I am early.")
+
+
+def test_messages_are_the_callers_own():
+    env = gymnasium.make(ID, role="both")
+    _, info = env.reset(seed=0)
+    for message in info["messages"]:
+        message["content"] = "changed"
+    env.step("Hm.")
+    *_, info = env.step("Hm.")
+    assert "changed" not in repr(info["messages"])
 
 
 @pytest.mark.parametrize(
