@@ -68,9 +68,9 @@ class Play:
     """How many of them are printed."""
     game: str = "AdversarialTaboo"
     """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two, textarena:ID (extra textarena)."""
-    words: str = "everyday"
-    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Games of
-    TextArena have no secret words."""
+    words: str | None = None
+    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Not for
+    games of TextArena, which have no secret words."""
     max_turns: int | None = None
     """Utterances per player; None: the game's own number."""
     temperature: float = 1.0
@@ -98,9 +98,9 @@ class Tournament:
     """Games per ordered pair."""
     game: str = "AdversarialTaboo"
     """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two, textarena:ID (extra textarena)."""
-    words: str = "everyday"
-    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Games of
-    TextArena have no secret words."""
+    words: str | None = None
+    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Not for
+    games of TextArena, which have no secret words."""
     max_turns: int | None = None
     """Utterances per player; None: the game's own number."""
     temperature: float = 0.5
@@ -145,8 +145,8 @@ class Collect:
     """Games about the same word; preference needs several, to find a game won and a game lost."""
     game: str = "AdversarialTaboo"
     """A registered game: AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions."""
-    words: str = "everyday"
-    """everyday, common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
+    words: str | None = None
+    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help)."""
     prompts: str = "full"
     """What the data tell of the rules: full, brief (as sparring-mini is told them), or a JSON file of prompts."""
     max_turns: int | None = None
@@ -397,6 +397,9 @@ def train(arguments: list[str]) -> int:
     else:
         default = _base_config(chosen, rest)
         config = _parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "train", rest, default)
+        game = _game(config.game, None)
+        if not game.informed:
+            _refuse_words(game, _value_of("--words", rest))
         if chosen.print_config:
             print(to_yaml(config), end="")
             return 0
@@ -590,13 +593,26 @@ def _agents(specs: dict[str, str], temperature: float, device: str) -> dict[str,
     return agents
 
 
-def _secrets(game: "Game", words: str, seed: int) -> list[str]:
-    """What games are about: the words of a list in an order that the seed draws; nothing in a game without a secret."""
-    import random
-
+def _listed(game: "Game", words: str | None) -> tuple[str, ...]:
+    """What games are about: the words of a list, the everyday world's if None; nothing in a game without a secret."""
     from sparring.envs.words import word_list
 
-    listed = word_list(words) if game.informed else ("",)
+    if game.informed:
+        return word_list(words or "everyday")
+    _refuse_words(game, words)
+    return ("",)
+
+
+def _refuse_words(game: "Game", words: str | None) -> None:
+    if words is not None:
+        raise ValueError(f"{game.name} has no secret words; leave out --words {words}")
+
+
+def _secrets(game: "Game", words: str | None, seed: int) -> list[str]:
+    """What games are about, in an order that the seed draws."""
+    import random
+
+    listed = _listed(game, words)
     return random.Random(seed).sample(listed, k=len(listed))
 
 
@@ -656,7 +672,6 @@ def collect(arguments: list[str]) -> int:
     options: Collect = _parse(_positional(Collect), "collect", arguments)
 
     from sparring.envs.views import load_prompts
-    from sparring.envs.words import word_list
 
     from .collect import collect as play_and_write
     from .measuring import counted
@@ -682,7 +697,7 @@ def collect(arguments: list[str]) -> int:
             options.format,
             tables,
             game,
-            word_list(options.words),
+            _listed(game, options.words),
             options.games,
             options.seed,
             renderer=load_prompts(options.prompts),
