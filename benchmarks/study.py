@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 
-from sparring.selfplay.cli import everyday_evaluation
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
 from sparring.selfplay.statistics import over_seeds
 from sparring.selfplay.summary import read
 from sparring.selfplay.train import resume, train
+
+from .command import command
+from .everyday import everyday_evaluation
 
 ARMS: dict[str, dict[str, Any]] = {
     "group": {"objective": "group"},
@@ -283,4 +284,4 @@ def main(config: StudyConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(StudyConfig, description=__doc__))
+    command("study", StudyConfig, main, __doc__)

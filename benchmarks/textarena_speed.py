@@ -25,11 +25,12 @@ from typing import Any
 
 import gymnasium
 import textarena
-import tyro
 
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import State, Task, make_game
 from sparring.selfplay.run_folder import provenance
+
+from .command import command
 
 SAID = (
     "It is often yellow, and it tastes sour.",
@@ -123,7 +124,10 @@ def loops() -> dict[str, Loop]:
 
 
 def measure(config: TextArenaSpeedConfig) -> dict[str, Any]:
-    """By length of the games: every run's steps per second, medians, and the ratios of ours to theirs."""
+    """By length of the games: every run's steps per second, medians, and the ratios of ours to theirs. Raises ValueError for numbers below 1
+    and for games of an odd length."""
+    if config.games < 1 or config.runs < 1 or any(length < 2 or length % 2 for length in config.utterances):
+        raise ValueError(f"games and runs must be at least 1, lengths even and at least 2; got {config}")
     lengths = {str(length): _measure(config, length) for length in config.utterances}
     libraries = {"textarena": textarena.__version__}
     return {"lengths": lengths, "provenance": provenance(config.seed, libraries=libraries, cores=os.cpu_count())}
@@ -163,4 +167,4 @@ def main(config: TextArenaSpeedConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TextArenaSpeedConfig, description=__doc__))
+    command("textarena_speed", TextArenaSpeedConfig, main, __doc__)
