@@ -124,8 +124,10 @@ def loops() -> dict[str, Loop]:
 
 
 def measure(config: TextArenaSpeedConfig) -> dict[str, Any]:
-    """By length of the games: every run's steps per second, medians, and the ratios of ours to theirs. Raises ValueError for numbers below 1
-    and for games of an odd length."""
+    """By length of the games: every run's steps per second, medians, and the ratios of ours to theirs.
+
+    Raises ValueError for numbers below 1 and for games of an odd length.
+    """
     if config.games < 1 or config.runs < 1 or any(length < 2 or length % 2 for length in config.utterances):
         raise ValueError(f"games and runs must be at least 1, lengths even and at least 2; got {config}")
     lengths = {str(length): _measure(config, length) for length in config.utterances}
