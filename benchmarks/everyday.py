@@ -20,6 +20,7 @@ from sparring.envs.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
 from sparring.envs.views import TABOO_BRIEF, Message
 from sparring.envs.world import World, everyday, word_groups
+from sparring.selfplay.measuring import Evaluation
 from sparring.selfplay.statistics import paired_difference, wilson
 
 DECLARES = "I know the word! It is"
@@ -188,3 +189,8 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
             clusters=np.array(before["clusters"])[own],
         )._asdict()
     return difference
+
+
+def everyday_evaluation(per_task: int = 200) -> Evaluation:
+    """The test as `train` takes it."""
+    return Evaluation("everyday", lambda model: evaluate(model, per_task), compare, lambda result: dict(result["tasks"]))

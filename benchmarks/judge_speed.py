@@ -1,16 +1,29 @@
-"""How long the judge takes: microseconds per utterance, by rule and by kind of utterance.
+"""How long the judge takes: its share of playing a round, and microseconds per utterance by rule and kind of utterance.
 
-    python -m sparring.benchmarks.judge_speed --repeats 200
+    python -m sparring.benchmarks.judge_speed --json
 
-Everyday English is what sparring-mini says, prose what larger models say; disguised text takes the long path.
+A round is games of a model against itself, as self-play plays them, without learning from them; judging is a verdict on every utterance of
+these games again. Both are CPU time. Everyday English is what sparring-mini says, prose what larger models say; disguised text takes the
+long path.
 """
 
-import argparse
+import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from sparring.agents.names import resolve
+from sparring.agents.rollout import play_all
+from sparring.envs import games as _games  # noqa: F401  registers the games
+from sparring.envs.core import make_game
 from sparring.envs.judge import RULES, matcher, verdict
+from sparring.envs.words import word_list
+from sparring.selfplay.evaluate import schedule
+from sparring.selfplay.run_folder import provenance
+
+from .command import command
 
 TARGETS = ("cat", "lemon", "run", "house", "decision", "blorf")
 UTTERANCES = {
@@ -28,30 +41,71 @@ UTTERANCES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class JudgeSpeedConfig:
+    """What is measured."""
+
+    model: str = "mini@imitation"
+    """Who plays the round, in both seats."""
+    games: int = 512
+    """Games of the round."""
+    repeats: int = 200
+    """Passes over the utterances by kind; a figure is their median."""
+    seed: int = 0
+    """Decides words and what is said."""
+    json: bool = False
+    """Print one JSON object."""
+
+
 def microseconds(utterances: Sequence[str], rule: str, repeats: int) -> float:
     """The median over `repeats` of the mean time of one judgement, as the defender's utterance."""
     cases = [(text, target) for text in utterances for target in TARGETS]
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        for text, target in cases:
-            verdict(text, "defender", target, rule)
-        times.append((time.perf_counter() - started) / len(cases) * 1e6)
-    return statistics.median(times)
+    taken = [_seconds(lambda: [verdict(text, "defender", target, rule) for text, target in cases]) for _ in range(repeats)]
+    return statistics.median(taken) / len(cases) * 1e6
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Microseconds per judged utterance.")
-    parser.add_argument("--repeats", type=int, default=200, help="passes over the utterances (default: 200)")
-    repeats = parser.parse_args().repeats
+def share(config: JudgeSpeedConfig) -> dict[str, Any]:
+    """CPU seconds of a round, of judging it, and their ratio. Raises ValueError for an unknown model, and for a number of games below 1."""
+    if config.games < 1 or config.repeats < 1:
+        raise ValueError(f"games and repeats must be at least 1, got {config.games} and {config.repeats}")
+    game = make_game("AdversarialTaboo")
+    player = resolve(config.model, device="cpu")
+    matches = schedule(dict.fromkeys(game.roles, player), game, word_list("everyday"), config.games, config.seed)
+    played = []
+    playing = _seconds(lambda: played.extend(play_all(matches)))
+    said = [(u.text, u.role, p.match.task.secret) for p in played for u in p.state.utterances]
+    judging = statistics.median(_seconds(lambda: [verdict(*one) for one in said]) for _ in range(5))
+    return {"utterances": len(said), "playing_seconds": playing, "judging_seconds": judging, "share": judging / playing}
+
+
+def _seconds(what: Callable[[], object]) -> float:
+    """CPU time of a call."""
+    began = time.process_time()
+    what()
+    return time.process_time() - began
+
+
+def measure(config: JudgeSpeedConfig) -> dict[str, Any]:
+    """The judge's share of a round, and microseconds by rule and kind of utterance."""
+    round_share = share(config)
     for rule in RULES:
         for target in TARGETS:
             matcher(target, rule)
+    by_rule = {rule: {kind: microseconds(texts, rule, config.repeats) for kind, texts in UTTERANCES.items()} for rule in RULES}
+    return {"model": config.model, "round": round_share, "microseconds": by_rule, "provenance": provenance(config.seed)}
+
+
+def main(config: JudgeSpeedConfig) -> None:
+    found = measure(config)
+    if config.json:
+        print(json.dumps(found, sort_keys=True))
+        return
     print(f"{'':8}" + "".join(f"{kind:>14}" for kind in UTTERANCES))
-    for rule in RULES:
-        row = (microseconds(texts, rule, repeats) for texts in UTTERANCES.values())
-        print(f"{rule:8}" + "".join(f"{value:11.1f} us" for value in row))
+    for rule, times in found["microseconds"].items():
+        print(f"{rule:8}" + "".join(f"{value:11.1f} us" for value in times.values()))
+    of = found["round"]
+    print(f"{of['share']:.2%} of the {of['playing_seconds']:.1f} s of a round with {of['utterances']} utterances")
 
 
 if __name__ == "__main__":
-    main()
+    command("judge_speed", JudgeSpeedConfig, main, __doc__)

@@ -18,7 +18,6 @@ from statistics import mean, median
 from typing import Any
 
 import torch
-import tyro
 
 from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.language_model import ModelAgent, load_language_model
@@ -35,6 +34,7 @@ from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import provenance, to_json, write_text
 
 from . import roofline
+from .command import command
 from .sizes import SHAPES, random_model
 from .speed_games import Run, Setting, Work
 from .speed_loops import LOOPS
@@ -244,4 +244,4 @@ def main(config: SpeedConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(SpeedConfig, description=__doc__))
+    command("speed", SpeedConfig, main, __doc__)

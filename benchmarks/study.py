@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import load_language_model
 from sparring.agents.names import model_place
-from sparring.selfplay.cli import everyday_evaluation
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
@@ -32,6 +30,7 @@ from sparring.selfplay.summary import read
 from sparring.selfplay.train import resume, train
 
 from . import everyday
+from .command import command
 
 ARMS: dict[str, dict[str, Any]] = {
     "group": {"objective": "group"},
@@ -96,7 +95,7 @@ def imitated(config: StudyConfig, seed: int) -> Path:
 def carry_out(made: TrainConfig, measured: Mapping[str, Any] | None = None) -> None:
     """One run, unless it has ended before; an interrupted one is resumed. measured: what is known of its first model."""
     assert made.out is not None
-    evaluations, progress = (everyday_evaluation(),), Shown()
+    evaluations, progress = (everyday.everyday_evaluation(),), Shown()
     if (made.out / "summary.json").is_file():
         return
     progress.say(f"== {made.out.name}")
@@ -308,4 +307,4 @@ def main(config: StudyConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(StudyConfig, description=__doc__))
+    command("study", StudyConfig, main, __doc__)

@@ -18,17 +18,19 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import cycle
 from statistics import median
 from typing import Any
 
 import gymnasium
 import textarena
-import tyro
 
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import State, Task, make_game
 from sparring.selfplay.run_folder import provenance
+
+from .command import command
 
 SAID = (
     "It is often yellow, and it tastes sour.",
@@ -61,8 +63,13 @@ Loop = Callable[[int, int, int], int]
 """Plays games of a length from a seed on and returns the steps made."""
 
 
+@lru_cache
+def _environment(length: int) -> Any:
+    return gymnasium.make("sparring.envs:sparring/AdversarialTaboo-v0", role="both", max_turns=length // 2)
+
+
 def through_gymnasium(games: int, length: int, seed: int) -> int:
-    env = gymnasium.make("sparring.envs:sparring/AdversarialTaboo-v0", role="both", max_turns=length // 2)
+    env = _environment(length)
     steps = 0
     for game in range(games):
         env.reset(seed=seed + game)
@@ -72,7 +79,6 @@ def through_gymnasium(games: int, length: int, seed: int) -> int:
             steps += 1
             if ended:
                 break
-    env.close()
     return steps
 
 
@@ -118,7 +124,12 @@ def loops() -> dict[str, Loop]:
 
 
 def measure(config: TextArenaSpeedConfig) -> dict[str, Any]:
-    """By length of the games: every run's steps per second, medians, and the ratios of ours to theirs."""
+    """By length of the games: every run's steps per second, medians, and the ratios of ours to theirs.
+
+    Raises ValueError for numbers below 1 and for games of an odd length.
+    """
+    if config.games < 1 or config.runs < 1 or any(length < 2 or length % 2 for length in config.utterances):
+        raise ValueError(f"games and runs must be at least 1, lengths even and at least 2; got {config}")
     lengths = {str(length): _measure(config, length) for length in config.utterances}
     libraries = {"textarena": textarena.__version__}
     return {"lengths": lengths, "provenance": provenance(config.seed, libraries=libraries, cores=os.cpu_count())}
@@ -158,4 +169,4 @@ def main(config: TextArenaSpeedConfig) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(TextArenaSpeedConfig, description=__doc__))
+    command("textarena_speed", TextArenaSpeedConfig, main, __doc__)

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 VOID = "void"
 """Reason of a game that the infrastructure broke (server gone, out of memory). Counted apart, never trained on."""
@@ -31,8 +31,7 @@ class Task:
     seed: int
 
 
-@dataclass(frozen=True)
-class Utterance:
+class Utterance(NamedTuple):
     """What a role said, the public part only. truncated: the speaker ran into its length limit before it had ended."""
 
     role: str
@@ -151,9 +150,10 @@ def next_utterance(state: State, text: str, truncated: bool) -> Utterance:
     """What the role to act says by `text`: the first line of an `apply`. Raises TypeError if it is no str, ValueError on an ended game."""
     if not isinstance(text, str):
         raise TypeError(f"an utterance is a str, got {type(text).__name__}")
-    if state.to_act is None:
+    role = state.to_act
+    if role is None:
         raise ValueError(f"task {state.task.id}: the game has ended; nobody can speak")
-    return Utterance(state.to_act, text, truncated)
+    return Utterance(role, text, truncated)
 
 
 def heard(utterances: tuple[Utterance, ...], outcome: Outcome | None, role: str) -> tuple[Utterance, ...]:

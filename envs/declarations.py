@@ -5,7 +5,8 @@ negations of it are none. The guess is the quoted word of the declaring sentence
 be", "the word is", a colon and the like, else a sentence of a single word. Exactly one word must be named: after a declaration with none,
 with two or with a negated one the guess is None. The first sentence that names something decides; nothing after it is read.
 
-Works on folded text (see `normalise`), so that case, quotes of all kinds and look-alikes need no care here.
+Works on folded text (see `normalise`), so that case, quotes of all kinds and look-alikes need no care here. Markup is emphasis: Markdown's,
+tags in pairs, LaTeX's \\boxed; a spelled word (c a t) is one word.
 """
 
 import re
@@ -40,21 +41,21 @@ _OPENING = re.compile(
     rf"i{_ADVERBS}(?:{_SEP}(?:think|definitely|certainly|actually|surely))?{_SEP}know(?:{_SEP}now)?{_SEP}the"
     rf"{_SEP}(?:(?:secret|hidden|target){_SEP})?word(?!'s)(?![^\W_])"
 )
-_INTERJECTION = re.compile(
-    _either(
-        "a+h+, a+ha+, a-ha, o+h+, ooh+, wow, hey, hm+, mm+, um+, uh+, huh, er+m*, ha(?:ha)*, gee, gosh, yay",
-        "ok, okay, well, very well, yes, yeah, yep, yup, ya, sure, of course, right, all right, alright",
-        "now, so, and, but, then, in that case, finally, bingo, eureka, great, good, nice, cool, perfect",
-        "hooray, hurray, excellent, wonderful, wait, no wait, stop, enough, listen, look, please, hello, hi",
-        "thanks, thank you, clearly, obviously, certainly, honestly, actually, got it, i got it, i've got it",
-        "done, indeed, i see, good hint, nice hint, guess what, you know what",
-    )
-    + "$"
+_INTERJECTIONS = _either(
+    "a+h+, a+ha+, a-ha, o+h+, ooh+, wow, hey, hm+, mm+, um+, uh+, huh, er+m*, ha(?:ha)*, gee, gosh, yay",
+    "ok, okay, well, very well, yes, yeah, yep, yup, ya, sure, of course, right, all right, alright",
+    "now, so, and, but, then, in that case, finally, bingo, eureka, great, good, nice, cool, perfect",
+    "hooray, hurray, excellent, wonderful, wait, no wait, stop, enough, listen, look, please, hello, hi",
+    "thanks, thank you, clearly, obviously, certainly, honestly, actually, got it, i got it, i've got it",
+    "done, indeed, i see, good hint, nice hint, guess what, you know what",
 )
+_INTERJECTION = re.compile(_INTERJECTIONS + "$")
 """What may stand between the start of a sentence and its opening."""
+_AGAIN = re.compile(rf"[\W_]*(?:{_INTERJECTIONS}[\W_]+)*")
+"""What may stand between an opening and the same said again."""
 _LABEL = re.compile(
     r"(?:^|\n)[\W_]*(?:defender|attacker|player(?: [0-9ab])?|me|assistant|response"
-    r"|(?:my |final )?(?:answer|guess))$"
+    r"|(?:my |final )?(?:answer|guess)|[a-z])$"
 )
 _BOUNDARY = re.compile(r"[.!?;\n\u2013\u2014]|\s-+\s")
 
@@ -75,7 +76,7 @@ _CONNECTOR = re.compile(
     rf"|{_BE} {_IT}(?: be)?|(?:word|answer|guess|i (?:say|guess|choose|pick)) ?:)(?![^\W_])"
 )
 """What the guess follows: it is, it must be, the word is, a colon, and their like; also "is it"."""
-_TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )?{_BE}(?![^\W_])|\s*[*_`\"']*:")
+_TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )?{_BE}(?![^\W_])|[^,:;()]{{0,40}}:")
 """The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
 _ASIDE = re.compile(r"\s*,?\s*" + _either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
 _RELATIVE = re.compile(r"\s*(?:you|you're|that|which|we|for|of|to|in|on|behind)\b")
@@ -112,6 +113,10 @@ _SKIP = frozenset(
     "gotcha most gotta got going go with thinking i'm i'd i'll dear win".split()
 )
 """Words around a guess that are none themselves, unless nothing else is named."""
+_TAG = re.compile(r"<(/?)([a-z]{1,12})>")
+_INLINE = frozenset("b i u em strong code mark span".split())
+_LATEX = re.compile(r"\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|emph)\{")
+_SPELLED = re.compile(r"(?<![^\W_])((?:[ai] (?=(?:[^\W\d_] ){2}))?)([^\W\d_](?:([ .])[^\W\d_](?![^\W_]))(?:\3[^\W\d_](?![^\W_]))+)")
 _LAST_SENTENCES = 4
 """How many sentences after the opening may name the guess."""
 _REACH = 2000
@@ -123,12 +128,35 @@ def declaration(text: str) -> Declaration | None:
     folded = fold(text)
     if "know" not in folded.text or "word" not in folded.text:
         return None
-    for opening in _OPENING.finditer(folded.text):
-        start = _sentence_start(folded.text, opening.start())
+    plain = _without_markup(folded.text)
+    for opening in _OPENING.finditer(plain):
+        start = _sentence_start(plain, opening.start())
         if start is not None:
-            guess, end = _guess(folded.text, opening.end())
+            guess, end = _guess(plain, _last_opening(plain, opening.end()))
             return Declaration(*folded.raw_span(start, end), guess)
     return None
+
+
+def _without_markup(text: str) -> str:
+    """Folded text, as long as before, with pairs of tags and commands of LaTeX as emphasis, and spelled words (c a t, c.a.t) hyphened."""
+    if "<" in text:
+        closed = set(re.findall(r"</([a-z]{1,12})>", text))
+        text = _TAG.sub(lambda tag: _emphasis(tag) if tag[2] in closed else tag[0], text)
+    if "\\" in text:
+        text = _LATEX.sub(lambda command: "*" * len(command[0]), text)
+    return _SPELLED.sub(lambda run: run[1] + re.sub(r"[ .]", "-", run[2]), text)
+
+
+def _emphasis(tag: re.Match[str]) -> str:
+    """Asterisks in the place of a tag; lines end behind one that is not for words within a line."""
+    return ("\n" if tag[1] and tag[2] not in _INLINE else "*") * len(tag[0])
+
+
+def _last_opening(text: str, at: int) -> int:
+    """The end of the last opening, where one that ends at `at` is said again and again."""
+    while (before := _AGAIN.match(text, at)) and (again := _OPENING.match(text, before.end())):
+        at = again.end()
+    return at
 
 
 def _sentence_start(text: str, at: int) -> int | None:
@@ -243,16 +271,16 @@ def _one_word(said: str) -> str:
     named = named[: next((i for i, word in enumerate(named) if i and word in _CUT), len(named))]
     while len(named) > 1 and named[-1] in _SKIP:
         named.pop()
-    if len(named) != 1 or any(_rivals(piece) for piece in pieces[1:]):
+    if len(set(named)) != 1 or any(_rivals(piece, named=named[0]) for piece in pieces[1:]):
         return ""
     return str(named[0])
 
 
-def _rivals(piece: str, joined: bool = False) -> bool:
-    """Whether a later piece of the sentence names another word: "dog", "or dog"; longer talk does not."""
+def _rivals(piece: str, joined: bool = False, named: str = "") -> bool:
+    """Whether a later piece of the sentence names another word than `named`: "dog", "or dog"; longer talk does not."""
     piece = _STOCK.sub(" ", piece)
     words = _WORD.findall(piece)
-    others = _content(piece)
+    others = [word for word in _content(piece) if word != named]
     if words and words[0] in ("or", "nor", "and", "not") and (joined or words[0] != "and"):
         return 0 < len(others) <= 3
     return not joined and len(others) == 1 and words[0] not in ("you", "my")

@@ -13,7 +13,7 @@ from typing import Any
 
 from .declarations import Declaration, declaration
 from .forms import RULES, check_rule, clean_target, forms
-from .normalise import Word, fold, haystack, is_silent, words
+from .normalise import Word, fold, haystack, is_silent, undisguised, words
 
 __all__ = [
     "ROLES",
@@ -63,7 +63,7 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
     if rule == "spag":
         return _substring_matcher(target)
     wanted = forms(target, rule)
-    stems = tuple(form for form in wanted if not any(other in form for other in wanted if other != form))
+    stems = _stems(target, rule)
     several = " " in clean_target(target)
 
     def match(text: str) -> Match | None:
@@ -84,9 +84,10 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
 def _phrases(text: str, wanted: frozenset[str]) -> list[Word]:
     """Where a text says a target of several words, with blanks or hyphens between them, or none."""
     folded = fold(text)
+    closed = {form.replace(" ", ""): form for form in wanted}
     one_of = "|".join(re.escape(form).replace(r"\ ", r"[\s_-]{0,3}") for form in sorted(wanted))
     found = re.finditer(rf"(?<![^\W_])(?:{one_of})(?![^\W_])", folded.text)
-    return [Word(clean_target(m[0].replace("-", " ")), *folded.raw_span(*m.span())) for m in found]
+    return [Word(closed[re.sub(r"[\s_-]", "", m[0])], *folded.raw_span(*m.span())) for m in found]
 
 
 def is_right(guess: str, target: str) -> bool:
@@ -97,7 +98,7 @@ def is_right(guess: str, target: str) -> bool:
     if not said:
         return False
     start, end = folded.raw_span(said[0][0], said[-1][1])
-    readings = [*words(guess), *(_phrases(guess, wanted) if len(said) > 1 else ())]
+    readings = [*words(guess), *(_phrases(guess, wanted) if " " in clean_target(target) else ())]
     return any(word.text in wanted and word.start <= start and word.end >= end for word in readings)
 
 
@@ -109,6 +110,8 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
     """
     if role not in ROLES:
         raise ValueError(f"unknown role {role!r}; known roles: {', '.join(ROLES)}")
+    if _says_nothing(text, target, rule):
+        return None
     said = matcher(target, rule)(text)
     declared, right = _declared(text, target, rule)
     other = "defender" if role == "attacker" else "attacker"
@@ -124,6 +127,26 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
             reason, winner = ("declared_right", role) if right else ("declared_wrong", other)
             return Verdict(reason, winner, declared.start, declared.end, declared.guess or "")
     return Verdict("silent", other, 0, len(text), "") if is_silent(text) else None
+
+
+@lru_cache(maxsize=1 << 14)
+def _stems(target: str, rule: str) -> tuple[str, ...]:
+    """Without any of these an undisguised text does not say the target. None for "spag" and for targets of several words."""
+    check_rule(rule)
+    wanted = () if rule == "spag" or " " in clean_target(target) else forms(target, rule)
+    return tuple(form for form in wanted if not any(other in form for other in wanted if other != form))
+
+
+def _says_nothing(text: str, target: str, rule: str) -> bool:
+    """The quick way for most of what is said: whether it can be seen at once that a text neither says the target nor declares, and is not
+    silence."""
+    stems, plain = _stems(target, rule), undisguised(text)
+    if not stems or plain is None or not plain[:1].isalpha() or ("know" in plain and "word" in plain):
+        return False
+    for stem in stems:  # noqa: SIM110  a generator costs more than the search
+        if stem in plain:
+            return False
+    return True
 
 
 def judge_line(record: dict[str, Any], rule: str = "lemma") -> dict[str, Any]:
@@ -149,8 +172,18 @@ def _declared(text: str, target: str, rule: str) -> tuple[Declaration | None, bo
     """The declaration in a text, if there is one, and whether its guess is right."""
     if rule == "spag":
         return _spag_declaration(text, target)
-    declared = declaration(text)
+    declared = declaration(_in_one_piece(text, target))
     return declared, declared is not None and declared.guess is not None and is_right(declared.guess, target)
+
+
+def _in_one_piece(text: str, target: str) -> str:
+    """The text, as long as before, with a target of several words hyphened where it is said, so that it reads as one word."""
+    if " " not in clean_target(target):
+        return text
+    for word in _phrases(text, forms(target, "lemma")):
+        said = re.sub(r"[\s_-]+", lambda gap: "-" + "\u200b" * (len(gap[0]) - 1), text[word.start : word.end])
+        text = text[: word.start] + said + text[word.end :]
+    return text
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:

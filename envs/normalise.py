@@ -2,8 +2,8 @@
 
 Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters), invisible and combining
 characters dropped, look-alikes of other scripts read as the Latin letters they imitate, case folded. `words` then reads the folded text:
-plain words, clitics taken off, hyphens closed up, leet spelling read with two maps, and runs of three or more separated single letters
-joined.
+plain words, clitics taken off, hyphens and emphasis inside words closed up, leet spelling read with two maps, numbers taken off their ends,
+and runs of three or more separated single letters joined.
 
 Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"), reversal, words run together,
 translations and rhymes.
@@ -127,13 +127,33 @@ def _fold_each(text: str, fold_one: Callable[[str], str]) -> Folded:
     return Folded("".join(pieces), starts, [at + 1 for at in starts])
 
 
+_PLAIN_BYTES = b"abcdefghijklmnopqrstuvwxyz \t\n.,;:?!'\"()[]{}<>/&%+=#^~`"
+_SHAPE = bytes(b"a "[not chr(code).isalnum()] for code in range(256))
+_LONE = re.compile(b" a {1,4}a ")
+_BANG = re.compile("![a-z]")
+
+
+def undisguised(text: str) -> str | None:
+    """The folded text where its words are what they seem: ASCII letters between blanks and plain punctuation, no two of them alone side by
+    side, no contraction of "not". What it does not contain is not said in it. None where `words` must tell.
+    """
+    if not text.isascii():
+        return None
+    folded = text.lower()
+    raw = folded.encode()
+    if raw.translate(None, _PLAIN_BYTES) or "n't" in folded or ("!" in folded and _BANG.search(folded)):
+        return None
+    shape = raw.translate(_SHAPE)
+    return None if b" a " in shape and _LONE.search(shape + b" ") else folded
+
+
 def is_silent(text: str) -> bool:
     """Whether nothing visible is said: empty, white space, or characters that show nothing."""
     return not (text[:1].isascii() and text[:1].isalnum()) and not fold(text).text.strip()
 
 
 _PLAIN = re.compile(r"[^\W_]++(?:'[^\W_]++)*+")
-_CLOSED = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_*][^\W_]++)++")
+_CLOSED = re.compile(r"(?<![^\W_])[^\W_]++(?:(?:-|[_*]{1,3})[^\W_]++)++")
 _LEET = re.compile(r"(?<![^\W_@$])(?:[^\W_]|[@$]|[!|](?=[^\W_]))++")
 _RUN = re.compile(r"(?<![^\W_])(?<![^\W_]')[^\W_](?:(?:[\W_]{2,4}|[^\w']|_)[^\W_](?![^\W_])){2,}")
 _ODD = re.compile(r"[0-9@$!|]")
@@ -145,6 +165,8 @@ _TAGS = re.compile("[\U000e0020-\U000e007e]")
 _LEET_MAPS = tuple(str.maketrans("0345789@$2" + "16!|", "oeastbgasz" + tail) for tail in ("lbll", "igii"))
 _MEASURE = re.compile(r"[0-9]+(?:st|nd|rd|th|s|am|pm|in|ft|m|cm|mm|km|g|kg|mg|ml|l|h|hr|hrs|min|sec|ms|k|mb|gb|tb|d|x|bn|hz|oz|lbs?)")
 """Numbers with an ordinal ending or a unit ("5in", "80s"), which are no leet spelling."""
+_NUMBERED = re.compile(r"[0-9]*([^\W\d_]{3,})[0-9]*")
+"""A word of three letters and more, and what numbers stand at its ends."""
 
 _NOT = {"can't": "can", "won't": "will", "shan't": "shall", "ain't": ""}
 _WHOLE = frozenset({"o'clock"})
@@ -222,9 +244,12 @@ def _without_clitics(token: str, at: int) -> Iterator[Word]:
 
 
 def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
-    """Leet spellings of three letters and more: c4t, 5un, m0u$e. Numbers with units stay what they are."""
+    """Leet spellings of three letters and more: c4t, 5un, m0u$e; and words with a number at an end: 3lemons. Numbers with units stay what
+    they are."""
     if len(token) < 3 or _MEASURE.fullmatch(token) or not any(map(str.isalpha, token)):
         return
+    if (numbered := _NUMBERED.fullmatch(token)) and numbered[1] != token:
+        yield Word(numbered[1], start, end)
     for leet_map in _LEET_MAPS:
         reading = token.translate(leet_map)
         if reading != token:

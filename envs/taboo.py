@@ -102,12 +102,12 @@ class TabooState:
         return None if self.outcome else ROLES[len(self.utterances) % 2]
 
     def apply(self, text: str, *, truncated: bool = False) -> "TabooState":
-        utterances = (*self.utterances, next_utterance(self, text, truncated))
-        return TabooState(self.game, self.task, utterances, self._judge(utterances))
+        said = next_utterance(self, text, truncated)
+        return TabooState(self.game, self.task, (*self.utterances, said), self._judge(said))
 
-    def _judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
-        role, text, truncated = utterances[-1].role, utterances[-1].text, utterances[-1].truncated
-        turn, limit = len(utterances) - 1, self.game.max_characters
+    def _judge(self, said: Utterance) -> Outcome | None:
+        role, text, truncated = said.role, said.text, said.truncated
+        turn, limit = len(self.utterances), self.game.max_characters
         ruling = verdict(text[:limit], role, self.task.secret, self.game.rule)
         if ruling and ruling.reason != "silent":
             evidence = Evidence(turn, ruling.start, ruling.end, ruling.matched)
@@ -116,7 +116,7 @@ class TabooState:
             return self._won(_OTHER[role], "overlong", Evidence(turn, 0, len(text), ""))
         if ruling:
             return self._won(ruling.winner, ruling.reason, Evidence(turn, ruling.start, ruling.end, ""))
-        if len(utterances) == self.game.horizon:
+        if turn + 1 == self.game.horizon:
             return Outcome(dict.fromkeys(ROLES, self.game.prices.tie), None, "turn_limit")
         return None
 
@@ -129,8 +129,11 @@ class TabooState:
             raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
         private = {"word": self.task.secret} if role == ATTACKER else {}
         rules = {"max_turns": self.game.max_turns}
-        said = heard(self.utterances, self.outcome, role)
-        return Observation(self.game.name, role, rules, private, said, self.to_act, self.outcome)
+        return Observation(self.game.name, role, rules, private, self.shown(role), self.to_act, self.outcome)
+
+    def shown(self, role: str) -> tuple[Utterance, ...]:
+        """What a role is shown of what was said."""
+        return heard(self.utterances, self.outcome, role)
 
 
 TASKS = tuple(Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse")))

@@ -1,16 +1,16 @@
 """Adversarial Taboo as a Gymnasium environment of free text."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium
 
-from .core import VOID, Task
+from .core import VOID, Task, Utterance
 from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, chat, resolve_opponent, sit_down, speak
 from .spaces import UnicodeText
 from .taboo import make_taboo
-from .views import load_prompts, spoken
+from .views import load_prompts
 from .words import require_listed, word_list
 
 ROLES = ("attacker", "defender")
@@ -24,15 +24,23 @@ Info = dict[str, Any]
 class _View:
     """What a role sees, which grows as it hears more. heard: how many utterances are in it."""
 
-    messages: list[dict[str, str]] = field(default_factory=list)
-    text: str = ""
-    heard: int = 0
+    messages: list[dict[str, str]]
+    text: str
+    heard: int
 
-    def add(self, messages: Sequence[dict[str, str]], heard: int) -> None:
-        self.messages += messages
-        texts = [f"{message['role']}: {message['content']}" for message in messages]
-        self.text = "\n\n".join([self.text, *texts] if self.text else texts)
-        self.heard = heard
+    @classmethod
+    def opened(cls, messages: Sequence[dict[str, str]], heard: int) -> "_View":
+        return cls(list(messages), "\n\n".join(f"{message['role']}: {message['content']}" for message in messages), heard)
+
+    def hear(self, utterances: Iterable[Utterance], role: str) -> None:
+        """Adds what `views.spoken` would."""
+        text = self.text
+        for speaker, content, _ in utterances:
+            said_by = "assistant" if speaker == role else "user"
+            self.messages.append({"role": said_by, "content": content})
+            text += f"\n\n{said_by}: {content}"
+            self.heard += 1
+        self.text = text
 
 
 class TabooEnv(gymnasium.Env[str, str]):
@@ -99,7 +107,8 @@ class TabooEnv(gymnasium.Env[str, str]):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
         self.act(action)
-        opponents_speak([self])
+        if self._player is not None:
+            opponents_speak([self])
         return self.result()
 
     def begin(self, seed: int | None, options: dict[str, Any] | None) -> None:
@@ -111,7 +120,8 @@ class TabooEnv(gymnasium.Env[str, str]):
         if unknown := set(options) - {"word"}:
             raise ValueError(f"unknown reset options {', '.join(map(repr, sorted(unknown)))}; the one there is is 'word', the secret word")
         word = options.get("word", drawn)
-        require_listed(word, self.words)
+        if word is not drawn:
+            require_listed(word, self.words)
         game_seed = int(self.np_random.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self._actor = ROLES[0] if self.role == "both" else self.role
@@ -125,8 +135,9 @@ class TabooEnv(gymnasium.Env[str, str]):
         """The part of `step` before the opponent speaks."""
         if self._state is None or self._over:
             raise gymnasium.error.ResetNeeded("the game has ended or not begun: call reset() first")
-        if self._state.to_act is not None:
-            self._actor = self._state.to_act
+        actor = self._state.to_act
+        if actor is not None:
+            self._actor = actor
             self._state = self._state.apply(action)
 
     def owed(self) -> Turn | None:
@@ -146,7 +157,9 @@ class TabooEnv(gymnasium.Env[str, str]):
         """What `step` returns."""
         text, info = self._seen()
         outcome = self._state.outcome
-        self._over = self._failed or outcome is not None
+        if outcome is None and not self._failed:
+            return text, 0.0, False, False, info
+        self._over = True
         if self._failed:
             info["outcome"] = {"winner": None, "reason": VOID, "evidence": None}
         reward = float(outcome.utilities[self._actor]) if outcome and not self._failed else 0.0
@@ -155,10 +168,10 @@ class TabooEnv(gymnasium.Env[str, str]):
     def _seen(self) -> tuple[str, Info]:
         if self.render_mode == "human":
             print(self._new_lines(), end="")
+        outcome = self._state.outcome
         role = self.role if self.role != "both" else (self._state.to_act or self._actor)
         view = self._view(role)
-        info: Info = {"role": role, "messages": [message.copy() for message in view.messages]}
-        outcome = self._state.outcome
+        info: Info = {"role": role, "messages": list(map(dict.copy, view.messages))}
         if outcome is not None:
             evidence = outcome.evidence and dict(vars(outcome.evidence))
             info["outcome"] = {"winner": outcome.winner, "reason": outcome.reason, "evidence": evidence}
@@ -167,13 +180,12 @@ class TabooEnv(gymnasium.Env[str, str]):
 
     def _view(self, role: str) -> _View:
         """What a role sees now; only what is new to it is rendered."""
-        seen = self._state.observe(role)
         view = self._views.get(role)
+        shown = self._state.shown(role)
         if view is None:
-            view = self._views[role] = _View()
-            view.add(chat(self.renderer, seen), len(seen.utterances))
-        elif new := spoken(seen.utterances[view.heard :], role):
-            view.add([message._asdict() for message in new], len(seen.utterances))
+            view = self._views[role] = _View.opened(chat(self.renderer, self._state.observe(role)), len(shown))
+        elif len(shown) > view.heard:
+            view.hear(shown[view.heard :], role)
         return view
 
     def _new_lines(self) -> str:

@@ -77,7 +77,7 @@ def test_importing_envs_brings_no_torch():
         ("envs/core.py", "from ..agents import core", False),
         ("agents/core.py", "import sparring.selfplay", False),
         ("selfplay/other.py", "import sparring.benchmarks", False),
-        ("selfplay/cli.py", "import sparring.benchmarks", True),
+        ("selfplay/cli_bench.py", "import sparring.benchmarks", True),
     ],
 )
 def test_the_import_contracts_hold_what_they_say(module: str, line: str, kept: bool, tmp_path: Path):

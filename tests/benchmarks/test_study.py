@@ -32,7 +32,7 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
         learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
     )
     monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
-    monkeypatch.setattr(study, "everyday_evaluation", lambda: study_evaluation())
+    monkeypatch.setattr(study.everyday, "everyday_evaluation", lambda: study_evaluation())
     asked: list[tuple[str, int]] = []
 
     def questions(model, number: int, seed: int):

@@ -2,6 +2,7 @@ import json
 import time
 from collections import defaultdict
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
@@ -21,7 +22,7 @@ PIECES = st.lists(
     st.sampled_from(
         ["cat", "Cats", "c-a-t", "c a t", "c4t", "с\u0430t", "ｃａｔ", "c\u200bat", "location", "dog",
          "I know the word", "it is", "!", "? ", ". ", '"', "'", "`", " or ", " not ", " ", "\n", ", ", ":",
-         "İ", "ß", "n't", "*", "I think ", "Do ", "\U000e0063\U000e0061\U000e0074"]
+         "İ", "ß", "n't", "*", "I think ", "Do ", "\U000e0063\U000e0061\U000e0074", "<b>", "</b>", "\\text{", "ice", "3"]
     ),
     max_size=12,
 ).map("".join)  # fmt: skip
@@ -85,6 +86,18 @@ def test_a_match_reads_as_a_form_of_the_target(text, target, rule):
 def test_the_quick_way_finds_what_the_slow_one_finds(text, target, rule):
     slow = any(word.text in forms(target, rule) for word in words(text))
     assert (matcher(target, rule)(text) is not None) == slow
+
+
+@given(PIECES | st.text("cat know wrd!?'.,-\n", max_size=24), st.sampled_from(ROLES), TARGETS, st.sampled_from(RULES))
+@example("c a t", "defender", "cat", "lemma")
+@example("I said c, a. t", "defender", "cat", "lemma")
+@example("Oh!cat", "defender", "cat", "lemma")
+def test_the_quick_way_of_a_verdict_changes_none(text, role, target, rule):
+    if target == "(((":
+        return
+    quick = verdict(text, role, target, rule)
+    with patch("sparring.envs.judge._says_nothing", return_value=False):
+        assert verdict(text, role, target, rule) == quick
 
 
 @given(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.envs.normalise import fold, haystack, is_silent, words
+from sparring.envs.normalise import fold, haystack, is_silent, undisguised, words
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 """All strings, lone surrogates and unassigned characters included."""
@@ -43,6 +43,21 @@ def test_words_lie_in_the_text_and_in_its_haystack(text):
         assert word.text
         assert 0 <= word.start < word.end <= len(text)
         assert hay is None or word.text in hay
+
+
+@given(st.text(st.sampled_from("cat 4@!-_'.,\n\x00xé")) | DISGUISED)
+def test_what_is_not_in_an_undisguised_text_is_not_said(text):
+    plain = undisguised(text)
+    if plain is not None:
+        assert plain == fold(text).text
+        assert all(word.text in plain for word in words(text))
+
+
+def test_most_of_what_is_said_is_undisguised():
+    for text in ("It is often yellow, and it tastes sour!", "Is it [a kind of fruit]?", "I am a cat."):
+        assert undisguised(text) == text.lower()
+    for text in ("c a t", "x-ray", "c4t", "can't", "!ead", "caf\u00e9", "a\x00b", "c. a. t"):
+        assert undisguised(text) is None
 
 
 @given(DISGUISED)

@@ -1,9 +1,14 @@
 """The environment as RL code meets it."""
 
+import os
+import pickle
+import subprocess
+import sys
 import warnings
 
 import gymnasium
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 from sparring.agents.simple import FunctionAgent, SilentAgent
@@ -86,6 +91,52 @@ def test_equal_seeds_give_equal_games():
     assert play() == play()
 
 
+GAMES_AS_TEXT = f"""
+import gymnasium
+for role in ("defender", "attacker", "both"):
+    env = gymnasium.make({ID!r}, role=role)
+    for seed in range(5):
+        print(env.reset(seed=seed))
+        ended = False
+        while not ended:
+            *seen, ended, _, info = env.step("Tell me more.")
+            print(seen, ended, info)
+"""
+
+
+def test_games_are_the_same_in_every_process():
+    played = [
+        subprocess.run(
+            [sys.executable, "-c", GAMES_AS_TEXT], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("0", "1")
+    ]
+    assert played[0] == played[1]
+    assert played[0].count("'outcome'") == 15
+
+
+@pytest.mark.parametrize("role", ["defender", "attacker", "both"])
+def test_a_game_goes_on_from_a_pickle(role: str):
+    env = gymnasium.make(ID, role=role)
+    env.reset(seed=4)
+    env.step("Tell me more.")
+    copy = pickle.loads(pickle.dumps(env))
+    for text in ("Hm.", "So?"):
+        assert env.step(text) == copy.step(text)
+    assert env.reset() == copy.reset()
+
+
+def test_a_spec_goes_through_json():
+    env = gymnasium.make(ID, role="attacker", opponent="scripted", rule="family", max_turns=2, words="everyday@heldout", render_mode="ansi")
+    assert env.spec is not None
+    spec = EnvSpec.from_json(env.spec.to_json())
+    assert spec == env.spec
+    again = gymnasium.make(spec)
+    assert again.reset(seed=9) == env.reset(seed=9)
+    assert again.step("Hm.") == env.step("Hm.")
+    assert (again.unwrapped.game, again.unwrapped.words) == (env.unwrapped.game, env.unwrapped.words)
+
+
 def test_an_opponent_that_is_silent_at_once_has_lost_at_the_first_step():
     env = gymnasium.make(ID, role="defender", opponent=SilentAgent())
     _, info = env.reset(seed=1)
@@ -99,7 +150,22 @@ def test_a_step_after_the_end_asks_for_a_reset():
     env.reset(seed=1, options={"word": "lemon"})
     env.step("Is it a lemon?")
     with pytest.raises(gymnasium.error.ResetNeeded):
-        env.unwrapped.step("I am late.")
+        env.step("I am late.")
+
+
+def test_a_step_before_the_first_reset_asks_for_one():
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        gymnasium.make(ID).step("I am early.")
+
+
+def test_messages_are_the_callers_own():
+    env = gymnasium.make(ID, role="both")
+    _, info = env.reset(seed=0)
+    for message in info["messages"]:
+        message["content"] = "changed"
+    env.step("Hm.")
+    *_, info = env.step("Hm.")
+    assert "changed" not in repr(info["messages"])
 
 
 @pytest.mark.parametrize(

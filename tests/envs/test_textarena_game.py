@@ -3,8 +3,10 @@
 import json
 import pickle
 import random
+import re
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -146,13 +148,37 @@ def test_a_wrapper_that_tells_everything_anew_is_shown_whole():
     assert len(texts) == 2 and all("Tic Tac Toe" in text for text in texts)
 
 
-def test_hidden_cards_and_simultaneous_moves_reach_their_player_alone():
-    state = played("KuhnPoker-v0-short")
-    other = played("KuhnPoker-v0-short", seed=8)
-    assert "Your card is" in repr(shown(state, state.to_act or ""))
-    assert shown(state, state.to_act or "") != shown(other, other.to_act or "")
-    state = played("IteratedRockPaperScissors-v0", "[rock]")
-    assert "rock]" not in shown(state, "player_1")[0][1].split("\n")[-1]
+def test_a_card_reaches_its_player_alone():
+    """Over many deals: what a player sees depends on its own card and on nothing else, whatever the other one holds."""
+    seen: dict[str, dict[str, set[str]]] = {role: {} for role in BOTH}
+    deals = set()
+    for seed in range(24):
+        state = played("KuhnPoker-v0-short", "[check]", seed=seed)
+        cards = {role: re.findall(r"[Yy]our card is:? '?(\w)", repr(shown(state, role)))[0] for role in BOTH}
+        deals.add(tuple(cards.values()))
+        for role in BOTH:
+            seen[role].setdefault(cards[role], set()).add(repr(state.observe(role)))
+    assert deals == set(permutations("JQK", 2))
+    assert all(len(views) == 1 for by_card in seen.values() for views in by_card.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("IteratedRockPaperScissors-v0", ("[rock]", "[paper]", "[scissors]")),
+        ("IteratedMatchingPennies-v0", ("[heads]", "[tails]", "[heads]")),
+        ("IteratedTwoThirdsAverage-v0", ("[10]", "[80]", "[20]")),
+    ],
+)
+def test_a_simultaneous_move_is_hidden_until_the_other_has_moved(name: str, moves: tuple[str, str, str]):
+    """What is said first changes not a byte of what the other is shown before its own move, and is revealed after it."""
+    one, other, answer = moves
+    states = [played(name, first) for first in (one, other)]
+    assert [state.to_act for state in states] == ["player_1"] * 2
+    assert repr(states[0].observe("player_1")) == repr(states[1].observe("player_1"))
+    assert states[0].observe("player_0") != states[1].observe("player_0")
+    revealed = [state.apply(answer).apply(one) for state in states]
+    assert shown(revealed[0], "player_1") != shown(revealed[1], "player_1")
 
 
 def test_views_are_chats_that_grow():

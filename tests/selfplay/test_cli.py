@@ -14,7 +14,8 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.envs.words import band_words, curriculum, word_list
-from sparring.selfplay.cli import COMMANDS, _show_game, main
+from sparring.selfplay.cli import COMMANDS, main
+from sparring.selfplay.cli_games import show_game
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
 
@@ -96,6 +97,28 @@ def test_every_command_has_help_with_an_example(name: str):
         ),
         (["play", "--opponent", "silent", "--game", "Chess"], "unknown game 'Chess'"),
         (["play", "--opponent", "silent", "--game", "textarena:TicTacToe"], "'TicTacToe'"),
+        (
+            ["play", "--opponent", "silent", "--game", "textarena:TicTacToe-v0", "--words", "common"],
+            "has no secret words; leave out --words",
+        ),
+        (["tournament", "silent", "random", "--game", "textarena:TicTacToe-v0", "--words", "everyday"], "has no secret words"),
+        (["collect", "x.jsonl", "--game", "textarena:TicTacToe-v0", "--words", "everyday"], "has no secret words"),
+        (
+            [
+                "train",
+                "--game",
+                "textarena:TicTacToe-v0",
+                "--words",
+                "common",
+                "--imitation.steps",
+                "0",
+                "--evaluation.scripted",
+                "False",
+                "--evaluation.control",
+                "False",
+            ],
+            "has no secret words",
+        ),
         (["tournament", "silent", "random", "--game", "textarena:Mastermind-v0"], "Mastermind-v0"),
         (["play", "--opponent", "scripted", "--game", "TwentyQuestions"], "know the roles attacker and defender, not 'answerer'"),
         (["play", "--opponent", "silent", "--game", "TwentyQuestions", "--words", "common"], "take words from the list everyday"),
@@ -213,7 +236,7 @@ def test_what_decided_a_game_is_highlighted():
     said = [{"role": "attacker", "text": "Tea\x1b[2J?"}, {"role": "defender", "text": "I like a lemon in it."}]
     evidence = {"turn": 1, "start": 9, "end": 14, "matched": "lemon"}
     outcome = {"winner": "attacker", "reason": "uttered", "evidence": evidence}
-    _show_game(console, {"task": {"secret": "lemon"}, "utterances": said, "outcome": outcome})
+    show_game(console, {"task": {"secret": "lemon"}, "utterances": said, "outcome": outcome})
     written = console.export_text(styles=True)
     assert "I like a \x1b[1;7mlemon\x1b[0m in it." in written
     assert "uttered, the attacker wins: [lemon]" in written

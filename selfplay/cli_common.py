@@ -1,0 +1,63 @@
+"""What all commands share: options, errors, output."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class BadOptionsError(ValueError):
+    """Bad options; the parser has said so already."""
+
+
+def parse(kind: Any, program: str, arguments: list[str] | None, default: Any = None, *, description: str | None = None) -> Any:
+    """Options by tyro. program: its whole name. arguments: None for those of this process. Raises BadOptionsError where they are bad (tyro
+    has said why), SystemExit(0) after --help."""
+    import tyro
+
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    try:
+        return tyro.cli(kind, prog=program, args=arguments, description=description or kind.__doc__, **options)
+    except SystemExit as end:
+        if end.code:
+            raise BadOptionsError from end
+        raise
+
+
+def positional(kind: Any) -> Any:
+    """Required fields as positional arguments."""
+    import tyro
+
+    return tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(kind)
+
+
+def print_json(data: Any) -> None:
+    print(json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True))
+
+
+def console() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def guarded(program: str, run: Callable[[], int]) -> int:
+    """The exit status of what a program runs: 2 after bad input, said in one sentence on standard error; 130 where it was interrupted."""
+    try:
+        return run()
+    except BadOptionsError:
+        return 2
+    except BrokenPipeError:
+        # Who reads, such as head, has seen enough. What is still to be flushed at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"\n{str(stop) or 'interrupted'}", file=sys.stderr)
+        return 130

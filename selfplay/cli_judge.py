@@ -1,0 +1,38 @@
+"""sparring judge: utterances and games judged again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .cli_common import parse, positional, print_json
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges utterances, or lists the games whose outcome is another one under a rule.
+
+    A file of lines {"target", "role", "text"} gives a line {"reason", "winner", "span", "matched"} each. A file of games (games.jsonl.gz)
+    gives a line for every game whose outcome changes.
+
+    Examples:
+      sparring judge utterances.jsonl --rule family
+      sparring judge runs/x/rounds/001/games.jsonl.gz --rule spag
+    """
+
+    file: Path
+    """JSON lines, of utterances or of games."""
+    rule: str = "lemma"
+    """lemma (inflections), family (derivations too), spag (the substring rule of the published code)."""
+
+
+def judge(arguments: list[str]) -> int:
+    """Judges utterances, or lists the games whose outcome is another one under a rule."""
+    options: Judge = parse(positional(Judge), "sparring judge", arguments)
+
+    from sparring.envs import games as _games  # noqa: F401  registers the games
+
+    from .rejudge import holds_games, judge_lines, rejudge
+
+    again = rejudge if holds_games(options.file) else judge_lines
+    for found in list(again(options.file, options.rule)):
+        print_json(found)
+    return 0

@@ -1,0 +1,52 @@
+"""sparring tournament: every player against every other."""
+
+from dataclasses import dataclass
+
+from .cli_common import console, parse, positional, print_json
+from .cli_matches import MatchOptions, agents_of, make, secrets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tournament(MatchOptions):
+    """Every player against every other, in both seats, on the same words.
+
+    Examples:
+      sparring tournament mini@imitation scripted random
+      sparring tournament runs/x@0 runs/x@latest --games 400 --json
+    """
+
+    players: tuple[str, ...]
+    """Agents, two or more."""
+    games: int = 200
+    """Games per ordered pair."""
+    temperature: float = 0.5
+    """Sampling temperature of models; 0 is greedy."""
+
+
+def tournament(arguments: list[str]) -> int:
+    """Every player against every other, in both seats."""
+    options: Tournament = parse(positional(Tournament), "sparring tournament", arguments)
+
+    from .measuring import counted
+    from .progress import Quiet, Shown
+    from .tables import tournament_table
+    from .tournament import tournament as hold
+
+    if len(set(options.players)) < len(options.players):
+        raise ValueError("a player is named twice; every player plays every other once in each seat")
+    if options.games < 1:
+        raise ValueError(f"--games must be at least 1, got {options.games}")
+    if "human" in options.players:
+        raise ValueError("a tournament is for players that need no keyboard; use sparring play")
+    game = make(options.game, options.max_turns)
+    agents = agents_of({spec: spec for spec in options.players}, options.temperature, options.device)
+    words = secrets(game, options.words, options.seed)
+    total = len(agents) * (len(agents) - 1) * options.games
+    with (Quiet() if options.json else Shown()).phase("tournament", total) as advance:
+        result = hold(agents, game, words, options.games, options.seed, progress=counted(advance))
+    if options.json:
+        print_json(result)
+        return 0
+    for title in ("players", "pairs"):
+        console().print(tournament_table(title, result[title]))
+    return 0

@@ -1,0 +1,183 @@
+"""sparring train: self-play training."""
+
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cli_common import console, parse, print_json
+from .cli_matches import make, refuse_words
+
+if TYPE_CHECKING:
+    from .config import TrainConfig
+    from .measuring import Evaluation
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How a run begins: everything that is no setting of the run itself."""
+
+    preset: str | None = None
+    """quick (minutes on two cores), full (the study's run, from the base model), imitation (makes the shipped imitation model), rae,
+    spag-faithful, spag-corrected (docs/objectives.md)."""
+    config: Path | None = None
+    """A YAML file of settings, as config.yaml in a run folder; options given beside it win."""
+    resume: Path | None = None
+    """Continue the run in this folder after its last finished round; no other setting may be given."""
+    json: bool = False
+    """Print the summary as one JSON object."""
+    print_config: bool = False
+    """Print the resolved settings as YAML, for --config, and do nothing else."""
+    dry_run: bool = False
+    """Print what the run would need and write (parameters, memory, tokens, disk), and do nothing else."""
+
+
+def train(arguments: list[str]) -> int:
+    """Self-play training: play, judge, learn, measure, report."""
+    import tyro
+
+    from .config import TrainConfig
+    from .progress import Quiet, Shown
+    from .run_folder import RunFolder
+    from .settings import load, to_yaml
+    from .train import resume
+    from .train import train as start_run
+
+    chosen, rest = _start_options(arguments)
+    progress = Quiet() if chosen.json and not sys.stderr.isatty() else Shown()
+    if chosen.resume is not None:
+        if rest or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
+            raise ValueError("--resume continues a run as it was set; leave the other options out")
+        config = load(RunFolder.open(chosen.resume).config, TrainConfig)
+        summary = resume(chosen.resume, evaluations=_evaluations(config), progress=progress)
+    else:
+        default = _base_config(chosen, rest)
+        config = parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "sparring train", rest, default)
+        game = make(config.game)
+        if not game.informed:
+            refuse_words(game, _value_of("--words", rest))
+        if chosen.print_config:
+            print(to_yaml(config), end="")
+            return 0
+        if chosen.dry_run:
+            from .plan import plan
+            from .session import prepare
+
+            _print_plan(plan(prepare(config)), as_json=chosen.json)
+            return 0
+        summary = start_run(config, evaluations=_evaluations(config), progress=progress)
+    if chosen.json:
+        print_json({"folder": str(summary.folder), **summary.data})
+    else:
+        from .tables import show_summary
+
+        show_summary(summary, console())
+    return 0
+
+
+def _print_plan(found: dict[str, Any], *, as_json: bool) -> None:
+    """A plan, a line a topic."""
+    if as_json:
+        print_json(found)
+        return
+
+    def said(name: str, value: Any, in_bytes: bool) -> str:
+        shown = f"{value / 2**20:,.0f} MiB" if in_bytes else f"{value:,}" if isinstance(value, int) else value
+        return f"{name.removesuffix('bytes')} {shown}".replace("_", " ").strip()
+
+    for topic, values in found.items():
+        if isinstance(values, dict):
+            parts = [said(k, v, "bytes" in (topic[-5:], k)) for k, v in values.items() if v is not None]
+            print(f"{topic.removesuffix('_bytes')}: {', '.join(parts)}")
+        else:
+            print(f"{topic.replace('_', ' ')}: {values}")
+
+
+def _start_options(arguments: list[str]) -> tuple[_Start, list[str]]:
+    """Takes the options of `_Start` out of the arguments; --help shows both kinds."""
+    names = {f"--{field.name.replace('_', '-')}": field.name for field in fields(_Start)}
+    found: dict[str, Any] = {}
+    rest: list[str] = []
+    place = 0
+    while place < len(arguments):
+        name, equals, value = arguments[place].partition("=")
+        if name in ("-h", "--help"):
+            _train_help()
+        if name not in names:
+            rest.append(arguments[place])
+        elif name in ("--json", "--print-config", "--dry-run"):
+            found[names[name]] = True
+        else:
+            if not equals:
+                place += 1
+                if place >= len(arguments):
+                    raise ValueError(f"{name} needs a value")
+                value = arguments[place]
+            found[names[name]] = value if name == "--preset" else Path(value)
+        place += 1
+    return _Start(**found), rest
+
+
+def _train_help() -> None:
+    import tyro
+
+    from .config import PRESETS, TrainConfig
+
+    print("usage: sparring train [--preset NAME | --config FILE | --resume DIR] [--json | --print-config | --dry-run] [settings]\n")
+    for field, text in zip(fields(_Start), _docs(_Start), strict=True):
+        print(f"  --{field.name.replace('_', '-'):<13} {text}")
+    print(
+        "\nexamples:\n"
+        "  sparring train\n"
+        "  sparring train --preset full --seed 1 --out runs/full-1\n"
+        "  sparring train --model ./my-model --words words.txt --rounds 3 --learner.lr 1e-6\n"
+        "  sparring train --model ./my-model --dry-run\n"
+        "  sparring train --print-config > mine.yaml; sparring train --config mine.yaml --learner.lr 1e-4\n"
+        "  sparring train --resume runs/full-1\n\n"
+        "settings, with the values of the preset quick:\n"
+    )
+    tyro.cli(TrainConfig, prog="sparring train", args=["--help"], default=PRESETS["quick"], description="")
+
+
+def _docs(kind: Any) -> list[str]:
+    """The docstrings under a dataclass's fields."""
+    import ast
+    import inspect
+
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    texts = [node.value.value for node in body.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
+    return [str(text) for text in texts[1:]]
+
+
+def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
+    """What options start from: the file, or the preset fitted to the model."""
+    from sparring.agents.names import model_card
+
+    from .config import TrainConfig, preset
+    from .settings import load
+
+    if chosen.config is not None:
+        if chosen.preset:
+            raise ValueError("--config and --preset both say where to start; give one of them")
+        return replace(load(chosen.config, TrainConfig), out=None)
+    model = _value_of("--model", rest)
+    card = model_card(model) if model else None
+    return preset(chosen.preset or "quick", model, everyday=card is None or card.everyday)
+
+
+def _value_of(name: str, arguments: list[str]) -> str | None:
+    for place, argument in enumerate(arguments):
+        if argument == name and place + 1 < len(arguments):
+            return arguments[place + 1]
+        if argument.startswith(f"{name}="):
+            return argument.partition("=")[2]
+    return None
+
+
+def _evaluations(config: "TrainConfig") -> tuple["Evaluation", ...]:
+    """The everyday test, for models that speak the everyday world's English."""
+    from sparring.agents.names import model_card
+    from sparring.benchmarks.everyday import everyday_evaluation
+
+    return (everyday_evaluation(),) if model_card(config.model).everyday else ()
