@@ -36,7 +36,7 @@ from .corpus import conversations
 from .episodes import write_episodes
 from .experience import experience
 from .imitation import Chat, expert_games, supervised, views
-from .learner import Learner, with_reference
+from .learner import Learner
 from .measuring import Evaluation, Measuring, counted
 from .pairs import spin_pairs
 from .progress import Progress, Quiet
@@ -44,6 +44,7 @@ from .report import write_report
 from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_metrics import describe, reward_spread, scalars
 from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
+from .scoring import Scorer, with_reference
 from .session import Session, load_player, prepare, seed_everything
 from .settings import load, to_yaml
 from .spag import retelling
@@ -289,7 +290,7 @@ class _Loop:
         examples: Sequence[Example] = self._experts(of.games, seed, winners_only=of.winners_only)
         if of.kl > 0:
             anchored = [replace(row, kind="anchored-sft") for row in rows_of(examples)]
-            examples = with_reference(self.model.model, anchored, config.learner.token_budget)
+            examples = with_reference(Scorer(self.model.model), anchored, config.learner.token_budget)
         rng = random.Random(derive_seed(seed, "order"))
         replayed = round(of.minibatch * of.replay_share) if self.session.words.everyday and config.replay != "none" else 0
         metrics: dict[str, float] = {}
@@ -398,9 +399,9 @@ class _Loop:
             return rows
         if config.objective in PAIRED:
             frozen = config.learner.anchor == "first" and config.objective != "spin"
-            return with_reference((first if frozen else self.model).model, rows, config.learner.token_budget)
+            return with_reference(Scorer((first if frozen else self.model).model), rows, config.learner.token_budget)
         if config.objective == "spag" and config.spag.to_score:
-            return with_reference(self.model.model, rows, config.learner.token_budget)
+            return with_reference(Scorer(self.model.model), rows, config.learner.token_budget)
         return rows
 
     def _spin(self, number: int, seed: int) -> list[Pair]:
