@@ -7,7 +7,7 @@ micro-batches, padding nor the number of processes. Log-probabilities are comput
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,9 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import get_scheduler
 
+from sparring.agents.adapters import through
+
+from . import lora
 from .batch import Example, Row, TokenBatch, collate, micro_batches, minibatches, rows_of
 from .meter import Meter
 from .objectives import (
@@ -28,6 +31,7 @@ from .objectives import (
     row_sums,
     sampled_kl,
 )
+from .recomputing import checkpointed_layers, recomputing
 from .scoring import Scorer, Scores, with_reference
 from .spag import MICRO_BATCH, Corrections
 
@@ -50,7 +54,14 @@ class LearnerConfig:
     minibatch: int = 64
     """Rows (of pairs: pairs) in one optimiser step, without replay."""
     token_budget: int = 8192
-    """Tokens in one forward pass, padding included. Decides memory, never results."""
+    """Tokens in one forward pass, padding included where rows cannot be packed. Decides memory, never results."""
+    gradient_checkpointing: bool = False
+    """Layers keep their inputs alone and are computed again in the backward pass: a third slower, far less memory, same results."""
+    lora_rank: int = 0
+    """Rank of a LoRA adapter (extra peft) that is trained on all linear layers but the head, with the model frozen under it as the anchor;
+    0 trains all weights. Larger: more can be learnt, more memory. Wants about ten times the learning rate."""
+    four_bit: bool = False
+    """QLoRA: the frozen model's weights in four bits (bitsandbytes, on a GPU). Needs lora_rank."""
     clip_low: float = 0.2
     """PPO clip below 1."""
     clip_high: float = 0.2
@@ -88,8 +99,9 @@ class Learner:
     """Updates `model` in place of its float32 master weights and hands them back with `publish`.
 
     model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained (under bfloat16 autocast on a
-    GPU) and `publish` rounds it back. anchor: the frozen model of the KL penalty; None means no penalty, unless the anchor is the model
-    that played, whose log-probabilities the rows hold. corrections: of policy rows, for SPAG's objective.
+    GPU) and `publish` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. anchor:
+    the frozen model of the KL penalty, of which LoRA makes no use, as it is the model with the adapter off; None means no penalty, unless
+    the anchor is the model that played, whose log-probabilities the rows hold. corrections: of policy rows, for SPAG's objective.
     """
 
     def __init__(
@@ -99,25 +111,32 @@ class Learner:
         self.corrections = corrections or Corrections()
         parameter = next(model.parameters())
         self.published = model
-        own_master = parameter.dtype != torch.float32
+        self.adapter = lora.NAME if self.config.lora_rank else None
+        own_master = parameter.dtype != torch.float32 and self.adapter is None
         master = copy.deepcopy(model).float() if own_master else model
-        master.requires_grad_(True)
+        parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         self.penalised = self.config.kl > 0 and (self.config.anchor == "played" or anchor is not None)
         self.accelerator = Accelerator(
             cpu=parameter.device.type == "cpu",
             mixed_precision="bf16" if own_master and parameter.device.type == "cuda" else "no",
         )
-        optimizer = torch.optim.AdamW(
-            master.parameters(), lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay
-        )
+        optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
         self.schedule = self._schedule(optimizer, self.config.total_steps or 1)
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
         self.scorer = Scorer(master.eval())
+        self.checkpointed = checkpointed_layers(master) if self.config.gradient_checkpointing else []
         self.model, self.optimizer = self.accelerator.prepare(master, optimizer)
         self.scorer.model = self.model
-        frozen = anchor is not None and self.config.kl > 0 and self.config.anchor == "first"
-        self.anchor = Scorer(anchor, packs=self.scorer.packs, around=self.accelerator.autocast) if frozen else None
+        self.anchor: Scorer | None = None
+        if anchor is not None and self.config.kl > 0 and self.config.anchor == "first":
+            self.anchor = Scorer(self.model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
         self.steps = 0
+
+    @contextmanager
+    def _as_anchor(self) -> Iterator[None]:
+        """Around the anchor's passes."""
+        with self.accelerator.autocast(), through(self.published, None) if self.adapter else nullcontext():
+            yield
 
     @property
     def _exact(self) -> bool:
@@ -237,7 +256,7 @@ class Learner:
         for i, portion in enumerate(portions):
             rows = rows_of(portion.examples)
             batch = collate(rows, packed=self.scorer.packs).to(self.accelerator.device)
-            with self._sync(i == len(portions) - 1), self.scorer.attending(batch):
+            with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
                 # Data-parallel engines average gradients over processes; the norms are global sums already.
                 loss = self._loss(batch, rows, portion, meter) * portion.weight * self.accelerator.num_processes
                 self.accelerator.backward(loss)

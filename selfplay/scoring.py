@@ -80,7 +80,7 @@ class Scorer:
             return Scores(logprobs, spread, kl)
 
         # The whole computation is made the model's forward, so that what wraps the model sees it as one pass, chunks included.
-        with _swapped(inner, whole):
+        with swapped(inner, whole):
             scores: Scores = self.model()
         return scores
 
@@ -153,7 +153,7 @@ def with_reference(scorer: Scorer, examples: Sequence[Example], token_budget: in
 
 
 @contextmanager
-def _swapped(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+def swapped(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
     """Inside, a module's forward is another function."""
     before = vars(module).get("forward")
     module.forward = forward
@@ -186,7 +186,7 @@ def _headed(model: Any, forward: Callable[..., Any], output: Any, states: Tensor
     """The logits [c, V] of hidden states [c, D]: the model's own forward without its body, so that what it does to states before its head
     and to logits after it (scaling, soft-capping) is done here too."""
     shown = _with_states(output, states[None])
-    with _swapped(model.base_model, lambda *args, **kwargs: shown):
+    with swapped(model.base_model, lambda *args, **kwargs: shown):
         logits: Tensor = forward(input_ids=states.new_zeros(1, len(states), dtype=torch.int64), use_cache=False).logits[0]
     return logits
 

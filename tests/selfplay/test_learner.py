@@ -67,6 +67,24 @@ def test_gradients_do_not_depend_on_packing(kind: str):
         assert equal(packed.gradients(order), expected)
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "adapter"])
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
+def test_gradients_do_not_depend_on_what_is_computed_again(kind: str):
+    config = replace(CONFIG, kl=0.5, lora_rank=4 if kind == "adapter" else 0, token_budget=50)
+    found, kept = [], []
+    for again in (False, True):
+        of, anchor = (tiny_model("llama" if kind == "adapter" else kind, vocab=VOCABULARY, seed=seed) for seed in (0, 1))
+        learner = Learner(of, anchor=anchor, config=replace(config, gradient_checkpointing=again))
+        numbers: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, numbers=numbers: (numbers.append(x.numel()), x)[1], lambda x: x):
+            found.append(learner.gradients(policy_rows(of, 9)))
+        kept.append(sum(numbers))
+        assert not of.training, "dropout stays off"
+    assert any(g.abs().max() > 1e-4 for g in found[0].values())
+    assert equal(*found)
+    assert kept[1] < kept[0] / 2
+
+
 @pytest.mark.parametrize("form", ["sampled", "reward"])
 def test_the_anchor_is_asked_once_for_all_steps(form: str):
     of, anchor = model(), tiny_model(vocab=VOCABULARY, seed=1)
