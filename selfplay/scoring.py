@@ -84,10 +84,6 @@ class Scorer:
             scores: Scores = self.model()
         return scores
 
-    def logits(self, batch: TokenBatch) -> Tensor:
-        """The logits [A, V] that predict the actions of a batch, all at once. Inside `attending`."""
-        return self._reading(batch, self.unwrapped.forward)(slice(None))
-
     def _parts(self, batch: TokenBatch) -> list[slice]:
         actions = len(batch.targets)
         size = self.chunk if self.cuts else max(actions, 1)

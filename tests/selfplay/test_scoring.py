@@ -60,16 +60,17 @@ def rows(n: int = 5, seed: int = 0, vocab: int = 60) -> list[Row]:
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", [*PLAIN, *SCALED])
-def test_logits_at_actions_are_the_models_own(kind: str, packed: bool):
+def test_log_probabilities_at_actions_are_the_models_own(kind: str, packed: bool):
     of, made = model(kind), rows()
     scorer = Scorer(of)
     assert scorer.cuts
     batch = collate(made, packed=packed)
     with torch.no_grad(), scorer.attending(batch):
-        cut = scorer.logits(batch)
+        found = scorer.score(batch).logprobs
     with torch.no_grad():
-        whole = torch.cat([of(input_ids=torch.tensor(row.ids)[None]).logits[0, np.flatnonzero(row.action) - 1] for row in made])
-    assert torch.allclose(cut, whole, atol=1e-4)
+        alone = [of(input_ids=torch.tensor(row.ids)[None]).logits[0].log_softmax(-1) for row in made]
+    whole = [float(logprobs[at - 1, row.ids[at]]) for row, logprobs in zip(made, alone, strict=True) for at in np.flatnonzero(row.action)]
+    assert found.tolist() == pytest.approx(whole, abs=1e-4)
 
 
 def unchunked(of, batch, anchor) -> tuple[Tensor, Tensor, Tensor]:
