@@ -1,18 +1,23 @@
-"""LoRA adapters of one model (extra `peft`): the streams of one batch go through different ones, in one forward pass.
+"""LoRA adapters of one model (extra `peft`): their folders, and how the streams of one batch go through different ones in one forward pass.
 
 The base's products are computed for all tokens at once; what an adapter adds is computed for its own tokens alone.
 """
 
+import copy
 import json
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+"""What peft puts before the names of weights in a file."""
 
 Places = Mapping[str, Tensor]
 """By adapter, the packed tokens [n] int64 that go through it. Tokens of no adapter see the base alone."""
@@ -29,14 +34,14 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
     if settings.get("peft_type") != "LORA" or unfit or settings.get("bias", "none") != "none":
         what = ", ".join(unfit) or f"{settings.get('peft_type')} with bias {settings.get('bias')}"
         raise ValueError(f"{folder}: only plain LoRA adapters of linear layers play together in one batch; this one has {what}")
-    try:
-        import peft  # noqa: F401
-    except ImportError as error:
-        raise ValueError("adapters need the extra peft: pip install 'sparring[peft]'") from error
+    peft()
+    conversions = vars(model).get("_weight_conversions")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is wanted
             model.load_adapter(str(place), adapter_name=name)
+        # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the model's own under such names.
+        model._weight_conversions = conversions
     except (ValueError, RuntimeError, OSError) as error:
         raise ValueError(f"the adapter in {folder} does not fit {type(model).__name__}: {str(error).splitlines()[0]}") from error
     head = model.get_output_embeddings()
@@ -45,6 +50,66 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
         raise ValueError(
             f"{folder}: an adapter of the head, or of anything but linear layers, cannot play together with others in one batch"
         )
+
+
+def peft() -> Any:
+    """The library. Raises ValueError where it is not installed."""
+    try:
+        import peft as found
+    except ImportError as error:
+        raise ValueError("adapters need the extra peft: pip install 'sparring[peft]'") from error
+    return found
+
+
+def adapter_base(folder: Path) -> Path | None:
+    """The model folder that the adapter in a folder was trained on; None where the folder holds no adapter, or one of a base elsewhere."""
+    if not (folder / CONFIG).is_file():
+        return None
+    base = Path(os.path.normpath(folder / str(_settings(folder / CONFIG).get("base_model_name_or_path"))))
+    return base if (base / "config.json").is_file() else None
+
+
+def save_adapter(model: Any, name: str, folder: Path, base: Path) -> None:
+    """Writes an adapter of a model, and the model's configuration; base: the folder of its weights, kept as a path relative to `folder`."""
+    settings = copy.copy(model.peft_config[name])
+    settings.base_model_name_or_path = os.path.relpath(base, folder)
+    settings.inference_mode = True
+    settings.save_pretrained(folder)
+    weights = peft().get_peft_model_state_dict(model, adapter_name=name)
+    save_file({_PREFIX + key: value.detach().cpu().contiguous() for key, value in weights.items()}, folder / WEIGHTS)
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+
+
+def read_adapter(folder: Path) -> dict[str, Tensor]:
+    """The weights of an adapter folder, by their names in the model."""
+    return {key.removeprefix(_PREFIX): value for key, value in load_file(folder / WEIGHTS).items()}
+
+
+def merge(model: Any) -> None:
+    """Works a model's one adapter into its weights, and leaves no trace of adapters."""
+    if getattr(model, "is_quantized", False):
+        model.dequantize()
+    for name, layer in [(name, m) for name, m in model.named_modules() if any(m is layer for layer in lora_layers(model))]:
+        layer.merge(adapter_names=list(layer.lora_A))
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, layer.get_base_layer())
+    model._hf_peft_config_loaded = False
+    del model.peft_config
+
+
+@contextmanager
+def through(model: Any, name: str | None) -> Iterator[None]:
+    """Inside, plain passes through a model go through that adapter of it alone; None: through none."""
+    layers = lora_layers(model)
+    before = [(layer._disable_adapters, layer._active_adapter) for layer in layers]
+    try:
+        for layer in layers:
+            layer._disable_adapters, layer._active_adapter = name is None, [name] if name else layer._active_adapter
+        yield
+    finally:
+        for layer, (disabled, active) in zip(layers, before, strict=True):
+            layer._disable_adapters, layer._active_adapter = disabled, active
 
 
 def _settings(path: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Decode:
         _write(values, self._cells, v[span])
         heads = keys.shape[1]
         query = q[span].reshape(n, heads, -1, q.shape[-1])
-        answer = _attention(query, keys[:n], values[:n], self.mask(window, q.dtype), **extra)
+        answer = attention(query, keys[:n], values[:n], self.mask(window, q.dtype), **extra)
         out[span] = answer.reshape(n, q.shape[1], -1)
 
 
@@ -101,7 +101,7 @@ class Prefill:
         width = len(self._pad) // n
         padded = q[span].index_select(0, self._pad)  # [n * W, Hq, D]
         query = padded.view(n, width, heads, groups, -1).permute(0, 2, 3, 1, 4).reshape(n, heads, groups * width, -1)
-        answer = _attention(query, keys, values, self.mask(window, q.dtype, groups), **extra)
+        answer = attention(query, keys, values, self.mask(window, q.dtype, groups), **extra)
         answer = answer.view(n, heads, groups, width, -1).permute(0, 3, 1, 2, 4).reshape(n * width, q.shape[1], -1)
         out[span] = answer.index_select(0, self._flat)
 
@@ -148,7 +148,7 @@ def _additive(places: Tensor, positions: Tensor, window: int | None, dtype: torc
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
 
 
-def _attention(
+def attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,

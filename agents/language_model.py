@@ -1,8 +1,9 @@
 """A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it."""
 
+import importlib.util
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message, Renderer
 
-from .adapters import load_adapter
+from .adapters import adapter_base, load_adapter, merge, through
 from .chat import ChatFormat
 from .core import Finish, Model, Reply, Request, Sampling, Segment, derive_seed
 from .hfloop import HFLoop
@@ -23,7 +24,7 @@ class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length, max_memory: see HFLoop.
+    max_streams, max_length, max_memory: see HFLoop. adapter: what it speaks through where a request names no other; None, the model itself.
     """
 
     def __init__(
@@ -53,6 +54,11 @@ class LanguageModel:
         )
         self.streams = TokenStreams(self.format, name)
         self.adapters: dict[str, str] = {}
+        self.adapter: str | None = None
+
+    def speaking(self) -> AbstractContextManager[None]:
+        """Inside, plain passes through `model` are its own, adapter and all."""
+        return through(self.model, self.adapter)
 
     def set_version(self, version: str) -> None:
         """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""
@@ -72,7 +78,8 @@ class LanguageModel:
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
         stop = (lambda said: any(text in self.format.decode(said) for text in stops)) if stops else None
-        self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
+        adapter = request.adapter or self.adapter
+        self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
         """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error."""
@@ -108,11 +115,13 @@ def load_language_model(
     max_streams: int = 1024,
     max_length: int | None = None,
     max_memory: int | None = None,
+    four_bit: bool = False,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`.
+    """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
 
     device: None takes a GPU where there is one. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
-    attn: the attention implementation outside generation (training). Raises ValueError with what is missing.
+    attn: the attention implementation outside generation (training). four_bit: the weights are kept in four bits (NF4, arXiv 2305.14314)
+    on a GPU, by bitsandbytes. Raises ValueError with what is missing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -123,11 +132,17 @@ def load_language_model(
         dtype = getattr(torch, dtype)
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     options: dict[str, Any] = {"attn_implementation": attn} if attn else {}
+    if four_bit:
+        options["quantization_config"] = _four_bits(target)
+    base = adapter_base(Path(path))
     try:
         with quiet_if(Path(path).is_dir()):
-            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=kind, trust_remote_code=trust_remote_code, **options)
+            model: Any = AutoModelForCausalLM.from_pretrained(base or path, dtype=kind, trust_remote_code=trust_remote_code, **options)
     except OSError as error:
-        raise ValueError(f"no model weights in {path!r}: {error}") from error
+        raise ValueError(f"no model weights in {str(base or path)!r}: {error}") from error
+    if base is not None:
+        load_adapter(model, path, "stored")
+        merge(model)
     return LanguageModel(
         model.to(target).eval(),
         tokenizer,
@@ -138,6 +153,17 @@ def load_language_model(
         max_length=max_length,
         max_memory=max_memory,
     )
+
+
+def _four_bits(device: torch.device) -> Any:
+    """The setting of transformers. Raises ValueError where weights cannot be kept in four bits."""
+    if device.type != "cuda":
+        raise ValueError(f"weights in four bits need a CUDA GPU, and this is {device}: leave learner.four_bit out, or set device cuda")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError("weights in four bits need bitsandbytes: pip install bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from typing import Any
 from sparring.envs.views import Renderer
 from sparring.envs.world import everyday
 
+from .adapters import adapter_base
 from .core import Agent, Model, Sampling
 from .human import human
 from .language_model import LanguageModel, ModelAgent, load_language_model
@@ -105,6 +106,9 @@ def resolve(
     models = {} if models is None else models
     base, adapter = _split_adapter(spec)
     place = spec if _SERVER.fullmatch(spec) else model_place(base)
+    if adapter is None and (under := adapter_base(Path(place))) is not None:
+        # A round of a LoRA run: the rounds of one run share the model that they began with.
+        place, adapter = str(under), place
     if place not in models:
         models[place] = _server(spec) or load_language_model(
             place, name=base, device=given(device), dtype=given(dtype), attn=given(attention)

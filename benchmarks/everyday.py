@@ -120,7 +120,8 @@ def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Messag
         for row, e in enumerate(batch):
             ids[row, : len(e.ids)] = torch.tensor(e.ids)
             mask[row, : len(e.ids)] = 1
-        logits = model.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float().cpu()
+        with model.speaking():
+            logits = model.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float().cpu()
         for row, e in enumerate(batch):
             at = torch.tensor(e.scored)
             logp = logits[row, at - 1].log_softmax(-1).gather(1, ids[row, at].unsqueeze(1))

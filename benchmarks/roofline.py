@@ -54,15 +54,15 @@ def timed(what: Callable[[], Tensor | None], device: torch.device, runs: int = 2
     taken = []
     with torch.inference_mode():
         for number in range(runs + 3):
-            _wait(device)
+            wait(device)
             began = time.perf_counter()
             what()
-            _wait(device)
+            wait(device)
             if number >= 3:
                 taken.append(time.perf_counter() - began)
     return median(taken)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import numpy as np
 import torch
 
 from sparring.agents.core import Sampling, derive_seed
@@ -26,12 +27,11 @@ from sparring.agents.rollout import play_all
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import make_game
 from sparring.envs.words import word_list
-from sparring.selfplay.batch import collate, micro_batches, row_from_segment
+from sparring.selfplay.batch import row_from_segment, rows_of
 from sparring.selfplay.evaluate import schedule
-from sparring.selfplay.learner import action_logits
-from sparring.selfplay.objectives import token_logprobs
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import provenance, to_json, write_text
+from sparring.selfplay.scoring import Scorer, with_reference
 
 from . import roofline
 from .command import command
@@ -189,15 +189,9 @@ def mismatch(setting: Setting, games: int = 32) -> float:
     player = ModelAgent(setting.model, setting.prompts, setting.sampling)
     played = play_all(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed))
     rows = [row_from_segment(s, 0.0) for p in played for role in setting.game.roles for s in p.segments[role] if s.action.any()]
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for part in micro_batches(rows, 4096):
-            batch = collate(part).to(setting.model.model.device)
-            logprobs, _ = token_logprobs(action_logits(setting.model.model, batch), batch.targets, batch.temperature)
-            change = logprobs - batch.logprobs
-            total += float((change.exp() - 1 - change).sum())
-            count += len(change)
-    return total / count
+    scored = rows_of(with_reference(Scorer(setting.model.model), rows, 4096))
+    change = np.concatenate([(after.logprobs - row.logprobs)[row.action] for row, after in zip(rows, scored, strict=True)])
+    return float((np.exp(change) - 1 - change).mean(dtype=np.float64))
 
 
 def peak_memory(config: SpeedConfig, name: str, way: Way) -> dict[str, float]:

@@ -1,9 +1,9 @@
-"""Training rows and padded batches of them: what the learner reads. Knows nothing of games, words or models."""
+"""Training rows and batches of them: what the learner reads. Knows nothing of games, words or models."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class Row:
     (the others); the first token never is. logprobs: float32 [n], log-probabilities at `temperature` on actions, else 0: the sampler's in
     policy rows, the reference's in anchored-sft rows and in pairs. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
     kind: what is made of it, policy (a policy gradient), sft (imitation), anchored-sft (imitation with SPAG's KL to the reference). role:
-    for metrics.
+    for metrics. reference: of policy rows the frozen anchor's log-probabilities [n], like logprobs; None where nobody has computed them.
     """
 
     ids: NDArray[np.int64]
@@ -35,6 +35,7 @@ class Row:
     temperature: float = 1.0
     kind: Kind = "policy"
     role: str = ""
+    reference: NDArray[np.float32] | None = None
 
     @property
     def actions(self) -> int:
@@ -77,70 +78,84 @@ def sft_row(ids: Sequence[int], action: Sequence[bool], *, weight: float = 1.0, 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Rows padded on the right to one length. B rows, L tokens, A actions in all rows together.
+    """Rows that go through a model together: one after the other in one sequence (B = 1, L = tokens of all rows), or each padded on the
+    right to the longest (B = rows). A actions in all rows together.
 
-    ids [B, L] int64; real [B, L] bool, True on tokens that are no padding. The rest describes actions, in row order: at [2, A] int64, row
-    and position *of the token before* the action, whose logits predict it; targets [A] int64; logprobs, advantages, weights, temperature
-    [A] float32; policy [A] bool, True on actions of policy rows (False: imitation).
+    ids [B, L] int64. positions [1, L] int64, of rows in one sequence; None where they are padded. lengths: tokens by row. The rest
+    describes actions, in row order: rows [A] int64, the row of each; places [A] int64, where in the B * L ids the token *before* the action
+    is, whose logits predict it; targets [A] int64; logprobs, advantages, weights, temperature [A] float32; reference [A] float32, of the
+    frozen anchor, None where the rows do not hold it.
     """
 
     ids: Tensor
-    real: Tensor
-    at: Tensor
+    positions: Tensor | None
+    lengths: tuple[int, ...]
+    rows: Tensor
+    places: Tensor
     targets: Tensor
     logprobs: Tensor
     advantages: Tensor
     weights: Tensor
     temperature: Tensor
-    policy: Tensor
+    reference: Tensor | None
 
     def to(self, device: torch.device) -> "TokenBatch":
-        return TokenBatch(**{name: value.to(device) for name, value in vars(self).items()})
+        moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
 
-def collate(rows: Sequence[Row]) -> TokenBatch:
-    """Pads rows to one batch. Raises ValueError for a first token that is an action: nothing predicts it."""
+def collate(rows: Sequence[Row], *, packed: bool = False) -> TokenBatch:
+    """One batch of rows. packed: in one sequence, not padded. Raises ValueError where a first token is an action: nothing predicts it."""
     if any(row.action[0] for row in rows):
         raise ValueError("the first token of a row cannot be an action: no token predicts it")
-    length = max(len(row.ids) for row in rows)
-    ids = np.zeros((len(rows), length), np.int64)
-    real = np.zeros((len(rows), length), np.bool_)
-    for i, row in enumerate(rows):
-        ids[i, : len(row.ids)] = row.ids
-        real[i, : len(row.ids)] = True
-    places = [np.flatnonzero(row.action) for row in rows]
-    counts = [len(p) for p in places]
+    lengths = tuple(len(row.ids) for row in rows)
+    begins = [sum(lengths[:i]) if packed else max(lengths) * i for i in range(len(rows))]
+    ids = np.zeros(sum(lengths) if packed else max(lengths) * len(rows), np.int64)
+    for begin, row in zip(begins, rows, strict=True):
+        ids[begin : begin + len(row.ids)] = row.ids
+    actions = [np.flatnonzero(row.action) for row in rows]
+    counts = [len(a) for a in actions]
 
     def on_actions(values: list[NDArray[np.float32]]) -> Tensor:
-        return torch.from_numpy(np.concatenate([v[p] for v, p in zip(values, places, strict=True)]))
+        return torch.from_numpy(np.concatenate([v[a] for v, a in zip(values, actions, strict=True)]))
 
     def per_row(values: list[float]) -> Tensor:
         return torch.tensor(np.repeat(np.asarray(values, np.float32), counts))
 
+    referred = [row.reference for row in rows if row.reference is not None]
     return TokenBatch(
-        ids=torch.from_numpy(ids),
-        real=torch.from_numpy(real),
-        at=torch.from_numpy(np.stack([np.repeat(np.arange(len(rows)), counts), np.concatenate(places) - 1])),
-        targets=torch.from_numpy(np.concatenate([row.ids[p] for row, p in zip(rows, places, strict=True)])),
+        ids=torch.from_numpy(ids.reshape(1 if packed else len(rows), -1)),
+        positions=row_positions(lengths)[None] if packed else None,
+        lengths=lengths,
+        rows=torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
+        places=torch.from_numpy(np.concatenate([begin + a - 1 for begin, a in zip(begins, actions, strict=True)])),
+        targets=torch.from_numpy(np.concatenate([row.ids[a] for row, a in zip(rows, actions, strict=True)])),
         logprobs=on_actions([row.logprobs for row in rows]),
         advantages=on_actions([row.advantages for row in rows]),
         weights=per_row([row.weight for row in rows]),
         temperature=per_row([row.temperature for row in rows]),
-        policy=torch.tensor(np.repeat([row.kind == "policy" for row in rows], counts)),
+        reference=on_actions(referred) if len(referred) == len(rows) else None,
     )
 
 
-def micro_batches(examples: Sequence[E], token_budget: int) -> Iterator[list[E]]:
-    """Examples sorted by length, cut into batches of at most token_budget tokens with padding (a longer example comes alone)."""
+def row_positions(lengths: Sequence[int]) -> Tensor:
+    """The positions [L] of rows in one sequence: each begins at 0."""
+    return torch.cat([torch.arange(n) for n in lengths])
+
+
+def micro_batches(examples: Sequence[E], token_budget: int, *, packed: bool = False) -> Iterator[list[E]]:
+    """Examples sorted by length, cut into batches of at most token_budget tokens, with padding where they are not packed (a longer example
+    comes alone)."""
     batch: list[E] = []
-    rows = 0
+    rows = tokens = 0
     for example in sorted(examples, key=_length):
-        own = len(rows_of([example]))
-        if batch and _length(example) * (rows + own) > token_budget:
+        own = rows_of([example])
+        rows += len(own)
+        tokens += sum(len(row.ids) for row in own)
+        if batch and (tokens if packed else _length(example) * rows) > token_budget:
             yield batch
-            batch, rows = [], 0
+            batch, rows, tokens = [], len(own), sum(len(row.ids) for row in own)
         batch.append(example)
-        rows += own
     if batch:
         yield batch
 

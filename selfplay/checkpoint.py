@@ -1,7 +1,7 @@
 """Checkpoints that are whole or absent: written aside, hashed, flushed to the disk, then renamed into place.
 
-A checkpoint is a folder: model/ (a plain transformers folder), state.json (round, baselines, counts), trainer.pt (optimiser; kept for the
-last two rounds) and manifest.json with a SHA-256 of every file.
+A checkpoint is a folder: model/ (a plain transformers folder; of a LoRA run after round 0 the adapter alone), state.json (round, baselines,
+counts), trainer.pt (optimiser; kept for the last two rounds) and manifest.json with a SHA-256 of every file.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 
 from sparring.agents.language_model import LanguageModel
-from sparring.agents.names import checkpoint_folder, checkpoint_rounds
+from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
 from sparring.agents.player_card import PlayerCard
 
 from .export import write_model
@@ -50,7 +50,7 @@ def save(
 def _write(model: LanguageModel, card: PlayerCard, trainer: Mapping[str, Any], folder: Path) -> None:
     """Model and optimiser. Raises OSError where a file cannot be written, whatever the library that wrote it raises."""
     try:
-        write_model(model, card, folder / "model")
+        write_model(model, card, folder / "model", checkpoint_model(folder.parents[1], 0))
         torch.save(dict(trainer), folder / TRAINER)
     except (RuntimeError, SafetensorError) as error:
         raise OSError(f"the checkpoint in {folder.parent} cannot be written (is the disk full?): {error}") from error

@@ -192,6 +192,12 @@ def check(config: TrainConfig) -> None:
             wrong.append(f"learner.{name} cannot be negative, got {getattr(learner, name)}")
     if learner.schedule != "constant" and learner.total_steps < 1 and not learner.per_round:
         wrong.append(f"learner.schedule {learner.schedule} needs learner.total_steps, the optimiser steps of the whole run")
+    if learner.lora_rank < 0:
+        wrong.append(f"learner.lora_rank cannot be negative, got {learner.lora_rank}")
+    if learner.four_bit and not learner.lora_rank:
+        wrong.append("learner.four_bit keeps weights that cannot be trained: it needs learner.lora_rank, as 16")
+    if learner.four_bit and config.imitation.steps:
+        wrong.append("learner.four_bit: weights in four bits cannot take up what imitation teaches: set imitation.steps 0")
     if learner.beta <= 0:
         wrong.append(f"learner.beta must be above 0, got {learner.beta}")
     if learner.anchor == "played" and learner.kl_form == "exact":

@@ -7,8 +7,8 @@ micro-batches, padding nor the number of processes. Log-probabilities are comput
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -16,20 +16,23 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import get_scheduler
 
-from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, minibatches, rows_of
+from sparring.agents.adapters import through
+
+from . import lora
+from .batch import Example, Row, TokenBatch, collate, micro_batches, minibatches, rows_of
+from .meter import Meter
 from .objectives import (
     anchored_sft_loss,
     clipped_policy_loss,
     dpo_loss,
-    entropy,
-    exact_kl,
     ipo_loss,
     kl_in_reward,
     row_means,
     row_sums,
     sampled_kl,
-    token_logprobs,
 )
+from .recomputing import checkpointed_layers, recomputing
+from .scoring import Scorer, Scores, with_reference
 from .spag import MICRO_BATCH, Corrections
 
 SMALL_VOCABULARY = 8192
@@ -51,7 +54,14 @@ class LearnerConfig:
     minibatch: int = 64
     """Rows (of pairs: pairs) in one optimiser step, without replay."""
     token_budget: int = 8192
-    """Tokens in one forward pass, padding included. Decides memory, never results."""
+    """Tokens in one forward pass, padding included where rows cannot be packed. Decides memory, never results."""
+    gradient_checkpointing: bool = False
+    """Layers keep their inputs alone and are computed again in the backward pass: a third slower, far less memory, same results."""
+    lora_rank: int = 0
+    """Rank of a LoRA adapter (extra peft) that is trained on all linear layers but the head, with the model frozen under it as the anchor;
+    0 trains all weights. Larger: more can be learnt, more memory. Wants about ten times the learning rate."""
+    four_bit: bool = False
+    """QLoRA: the frozen model's weights in four bits (bitsandbytes, on a GPU). Needs lora_rank."""
     clip_low: float = 0.2
     """PPO clip below 1."""
     clip_high: float = 0.2
@@ -89,8 +99,9 @@ class Learner:
     """Updates `model` in place of its float32 master weights and hands them back with `publish`.
 
     model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained (under bfloat16 autocast on a
-    GPU) and `publish` rounds it back. anchor: the frozen model of the KL penalty; None means no penalty, unless the anchor is the model
-    that played, whose log-probabilities the rows hold. corrections: of policy rows, for SPAG's objective.
+    GPU) and `publish` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. anchor:
+    the frozen model of the KL penalty, of which LoRA makes no use, as it is the model with the adapter off; None means no penalty, unless
+    the anchor is the model that played, whose log-probabilities the rows hold. corrections: of policy rows, for SPAG's objective.
     """
 
     def __init__(
@@ -100,22 +111,38 @@ class Learner:
         self.corrections = corrections or Corrections()
         parameter = next(model.parameters())
         self.published = model
-        own_master = parameter.dtype != torch.float32
+        self.adapter = lora.NAME if self.config.lora_rank else None
+        own_master = parameter.dtype != torch.float32 and self.adapter is None
         master = copy.deepcopy(model).float() if own_master else model
-        master.requires_grad_(True)
-        self.anchor = anchor if self.config.kl > 0 and self.config.anchor == "first" else None
+        parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         self.penalised = self.config.kl > 0 and (self.config.anchor == "played" or anchor is not None)
         self.accelerator = Accelerator(
             cpu=parameter.device.type == "cpu",
             mixed_precision="bf16" if own_master and parameter.device.type == "cuda" else "no",
         )
-        optimizer = torch.optim.AdamW(
-            master.parameters(), lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay
-        )
+        optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
         self.schedule = self._schedule(optimizer, self.config.total_steps or 1)
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
-        self.model, self.optimizer = self.accelerator.prepare(master.eval(), optimizer)
+        self.scorer = Scorer(master.eval())
+        self.checkpointed = checkpointed_layers(master) if self.config.gradient_checkpointing else []
+        self.model, self.optimizer = self.accelerator.prepare(master, optimizer)
+        self.scorer.model = self.model
+        self.anchor: Scorer | None = None
+        if anchor is not None and self.config.kl > 0 and self.config.anchor == "first":
+            self.anchor = Scorer(self.model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
         self.steps = 0
+
+    @contextmanager
+    def _as_anchor(self) -> Iterator[None]:
+        """Around the anchor's passes."""
+        with self.accelerator.autocast(), through(self.published, None) if self.adapter else nullcontext():
+            yield
+
+    @property
+    def _exact(self) -> bool:
+        """Whether the KL to the anchor is computed from whole distributions."""
+        small = self.config.kl_form == "auto" and self.scorer.vocabulary <= SMALL_VOCABULARY
+        return self.anchor is not None and (small or self.config.kl_form == "exact")
 
     def _schedule(self, optimizer: Any, total_steps: int) -> Any:
         # NOTE: the schedule counts optimiser steps; wrapped by accelerate it would count processes too.
@@ -145,7 +172,8 @@ class Learner:
         learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
         metrics are empty. Raises ValueError when the gradient is not finite; nothing has been changed by that step.
         """
-        meter = _Meter()
+        meter = Meter()
+        rows = self._referred(rows)
         if self.config.per_round:
             self._begin_anew(self.config.epochs * len(minibatches(rows, self.config.minibatch, seed)))
         given = 0
@@ -155,7 +183,7 @@ class Learner:
                 if replay:
                     beside = [replay[(given + i) % len(replay)] for i in range(self.config.replay_per_minibatch)]
                     given += len(beside)
-                step = _Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
+                step = Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
                 self._step(part, beside, step)
                 meter.take(step)
                 if watch is not None:
@@ -166,7 +194,7 @@ class Learner:
 
     def gradients(self, rows: Sequence[Example], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
         """The gradient of one optimiser step over rows, by parameter name, without taking the step."""
-        self._accumulate(list(rows), list(replay), _Meter())
+        self._accumulate(self._referred(rows), list(replay), Meter())
         found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
         self.optimizer.zero_grad()
         return found
@@ -208,7 +236,7 @@ class Learner:
         if "master" in state:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["master"])
 
-    def _step(self, rows: list[Example], replay: list[Row], meter: "_Meter") -> None:
+    def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> None:
         self._accumulate(rows, replay, meter)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         if not torch.isfinite(norm):
@@ -222,13 +250,13 @@ class Learner:
         self.optimizer.zero_grad()
         self.steps += 1
 
-    def _accumulate(self, examples: list[Example], replay: list[Row], meter: "_Meter") -> None:
+    def _accumulate(self, examples: list[Example], replay: list[Row], meter: "Meter") -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""
         portions = self._portions(examples, replay) if self.corrections.global_norm else self._published_portions(examples, replay)
         for i, portion in enumerate(portions):
             rows = rows_of(portion.examples)
-            batch = collate(rows).to(self.accelerator.device)
-            with self._sync(i == len(portions) - 1):
+            batch = collate(rows, packed=self.scorer.packs).to(self.accelerator.device)
+            with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
                 # Data-parallel engines average gradients over processes; the norms are global sums already.
                 loss = self._loss(batch, rows, portion, meter) * portion.weight * self.accelerator.num_processes
                 self.accelerator.backward(loss)
@@ -242,7 +270,7 @@ class Learner:
         return [
             _Portion(part, norm, weight, i == len(KINDS))
             for i, (group, norm, weight) in enumerate(zip(groups, norms, weights, strict=True))
-            for part in micro_batches(group, self.config.token_budget)
+            for part in micro_batches(group, self.config.token_budget, packed=self.scorer.packs)
         ]
 
     def _published_portions(self, examples: list[Example], replay: list[Row]) -> "list[_Portion]":
@@ -279,16 +307,17 @@ class Learner:
             return float(sum(row.actions for row in rows_of(examples)))
         return float(len(examples) * self.config.constant)
 
-    def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: "_Portion", meter: "_Meter") -> Tensor:
-        logits = action_logits(self.model, batch)
-        logprobs, whole = token_logprobs(logits, batch.targets, batch.temperature)
+    def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: "_Portion", meter: "Meter") -> Tensor:
         kind = portion.examples[0].kind
+        policy = kind == "policy"
+        scores = self.scorer.score(batch, entropies=policy, anchor=self.anchor if policy and self._exact else None)
+        logprobs = scores.logprobs
         if kind in ("dpo", "ipo"):
             losses = self._pair_losses(batch, len(rows), kind, logprobs, meter)
         elif kind == "policy":
-            losses = self._policy_losses(batch, rows, logprobs, whole, meter)
+            losses = self._policy_losses(batch, rows, scores, meter)
         elif kind == "anchored-sft":
-            now, reference = (row_means(x, batch.at[0], len(rows)) for x in (logprobs, batch.logprobs))
+            now, reference = (row_means(x, batch.rows, len(rows)) for x in (logprobs, batch.logprobs))
             losses = anchored_sft_loss(now, reference, kl=self.config.kl)
             meter.add("", sft_loss=-logprobs)
         else:
@@ -299,44 +328,45 @@ class Learner:
         else:
             scale = batch.weights
             if self.config.aggregation == "sequence":
-                counts = torch.bincount(batch.at[0], minlength=len(rows)).clamp(min=1)
-                scale = scale / counts[batch.at[0]]
+                counts = torch.bincount(batch.rows, minlength=len(rows)).clamp(min=1)
+                scale = scale / counts[batch.rows]
         return (losses * scale).sum() / portion.norm
 
-    def _policy_losses(self, batch: TokenBatch, rows: Sequence[Row], logprobs: Tensor, whole: Tensor, meter: "_Meter") -> Tensor:
+    def _policy_losses(self, batch: TokenBatch, rows: Sequence[Row], scores: Scores, meter: Meter) -> Tensor:
         """Of each token, or of each row where SPAG's ratio is not corrected."""
-        of_anchor, anchor = self._anchored(batch)
-        now, sampler, advantages, units = logprobs, batch.logprobs, batch.advantages, batch.at[0]
+        now, sampler, advantages, units = scores.logprobs, batch.logprobs, batch.advantages, batch.rows
+        of_anchor = sampler if batch.reference is None else batch.reference
         if not self.corrections.token_ratio:
-            now, sampler, of_anchor, advantages = (row_means(x, batch.at[0], len(rows)) for x in (now, sampler, of_anchor, advantages))
+            now, sampler, of_anchor, advantages = (row_means(x, batch.rows, len(rows)) for x in (now, sampler, of_anchor, advantages))
             units = torch.arange(len(rows), device=units.device)
         rewarded = self.penalised and self.config.kl_form == "reward"
         penalised = advantages
         if rewarded:
             penalised = kl_in_reward(advantages, now, of_anchor, kl=self.config.kl, detach=self.corrections.detached_kl)
-        losses = clipped_policy_loss(now, sampler, penalised, low=self.config.clip_low, high=self.config.clip_high)
+        low, high = self.config.clip_low, self.config.clip_high
+        losses = clipped_policy_loss(now, sampler, penalised, low=low, high=high)
         seen = {"policy_loss": losses}
         if rewarded:
             seen["kl"] = now - of_anchor
         elif self.penalised:
-            seen["kl"] = sampled_kl(now, sampler, of_anchor) if anchor is None else exact_kl(whole, anchor)
+            seen["kl"] = sampled_kl(now, sampler, of_anchor) if scores.kl is None else scores.kl
             losses = losses + self.config.kl * seen["kl"]
-        meter.add_policy(seen, now - sampler, penalised, units, rows, self.config)
-        meter.add_by_role({"entropy": entropy(whole.detach())}, batch.at[0], rows)
+        meter.add_policy(seen, now - sampler, penalised, units, rows, low=low, high=high)
+        assert scores.entropy is not None
+        meter.add_by_role({"entropy": scores.entropy}, batch.rows, rows)
         return losses
 
-    def _anchored(self, batch: TokenBatch) -> tuple[Tensor, Tensor | None]:
-        """The anchor's log-probabilities [A] of the actions, and its whole distributions [A, V] where the KL is to be exact."""
-        if self.anchor is None:
-            return batch.logprobs, None
-        with torch.no_grad(), self.accelerator.autocast():
-            of_targets, whole = token_logprobs(action_logits(self.anchor, batch), batch.targets, batch.temperature)
-        small = whole.shape[-1] <= SMALL_VOCABULARY
-        exact = self.config.kl_form == "exact" or (self.config.kl_form == "auto" and small)
-        return of_targets, whole if exact else None
+    def _referred(self, examples: Sequence[Example]) -> list[Example]:
+        """The same examples; where the KL is taken on their tokens alone, with the anchor's log-probabilities, computed once for all
+        steps."""
+        if self.anchor is None or self._exact:
+            return list(examples)
+        own = [e for e in examples if e.kind == "policy"]
+        referred = iter(with_reference(self.anchor, own, self.config.token_budget, apart=True))
+        return [next(referred) if e.kind == "policy" else e for e in examples]
 
-    def _pair_losses(self, batch: TokenBatch, rows: int, kind: str, logprobs: Tensor, meter: "_Meter") -> Tensor:
-        ratios = row_sums(logprobs - batch.logprobs, batch.at[0], rows)
+    def _pair_losses(self, batch: TokenBatch, rows: int, kind: str, logprobs: Tensor, meter: "Meter") -> Tensor:
+        ratios = row_sums(logprobs - batch.logprobs, batch.rows, rows)
         chosen, rejected = ratios[0::2], ratios[1::2]
         loss = dpo_loss if kind == "dpo" else ipo_loss
         losses = loss(chosen, rejected, beta=self.config.beta)
@@ -358,106 +388,3 @@ class _Portion(NamedTuple):
     norm: float
     weight: float
     replayed: bool
-
-
-def with_reference(model: Any, examples: Sequence[Example], token_budget: int) -> list[Example]:
-    """The same examples with the log-probabilities that a model gives their actions, at each row's temperature: a reference."""
-    rows = rows_of(examples)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
-    device = next(model.parameters()).device
-    scored: dict[int, Row] = {}
-    places = iter(order)
-    for part in micro_batches([rows[i] for i in order], token_budget):
-        batch = collate(part).to(device)
-        with torch.no_grad():
-            logprobs, _ = token_logprobs(action_logits(model, batch), batch.targets, batch.temperature)
-        for row, values in zip(part, logprobs.cpu().split([row.actions for row in part]), strict=True):
-            stored = row.logprobs.copy()
-            stored[row.action] = values.numpy()
-            scored[next(places)] = replace(row, logprobs=stored)
-    new = iter(scored[i] for i in range(len(rows)))
-    return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
-
-
-def action_logits(model: Any, batch: TokenBatch) -> Tensor:
-    """The logits [A, V] that predict the actions of a batch; the model's head runs at these places alone.
-
-    The head is whatever the model's own forward does with hidden states (scaling and soft-capping included): only its input is cut.
-    """
-    head = _unwrapped(model).get_output_embeddings()
-    rows, places = batch.at[0], batch.at[1]
-    handle = head.register_forward_pre_hook(lambda _, args: (args[0][rows, places][None], *args[1:]))
-    try:
-        # Padding is on the right, where causal attention never looks: no mask is needed, and without one the fast kernels are used.
-        output = model(input_ids=batch.ids, use_cache=False)
-    finally:
-        handle.remove()
-    logits: Tensor = output.logits[0]
-    return logits
-
-
-def _unwrapped(model: Any) -> Any:
-    return getattr(model, "module", model)
-
-
-class _Meter:
-    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since sampling."""
-
-    def __init__(self, own: int = 0, *, first: bool = False) -> None:
-        self.own = own
-        self.first = first
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
-        self.norms: list[float] = []
-        self.largest = 1.0
-        self.rate = 0.0
-
-    def add(self, prefix: str, **values: Tensor) -> None:
-        for name, value in values.items():
-            key = prefix + name
-            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach().sum())
-            self.counts[key] = self.counts.get(key, 0) + value.numel()
-
-    def add_by_role(self, values: dict[str, Tensor], units: Tensor, rows: Sequence[Row]) -> None:
-        """Values [U], in all and by role; units [U]: the row of each."""
-        self.add("", **values)
-        for role in {row.role for row in rows} - {""}:
-            own = torch.tensor([row.role == role for row in rows], device=units.device)[units]
-            self.add(f"{role}/", **{name: value[own] for name, value in values.items()})
-
-    def add_policy(
-        self, seen: dict[str, Tensor], change: Tensor, advantages: Tensor, units: Tensor, rows: Sequence[Row], config: LearnerConfig
-    ) -> None:
-        """change [U]: the logarithm of the ratio to the sampler."""
-        change = change.detach()
-        ratio = change.exp()
-        outside = ((ratio > 1 + config.clip_high) & (advantages > 0)) | ((ratio < 1 - config.clip_low) & (advantages < 0))
-        self.add_by_role({**seen, "clip_ratio/region_mean": outside.float()}, units, rows)
-        self.largest = max(self.largest, float(ratio.max()))
-        if self.first:
-            self.add("", mismatch_kl=ratio - 1 - change)
-
-    def stepped(self, norm: float, rate: float) -> None:
-        self.norms.append(norm)
-        self.rate = rate
-
-    def take(self, other: "_Meter") -> None:
-        """Adds another's sums to these."""
-        for name, value in other.sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-            self.counts[name] = self.counts.get(name, 0) + other.counts[name]
-        self.own += other.own
-        self.norms += other.norms
-        self.largest = max(self.largest, other.largest)
-        self.rate = other.rate
-
-    def metrics(self) -> dict[str, float]:
-        if not self.norms:
-            return {}
-        found = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
-        found["grad_norm"] = sum(self.norms) / len(self.norms)
-        found["sampling/importance_sampling_ratio/max"] = self.largest
-        found["learning_rate"] = self.rate
-        found["steps"] = len(self.norms)
-        found["own_tokens"] = self.own
-        return found

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from . import lora
 from .session import Session
 from .train import bytes_needed
 
@@ -10,15 +11,18 @@ ADAM_BYTES = 8
 
 
 def plan(session: Session) -> dict[str, Any]:
-    """Model, memory in bytes (weights: sampler, anchor; training: float32 master weights where the sampler's are not float32, gradients and
-    Adam's averages; cache: keys and values at most; activations are not counted), tokens and steps of a round at most, and what is written.
+    """Model, memory in bytes (weights: sampler, anchor; training: float32 master weights where the sampler's are not float32, or those of
+    an adapter, gradients and Adam's averages; cache: keys and values at most; activations are not counted), tokens and steps of a round at
+    most, and what is written.
     """
     config, model = session.config, session.model
     parameters = sum(p.numel() for p in model.model.parameters())
     weights = sum(p.numel() * p.element_size() for p in model.model.parameters())
     first = next(model.model.parameters())
-    master = 0 if first.element_size() == MASTER_BYTES else MASTER_BYTES * parameters
-    copies = 2 if config.rounds else 1
+    rank = config.learner.lora_rank
+    trained = lora.size(model.model, rank) if rank else parameters
+    master = 0 if first.element_size() == MASTER_BYTES and not rank else MASTER_BYTES * trained
+    copies = 2 if config.rounds and not rank else 1
     utterances = config.games_per_round * session.game.horizon
     rows = config.games_per_round * (1 if config.objective == "spin" else len(session.trained))
     known = config.objective in ("group", "rae", "spin")
@@ -33,8 +37,8 @@ def plan(session: Session) -> dict[str, Any]:
         "words": session.words.counts,
         "memory_bytes": {
             "weights": weights * copies,
-            "training": master + (MASTER_BYTES + ADAM_BYTES) * parameters,
-            "cache_at_most": model.loop.memory_bound() * copies,
+            "training": master + (MASTER_BYTES + ADAM_BYTES) * trained,
+            "cache_at_most": model.loop.memory_bound() * (2 if config.rounds else 1),
         },
         "round": {
             "games": config.games_per_round,

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from sparring.agents.adapters import peft as require_peft
 from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Agent, AgentMap, Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model, load_tokenizer
@@ -15,6 +16,7 @@ from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import Message, Prompts, load_prompts
 
+from . import lora
 from .config import TrainConfig
 from .formats import read_chats
 from .imitation import Chat
@@ -90,7 +92,18 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.informed)
     context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place))) if bounded else None
-    model = load_player(config, place, context, name=config.model, device=pick_device(config.device), dtype=given(config.dtype))
+    model = load_player(
+        config,
+        place,
+        context,
+        name=config.model,
+        device=pick_device(config.device),
+        dtype=given(config.dtype),
+        four_bit=config.learner.four_bit and weights is None,
+    )
+    if config.learner.lora_rank:
+        require_peft()
+        lora.targets(model.model)
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
     session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game))
     _check_context(session)
@@ -111,23 +124,20 @@ def _opponent(config: TrainConfig, game: Game) -> Agent | None:
 
 def load_player(config: TrainConfig, place: str | Path, context: int | None, **options: Any) -> LanguageModel:
     """A model that plays in a run. context: see Session. options: of load_language_model."""
-    # While strength is measured, two models play: who learns, and who it came from.
-    memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
-    rows = config.concurrency
     try:
-        return load_language_model(
-            place,
-            attn=given(config.attention),
-            max_rows=rows,
-            max_streams=2 * rows,
-            max_length=context,
-            max_memory=memory,
-            **options,
-        )
+        return load_language_model(place, attn=given(config.attention), **limits(config, context), **options)
     except ValueError as error:
-        if memory is None:
+        if not config.max_memory:
             raise
         raise ValueError(f"max_memory {config.max_memory} GiB is shared by two models, who learns and who it came from; {error}") from error
+
+
+def limits(config: TrainConfig, context: int | None) -> dict[str, Any]:
+    """How many streams a model of a run keeps, and how long they are; options of LanguageModel."""
+    rows = config.concurrency
+    # While strength is measured, two models play: who learns, and who it came from.
+    memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
+    return {"max_rows": rows, "max_streams": 2 * rows, "max_length": context, "max_memory": memory}
 
 
 def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig, chat: ChatFormat) -> int:

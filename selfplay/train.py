@@ -21,6 +21,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from sparring.agents.adapters import merge
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
 from sparring.agents.names import checkpoint_model, checkpoint_rounds
@@ -28,7 +29,7 @@ from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.views import taboo_wordings
 from sparring.envs.words import list_names
 
-from . import checkpoint
+from . import checkpoint, lora
 from .alarms import Unhealthy, raised
 from .batch import Example, Pair, Row, rows_of
 from .config import TrainConfig
@@ -36,7 +37,7 @@ from .corpus import conversations
 from .episodes import write_episodes
 from .experience import experience
 from .imitation import Chat, expert_games, supervised, views
-from .learner import Learner, with_reference
+from .learner import Learner
 from .measuring import Evaluation, Measuring, counted
 from .pairs import spin_pairs
 from .progress import Progress, Quiet
@@ -44,7 +45,8 @@ from .report import write_report
 from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_metrics import describe, reward_spread, scalars
 from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
-from .session import Session, load_player, prepare, seed_everything
+from .scoring import Scorer, with_reference
+from .session import Session, limits, load_player, prepare, seed_everything
 from .settings import load, to_yaml
 from .spag import retelling
 from .summary import Summary, summarise
@@ -104,7 +106,8 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     for number in {0, done} if done is not None else ():
         checkpoint.verify(path, number)
     folder.forget_after(-1 if done is None else done)
-    session = prepare(config, weights=None if done is None else checkpoint_model(path, done))
+    # Of a LoRA run the weights stay those of round 0; its adapter is read when the learner has been made.
+    session = prepare(config, weights=None if done is None else checkpoint_model(path, 0 if config.learner.lora_rank else done))
     require_space(path, bytes_needed(session, done or 0))
     return _Loop(session, folder, evaluations, progress or Quiet()).run(done)
 
@@ -138,8 +141,9 @@ def bytes_needed(session: Session, done: int = 0) -> int:
     weights: int = sum(p.numel() * p.element_size() for p in parameters)
     rounds = config.rounds - done
     kept = rounds + 1 if config.keep == 0 else min(rounds + 1, config.keep + 2)
-    optimiser: int = 12 * sum(p.numel() for p in parameters)
-    return weights * (kept + 1) + 3 * optimiser + 2000 * config.games_per_round * rounds
+    trained = lora.size(session.model.model, config.learner.lora_rank) if config.learner.lora_rank else sum(p.numel() for p in parameters)
+    each = 4 * trained if config.learner.lora_rank else weights
+    return weights + each * (kept + 1) + 3 * 12 * trained + 2000 * config.games_per_round * rounds
 
 
 class _Loop:
@@ -217,14 +221,22 @@ class _Loop:
 
     def _go_back(self, number: int) -> None:
         """Makes the model that of an earlier round, and forgets what came after it."""
-        dtype = next(self.model.model.parameters()).dtype
-        healthy = load_language_model(checkpoint_model(self.folder.path, number), name="healthy", device="cpu", dtype=dtype)
-        self.model.model.load_state_dict(healthy.model.state_dict())
+        if not self.config.learner.lora_rank:
+            dtype = next(self.model.model.parameters()).dtype
+            healthy = load_language_model(checkpoint_model(self.folder.path, number), name="healthy", device="cpu", dtype=dtype)
+            self.model.model.load_state_dict(healthy.model.state_dict())
+        elif number:
+            lora.restore(self.model.model, checkpoint_model(self.folder.path, number))
+        else:
+            lora.begin(self.model.model, self.config.learner.lora_rank)
         self.model.set_version(str(number))
         self.folder.forget_after(number)
 
-    def _first_model(self) -> LanguageModel:
-        """The model of round 0, frozen: opponent, reference, and what controls start from."""
+    def _first_model(self, *, copy: bool = False) -> LanguageModel:
+        """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model without its adapter,
+        where no copy is asked for."""
+        if self.config.learner.lora_rank and not copy:
+            return LanguageModel(self.model.model, self.model.tokenizer, name="imitation", **limits(self.config, self.session.context))
         return load_player(
             self.config,
             checkpoint_model(self.folder.path, 0),
@@ -236,8 +248,11 @@ class _Loop:
 
     def _learner(self, first: LanguageModel, done: int) -> Learner:
         learner = Learner(self.model.model, anchor=first.model, config=self.config.learner, corrections=self.config.spag)
+        self.model.adapter = learner.adapter
         self.baselines = {}
         if done:
+            if learner.adapter:
+                lora.restore(self.model.model, checkpoint_model(self.folder.path, done))
             trainer, state = checkpoint.load(self.folder.path, done)
             if trainer:
                 learner.load_state_dict(trainer)
@@ -289,7 +304,7 @@ class _Loop:
         examples: Sequence[Example] = self._experts(of.games, seed, winners_only=of.winners_only)
         if of.kl > 0:
             anchored = [replace(row, kind="anchored-sft") for row in rows_of(examples)]
-            examples = with_reference(self.model.model, anchored, config.learner.token_budget)
+            examples = with_reference(self._scorer(self.model), anchored, config.learner.token_budget)
         rng = random.Random(derive_seed(seed, "order"))
         replayed = round(of.minibatch * of.replay_share) if self.session.words.everyday and config.replay != "none" else 0
         metrics: dict[str, float] = {}
@@ -300,6 +315,8 @@ class _Loop:
                 rows += self._replay(steps * replayed, derive_seed(seed, "replay", start))
                 metrics = learner.update(rows, seed=derive_seed(seed, start), progress=lambda _, tokens: advance(1, tokens))
         learner.publish()
+        if learner.adapter:
+            merge(self.model.model)
         record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
         self.folder.append(self.folder.metrics, record)
 
@@ -398,10 +415,14 @@ class _Loop:
             return rows
         if config.objective in PAIRED:
             frozen = config.learner.anchor == "first" and config.objective != "spin"
-            return with_reference((first if frozen else self.model).model, rows, config.learner.token_budget)
+            return with_reference(self._scorer(first if frozen else self.model), rows, config.learner.token_budget)
         if config.objective == "spag" and config.spag.to_score:
-            return with_reference(self.model.model, rows, config.learner.token_budget)
+            return with_reference(self._scorer(self.model), rows, config.learner.token_budget)
         return rows
+
+    @staticmethod
+    def _scorer(model: LanguageModel) -> Scorer:
+        return Scorer(model.model, around=model.speaking)
 
     def _spin(self, number: int, seed: int) -> list[Pair]:
         """As many pairs as a round has games: an expert's utterance, and the model's own in its place."""
@@ -448,8 +469,9 @@ class _Loop:
             return None
         path = self.folder.measurement("control")
         if not path.is_file():
-            model = self._first_model()
+            model = self._first_model(copy=True)
             learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
+            model.adapter = learner.adapter
             with self.progress.phase("control: expert games, as many tokens", last, "rounds") as advance:
                 for number in range(1, last + 1):
                     seed = derive_seed(config.seed, "control", number)

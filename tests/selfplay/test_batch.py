@@ -24,12 +24,20 @@ def test_a_segments_advantage_lies_on_its_actions_alone():
 def test_collate_points_at_the_token_before_each_action():
     batch = collate([row(3, 1, 2), row(5, 4, weight=2.0)])
     assert batch.ids.tolist() == [[0, 1, 2, 0, 0], [0, 1, 2, 3, 4]]
-    assert batch.real.tolist() == [[True, True, True, False, False], [True] * 5]
-    assert batch.at.tolist() == [[0, 0, 1], [0, 1, 3]]
+    assert (batch.positions, batch.lengths) == (None, (3, 5))
+    assert batch.rows.tolist() == [0, 0, 1]
+    assert batch.places.tolist() == [0, 1, 8]
     assert batch.targets.tolist() == [1, 2, 4]
     assert batch.weights.tolist() == [1, 1, 2]
-    assert batch.policy.all()
     assert torch.equal(batch.logprobs, torch.full((3,), -0.5))
+
+
+def test_packed_rows_lie_one_after_the_other():
+    batch = collate([row(3, 1, 2), row(5, 4)], packed=True)
+    assert batch.ids.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4]]
+    assert batch.positions is not None
+    assert batch.positions.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4]]
+    assert (batch.rows.tolist(), batch.places.tolist(), batch.targets.tolist()) == ([0, 0, 1], [0, 1, 6], [1, 2, 4])
 
 
 def test_a_first_token_cannot_be_an_action():
@@ -43,6 +51,12 @@ def test_micro_batches_hold_every_row_once_within_the_budget():
     assert sorted(len(r.ids) for part in parts for r in part) == [2, 4, 4, 7, 9, 30]
     for part in parts:
         assert len(part) == 1 or max(len(r.ids) for r in part) * len(part) <= 16
+
+
+def test_micro_batches_of_packed_rows_count_no_padding():
+    rows = [row(n, 1) for n in (9, 2, 30, 4, 4, 7)]
+    parts = [[len(r.ids) for r in part] for part in micro_batches(rows, 17, packed=True)]
+    assert parts == [[2, 4, 4, 7], [9], [30]]
 
 
 def test_minibatches_are_drawn_by_the_seed_and_hold_every_row_once():

@@ -9,8 +9,8 @@ from tiny import tiny_model
 from torch import Tensor
 
 from sparring.selfplay.batch import Pair, PairKind, Row, collate, rows_of, sft_row
-from sparring.selfplay.learner import Learner, LearnerConfig, action_logits, with_reference
-from sparring.selfplay.objectives import token_logprobs
+from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.scoring import Scorer, with_reference
 
 VOCABULARY = 60
 CONFIG = LearnerConfig(lr=1e-2, kl=0.0, minibatch=8, grad_clip=1e9)
@@ -32,29 +32,11 @@ def policy_rows(of, n: int = 6, seed: int = 0, advantage: float | None = None) -
         value = rng.normal() if advantage is None else advantage
         advantages = np.where(action, value, 0).astype(np.float32)
         rows.append(Row(ids, action, np.zeros(length, np.float32), advantages, temperature=0.8, role="attacker"))
-    with torch.no_grad():
-        for i, row in enumerate(rows):
-            batch = collate([row])
-            logprobs, _ = token_logprobs(action_logits(of, batch), batch.targets, batch.temperature)
-            stored = np.zeros(len(row.ids), np.float32)
-            stored[row.action] = logprobs.numpy()
-            rows[i] = replace(row, logprobs=stored)
-    return rows
+    return rows_of(with_reference(Scorer(of), rows, 1))
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor], scale: float = 1.0) -> bool:
     return one.keys() == other.keys() and all(torch.allclose(one[n] * scale, other[n], atol=1e-5, rtol=1e-4) for n in one)
-
-
-@pytest.mark.parametrize("kind", ["llama", "untied", "gpt2", "qwen3"])
-def test_logits_at_actions_are_the_models_own(kind: str):
-    of = model(kind)
-    rows = policy_rows(of)
-    batch = collate(rows)
-    with torch.no_grad():
-        cut = action_logits(of, batch)
-        whole = torch.cat([of(input_ids=torch.tensor(row.ids)[None]).logits[0, np.flatnonzero(row.action) - 1] for row in rows])
-    assert torch.allclose(cut, whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("aggregation", ["token", "sequence", "constant"])
@@ -68,6 +50,50 @@ def test_gradients_do_not_depend_on_micro_batches_or_order(aggregation: str):
     assert any(g.abs().max() > 1e-4 for g in grads[0].values())
     assert equal(grads[0], grads[1])
     assert equal(grads[0], grads[2])
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "gpt2"])
+def test_gradients_do_not_depend_on_packing(kind: str):
+    of, anchor = model(kind), tiny_model(kind, vocab=VOCABULARY, seed=1)
+    rows = policy_rows(of, 9)
+    config = replace(CONFIG, kl=0.5)
+    padded = Learner(of, anchor=anchor, config=config)
+    padded.scorer.packs = padded.anchor.packs = False
+    expected = padded.gradients(rows)
+    assert any(g.abs().max() > 1e-4 for g in expected.values())
+    for budget, order in ((10_000, rows), (1, rows[::-1]), (45, rows[::2] + rows[1::2])):
+        packed = Learner(of, anchor=anchor, config=replace(config, token_budget=budget))
+        assert packed.scorer.packs
+        assert equal(packed.gradients(order), expected)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral", "adapter"])
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
+def test_gradients_do_not_depend_on_what_is_computed_again(kind: str):
+    config = replace(CONFIG, kl=0.5, lora_rank=4 if kind == "adapter" else 0, token_budget=50)
+    found, kept = [], []
+    for again in (False, True):
+        of, anchor = (tiny_model("llama" if kind == "adapter" else kind, vocab=VOCABULARY, seed=seed) for seed in (0, 1))
+        learner = Learner(of, anchor=anchor, config=replace(config, gradient_checkpointing=again))
+        numbers: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, numbers=numbers: (numbers.append(x.numel()), x)[1], lambda x: x):
+            found.append(learner.gradients(policy_rows(of, 9)))
+        kept.append(sum(numbers))
+        assert not of.training, "dropout stays off"
+    assert any(g.abs().max() > 1e-4 for g in found[0].values())
+    assert equal(*found)
+    assert kept[1] < kept[0] / 2
+
+
+@pytest.mark.parametrize("form", ["sampled", "reward"])
+def test_the_anchor_is_asked_once_for_all_steps(form: str):
+    of, anchor = model(), tiny_model(vocab=VOCABULARY, seed=1)
+    learner = Learner(of, anchor=anchor, config=replace(CONFIG, kl=0.5, kl_form=form, minibatch=3, epochs=4))
+    tokens: list[int] = []
+    anchor.register_forward_pre_hook(lambda _, args, kwargs: tokens.append(len(args)), with_kwargs=True)
+    rows = policy_rows(of)
+    assert learner.update(rows, seed=0)["steps"] == 8
+    assert len(tokens) == 1
 
 
 def pairs(reference, n: int = 5, kind: PairKind = "dpo") -> list[Pair]:
@@ -129,7 +155,7 @@ def test_a_reference_is_computed_in_the_order_of_its_rows():
     rows = policy_rows(of)
     blank = [replace(row, logprobs=np.zeros_like(row.logprobs)) for row in rows]
     for budget in (1, 50, 10_000):
-        made = with_reference(of, [Pair(blank[0], blank[1]), *blank[2:]], budget)
+        made = with_reference(Scorer(of), [Pair(blank[0], blank[1]), *blank[2:]], budget)
         assert all(np.allclose(a.logprobs, b.logprobs, atol=1e-5) for a, b in zip(rows_of(made), rows, strict=True))
 
 
@@ -198,8 +224,7 @@ def test_the_gradient_of_the_first_step_is_that_of_reinforce():
     rows = policy_rows(of)
     found = Learner(of, config=CONFIG).gradients(rows)
     batch = collate(rows)
-    logprobs, _ = token_logprobs(action_logits(of, batch), batch.targets, batch.temperature)
-    loss = -(logprobs * batch.advantages).sum() / len(batch.targets)
+    loss = -(Scorer(of).score(batch).logprobs * batch.advantages).sum() / len(batch.targets)
     expected = dict(zip(found, torch.autograd.grad(loss, [p for n, p in of.named_parameters() if n in found]), strict=True))
     assert equal(found, expected)
 
@@ -280,7 +305,7 @@ def test_preferences_over_a_bandits_arms_are_learnt(kind: PairKind):
     def row(token: int) -> Row:
         return Row(np.array([1, token]), action, np.zeros(2, np.float32), np.zeros(2, np.float32))
 
-    made = with_reference(of, [Pair(row(a), row(b), kind) for a in range(6) for b in range(a)], 10_000)
+    made = with_reference(Scorer(of), [Pair(row(a), row(b), kind) for a in range(6) for b in range(a)], 10_000)
     learner = Learner(of, config=replace(CONFIG, lr=3e-3, minibatch=15, epochs=60, beta=0.2))
     assert learner.update(made, seed=0)["steps"] == 60
     with torch.no_grad():

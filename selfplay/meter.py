@@ -1,0 +1,78 @@
+"""What an update looked like: sums over its tokens, rows or pairs, that become the learner's metrics."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, tensor
+
+from .batch import Row
+
+
+class Meter:
+    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since sampling."""
+
+    def __init__(self, own: int = 0, *, first: bool = False) -> None:
+        self.own = own
+        self.first = first
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.norms: list[float] = []
+        self.largest = 1.0
+        self.rate = 0.0
+
+    def add(self, prefix: str, **values: Tensor) -> None:
+        for name, value in values.items():
+            key = prefix + name
+            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach().sum())
+            self.counts[key] = self.counts.get(key, 0) + value.numel()
+
+    def add_by_role(self, values: dict[str, Tensor], units: Tensor, rows: Sequence[Row]) -> None:
+        """Values [U], in all and by role; units [U]: the row of each."""
+        self.add("", **values)
+        for role in {row.role for row in rows} - {""}:
+            own = tensor([row.role == role for row in rows], device=units.device)[units]
+            self.add(f"{role}/", **{name: value[own] for name, value in values.items()})
+
+    def add_policy(
+        self,
+        seen: dict[str, Tensor],
+        change: Tensor,
+        advantages: Tensor,
+        units: Tensor,
+        rows: Sequence[Row],
+        *,
+        low: float,
+        high: float,
+    ) -> None:
+        """change [U]: the logarithm of the ratio to the sampler. low, high: its clip."""
+        change = change.detach()
+        ratio = change.exp()
+        outside = ((ratio > 1 + high) & (advantages > 0)) | ((ratio < 1 - low) & (advantages < 0))
+        self.add_by_role({**seen, "clip_ratio/region_mean": outside.float()}, units, rows)
+        self.largest = max(self.largest, float(ratio.max()))
+        if self.first:
+            self.add("", mismatch_kl=ratio - 1 - change)
+
+    def stepped(self, norm: float, rate: float) -> None:
+        self.norms.append(norm)
+        self.rate = rate
+
+    def take(self, other: "Meter") -> None:
+        """Adds another's sums to these."""
+        for name, value in other.sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + other.counts[name]
+        self.own += other.own
+        self.norms += other.norms
+        self.largest = max(self.largest, other.largest)
+        self.rate = other.rate
+
+    def metrics(self) -> dict[str, float]:
+        if not self.norms:
+            return {}
+        found = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
+        found["grad_norm"] = sum(self.norms) / len(self.norms)
+        found["sampling/importance_sampling_ratio/max"] = self.largest
+        found["learning_rate"] = self.rate
+        found["steps"] = len(self.norms)
+        found["own_tokens"] = self.own
+        return found
