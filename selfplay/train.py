@@ -1,12 +1,14 @@
 """The loop: imitate, then round by round play, judge, learn, measure, save.
 
 Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
-round counts as done when its checkpoint is; what an interrupted round left behind is dropped and played again.
+round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them; what
+else an interrupted round left behind is dropped and done again.
 """
 
 import hashlib
 import json
 import random
+import shlex
 import signal
 import threading
 import time
@@ -23,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
-from sparring.agents.names import checkpoint_model, checkpoint_rounds
+from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.views import taboo_wordings
 from sparring.envs.words import list_names
@@ -47,6 +49,7 @@ from .run_folder import RunFolder, next_free, provenance, read_lines, require_sp
 from .session import Session, load_player, prepare, seed_everything
 from .settings import load, to_yaml
 from .spag import retelling
+from .streams import read_played, write_streams
 from .summary import Summary, summarise
 from .word_sets import round_tasks
 
@@ -63,8 +66,12 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.command = f"sparring train --resume {folder}"
+        self.command = resume_command(folder)
         super().__init__(f"stopped; continue with: {self.command}")
+
+
+def resume_command(folder: Path) -> str:
+    return f"sparring train --resume {shlex.quote(str(folder))}"
 
 
 def train(
@@ -95,18 +102,20 @@ def train(
 
 
 def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
-    """Continues a run after its last finished round; a run that had ended is measured and summarised again where that is missing."""
+    """Continues a run after its last round whose checkpoint is whole; a run that had ended is measured and summarised again where that is
+    missing. Raises ValueError for a folder that is no run, and where its first model is damaged."""
     folder = RunFolder.open(path)
     config = replace(load(folder.config, TrainConfig), out=path)
     _require_inputs(folder, config)
-    rounds = checkpoint_rounds(path)
-    done = rounds[-1] if rounds else None
-    for number in {0, done} if done is not None else ():
-        checkpoint.verify(path, number)
-    folder.forget_after(-1 if done is None else done)
+    progress = progress or Quiet()
+    done, damages = checkpoint.newest(path)
+    for damage in damages:
+        progress.say(damage)
+    folder.sweep()
+    folder.forget_after(-1 if done is None else done, keep_games=True)
     session = prepare(config, weights=None if done is None else checkpoint_model(path, done))
     require_space(path, bytes_needed(session, done or 0))
-    return _Loop(session, folder, evaluations, progress or Quiet()).run(done)
+    return _Loop(session, folder, evaluations, progress).run(done)
 
 
 def _inputs(config: TrainConfig) -> dict[str, str]:
@@ -166,6 +175,9 @@ class _Loop:
                 return self._run(done)
         except KeyboardInterrupt as stop:
             raise Stopped(self.folder.path) from stop
+        except OSError as error:
+            # What is read by `resume` is written aside, so that whatever was whole before still is.
+            raise OSError(f"{error}; what was saved before is whole, continue with: {resume_command(self.folder.path)}") from error
 
     def _run(self, done: int | None) -> Summary:
         config = self.config
@@ -180,7 +192,7 @@ class _Loop:
         measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress)
         measuring.measure(0, first)
         if done:
-            state = checkpoint.load(self.folder.path, done)[1]
+            state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
         last = self._rounds(first, done, measuring) if config.rounds else 0
         measuring.measure(last, self.model)
@@ -238,9 +250,11 @@ class _Loop:
         learner = Learner(self.model.model, anchor=first.model, config=self.config.learner, corrections=self.config.spag)
         self.baselines = {}
         if done:
-            trainer, state = checkpoint.load(self.folder.path, done)
+            trainer, state = checkpoint.load(checkpoint_folder(self.folder.path, done))
             if trainer:
                 learner.load_state_dict(trainer)
+            else:
+                self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew")
             self.baselines = state["baselines"]
         if self.rollbacks:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
@@ -345,14 +359,12 @@ class _Loop:
             rows = self._spin(number, seed)
             sampled = sum(row.actions for row in rows_of(rows)[1::2])
         elif config.arm == "selfplay":
-            near_ties = self.model.loop.counters.near_ties
-            played = self._play(number, seed)
-            write_episodes(self.folder.games(number), played)
+            played, near_ties = self._games(number, seed)
             returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
             rows = self._experience(played, returns)
             record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
             self._watch(record, number)
-            record["near_ties"] = self.model.loop.counters.near_ties - near_ties
+            record["near_ties"] = near_ties
             sampled = sum(reply.tokens for p in played for reply in p.replies)
         else:
             like = None if config.arm_like is None else _tokens_of(config.arm_like, number)
@@ -372,7 +384,9 @@ class _Loop:
         self.folder.append(self.folder.timings, {"round": number, **times})
         for name, value in {**scalars(record), **times}.items():
             board.add_scalar(name, value, number)
+        board.flush()
         self._save(number, learner.state_dict())
+        self.folder.streams(number).unlink(missing_ok=True)
         self.progress.say(_line(number, config.rounds, record, time.perf_counter() - began))
 
     def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
@@ -418,15 +432,34 @@ class _Loop:
                 progress=advance,
             )
 
-    def _play(self, number: int, seed: int) -> list[Played]:
+    def _games(self, number: int, seed: int) -> tuple[list[Played], int]:
+        """The games of a round, and how many of their draws were near ties: those that are on the disk since an interrupted update, else
+        played now, and on the disk before anything is learnt from them."""
+        matches = self._matches(number, seed)
+        games, streams = self.folder.games(number), self.folder.streams(number)
+        if streams.is_file():
+            try:
+                played, about = read_played(streams, games, matches)
+                if about["seed"] == seed:
+                    return played, about["near_ties"]
+            except ValueError as error:
+                self.progress.say(f"the games of round {number} are played anew: {error}")
+        before = self.model.loop.counters.near_ties
+        with self.progress.phase(f"round {number}/{self.config.rounds}: play", len(matches)) as advance:
+            played = play_all(matches, concurrency=self.config.concurrency, progress=counted(advance))
+        near_ties = self.model.loop.counters.near_ties - before
+        streams.unlink(missing_ok=True)
+        write_episodes(games, played)
+        if self.session.game.replayable:
+            write_streams(streams, played, games, {"seed": seed, "near_ties": near_ties})
+        return played, near_ties
+
+    def _matches(self, number: int, seed: int) -> list[Match]:
         config = self.config
-        player = self.session.agent(self.model, config.model, trainable=True)
-        agents = self.session.agents(player)
+        agents = self.session.agents(self.session.agent(self.model, config.model, trainable=True))
         words = self.session.words.in_round(number, config.rounds)
         tasks = round_tasks(words, config.games_per_round, config.group_size, seed, f"{number}")
-        matches = [Match(task.id, self.session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
-        with self.progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:
-            return play_all(matches, concurrency=config.concurrency, progress=counted(advance))
+        return [Match(task.id, self.session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
 
     def _expert_round(self, seed: int, tokens: int | None, *, winners_only: bool) -> list[Row]:
         """New expert games: as many as a round has, or until `tokens` are trained on."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import AlarmsConfig
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
-from sparring.selfplay.learner import LearnerConfig
+from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.progress import Quiet
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.train import Stopped, resume, train
 
@@ -106,8 +108,6 @@ def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path
         def phase(self, title: str, total: int, unit: str = "games"):
             if title == f"round 2/2: {stop}":
                 raise KeyboardInterrupt
-            from sparring.selfplay.progress import Quiet
-
             return Quiet().phase(title, total, unit)
 
         def say(self, text: str) -> None:
@@ -120,17 +120,69 @@ def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path
     assert files(folder) == files(run)
 
 
-def test_a_damaged_checkpoint_is_refused(run: Path):
-    _, state = checkpoint.load(run, 2)
-    assert state["round"] == 2
-    path = checkpoint_model(run, 2) / "model.safetensors"
+class Heard(Quiet):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Path):
+    folder, heard = Path(shutil.copytree(run, tmp_path / "run")), Heard()
+    path = checkpoint_model(folder, 2) / "model.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    try:
-        with pytest.raises(ValueError, match="damaged"):
-            checkpoint.load(run, 2)
-    finally:
-        path.write_bytes(data)
+    resume(folder, progress=heard)
+    assert "model.safetensors is damaged or missing: round 2 is done again" in heard.said[0]
+    assert {name: data for name, data in files(folder).items() if "damaged" not in name} == files(run)
+
+
+def test_an_interrupted_update_plays_no_game_again(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "run"
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "update", interrupt)
+        with pytest.raises(Stopped):
+            train(config(model, folder))
+    assert (folder / "rounds" / "001" / "streams.npz").is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr("sparring.selfplay.train.play_all", interrupt)
+        with pytest.raises(Stopped):
+            resume(folder)
+    assert checkpoint_model(folder, 1).is_dir(), "learnt from the games that were there, and was stopped when it played round 2"
+    assert not list(folder.rglob("streams.npz")), "dropped once the update is safe"
+    resume(folder)
+    assert files(folder) == files(run)
+
+
+def test_damaged_streams_are_played_again(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, heard = tmp_path / "run", Heard()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", full_from_round(1))
+        train(config(model, folder))
+    streams = folder / "rounds" / "001" / "streams.npz"
+    streams.write_bytes(streams.read_bytes()[:-100])
+    resume(folder, progress=heard)
+    assert any("the games of round 1 are played anew" in text for text in heard.said)
+    assert files(folder) == files(run)
+
+
+def full_from_round(first: int):
+    """Saves until the disk is full."""
+    save = checkpoint.save
+
+    def saved(run: Path, number: int, *rest) -> None:
+        if number >= first:
+            raise OSError(28, "No space left on device")
+        save(run, number, *rest)
+
+    return saved
 
 
 NOTHING_MEASURED = EvaluationConfig(games=0, control=False)
@@ -301,7 +353,8 @@ def test_a_folder_in_use_is_refused(run: Path, model: str):
 def test_a_full_disk_is_seen_before_the_run(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(ValueError, match="disk has"):
-        train(config(model, tmp_path / "run"))
+        with pytest.raises(OSError, match="what was saved before is whole, continue with: sparring train --resume"):
+            train(config(model, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
