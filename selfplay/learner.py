@@ -6,7 +6,7 @@ micro-batches, padding nor the number of processes. Log-probabilities are comput
 
 import copy
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -116,6 +116,7 @@ class Learner:
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
         self.model, self.optimizer = self.accelerator.prepare(master.eval(), optimizer)
         self.steps = 0
+        self._meter = _Meter()
 
     def _schedule(self, optimizer: Any, total_steps: int) -> Any:
         # NOTE: the schedule counts optimiser steps; wrapped by accelerate it would count processes too.
@@ -134,20 +135,26 @@ class Learner:
         replay: Sequence[Row] = (),
         progress: Callable[[int, int], None] | None = None,
         watch: Callable[[int, dict[str, float]], None] | None = None,
+        done: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
         """Learns from rows or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md explains them).
 
         replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. watch: called after
-        each step with its number in this update, from 1, and its own metrics; what it raises ends the update. Metrics: means over tokens of
+        each step with its number in this update, from 1, and its own metrics; what it raises ends the update. done: what `so_far` was when
+        this very update was interrupted; the learner is at that step. Metrics: means over tokens of
         policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; means over pairs of
         preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of
         grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
         learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
         metrics are empty. Raises ValueError when the gradient is not finite; nothing has been changed by that step.
         """
-        meter = _Meter()
+        meter = self._meter = _Meter.of(done or {})
+        skipped = len(meter.norms)
         if self.config.per_round:
+            at_step = self.state_dict()
             self._begin_anew(self.config.epochs * len(minibatches(rows, self.config.minibatch, seed)))
+            if done:
+                self.load_state_dict(at_step)
         given = 0
         for epoch in range(self.config.epochs):
             for part in minibatches(rows, self.config.minibatch, seed + epoch):
@@ -155,6 +162,9 @@ class Learner:
                 if replay:
                     beside = [replay[(given + i) % len(replay)] for i in range(self.config.replay_per_minibatch)]
                     given += len(beside)
+                if skipped:
+                    skipped -= 1
+                    continue
                 step = _Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
                 self._step(part, beside, step)
                 meter.take(step)
@@ -163,6 +173,11 @@ class Learner:
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
         return meter.metrics()
+
+    @property
+    def so_far(self) -> dict[str, Any]:
+        """What the steps of the last update summed up to, as `update` takes it (JSON)."""
+        return dict(vars(self._meter))
 
     def gradients(self, rows: Sequence[Example], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
         """The gradient of one optimiser step over rows, by parameter name, without taking the step."""
@@ -195,10 +210,10 @@ class Learner:
             for target, source in zip(self.published.parameters(), master.parameters(), strict=True):
                 target.copy_(source)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Optimiser, schedule and step count; the master weights too where they are not the model's own."""
+    def state_dict(self, *, weights: bool = False) -> dict[str, Any]:
+        """Optimiser, schedule and step count; the master weights too where they are asked for, or are not the model's own."""
         master = self.accelerator.unwrap_model(self.model)
-        own = {} if master is self.published else {"master": master.state_dict()}
+        own = {"master": master.state_dict()} if weights or master is not self.published else {}
         return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -411,6 +426,13 @@ class _Meter:
         self.norms: list[float] = []
         self.largest = 1.0
         self.rate = 0.0
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "_Meter":
+        """The meter whose variables were these."""
+        meter = cls()
+        vars(meter).update(copy.deepcopy(dict(found)))
+        return meter
 
     def add(self, prefix: str, **values: Tensor) -> None:
         for name, value in values.items():

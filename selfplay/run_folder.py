@@ -200,6 +200,9 @@ class RunFolder:
         Checkpoints go first, the last one first: whenever this is interrupted, what is left is a run that can be resumed.
         """
         kept = {round_number + 1} if keep_games else set()
+        for streams in (self.path / "rounds").glob("*/streams.npz"):
+            if _number(streams.parent) not in kept:
+                streams.unlink()
         for folder in sorted(self.checkpoints.glob("update-[0-9]*")):
             if _number(folder) not in kept:
                 remove(folder)

@@ -10,15 +10,12 @@ import json
 import random
 import shlex
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
@@ -38,6 +35,7 @@ from .corpus import conversations
 from .episodes import write_episodes
 from .experience import experience
 from .imitation import Chat, expert_games, supervised, views
+from .interrupts import Interrupts
 from .learner import Learner, with_reference
 from .measuring import Evaluation, Measuring, counted
 from .pairs import spin_pairs
@@ -45,7 +43,7 @@ from .progress import Progress, Quiet
 from .report import write_report
 from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_metrics import describe, reward_spread, scalars
-from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
+from .run_folder import RunFolder, next_free, provenance, read_lines, remove, require_space, to_json, write_text
 from .session import Session, load_player, prepare, seed_everything
 from .settings import load, to_yaml
 from .spag import retelling
@@ -62,10 +60,11 @@ ROLLBACKS = 3
 
 
 class Stopped(KeyboardInterrupt):
-    """A run that was stopped (Ctrl-C, SIGTERM) and can be continued. command: how."""
+    """A run that was stopped and can be continued. signal: by which (SIGINT: Ctrl-C). command: how to continue."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, signal: int = signal.SIGINT) -> None:
         self.folder = folder
+        self.signal = signal
         self.command = resume_command(folder)
         super().__init__(f"stopped; continue with: {self.command}")
 
@@ -166,15 +165,16 @@ class _Loop:
         self.alarms: list[dict[str, Any]] = []
         self.rollbacks = 0
         self.first_step: Mapping[str, Any] = {}
+        self.interrupts = Interrupts()
 
     def run(self, done: int | None) -> Summary:
         """done: the last finished round, None for a new run."""
         seed_everything(self.config.seed)
         try:
-            with _terminable():
+            with self.interrupts.watched():
                 return self._run(done)
         except KeyboardInterrupt as stop:
-            raise Stopped(self.folder.path) from stop
+            raise Stopped(self.folder.path, self.interrupts.received or signal.SIGINT) from stop
         except OSError as error:
             # What is read by `resume` is written aside, so that whatever was whole before still is.
             raise OSError(f"{error}; what was saved before is whole, continue with: {resume_command(self.folder.path)}") from error
@@ -185,7 +185,9 @@ class _Loop:
             if config.imitation.steps:
                 self._imitate()
             self.model.set_version("0")
-            self._save(0, {})
+            with self.interrupts.held():
+                self._save(0, {})
+                remove(checkpoint.update_folder(self.folder.path, 0))
             done = 0
         self.model.set_version(str(done))
         first = self._first_model()
@@ -260,10 +262,34 @@ class _Loop:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
         return learner
 
-    def _watch_step(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
+    def _watch_step(self, number: int, seed: int, learner: Learner, step: int, metrics: Mapping[str, float]) -> None:
         if number == step == 1:
             self.first_step = metrics
         self._watch(metrics, number, step)
+        self._pause(number, learner, {"seed": seed, "first_step": self.first_step, "alarms": self.alarms})
+
+    def _pause(self, number: int, learner: Learner, state: Mapping[str, Any], *_: Any) -> None:
+        """After a step: saves what the update has come to and ends it, where a signal asks for that."""
+        if self.interrupts.received is not None:
+            checkpoint.save_update(self.folder.path, number, learner.state_dict(weights=True), {**state, "done": learner.so_far})
+            raise KeyboardInterrupt
+
+    def _stopped_update(self, number: int, seed: int, learner: Learner) -> dict[str, Any]:
+        """The state that `_pause` saved of this very update, after bringing the learner there; empty where there is none."""
+        folder = checkpoint.update_folder(self.folder.path, number)
+        if not folder.is_dir():
+            return {}
+        try:
+            trainer, state = checkpoint.load(folder)
+        except ValueError as error:
+            self.progress.say(f"{error}: the update of round {number} begins anew")
+            return {}
+        if state["seed"] != seed:
+            return {}
+        learner.load_state_dict(trainer)
+        self.progress.say(f"the update of round {number} goes on after step {len(state['done']['norms'])}")
+        self.first_step, self.alarms = state.get("first_step", {}), state.get("alarms", [])
+        return state
 
     def _watch(self, record: Mapping[str, Any], number: int, step: int | None = None) -> None:
         """Looks at the metrics of a round or a step. Raises Unhealthy where they raise alarms and the run is not to go on."""
@@ -307,12 +333,21 @@ class _Loop:
         rng = random.Random(derive_seed(seed, "order"))
         replayed = round(of.minibatch * of.replay_share) if self.session.words.everyday and config.replay != "none" else 0
         metrics: dict[str, float] = {}
-        with self.progress.phase("imitation", of.steps, "steps") as advance:
+        stopped = self._stopped_update(0, seed, learner)
+        with self.progress.phase("imitation", of.steps, "steps") as advance, self.interrupts.held():
             for start in range(0, of.steps, CHUNK):
                 steps = min(CHUNK, of.steps - start)
                 rows: list[Example] = [rng.choice(examples) for _ in range(steps * (of.minibatch - replayed))]
+                if start < stopped.get("start", 0):
+                    continue
                 rows += self._replay(steps * replayed, derive_seed(seed, "replay", start))
-                metrics = learner.update(rows, seed=derive_seed(seed, start), progress=lambda _, tokens: advance(1, tokens))
+                metrics = learner.update(
+                    rows,
+                    seed=derive_seed(seed, start),
+                    progress=lambda _, tokens: advance(1, tokens),
+                    watch=partial(self._pause, 0, learner, {"seed": seed, "start": start}),
+                    done=stopped["done"] if start == stopped.get("start") else None,
+                )
         learner.publish()
         record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
         self.folder.append(self.folder.metrics, record)
@@ -374,19 +409,22 @@ class _Loop:
             record["pairs"] = len(rows)
         between = time.perf_counter()
         replay = self._replay(config.replay_pool, derive_seed(seed, "replay")) if rows else []
-        with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
-            watch = partial(self._watch_step, number)
-            record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch)
-        learner.publish()
-        self.model.set_version(str(number))
-        self.folder.append(self.folder.metrics, record)
-        times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
-        self.folder.append(self.folder.timings, {"round": number, **times})
-        for name, value in {**scalars(record), **times}.items():
-            board.add_scalar(name, value, number)
-        board.flush()
-        self._save(number, learner.state_dict())
-        self.folder.streams(number).unlink(missing_ok=True)
+        with self.interrupts.held():
+            stopped = self._stopped_update(number, seed, learner)
+            with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
+                watch = partial(self._watch_step, number, seed, learner)
+                record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch, done=stopped.get("done"))
+            learner.publish()
+            self.model.set_version(str(number))
+            self.folder.append(self.folder.metrics, record)
+            times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
+            self.folder.append(self.folder.timings, {"round": number, **times})
+            for name, value in {**scalars(record), **times}.items():
+                board.add_scalar(name, value, number)
+            board.flush()
+            self._save(number, learner.state_dict())
+            self.folder.streams(number).unlink(missing_ok=True)
+            remove(checkpoint.update_folder(self.folder.path, number))
         self.progress.say(_line(number, config.rounds, record, time.perf_counter() - began))
 
     def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
@@ -515,20 +553,3 @@ def _line(number: int, rounds: int, record: Mapping[str, Any], seconds: float) -
         parts += [f"{name} {record['reasons'][name] / games:.0%}" for name in ("uttered", "silent") if record["reasons"].get(name)]
     parts += [f"{name} {record[name]:.3f}" for name in ("kl", "entropy") if name in record]
     return ", ".join([*parts, f"{seconds:.1f} s"])
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM counts as Ctrl-C, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,12 +1,17 @@
 """The loop on a random model: equal runs, resumed runs, controls, and what it refuses."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from forked import start
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.names import checkpoint_model
@@ -14,11 +19,13 @@ from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import AlarmsConfig
+from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.progress import Quiet
 from sparring.selfplay.run_folder import read_lines
+from sparring.selfplay.settings import to_yaml
 from sparring.selfplay.train import Stopped, resume, train
 
 
@@ -390,3 +397,70 @@ def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: 
     assert last["learning_rate"] == 0.04 / 2 ** len(summary.data["alarms"])
     state = json.loads((checkpoint_model(tmp_path / "run", 1).parent / "state.json").read_text())
     assert state["rollbacks"] == len(summary.data["alarms"])
+
+
+class Signalling(Heard):
+    """Signals once, after so many steps of a phase."""
+
+    def __init__(self, title: str, steps: int, number: int) -> None:
+        super().__init__()
+        self.title, self.steps, self.number = title, steps, number
+
+    @contextmanager
+    def phase(self, title: str, total: int, unit: str = "games"):
+        done = 0
+
+        def advance(steps: int = 1, tokens: int = 0) -> None:
+            nonlocal done
+            done += steps
+            if title == self.title and done >= self.steps and self.number:
+                os.kill(os.getpid(), self.number)
+                self.number = 0
+
+        yield advance
+
+
+@pytest.mark.parametrize(
+    ("title", "steps", "changes", "number"),
+    [
+        ("imitation", 23, {"rounds": 0, "imitation": ImitationConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
+        ("round 1/1: learn", 12, {"rounds": 1, "objective": "rae"}, signal.SIGINT),
+        ("round 1/1: learn", 1, {"rounds": 1, "objective": "spag", "drop": (), "schedule": "cosine", "per_round": True}, signal.SIGTERM),
+        ("round 1/1: play", 5, {"rounds": 1}, signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
+    model: str, tmp_path: Path, dealt: None, title: str, steps: int, changes: dict, number: int
+):
+    schedule = {name: changes.pop(name) for name in ("schedule", "per_round") if name in changes}
+    given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, anchor="played", kl_form="sampled", **schedule)
+    made = config(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
+    train(replace(made, out=tmp_path / "whole"))
+    with pytest.raises(Stopped) as stop:
+        train(made, progress=Signalling(title, steps, number))
+    assert stop.value.signal == number
+    saved = sorted(p.name for p in (tmp_path / "stopped" / "checkpoints").glob("update-*"))
+    heard = Heard()
+    resume(tmp_path / "stopped", progress=heard)
+    if "play" in title:
+        assert saved == []
+    else:
+        assert saved == ["update-000" if title == "imitation" else "update-001"]
+        (said,) = [text for text in heard.said if "goes on after step" in text]
+        assert not said.endswith("step 0")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
+    folder, said = tmp_path / "run", tmp_path / "said"
+    made = config(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
+    (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NOTHING_MEASURED)))
+    process = start(said, main, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
+    while not (said.exists() and "learn" in said.read_text()):
+        assert process.is_alive(), said.read_text()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    assert f"stopped; continue with: sparring train --resume {folder}" in said.read_text()
+    assert (folder / "checkpoints" / "update-001").is_dir()
