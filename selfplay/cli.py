@@ -408,6 +408,8 @@ def train(arguments: list[str]) -> int:
             _print_plan(plan(prepare(config)), as_json=chosen.json)
             return 0
         summary = start_run(config, evaluations=_evaluations(config), progress=progress)
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     if chosen.json:
         _print_json({"folder": str(summary.folder), **summary.data})
     else:

@@ -1,10 +1,12 @@
 """The learner: updates a model from training rows and pairs of them. Runs on whatever accelerate was launched on.
 
 Every loss is a sum over tokens, rows or pairs divided by the count of the *whole* optimiser step, so gradients depend on neither
-micro-batches, padding nor the number of processes. Log-probabilities are computed at action positions only.
+micro-batches, padding nor the number of processes. All processes are given the same examples, and each takes its share of every step.
+Log-probabilities are computed at action positions only.
 """
 
 import copy
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -167,6 +170,7 @@ class Learner:
                     continue
                 step = _Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
                 self._step(part, beside, step)
+                self._agree(step)
                 meter.take(step)
                 if watch is not None:
                     watch(len(meter.norms), step.metrics())
@@ -239,39 +243,60 @@ class Learner:
 
     def _accumulate(self, examples: list[Example], replay: list[Row], meter: "_Meter") -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""
-        portions = self._portions(examples, replay) if self.corrections.global_norm else self._published_portions(examples, replay)
+        make = self._portions if self.corrections.global_norm else self._published_portions
+        by_process = [make(examples, replay, process) for process in range(self.accelerator.num_processes)]
+        portions = by_process[self.accelerator.process_index]
+        # Engines exchange gradients, or weights, in these passes: all processes make as many.
+        missing = max(map(len, by_process)) - len(portions)
+        if missing:
+            shortest = min([*examples, *replay], key=_length)
+            portions = [_Portion([shortest], math.inf, 1.0, False)] * missing + portions
         for i, portion in enumerate(portions):
             rows = rows_of(portion.examples)
             batch = collate(rows).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1):
-                # Data-parallel engines average gradients over processes; the norms are global sums already.
-                loss = self._loss(batch, rows, portion, meter) * portion.weight * self.accelerator.num_processes
+                # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
+                seen = meter if portion.norm < math.inf else _Meter()
+                loss = self._loss(batch, rows, portion, seen) * portion.weight * self.accelerator.num_processes
                 self.accelerator.backward(loss)
 
-    def _portions(self, examples: list[Example], replay: list[Row]) -> "list[_Portion]":
-        """What goes through the model together: one kind at a time, normalised over the whole step."""
+    def _portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
+        """What goes through the model together on a process: one kind at a time, normalised over the whole step."""
         groups: list[list[Any]] = [*([e for e in examples if e.kind == kind] for kind in KINDS), list(replay)]
-        mine = [self._norm(group) for group in groups]
-        norms = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()
         weights = [1.0] * len(KINDS) + [self.config.replay_weight]
         return [
-            _Portion(part, norm, weight, i == len(KINDS))
-            for i, (group, norm, weight) in enumerate(zip(groups, norms, weights, strict=True))
-            for part in micro_batches(group, self.config.token_budget)
+            _Portion(part, self._norm(group), weight, i == len(KINDS))
+            for i, (group, weight) in enumerate(zip(groups, weights, strict=True))
+            for part in micro_batches(self._share(group, process), self.config.token_budget)
         ]
 
-    def _published_portions(self, examples: list[Example], replay: list[Row]) -> "list[_Portion]":
+    def _share(self, examples: list[Any], process: int) -> list[Any]:
+        """What a process takes of examples: of all lengths alike."""
+        return sorted(examples, key=_length)[process :: self.accelerator.num_processes]
+
+    def _published_portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
         """SPAG's: micro-batches of rows and replay mixed by chance, each normalised by itself, then averaged."""
         mixed = [(e, False) for e in examples] + [(e, True) for e in replay]
         random.Random(self.steps).shuffle(mixed)
         parts = [mixed[i : i + MICRO_BATCH] for i in range(0, len(mixed), MICRO_BATCH)]
         found = []
-        for part in parts:
+        for part in parts[process :: self.accelerator.num_processes]:
             for replayed, weight in ((False, 1.0), (True, self.config.replay_weight)):
                 own = [e for e, of_replay in part if of_replay == replayed]
                 if own:
-                    found.append(_Portion(own, self._norm(own) * len(parts) * self.accelerator.num_processes, weight, replayed))
+                    found.append(_Portion(own, self._norm(own) * len(parts), weight, replayed))
         return found
+
+    def _agree(self, meter: "_Meter") -> None:
+        """Makes what a step looked like on this process what it looked like on all of them."""
+        if self.accelerator.num_processes > 1:
+            seen = gather_object([(meter.sums, meter.counts, meter.largest)])
+            meter.sums, meter.counts = {}, {}
+            for sums, counts, largest in seen:
+                for name, value in sums.items():
+                    meter.sums[name] = meter.sums.get(name, 0.0) + value
+                    meter.counts[name] = meter.counts.get(name, 0) + counts[name]
+                meter.largest = max(meter.largest, largest)
 
     @contextmanager
     def _sync(self, last: bool) -> Iterator[None]:
@@ -373,6 +398,10 @@ class _Portion(NamedTuple):
     norm: float
     weight: float
     replayed: bool
+
+
+def _length(example: Example) -> int:
+    return max(len(row.ids) for row in rows_of([example]))
 
 
 def with_reference(model: Any, examples: Sequence[Example], token_budget: int) -> list[Example]:

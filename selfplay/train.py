@@ -12,6 +12,7 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -23,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.rollout import Match, Played
 from sparring.envs.views import taboo_wordings
 from sparring.envs.words import list_names
 
@@ -40,6 +41,7 @@ from .learner import Learner, with_reference
 from .measuring import Evaluation, Measuring, counted
 from .pairs import spin_pairs
 from .progress import Progress, Quiet
+from .ranks import Ranks, join
 from .report import write_report
 from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_metrics import describe, reward_spread, scalars
@@ -86,18 +88,24 @@ def train(
     evaluations measured of it before training, so that it need not be measured again. Raises ValueError for what the configuration has
     wrong, before anything is written, and Stopped when it is interrupted.
     """
-    out = config.out or next_free(Path("runs"), Path(config.model.partition("@")[0]).name)
+    ranks = join(config.device)
+    out = config.out or ranks.from_main(lambda: next_free(Path("runs"), Path(config.model.partition("@")[0]).name))
     config = replace(config, out=out)
-    RunFolder.require_free(out)
+    ranks.from_main(lambda: RunFolder.require_free(out))
     if config.arm_like is not None:
         for number in range(1, config.rounds + 1):
             _tokens_of(config.arm_like, number)
     session = prepare(config)
-    require_space(out, bytes_needed(session))
-    folder = RunFolder.create(out, to_yaml(config), provenance(config.seed, model=config.model, inputs=_inputs(config)))
-    if measured is not None:
-        write_text(folder.measurement(0), to_json(measured))
-    return _Loop(session, folder, evaluations, progress or Quiet()).run(None)
+
+    def begin() -> None:
+        require_space(out, bytes_needed(session))
+        about = provenance(config.seed, model=config.model, inputs=_inputs(config), processes=ranks.size)
+        folder = RunFolder.create(out, to_yaml(config), about)
+        if measured is not None:
+            write_text(folder.measurement(0), to_json(measured))
+
+    ranks.from_main(begin)
+    return _Loop(session, RunFolder(out), evaluations, progress or Quiet(), ranks).run(None)
 
 
 def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
@@ -106,15 +114,21 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     folder = RunFolder.open(path)
     config = replace(load(folder.config, TrainConfig), out=path)
     _require_inputs(folder, config)
+    ranks = join(config.device)
     progress = progress or Quiet()
-    done, damages = checkpoint.newest(path)
-    for damage in damages:
-        progress.say(damage)
-    folder.sweep()
-    folder.forget_after(-1 if done is None else done, keep_games=True)
+
+    def clear() -> int | None:
+        done, damages = checkpoint.newest(path)
+        for damage in damages:
+            progress.say(damage)
+        folder.sweep()
+        folder.forget_after(-1 if done is None else done, keep_games=True)
+        return done
+
+    done = ranks.from_main(clear)
     session = prepare(config, weights=None if done is None else checkpoint_model(path, done))
     require_space(path, bytes_needed(session, done or 0))
-    return _Loop(session, folder, evaluations, progress).run(done)
+    return _Loop(session, folder, evaluations, progress, ranks).run(done)
 
 
 def _inputs(config: TrainConfig) -> dict[str, str]:
@@ -151,19 +165,21 @@ def bytes_needed(session: Session, done: int = 0) -> int:
 
 
 class _Loop:
-    """One run in memory. baselines: of the rae objective. alarms: raised so far. rollbacks: made so far. first_step: the metrics of round
-    1's first step, which later steps of that round are compared with."""
+    """One run in memory. baselines: of the rae objective. alarms: raised so far. rollbacks: made so far. first_round: the metrics of round
+    1, which later rounds are compared with; first_step: of its first step, which its later steps are. Only the main process writes."""
 
-    def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress) -> None:
+    def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress, ranks: Ranks) -> None:
         self.session = session
         self.config = session.config
         self.folder = folder
         self.evaluations = evaluations
-        self.progress = progress
+        self.progress = progress if ranks.main else Quiet()
+        self.ranks = ranks
         self.model = session.model
         self.baselines: dict[str, float] = {}
         self.alarms: list[dict[str, Any]] = []
         self.rollbacks = 0
+        self.first_round: Mapping[str, Any] | None = None
         self.first_step: Mapping[str, Any] = {}
         self.interrupts = Interrupts()
 
@@ -187,29 +203,40 @@ class _Loop:
             self.model.set_version("0")
             with self.interrupts.held():
                 self._save(0, {})
-                remove(checkpoint.update_folder(self.folder.path, 0))
             done = 0
         self.model.set_version(str(done))
         first = self._first_model()
-        measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress)
+        measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress, self.ranks)
         measuring.measure(0, first)
         if done:
             state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
+            if state["processes"] != self.ranks.size:
+                self.progress.say(
+                    f"until now {state['processes']} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
+                    "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
+                )
         last = self._rounds(first, done, measuring) if config.rounds else 0
         measuring.measure(last, self.model)
         control = self._control(measuring, last)
-        summary = summarise(self.folder, config, self.session.words.counts, measuring.results(), control, self.evaluations, self.alarms)
-        write_report(self.folder.path)
-        return summary
+
+        def report() -> Summary:
+            counts = self.session.words.counts
+            summary = summarise(self.folder, config, counts, measuring.results(), control, self.evaluations, self.alarms)
+            write_report(self.folder.path)
+            return summary
+
+        return self.ranks.from_main(report)
 
     def _rounds(self, first: LanguageModel, done: int, measuring: Measuring) -> int:
         """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
         between = self.config.evaluation.games_between
         while True:
             learner = self._learner(first, done)
+            before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
+            self.first_round = next((record for record in before if record["round"] == 1), None)
             try:
-                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) as board:
+                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) if self.ranks.main else nullcontext() as board:
                     for number in range(done + 1, self.config.rounds + 1):
                         self._round(number, learner, board, first)
                         done = number
@@ -223,7 +250,7 @@ class _Loop:
                 self._go_back(done)
                 if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
                     self.progress.say(f"the run ends with the model of round {done}")
-                    if done:
+                    if done and self.ranks.main:
                         self.folder.measurement(done).unlink(missing_ok=True)  # of a round in between, until now
                     return done
                 self.rollbacks += 1
@@ -235,7 +262,7 @@ class _Loop:
         healthy = load_language_model(checkpoint_model(self.folder.path, number), name="healthy", device="cpu", dtype=dtype)
         self.model.model.load_state_dict(healthy.model.state_dict())
         self.model.set_version(str(number))
-        self.folder.forget_after(number)
+        self.ranks.from_main(lambda: self.folder.forget_after(number))
 
     def _first_model(self) -> LanguageModel:
         """The model of round 0, frozen: opponent, reference, and what controls start from."""
@@ -270,8 +297,9 @@ class _Loop:
 
     def _pause(self, number: int, learner: Learner, state: Mapping[str, Any], *_: Any) -> None:
         """After a step: saves what the update has come to and ends it, where a signal asks for that."""
-        if self.interrupts.received is not None:
-            checkpoint.save_update(self.folder.path, number, learner.state_dict(weights=True), {**state, "done": learner.so_far})
+        if any(self.ranks.gather(self.interrupts.received is not None)):
+            trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far}
+            self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, number, trainer, whole))
             raise KeyboardInterrupt
 
     def _stopped_update(self, number: int, seed: int, learner: Learner) -> dict[str, Any]:
@@ -293,9 +321,7 @@ class _Loop:
 
     def _watch(self, record: Mapping[str, Any], number: int, step: int | None = None) -> None:
         """Looks at the metrics of a round or a step. Raises Unhealthy where they raise alarms and the run is not to go on."""
-        rounds = read_lines(self.folder.metrics)
-        first = next((r for r in rounds if r["round"] == 1), None) or self.first_step
-        found = raised(record, first, self.config.alarms, step)
+        found = raised(record, self.first_round or self.first_step, self.config.alarms, step)
         known = {(alarm["round"], alarm["name"]) for alarm in self.alarms} if self.config.alarms.action == "warn" else set()
         for alarm in found:
             if (number, alarm.name) in known:
@@ -306,9 +332,16 @@ class _Loop:
             raise Unhealthy(found)
 
     def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
-        state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks}
-        checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
-        checkpoint.prune(self.folder.path, self.config.keep)
+        """Writes a checkpoint, and deletes what its round needed until then."""
+        state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
+
+        def write() -> None:
+            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
+            checkpoint.prune(self.folder.path, self.config.keep)
+            self.folder.streams(number).unlink(missing_ok=True)
+            remove(checkpoint.update_folder(self.folder.path, number))
+
+        self.ranks.from_main(write)
 
     def _imitate(self) -> None:
         """Expert games, or the conversations of the replay file where experts do not know the words."""
@@ -349,8 +382,9 @@ class _Loop:
                     done=stopped["done"] if start == stopped.get("start") else None,
                 )
         learner.publish()
-        record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
-        self.folder.append(self.folder.metrics, record)
+        if self.ranks.main:
+            record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
+            self.folder.append(self.folder.metrics, record)
 
     def _experts(self, games: int, seed: int, *, winners_only: bool) -> list[Row]:
         limit = self.model.loop.max_length
@@ -383,7 +417,7 @@ class _Loop:
             raise ValueError("no conversation to replay fits into the model's context; set --replay none")
         return rows
 
-    def _round(self, number: int, learner: Learner, board: SummaryWriter, first: LanguageModel) -> None:
+    def _round(self, number: int, learner: Learner, board: SummaryWriter | None, first: LanguageModel) -> None:
         config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
@@ -391,7 +425,7 @@ class _Loop:
         sampled = 0
         rows: Sequence[Example]
         if config.arm == "selfplay" and config.objective == "spin":
-            rows = self._spin(number, seed)
+            rows = self.ranks.from_main(lambda: self._spin(number, seed))
             sampled = sum(row.actions for row in rows_of(rows)[1::2])
         elif config.arm == "selfplay":
             played, near_ties = self._games(number, seed)
@@ -416,16 +450,21 @@ class _Loop:
                 record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch, done=stopped.get("done"))
             learner.publish()
             self.model.set_version(str(number))
-            self.folder.append(self.folder.metrics, record)
             times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
-            self.folder.append(self.folder.timings, {"round": number, **times})
-            for name, value in {**scalars(record), **times}.items():
-                board.add_scalar(name, value, number)
-            board.flush()
+            if number == 1:
+                self.first_round = record
+            if board is not None:
+                self._record(number, record, times, board)
             self._save(number, learner.state_dict())
-            self.folder.streams(number).unlink(missing_ok=True)
-            remove(checkpoint.update_folder(self.folder.path, number))
         self.progress.say(_line(number, config.rounds, record, time.perf_counter() - began))
+
+    def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float], board: SummaryWriter) -> None:
+        """Writes a round's metrics."""
+        self.folder.append(self.folder.metrics, record)
+        self.folder.append(self.folder.timings, {"round": number, **times})
+        for name, value in {**scalars(dict(record)), **times}.items():
+            board.add_scalar(name, value, number)
+        board.flush()
 
     def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
         """What is learnt from a round's games."""
@@ -474,23 +513,37 @@ class _Loop:
         """The games of a round, and how many of their draws were near ties: those that are on the disk since an interrupted update, else
         played now, and on the disk before anything is learnt from them."""
         matches = self._matches(number, seed)
-        games, streams = self.folder.games(number), self.folder.streams(number)
-        if streams.is_file():
-            try:
-                played, about = read_played(streams, games, matches)
-                if about["seed"] == seed:
-                    return played, about["near_ties"]
-            except ValueError as error:
-                self.progress.say(f"the games of round {number} are played anew: {error}")
+        kept = self.ranks.from_main(lambda: self._kept_games(number, seed, matches) is not None)
+        found = self._kept_games(number, seed, matches) if kept else None
+        if found is not None:
+            return found
         before = self.model.loop.counters.near_ties
         with self.progress.phase(f"round {number}/{self.config.rounds}: play", len(matches)) as advance:
-            played = play_all(matches, concurrency=self.config.concurrency, progress=counted(advance))
-        near_ties = self.model.loop.counters.near_ties - before
-        streams.unlink(missing_ok=True)
-        write_episodes(games, played)
-        if self.session.game.replayable:
-            write_streams(streams, played, games, {"seed": seed, "near_ties": near_ties})
+            progress = counted(advance, self.ranks.size)
+            played = self.ranks.play(matches, concurrency=self.config.concurrency, progress=progress, streams=True)
+        near_ties = sum(self.ranks.gather(self.model.loop.counters.near_ties - before))
+
+        def write() -> None:
+            games, streams = self.folder.games(number), self.folder.streams(number)
+            streams.unlink(missing_ok=True)
+            write_episodes(games, played)
+            if self.session.game.replayable:
+                write_streams(streams, played, games, {"seed": seed, "near_ties": near_ties})
+
+        self.ranks.from_main(write)
         return played, near_ties
+
+    def _kept_games(self, number: int, seed: int, matches: Sequence[Match]) -> tuple[list[Played], int] | None:
+        """The games of a round that are on the disk, and their near ties; None where they are not, or are other ones."""
+        streams = self.folder.streams(number)
+        if not streams.is_file():
+            return None
+        try:
+            played, about = read_played(streams, self.folder.games(number), matches)
+        except ValueError as error:
+            self.progress.say(f"the games of round {number} are played anew: {error}")
+            return None
+        return (played, about["near_ties"]) if about["seed"] == seed else None
 
     def _matches(self, number: int, seed: int) -> list[Match]:
         config = self.config
@@ -518,7 +571,7 @@ class _Loop:
         if not (config.evaluation.control and last and config.arm == "selfplay" and self.session.words.everyday):
             return None
         path = self.folder.measurement("control")
-        if not path.is_file():
+        if not self.ranks.from_main(path.is_file):
             model = self._first_model()
             learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
             with self.progress.phase("control: expert games, as many tokens", last, "rounds") as advance:
@@ -529,8 +582,9 @@ class _Loop:
                     advance(1)
             learner.publish()
             model.set_version("control")
-            write_text(path, to_json(measuring.of(model, last, "control")))
-        return measuring.read("control")
+            found = measuring.of(model, last, "control")
+            self.ranks.from_main(lambda: write_text(path, to_json(found)))
+        return self.ranks.from_main(lambda: measuring.read("control"))
 
 
 def _tokens_of(run: Path, number: int) -> int:

@@ -11,12 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from forked import start
-from tiny import tiny_model, tiny_tokenizer
+from forked import Heard, start
+from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_model
-from sparring.agents.player_card import PlayerCard
-from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import AlarmsConfig
 from sparring.selfplay.cli import main
@@ -29,17 +27,9 @@ from sparring.selfplay.settings import to_yaml
 from sparring.selfplay.train import Stopped, resume, train
 
 
-def save_model(folder: Path, kind: str = "llama", template: str | None = "chatml", length: int = 512, everyday: bool = True) -> str:
-    tokenizer = tiny_tokenizer(template)
-    tiny_model(kind, vocab=len(tokenizer), length=length).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    PlayerCard(TABOO_BRIEF, 8, everyday).save(folder)
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_model(tmp_path_factory.mktemp("model"))
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 def config(model: str, out: Path, **changes) -> TrainConfig:
@@ -127,16 +117,6 @@ def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path
     assert files(folder) == files(run)
 
 
-class Heard(Quiet):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-
 def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Path):
     folder, heard = Path(shutil.copytree(run, tmp_path / "run")), Heard()
     path = checkpoint_model(folder, 2) / "model.safetensors"
@@ -159,7 +139,7 @@ def test_an_interrupted_update_plays_no_game_again(run: Path, model: str, tmp_pa
             train(config(model, folder))
     assert (folder / "rounds" / "001" / "streams.npz").is_file()
     with monkeypatch.context() as patched:
-        patched.setattr("sparring.selfplay.train.play_all", interrupt)
+        patched.setattr("sparring.selfplay.ranks.play_all", interrupt)
         with pytest.raises(Stopped):
             resume(folder)
     assert checkpoint_model(folder, 1).is_dir(), "learnt from the games that were there, and was stopped when it played round 2"
@@ -275,7 +255,7 @@ def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, mod
 
 @pytest.mark.parametrize(("kind", "template"), [("llama", "llama3"), ("qwen3", "gemma"), ("gpt2", None), ("qwen2", "llama2")])
 def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None, tmp_path: Path):
-    place = save_model(tmp_path / "model", kind, template, everyday=False)
+    place = save_tiny(tmp_path / "model", kind, template, everyday=False)
     words = tmp_path / "words.txt"
     words.write_text("river\nmountain\nwindow\ngarden\n")
     replay = tmp_path / "chats.jsonl"
@@ -313,7 +293,7 @@ def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path)
 
 def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
     pytest.importorskip("textarena", reason="needs the extra textarena")
-    model = save_model(tmp_path / "model", length=2048, everyday=False)
+    model = save_tiny(tmp_path / "model", length=2048, everyday=False)
     evaluation = EvaluationConfig(games=0, control=False, scripted=False)
     made = config(model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, replay="none", evaluation=evaluation)
     summary = train(replace(made, games_per_round=4, group_size=2, max_turns=1))
