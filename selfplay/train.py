@@ -297,7 +297,9 @@ class _Loop:
 
     def _pause(self, number: int, learner: Learner, state: Mapping[str, Any], *_: Any) -> None:
         """After a step: saves what the update has come to and ends it, where a signal asks for that."""
-        if any(self.ranks.gather(self.interrupts.received is not None)):
+        signals = self.ranks.gather(self.interrupts.received)
+        self.interrupts.received = next((number for number in signals if number is not None), None)
+        if self.interrupts.received is not None:
             trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far}
             self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, number, trainer, whole))
             raise KeyboardInterrupt

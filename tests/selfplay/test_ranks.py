@@ -1,7 +1,10 @@
 """Two processes are one run: the same games, gradients and decisions, and one writer."""
 
 import json
+import os
+import signal
 import socket
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay.batch import Example, Pair, Row, sft_row
+from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import Learner, LearnerConfig
@@ -31,17 +35,24 @@ def free_port() -> str:
         return str(opened.getsockname()[1])
 
 
-def together(work, folder: Path, *arguments) -> None:
-    """The work in two processes that know of each other, as `accelerate launch --cpu --num_processes 2` starts them."""
+def two(work, folder: Path, *arguments) -> list:
+    """The work in two processes that know of each other, as torchrun starts them."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    both = [
+    return [
         start(folder / f"said-{rank}", work, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="true", **shared)
         for rank in range(2)
     ]
-    for process in both:
+
+
+def together(work, folder: Path, *arguments) -> None:
+    both = two(work, folder, *arguments)
+    assert exits(both) == [0, 0], "\n".join((folder / f"said-{rank}").read_text() for rank in range(2))
+
+
+def exits(processes: list) -> list[int]:
+    for process in processes:
         process.join()
-    said = [(folder / f"said-{rank}").read_text() for rank in range(2)]
-    assert [process.exitcode for process in both] == [0, 0], "\n".join(said)
+    return [process.exitcode for process in processes]
 
 
 def examples(seed: int) -> tuple[list[Example], list[Row]]:
@@ -140,7 +151,29 @@ def _train(config: TrainConfig) -> None:
     train(config)
 
 
+def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
+    made = replace(settings(save_tiny(tmp_path / "model"), tmp_path / "run"), imitation=ImitationConfig(), replay="none")
+    made = replace(made, evaluation=EvaluationConfig(games=0, control=False), learner=replace(made.learner, epochs=10_000))
+    (tmp_path / "config.yaml").write_text(to_yaml(made))
+    both = two(main, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
+    said = tmp_path / "said-0"
+    while not (said.exists() and "learn" in said.read_text()):
+        assert both[0].is_alive(), said.read_text()
+        time.sleep(0.05)
+    os.kill(both[1].pid, signal.SIGTERM)
+    assert exits(both) == [143, 143], said.read_text()
+    assert "continue with: sparring train --resume" in said.read_text()
+    assert (tmp_path / "run" / "checkpoints" / "update-001").is_dir()
+
+
 def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="one device, but 2 processes run"):
         join("cuda:1")
+
+
+@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
+def test_engines_that_split_the_weights_are_refused(monkeypatch: pytest.MonkeyPatch, engine: str):
+    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
+    with pytest.raises(ValueError, match=f"weights split by {engine} cannot be trained yet"):
+        join("auto")
