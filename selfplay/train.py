@@ -211,9 +211,10 @@ class _Loop:
         if done:
             state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
-            if state["processes"] != self.ranks.size:
+            before = state.get("processes", 1)
+            if before != self.ranks.size:
                 self.progress.say(
-                    f"until now {state['processes']} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
+                    f"until now {before} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
                     "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
                 )
         last = self._rounds(first, done, measuring) if config.rounds else 0
