@@ -1,14 +1,19 @@
 """Checkpoints that are whole or absent: written aside, hashed, flushed to the disk, then renamed into place.
 
-A checkpoint is a folder: model/ (a plain transformers folder; of a LoRA run after round 0 the adapter alone), state.json (round, baselines,
-counts), trainer.pt (optimiser; kept for the last two rounds) and manifest.json with a SHA-256 of every file.
+The checkpoint of a round is a folder round-NNN: model/ (a plain transformers folder; of a LoRA run after round 0 the adapter alone),
+state.json (round, baselines, counts), trainer.pt (optimiser and schedule; kept for the last two rounds) and manifest.json with a SHA-256 of
+every file. An update that was stopped in its middle is a folder update-NNN with the weights in its trainer.pt. What a name begins with a
+dot was never finished, or is being deleted.
+
+Nothing that a checkpoint holds is ever executed: weights are safetensors, trainer.pt is read by torch's restricted unpickler.
 """
 
 import hashlib
 import json
 import os
+import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +25,7 @@ from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoin
 from sparring.agents.player_card import PlayerCard
 
 from .export import write_model
-from .run_folder import to_json, write_text
+from .run_folder import PART, flush, remove, to_json, write_text
 
 TRAINER, STATE, MANIFEST = "trainer.pt", "state.json", "manifest.json"
 
@@ -28,55 +33,110 @@ TRAINER, STATE, MANIFEST = "trainer.pt", "state.json", "manifest.json"
 def save(
     run: Path, round_number: int, model: LanguageModel, card: PlayerCard, trainer: Mapping[str, Any], state: Mapping[str, Any]
 ) -> None:
-    """Writes the checkpoint of a round; one that exists already is replaced."""
+    """Writes the checkpoint of a round; one that exists already is replaced. Raises OSError where the disk is full; nothing has changed
+    then."""
+
+    def fill(folder: Path) -> None:
+        write_model(model, card, folder / "model", checkpoint_model(run, 0))
+        torch.save(dict(trainer), folder / TRAINER)
+
+    _commit(checkpoint_folder(run, round_number), fill, {"round": round_number, **state})
+
+
+def save_update(run: Path, round_number: int, trainer: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Writes what an update that was stopped goes on from. trainer: with the weights. Raises as `save`."""
+    _commit(update_folder(run, round_number), lambda folder: torch.save(dict(trainer), folder / TRAINER), {"round": round_number, **state})
+
+
+def update_folder(run: Path, round_number: int) -> Path:
+    """Where the update of a round lies that was stopped in its middle."""
     folder = checkpoint_folder(run, round_number)
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    return folder.with_name(folder.name.replace("round-", "update-"))
+
+
+def _commit(folder: Path, fill: Callable[[Path], None], state: Mapping[str, Any]) -> None:
+    aside = folder.with_name(f".{folder.name}{PART}")
+    remove(aside)
     try:
-        _write(model, card, trainer, aside)
-        (aside / STATE).write_text(to_json({"round": round_number, **state}), encoding="utf-8")
+        aside.mkdir(parents=True)
+        _written(fill, aside)
+        (aside / STATE).write_text(to_json(state), encoding="utf-8")
         files = sorted(p for p in aside.rglob("*") if p.is_file())
-        manifest = {str(p.relative_to(aside)): _sha256(p) for p in files}
-        (aside / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
-        for path in (*files, aside / MANIFEST, aside / "model", aside):
-            _flush(path)
-        shutil.rmtree(folder, ignore_errors=True)
+        (aside / MANIFEST).write_text(to_json({str(p.relative_to(aside)): _sha256(p) for p in files}), encoding="utf-8")
+        for path in (*aside.rglob("*"), aside):
+            flush(path)
+        remove(folder)
         os.rename(aside, folder)
-        _flush(folder.parent)
+        for path in (folder.parent, folder.parent.parent):
+            flush(path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _write(model: LanguageModel, card: PlayerCard, trainer: Mapping[str, Any], folder: Path) -> None:
+def _written(fill: Callable[[Path], None], folder: Path) -> None:
     """Model and optimiser. Raises OSError where a file cannot be written, whatever the library that wrote it raises."""
     try:
-        write_model(model, card, folder / "model", checkpoint_model(folder.parents[1], 0))
-        torch.save(dict(trainer), folder / TRAINER)
-    except (RuntimeError, SafetensorError) as error:
-        raise OSError(f"the checkpoint in {folder.parent} cannot be written (is the disk full?): {error}") from error
+        fill(folder)
+    except Exception as error:
+        # tokenizers raises plain Exceptions.
+        if isinstance(error, (RuntimeError, SafetensorError)) or type(error) is Exception:
+            raise OSError(f"the checkpoint in {folder.parent} cannot be written (is the disk full?): {error}") from error
+        raise
 
 
-def verify(run: Path, round_number: int) -> None:
-    """Raises ValueError where a file of a checkpoint is missing or not what was written."""
-    folder = checkpoint_folder(run, round_number)
+def verify(folder: Path) -> dict[str, str]:
+    """The manifest of a checkpoint's folder. Raises ValueError where a file of it is missing or not what was written."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not isinstance(manifest, dict) or STATE not in manifest:
+            raise ValueError("not what was written")
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise ValueError(f"{folder} is no whole checkpoint: its {MANIFEST} cannot be read ({error})") from error
     for name, digest in manifest.items():
         path = folder / name
         if not path.is_file() or _sha256(path) != digest:
-            raise ValueError(f"{path} is damaged or missing; delete {folder} to go on from the round before it")
+            raise ValueError(f"{path} is damaged or missing")
+    return manifest
 
 
-def load(run: Path, round_number: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trainer, state) of a round; an empty trainer where it was pruned. Raises ValueError where a file is missing or not what was
-    written."""
-    verify(run, round_number)
-    folder = checkpoint_folder(run, round_number)
-    kept = (folder / TRAINER).is_file()
-    trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True) if kept else {}
+def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(trainer, state) of a checkpoint's folder; an empty trainer where it was pruned. Raises ValueError where a file is missing or not
+    what was written."""
+    trainer: dict[str, Any] = {}
+    if TRAINER in verify(folder):
+        try:
+            trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError) as error:
+            raise ValueError(f"{folder / TRAINER} holds what no checkpoint does: {str(error).splitlines()[0]}") from error
     return trainer, json.loads((folder / STATE).read_text(encoding="utf-8"))
+
+
+def newest(run: Path) -> tuple[int | None, list[str]]:
+    """The last round whose checkpoint is whole, None where there is none, and what is to be said of later ones: they are damaged, and
+    renamed to damaged-round-NNN. Raises ValueError where round 0, which every run goes back to, is damaged while later rounds are whole."""
+    said: list[str] = []
+    for number in reversed(checkpoint_rounds(run)):
+        folder = checkpoint_folder(run, number)
+        damage = _damage(folder)
+        if damage is None:
+            first = _damage(checkpoint_folder(run, 0))
+            if first is not None:
+                raise ValueError(f"{first}; the run cannot go on without its first model, though later ones are whole")
+            return number, said
+        kept = folder.with_name(f"damaged-{folder.name}")
+        remove(kept)
+        os.rename(folder, kept)
+        said.append(f"{damage}: round {number} is done again (what is left of its checkpoint is in {kept})")
+    return None, said
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint; None where nothing is."""
+    try:
+        verify(folder)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def prune(run: Path, keep: int) -> None:
@@ -87,10 +147,11 @@ def prune(run: Path, keep: int) -> None:
     for number in rounds[:-2]:
         folder = checkpoint_folder(run, number)
         if number in gone:
-            shutil.rmtree(folder)
+            remove(folder)
         elif (folder / TRAINER).exists():
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             manifest.pop(TRAINER, None)
+            # From here on the optimiser is no part of the checkpoint, whether or not its file is still there.
             write_text(folder / MANIFEST, to_json(manifest))
             (folder / TRAINER).unlink()
 
@@ -98,11 +159,3 @@ def prune(run: Path, keep: int) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,6 @@
 """The command line. cli_COMMAND.py holds a command, a thin layer over the Python API; nothing heavy is imported before it is needed.
 
-Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted.
+Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
 import sys
@@ -76,3 +76,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "report": report,
     "export": export,
 }
+
+
+if __name__ == "__main__":
+    entry()

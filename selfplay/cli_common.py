@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,8 @@ def console() -> "Console":
 
 
 def guarded(program: str, run: Callable[[], int]) -> int:
-    """The exit status of what a program runs: 2 after bad input, said in one sentence on standard error; 130 where it was interrupted."""
+    """The exit status of what a program runs: 2 after bad input, said in one sentence on standard error; 128 and its number
+    where a signal interrupted it (130 Ctrl-C, 143 SIGTERM)."""
     try:
         return run()
     except BadOptionsError:
@@ -60,4 +62,4 @@ def guarded(program: str, run: Callable[[], int]) -> int:
         return 2
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or 'interrupted'}", file=sys.stderr)
-        return 130
+        return 128 + int(getattr(stop, "signal", signal.SIGINT))

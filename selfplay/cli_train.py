@@ -1,5 +1,6 @@
 """sparring train: self-play training."""
 
+import os
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -66,6 +67,8 @@ def train(arguments: list[str]) -> int:
             _print_plan(plan(prepare(config)), as_json=chosen.json)
             return 0
         summary = start_run(config, evaluations=_evaluations(config), progress=progress)
+    if os.environ.get("RANK", "0") != "0":
+        return 0
     if chosen.json:
         print_json({"folder": str(summary.folder), **summary.data})
     else:

@@ -103,9 +103,10 @@ def strength(
     concurrency: int = 256,
     truth: TruthOf | None = None,
     progress: Callable[[Played], None] | None = None,
+    play: Callable[..., list[Played]] = play_all,
 ) -> list[Cell]:
     """One player against each opponent, in every seat, on every group of words: n games per cell, all in one batch. Words come in an order
-    that the seed draws."""
+    that the seed draws. play: as `play_all`, by several processes for instance."""
     me = _at(player, temperature)
     drawn = {group: random.Random(derive_seed(seed, group)).sample(list(of), k=len(of)) for group, of in words.items()}
     matches: list[Match] = []
@@ -115,7 +116,7 @@ def strength(
             agents = {role: me if role == seat else other for role in game.roles}
             for group, of in drawn.items():
                 matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{seat}/")
-    played = play_all(matches, concurrency=concurrency, progress=progress)
+    played = play(matches, concurrency=concurrency, progress=progress)
     cells = []
     for name in opponents:
         for seat in game.roles:

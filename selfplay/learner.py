@@ -1,18 +1,21 @@
 """The learner: updates a model from training rows and pairs of them. Runs on whatever accelerate was launched on.
 
 Every loss is a sum over tokens, rows or pairs divided by the count of the *whole* optimiser step, so gradients depend on neither
-micro-batches, padding nor the number of processes. Log-probabilities are computed at action positions only.
+micro-batches, padding nor the number of processes. All processes are given the same examples, and each takes its share of every step.
+Log-probabilities are computed at action positions only.
 """
 
 import copy
+import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import get_scheduler
 
@@ -131,6 +134,7 @@ class Learner:
         if anchor is not None and self.config.kl > 0 and self.config.anchor == "first":
             self.anchor = Scorer(self.model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
         self.steps = 0
+        self._meter = Meter()
 
     @contextmanager
     def _as_anchor(self) -> Iterator[None]:
@@ -161,21 +165,27 @@ class Learner:
         replay: Sequence[Row] = (),
         progress: Callable[[int, int], None] | None = None,
         watch: Callable[[int, dict[str, float]], None] | None = None,
+        done: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
         """Learns from rows or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md explains them).
 
         replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. watch: called after
-        each step with its number in this update, from 1, and its own metrics; what it raises ends the update. Metrics: means over tokens of
+        each step with its number in this update, from 1, and its own metrics; what it raises ends the update. done: what `so_far` was when
+        this very update was interrupted; the learner is at that step. Metrics: means over tokens of
         policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; means over pairs of
         preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of
         grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
         learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
         metrics are empty. Raises ValueError when the gradient is not finite; nothing has been changed by that step.
         """
-        meter = Meter()
+        meter = self._meter = Meter.of(done or {})
+        skipped = len(meter.norms)
         rows = self._referred(rows)
         if self.config.per_round:
+            at_step = self.state_dict()
             self._begin_anew(self.config.epochs * len(minibatches(rows, self.config.minibatch, seed)))
+            if done:
+                self.load_state_dict(at_step)
         given = 0
         for epoch in range(self.config.epochs):
             for part in minibatches(rows, self.config.minibatch, seed + epoch):
@@ -183,14 +193,23 @@ class Learner:
                 if replay:
                     beside = [replay[(given + i) % len(replay)] for i in range(self.config.replay_per_minibatch)]
                     given += len(beside)
+                if skipped:
+                    skipped -= 1
+                    continue
                 step = Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
                 self._step(part, beside, step)
+                self._agree(step)
                 meter.take(step)
                 if watch is not None:
                     watch(len(meter.norms), step.metrics())
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
         return meter.metrics()
+
+    @property
+    def so_far(self) -> dict[str, Any]:
+        """What the steps of the last update summed up to, as `update` takes it (JSON)."""
+        return dict(vars(self._meter))
 
     def gradients(self, rows: Sequence[Example], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
         """The gradient of one optimiser step over rows, by parameter name, without taking the step."""
@@ -223,10 +242,10 @@ class Learner:
             for target, source in zip(self.published.parameters(), master.parameters(), strict=True):
                 target.copy_(source)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Optimiser, schedule and step count; the master weights too where they are not the model's own."""
+    def state_dict(self, *, weights: bool = False) -> dict[str, Any]:
+        """Optimiser, schedule and step count; the master weights too where they are asked for, or are not the model's own."""
         master = self.accelerator.unwrap_model(self.model)
-        own = {} if master is self.published else {"master": master.state_dict()}
+        own = {"master": master.state_dict()} if weights or master is not self.published else {}
         return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -252,39 +271,60 @@ class Learner:
 
     def _accumulate(self, examples: list[Example], replay: list[Row], meter: "Meter") -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""
-        portions = self._portions(examples, replay) if self.corrections.global_norm else self._published_portions(examples, replay)
+        make = self._portions if self.corrections.global_norm else self._published_portions
+        by_process = [make(examples, replay, process) for process in range(self.accelerator.num_processes)]
+        portions = by_process[self.accelerator.process_index]
+        # Engines exchange gradients, or weights, in these passes: all processes make as many.
+        missing = max(map(len, by_process)) - len(portions)
+        if missing:
+            shortest = min([*examples, *replay], key=_length)
+            portions = [_Portion([shortest], math.inf, 1.0, False)] * missing + portions
         for i, portion in enumerate(portions):
             rows = rows_of(portion.examples)
             batch = collate(rows, packed=self.scorer.packs).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
-                # Data-parallel engines average gradients over processes; the norms are global sums already.
-                loss = self._loss(batch, rows, portion, meter) * portion.weight * self.accelerator.num_processes
+                # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
+                seen = meter if portion.norm < math.inf else Meter()
+                loss = self._loss(batch, rows, portion, seen) * portion.weight * self.accelerator.num_processes
                 self.accelerator.backward(loss)
 
-    def _portions(self, examples: list[Example], replay: list[Row]) -> "list[_Portion]":
-        """What goes through the model together: one kind at a time, normalised over the whole step."""
+    def _portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
+        """What goes through the model together on a process: one kind at a time, normalised over the whole step."""
         groups: list[list[Any]] = [*([e for e in examples if e.kind == kind] for kind in KINDS), list(replay)]
-        mine = [self._norm(group) for group in groups]
-        norms = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()
         weights = [1.0] * len(KINDS) + [self.config.replay_weight]
         return [
-            _Portion(part, norm, weight, i == len(KINDS))
-            for i, (group, norm, weight) in enumerate(zip(groups, norms, weights, strict=True))
-            for part in micro_batches(group, self.config.token_budget, packed=self.scorer.packs)
+            _Portion(part, self._norm(group), weight, i == len(KINDS))
+            for i, (group, weight) in enumerate(zip(groups, weights, strict=True))
+            for part in micro_batches(self._share(group, process), self.config.token_budget, packed=self.scorer.packs)
         ]
 
-    def _published_portions(self, examples: list[Example], replay: list[Row]) -> "list[_Portion]":
+    def _share(self, examples: list[Any], process: int) -> list[Any]:
+        """What a process takes of examples: of all lengths alike."""
+        return sorted(examples, key=_length)[process :: self.accelerator.num_processes]
+
+    def _published_portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
         """SPAG's: micro-batches of rows and replay mixed by chance, each normalised by itself, then averaged."""
         mixed = [(e, False) for e in examples] + [(e, True) for e in replay]
         random.Random(self.steps).shuffle(mixed)
         parts = [mixed[i : i + MICRO_BATCH] for i in range(0, len(mixed), MICRO_BATCH)]
         found = []
-        for part in parts:
+        for part in parts[process :: self.accelerator.num_processes]:
             for replayed, weight in ((False, 1.0), (True, self.config.replay_weight)):
                 own = [e for e, of_replay in part if of_replay == replayed]
                 if own:
-                    found.append(_Portion(own, self._norm(own) * len(parts) * self.accelerator.num_processes, weight, replayed))
+                    found.append(_Portion(own, self._norm(own) * len(parts), weight, replayed))
         return found
+
+    def _agree(self, meter: "Meter") -> None:
+        """Makes what a step looked like on this process what it looked like on all of them."""
+        if self.accelerator.num_processes > 1:
+            seen = gather_object([(meter.sums, meter.counts, meter.largest)])
+            meter.sums, meter.counts = {}, {}
+            for sums, counts, largest in seen:
+                for name, value in sums.items():
+                    meter.sums[name] = meter.sums.get(name, 0.0) + value
+                    meter.counts[name] = meter.counts.get(name, 0) + counts[name]
+                meter.largest = max(meter.largest, largest)
 
     @contextmanager
     def _sync(self, last: bool) -> Iterator[None]:
@@ -388,3 +428,7 @@ class _Portion(NamedTuple):
     norm: float
     weight: float
     replayed: bool
+
+
+def _length(example: Example) -> int:
+    return max(len(row.ids) for row in rows_of([example]))

@@ -6,6 +6,7 @@ Results are kept in measured/ in the run's folder, so that a resumed run measure
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sparring.agents.core import Agent, derive_seed
@@ -15,6 +16,7 @@ from sparring.agents.scripted import scripted
 
 from .evaluate import strength
 from .progress import Advance, Progress
+from .ranks import Ranks
 from .run_folder import RunFolder, to_json, write_text
 from .session import Session
 
@@ -39,7 +41,13 @@ class Measuring:
     """first: the frozen model of round 0."""
 
     def __init__(
-        self, session: Session, folder: RunFolder, first: LanguageModel, evaluations: Sequence[Evaluation], progress: Progress
+        self,
+        session: Session,
+        folder: RunFolder,
+        first: LanguageModel,
+        evaluations: Sequence[Evaluation],
+        progress: Progress,
+        ranks: Ranks | None = None,
     ) -> None:
         self.session = session
         self.config = session.config
@@ -47,13 +55,15 @@ class Measuring:
         self.first = first
         self.evaluations = evaluations
         self.progress = progress
+        self.ranks = ranks or Ranks()
 
     def measure(self, number: int, model: LanguageModel, *, between: bool = False) -> None:
         """Measures the model of a round and keeps the result; what was measured already is left as it is. between: of a round that is
         neither the first nor the last one, with fewer games and without evaluations."""
         path = self.folder.measurement(number)
-        if not path.is_file():
-            write_text(path, to_json(self.of(model, number, f"model of round {number}", between=between)))
+        if not self.ranks.from_main(path.is_file):
+            found = self.of(model, number, f"model of round {number}", between=between)
+            self.ranks.from_main(lambda: write_text(path, to_json(found)))
 
     def read(self, name: int | str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.folder.measurement(name).read_text(encoding="utf-8"))
@@ -70,7 +80,7 @@ class Measuring:
         results: dict[str, Result] = {}
         for evaluation in () if between else self.evaluations:
             self.progress.say(f"{evaluation.name} test of the {title}")
-            results[evaluation.name] = evaluation.measure(model)
+            results[evaluation.name] = self.ranks.from_main(partial(evaluation.measure, model))
         return {"strength": entries, "evaluations": results}
 
     def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
@@ -90,11 +100,12 @@ class Measuring:
                 temperature=config.evaluation.temperature,
                 concurrency=config.concurrency,
                 truth=session.words.truth,
-                progress=counted(advance),
+                progress=counted(advance, self.ranks.size),
+                play=self.ranks.play,
             )
         return [cell.record(number) for cell in cells]
 
 
-def counted(advance: Advance) -> Callable[[Played], None]:
-    """Advances a bar by one game and its sampled tokens."""
-    return lambda played: advance(1, sum(reply.tokens for reply in played.replies))
+def counted(advance: Advance, processes: int = 1) -> Callable[[Played], None]:
+    """Advances a bar by one game and its sampled tokens, for each of the processes that play beside this one."""
+    return lambda played: advance(processes, processes * sum(reply.tokens for reply in played.replies))

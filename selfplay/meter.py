@@ -1,6 +1,8 @@
 """What an update looked like: sums over its tokens, rows or pairs, that become the learner's metrics."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, tensor
 
@@ -18,6 +20,13 @@ class Meter:
         self.norms: list[float] = []
         self.largest = 1.0
         self.rate = 0.0
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "Meter":
+        """The meter whose variables were these."""
+        meter = cls()
+        vars(meter).update(copy.deepcopy(dict(found)))
+        return meter
 
     def add(self, prefix: str, **values: Tensor) -> None:
         for name, value in values.items():

@@ -1,8 +1,14 @@
 """The folder of one run: where everything lies, and how it is written so that nothing is ever left half done.
 
-    config.yaml       the resolved configuration             provenance.json  seed, commit, versions, hardware metrics.jsonl     one line a
-    round                        timings.jsonl    seconds and rates tensorboard/      event files
-    rounds/NNN/games.jsonl.gz checkpoints/      what `--resume` and RUN@N read          summary.json, report.html
+    config.yaml                 the resolved configuration
+    provenance.json             seed, commit, versions, hardware
+    metrics.jsonl               one line a round
+    timings.jsonl               seconds and rates
+    tensorboard/                event files
+    rounds/NNN/games.jsonl.gz   and, until their update is safe, streams.npz
+    checkpoints/                what `--resume` and RUN@N read
+    measured/                   strength and tests by round
+    summary.json, report.html
 
 Knows files; it knows no models, games or metrics.
 """
@@ -22,7 +28,9 @@ from typing import Any
 
 import torch
 
-CONFIG = "config.yaml"
+CONFIG, PROVENANCE = "config.yaml", "provenance.json"
+PART = ".part"
+"""How the names of files and folders end that are not finished, or that are being deleted; they begin with a dot."""
 LIBRARIES = ("sparring", "torch", "transformers", "accelerate", "numpy", "gymnasium", "tokenizers", "peft")
 
 
@@ -30,19 +38,40 @@ LIBRARIES = ("sparring", "torch", "transformers", "accelerate", "numpy", "gymnas
 def writing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it takes the place of `path` when the block ends well, and vanishes
     otherwise."""
-    aside = path.with_name(f".{path.name}.part")
+    aside = path.with_name(f".{path.name}{PART}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield aside
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(aside)
         os.replace(aside, path)
+        flush(path.parent)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(errno.ENOSPC, f"no space left on the disk while writing {path}; free some") from error
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder, if there is one, so that it is whole until it is gone."""
+    if not folder.exists():
+        return
+    gone = folder.with_name(f".gone-{folder.name.removeprefix('.')}")
+    if not gone.name.endswith(PART):
+        gone = gone.with_name(gone.name + PART)
+    shutil.rmtree(gone, ignore_errors=True)
+    os.rename(folder, gone)
+    shutil.rmtree(gone)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,17 +122,18 @@ class RunFolder:
         """Starts a run in a new or empty folder. Raises ValueError where the folder holds anything else."""
         cls.require_free(path)
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / "provenance.json", to_json(provenance))
+        write_text(path / PROVENANCE, to_json(provenance))
         # The configuration comes last: it is what makes the folder a run.
         write_text(path / CONFIG, config)
         return cls(path)
 
     @staticmethod
     def require_free(path: Path) -> None:
-        """Raises ValueError where the folder is neither new nor empty."""
+        """Raises ValueError where the folder is neither new nor empty; a run that was killed before it had begun counts as empty."""
         if (path / CONFIG).exists():
             raise ValueError(f"{path} holds another run; continue it with --resume {path}, or choose a new folder with --out")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        begun = (PROVENANCE, f".{PROVENANCE}{PART}", f".{CONFIG}{PART}")
+        if path.exists() and (not path.is_dir() or any(p.name not in begun for p in path.iterdir())):
             raise ValueError(f"{path} exists and is no empty folder; choose a new one with --out")
 
     @classmethod
@@ -154,20 +184,47 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def forget_after(self, round_number: int) -> None:
-        """Drops what the rounds after this one left behind, so that they can be played again."""
+    def streams(self, round_number: int) -> Path:
+        """The token streams of a round's games, there until their update is safe."""
+        return self.games(round_number).with_name("streams.npz")
+
+    def sweep(self) -> None:
+        """Deletes what a killed process had not finished writing or deleting."""
+        for path in self.path.rglob(f".*{PART}"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def forget_after(self, round_number: int, *, keep_games: bool = False) -> None:
+        """Drops what the rounds after this one left behind, so that they can be played again. keep_games: but for the games of the next
+        round and its interrupted update, which can be gone on with.
+
+        Checkpoints go first, the last one first: whenever this is interrupted, what is left is a run that can be resumed.
+        """
+        kept = {round_number + 1} if keep_games else set()
+        for streams in (self.path / "rounds").glob("*/streams.npz"):
+            if _number(streams.parent) not in kept:
+                streams.unlink()
+        for folder in sorted(self.checkpoints.glob("update-[0-9]*")):
+            if _number(folder) not in kept:
+                remove(folder)
+        for folder in sorted(self.checkpoints.glob("round-[0-9]*"), key=_number, reverse=True):
+            if _number(folder) > round_number:
+                remove(folder)
+        self.summary.unlink(missing_ok=True)
         for path in (self.metrics, self.timings):
             if path.exists():
-                kept = [record for record in read_lines(path) if record.get("round", 0) <= round_number]
-                lines = (json.dumps(r, sort_keys=True, ensure_ascii=False) + "\n" for r in kept)
-                write_text(path, "".join(lines))
-        for folder in (*(self.path / "rounds").glob("[0-9]*"), *self.checkpoints.glob("round-[0-9]*")):
-            if int(folder.name.removeprefix("round-")) > round_number:
-                shutil.rmtree(folder)
+                lines = [record for record in read_lines(path) if record.get("round", 0) <= round_number]
+                write_text(path, "".join(json.dumps(r, sort_keys=True, ensure_ascii=False) + "\n" for r in lines))
+        for folder in (self.path / "rounds").glob("[0-9]*"):
+            if _number(folder) > round_number and _number(folder) not in kept:
+                remove(folder)
         for file in (self.path / "measured").glob("round-[0-9]*.json"):
-            if int(file.stem.removeprefix("round-")) > round_number:
+            if _number(file) > round_number:
                 file.unlink()
-        self.summary.unlink(missing_ok=True)
+
+
+def _number(path: Path) -> int:
+    """The round that a file or folder is of."""
+    return int(path.stem.rpartition("-")[2])
 
 
 def next_free(parent: Path, stem: str) -> Path:

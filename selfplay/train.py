@@ -1,22 +1,22 @@
 """The loop: imitate, then round by round play, judge, learn, measure, save.
 
 Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
-round counts as done when its checkpoint is; what an interrupted round left behind is dropped and played again.
+round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them; what
+else an interrupted round left behind is dropped and done again.
 """
 
 import hashlib
 import json
 import random
+import shlex
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
@@ -24,8 +24,8 @@ from torch.utils.tensorboard import SummaryWriter
 from sparring.agents.adapters import merge
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
-from sparring.agents.names import checkpoint_model, checkpoint_rounds
-from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.names import checkpoint_folder, checkpoint_model
+from sparring.agents.rollout import Match, Played
 from sparring.envs.views import taboo_wordings
 from sparring.envs.words import list_names
 
@@ -37,18 +37,21 @@ from .corpus import conversations
 from .episodes import write_episodes
 from .experience import experience
 from .imitation import Chat, expert_games, supervised, views
+from .interrupts import Interrupts
 from .learner import Learner
 from .measuring import Evaluation, Measuring, counted
 from .pairs import spin_pairs
 from .progress import Progress, Quiet
+from .ranks import Ranks, join
 from .report import write_report
 from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_metrics import describe, reward_spread, scalars
-from .run_folder import RunFolder, next_free, provenance, read_lines, require_space, to_json, write_text
+from .run_folder import RunFolder, next_free, provenance, read_lines, remove, require_space, to_json, write_text
 from .scoring import Scorer, with_reference
 from .session import Session, limits, load_player, prepare, seed_everything
 from .settings import load, to_yaml
 from .spag import retelling
+from .streams import read_played, write_streams
 from .summary import Summary, summarise
 from .word_sets import round_tasks
 
@@ -61,12 +64,17 @@ ROLLBACKS = 3
 
 
 class Stopped(KeyboardInterrupt):
-    """A run that was stopped (Ctrl-C, SIGTERM) and can be continued. command: how."""
+    """A run that was stopped and can be continued. signal: by which (SIGINT: Ctrl-C). command: how to continue."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, signal: int = signal.SIGINT) -> None:
         self.folder = folder
-        self.command = f"sparring train --resume {folder}"
+        self.signal = signal
+        self.command = resume_command(folder)
         super().__init__(f"stopped; continue with: {self.command}")
+
+
+def resume_command(folder: Path) -> str:
+    return f"sparring train --resume {shlex.quote(str(folder))}"
 
 
 def train(
@@ -82,34 +90,48 @@ def train(
     evaluations measured of it before training, so that it need not be measured again. Raises ValueError for what the configuration has
     wrong, before anything is written, and Stopped when it is interrupted.
     """
-    out = config.out or next_free(Path("runs"), Path(config.model.partition("@")[0]).name)
+    ranks = join(config.device)
+    out = config.out or ranks.from_main(lambda: next_free(Path("runs"), Path(config.model.partition("@")[0]).name))
     config = replace(config, out=out)
-    RunFolder.require_free(out)
+    ranks.from_main(lambda: RunFolder.require_free(out))
     if config.arm_like is not None:
         for number in range(1, config.rounds + 1):
             _tokens_of(config.arm_like, number)
     session = prepare(config)
-    require_space(out, bytes_needed(session))
-    folder = RunFolder.create(out, to_yaml(config), provenance(config.seed, model=config.model, inputs=_inputs(config)))
-    if measured is not None:
-        write_text(folder.measurement(0), to_json(measured))
-    return _Loop(session, folder, evaluations, progress or Quiet()).run(None)
+
+    def begin() -> None:
+        require_space(out, bytes_needed(session))
+        about = provenance(config.seed, model=config.model, inputs=_inputs(config), processes=ranks.size)
+        folder = RunFolder.create(out, to_yaml(config), about)
+        if measured is not None:
+            write_text(folder.measurement(0), to_json(measured))
+
+    ranks.from_main(begin)
+    return _Loop(session, RunFolder(out), evaluations, progress or Quiet(), ranks).run(None)
 
 
 def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
-    """Continues a run after its last finished round; a run that had ended is measured and summarised again where that is missing."""
+    """Continues a run after its last round whose checkpoint is whole; a run that had ended is measured and summarised again where that is
+    missing. Raises ValueError for a folder that is no run, and where its first model is damaged."""
     folder = RunFolder.open(path)
     config = replace(load(folder.config, TrainConfig), out=path)
     _require_inputs(folder, config)
-    rounds = checkpoint_rounds(path)
-    done = rounds[-1] if rounds else None
-    for number in {0, done} if done is not None else ():
-        checkpoint.verify(path, number)
-    folder.forget_after(-1 if done is None else done)
+    ranks = join(config.device)
+    progress = progress or Quiet()
+
+    def clear() -> int | None:
+        done, damages = checkpoint.newest(path)
+        for damage in damages:
+            progress.say(damage)
+        folder.sweep()
+        folder.forget_after(-1 if done is None else done, keep_games=True)
+        return done
+
+    done = ranks.from_main(clear)
     # Of a LoRA run the weights stay those of round 0; its adapter is read when the learner has been made.
     session = prepare(config, weights=None if done is None else checkpoint_model(path, 0 if config.learner.lora_rank else done))
     require_space(path, bytes_needed(session, done or 0))
-    return _Loop(session, folder, evaluations, progress or Quiet()).run(done)
+    return _Loop(session, folder, evaluations, progress, ranks).run(done)
 
 
 def _inputs(config: TrainConfig) -> dict[str, str]:
@@ -147,29 +169,35 @@ def bytes_needed(session: Session, done: int = 0) -> int:
 
 
 class _Loop:
-    """One run in memory. baselines: of the rae objective. alarms: raised so far. rollbacks: made so far. first_step: the metrics of round
-    1's first step, which later steps of that round are compared with."""
+    """One run in memory. baselines: of the rae objective. alarms: raised so far. rollbacks: made so far. first_round: the metrics of round
+    1, which later rounds are compared with; first_step: of its first step, which its later steps are. Only the main process writes."""
 
-    def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress) -> None:
+    def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress, ranks: Ranks) -> None:
         self.session = session
         self.config = session.config
         self.folder = folder
         self.evaluations = evaluations
-        self.progress = progress
+        self.progress = progress if ranks.main else Quiet()
+        self.ranks = ranks
         self.model = session.model
         self.baselines: dict[str, float] = {}
         self.alarms: list[dict[str, Any]] = []
         self.rollbacks = 0
+        self.first_round: Mapping[str, Any] | None = None
         self.first_step: Mapping[str, Any] = {}
+        self.interrupts = Interrupts()
 
     def run(self, done: int | None) -> Summary:
         """done: the last finished round, None for a new run."""
         seed_everything(self.config.seed)
         try:
-            with _terminable():
+            with self.interrupts.watched():
                 return self._run(done)
         except KeyboardInterrupt as stop:
-            raise Stopped(self.folder.path) from stop
+            raise Stopped(self.folder.path, self.interrupts.received or signal.SIGINT) from stop
+        except OSError as error:
+            # What is read by `resume` is written aside, so that whatever was whole before still is.
+            raise OSError(f"{error}; what was saved before is whole, continue with: {resume_command(self.folder.path)}") from error
 
     def _run(self, done: int | None) -> Summary:
         config = self.config
@@ -177,29 +205,43 @@ class _Loop:
             if config.imitation.steps:
                 self._imitate()
             self.model.set_version("0")
-            self._save(0, {})
+            with self.interrupts.held():
+                self._save(0, {})
             done = 0
         self.model.set_version(str(done))
         first = self._first_model()
-        measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress)
+        measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress, self.ranks)
         measuring.measure(0, first)
         if done:
-            state = checkpoint.load(self.folder.path, done)[1]
+            state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
+            before = state.get("processes", 1)
+            if before != self.ranks.size:
+                self.progress.say(
+                    f"until now {before} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
+                    "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
+                )
         last = self._rounds(first, done, measuring) if config.rounds else 0
         measuring.measure(last, self.model)
         control = self._control(measuring, last)
-        summary = summarise(self.folder, config, self.session.words.counts, measuring.results(), control, self.evaluations, self.alarms)
-        write_report(self.folder.path)
-        return summary
+
+        def report() -> Summary:
+            counts = self.session.words.counts
+            summary = summarise(self.folder, config, counts, measuring.results(), control, self.evaluations, self.alarms)
+            write_report(self.folder.path)
+            return summary
+
+        return self.ranks.from_main(report)
 
     def _rounds(self, first: LanguageModel, done: int, measuring: Measuring) -> int:
         """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
         between = self.config.evaluation.games_between
         while True:
             learner = self._learner(first, done)
+            before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
+            self.first_round = next((record for record in before if record["round"] == 1), None)
             try:
-                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) as board:
+                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) if self.ranks.main else nullcontext() as board:
                     for number in range(done + 1, self.config.rounds + 1):
                         self._round(number, learner, board, first)
                         done = number
@@ -213,7 +255,7 @@ class _Loop:
                 self._go_back(done)
                 if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
                     self.progress.say(f"the run ends with the model of round {done}")
-                    if done:
+                    if done and self.ranks.main:
                         self.folder.measurement(done).unlink(missing_ok=True)  # of a round in between, until now
                     return done
                 self.rollbacks += 1
@@ -230,7 +272,7 @@ class _Loop:
         else:
             lora.begin(self.model.model, self.config.learner.lora_rank)
         self.model.set_version(str(number))
-        self.folder.forget_after(number)
+        self.ranks.from_main(lambda: self.folder.forget_after(number))
 
     def _first_model(self, *, copy: bool = False) -> LanguageModel:
         """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model without its adapter,
@@ -253,24 +295,51 @@ class _Loop:
         if done:
             if learner.adapter:
                 lora.restore(self.model.model, checkpoint_model(self.folder.path, done))
-            trainer, state = checkpoint.load(self.folder.path, done)
+            trainer, state = checkpoint.load(checkpoint_folder(self.folder.path, done))
             if trainer:
                 learner.load_state_dict(trainer)
+            else:
+                self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew")
             self.baselines = state["baselines"]
         if self.rollbacks:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
         return learner
 
-    def _watch_step(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
+    def _watch_step(self, number: int, seed: int, learner: Learner, step: int, metrics: Mapping[str, float]) -> None:
         if number == step == 1:
             self.first_step = metrics
         self._watch(metrics, number, step)
+        self._pause(number, learner, {"seed": seed, "first_step": self.first_step, "alarms": self.alarms})
+
+    def _pause(self, number: int, learner: Learner, state: Mapping[str, Any], *_: Any) -> None:
+        """After a step: saves what the update has come to and ends it, where a signal asks for that."""
+        signals = self.ranks.gather(self.interrupts.received)
+        self.interrupts.received = next((number for number in signals if number is not None), None)
+        if self.interrupts.received is not None:
+            trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far}
+            self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, number, trainer, whole))
+            raise KeyboardInterrupt
+
+    def _stopped_update(self, number: int, seed: int, learner: Learner) -> dict[str, Any]:
+        """The state that `_pause` saved of this very update, after bringing the learner there; empty where there is none."""
+        folder = checkpoint.update_folder(self.folder.path, number)
+        if not folder.is_dir():
+            return {}
+        try:
+            trainer, state = checkpoint.load(folder)
+        except ValueError as error:
+            self.progress.say(f"{error}: the update of round {number} begins anew")
+            return {}
+        if state["seed"] != seed:
+            return {}
+        learner.load_state_dict(trainer)
+        self.progress.say(f"the update of round {number} goes on after step {len(state['done']['norms'])}")
+        self.first_step, self.alarms = state.get("first_step", {}), state.get("alarms", [])
+        return state
 
     def _watch(self, record: Mapping[str, Any], number: int, step: int | None = None) -> None:
         """Looks at the metrics of a round or a step. Raises Unhealthy where they raise alarms and the run is not to go on."""
-        rounds = read_lines(self.folder.metrics)
-        first = next((r for r in rounds if r["round"] == 1), None) or self.first_step
-        found = raised(record, first, self.config.alarms, step)
+        found = raised(record, self.first_round or self.first_step, self.config.alarms, step)
         known = {(alarm["round"], alarm["name"]) for alarm in self.alarms} if self.config.alarms.action == "warn" else set()
         for alarm in found:
             if (number, alarm.name) in known:
@@ -281,9 +350,16 @@ class _Loop:
             raise Unhealthy(found)
 
     def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
-        state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks}
-        checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
-        checkpoint.prune(self.folder.path, self.config.keep)
+        """Writes a checkpoint, and deletes what its round needed until then."""
+        state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
+
+        def write() -> None:
+            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
+            checkpoint.prune(self.folder.path, self.config.keep)
+            self.folder.streams(number).unlink(missing_ok=True)
+            remove(checkpoint.update_folder(self.folder.path, number))
+
+        self.ranks.from_main(write)
 
     def _imitate(self) -> None:
         """Expert games, or the conversations of the replay file where experts do not know the words."""
@@ -308,17 +384,27 @@ class _Loop:
         rng = random.Random(derive_seed(seed, "order"))
         replayed = round(of.minibatch * of.replay_share) if self.session.words.everyday and config.replay != "none" else 0
         metrics: dict[str, float] = {}
-        with self.progress.phase("imitation", of.steps, "steps") as advance:
+        stopped = self._stopped_update(0, seed, learner)
+        with self.progress.phase("imitation", of.steps, "steps") as advance, self.interrupts.held():
             for start in range(0, of.steps, CHUNK):
                 steps = min(CHUNK, of.steps - start)
                 rows: list[Example] = [rng.choice(examples) for _ in range(steps * (of.minibatch - replayed))]
+                if start < stopped.get("start", 0):
+                    continue
                 rows += self._replay(steps * replayed, derive_seed(seed, "replay", start))
-                metrics = learner.update(rows, seed=derive_seed(seed, start), progress=lambda _, tokens: advance(1, tokens))
+                metrics = learner.update(
+                    rows,
+                    seed=derive_seed(seed, start),
+                    progress=lambda _, tokens: advance(1, tokens),
+                    watch=partial(self._pause, 0, learner, {"seed": seed, "start": start}),
+                    done=stopped["done"] if start == stopped.get("start") else None,
+                )
         learner.publish()
         if learner.adapter:
             merge(self.model.model)
-        record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
-        self.folder.append(self.folder.metrics, record)
+        if self.ranks.main:
+            record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
+            self.folder.append(self.folder.metrics, record)
 
     def _experts(self, games: int, seed: int, *, winners_only: bool) -> list[Row]:
         limit = self.model.loop.max_length
@@ -351,7 +437,7 @@ class _Loop:
             raise ValueError("no conversation to replay fits into the model's context; set --replay none")
         return rows
 
-    def _round(self, number: int, learner: Learner, board: SummaryWriter, first: LanguageModel) -> None:
+    def _round(self, number: int, learner: Learner, board: SummaryWriter | None, first: LanguageModel) -> None:
         config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
@@ -359,17 +445,15 @@ class _Loop:
         sampled = 0
         rows: Sequence[Example]
         if config.arm == "selfplay" and config.objective == "spin":
-            rows = self._spin(number, seed)
+            rows = self.ranks.from_main(lambda: self._spin(number, seed))
             sampled = sum(row.actions for row in rows_of(rows)[1::2])
         elif config.arm == "selfplay":
-            near_ties = self.model.loop.counters.near_ties
-            played = self._play(number, seed)
-            write_episodes(self.folder.games(number), played)
+            played, near_ties = self._games(number, seed)
             returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
             rows = self._experience(played, returns)
             record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
             self._watch(record, number)
-            record["near_ties"] = self.model.loop.counters.near_ties - near_ties
+            record["near_ties"] = near_ties
             sampled = sum(reply.tokens for p in played for reply in p.replies)
         else:
             like = None if config.arm_like is None else _tokens_of(config.arm_like, number)
@@ -379,18 +463,28 @@ class _Loop:
             record["pairs"] = len(rows)
         between = time.perf_counter()
         replay = self._replay(config.replay_pool, derive_seed(seed, "replay")) if rows else []
-        with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
-            watch = partial(self._watch_step, number)
-            record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch)
-        learner.publish()
-        self.model.set_version(str(number))
-        self.folder.append(self.folder.metrics, record)
-        times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
-        self.folder.append(self.folder.timings, {"round": number, **times})
-        for name, value in {**scalars(record), **times}.items():
-            board.add_scalar(name, value, number)
-        self._save(number, learner.state_dict())
+        with self.interrupts.held():
+            stopped = self._stopped_update(number, seed, learner)
+            with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
+                watch = partial(self._watch_step, number, seed, learner)
+                record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch, done=stopped.get("done"))
+            learner.publish()
+            self.model.set_version(str(number))
+            times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
+            if number == 1:
+                self.first_round = record
+            if board is not None:
+                self._record(number, record, times, board)
+            self._save(number, learner.state_dict())
         self.progress.say(_line(number, config.rounds, record, time.perf_counter() - began))
+
+    def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float], board: SummaryWriter) -> None:
+        """Writes a round's metrics."""
+        self.folder.append(self.folder.metrics, record)
+        self.folder.append(self.folder.timings, {"round": number, **times})
+        for name, value in {**scalars(dict(record)), **times}.items():
+            board.add_scalar(name, value, number)
+        board.flush()
 
     def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
         """What is learnt from a round's games."""
@@ -439,15 +533,48 @@ class _Loop:
                 progress=advance,
             )
 
-    def _play(self, number: int, seed: int) -> list[Played]:
+    def _games(self, number: int, seed: int) -> tuple[list[Played], int]:
+        """The games of a round, and how many of their draws were near ties: those that are on the disk since an interrupted update, else
+        played now, and on the disk before anything is learnt from them."""
+        matches = self._matches(number, seed)
+        kept = self.ranks.from_main(lambda: self._kept_games(number, seed, matches) is not None)
+        found = self._kept_games(number, seed, matches) if kept else None
+        if found is not None:
+            return found
+        before = self.model.loop.counters.near_ties
+        with self.progress.phase(f"round {number}/{self.config.rounds}: play", len(matches)) as advance:
+            progress = counted(advance, self.ranks.size)
+            played = self.ranks.play(matches, concurrency=self.config.concurrency, progress=progress, streams=True)
+        near_ties = sum(self.ranks.gather(self.model.loop.counters.near_ties - before))
+
+        def write() -> None:
+            games, streams = self.folder.games(number), self.folder.streams(number)
+            streams.unlink(missing_ok=True)
+            write_episodes(games, played)
+            if self.session.game.replayable:
+                write_streams(streams, played, games, {"seed": seed, "near_ties": near_ties})
+
+        self.ranks.from_main(write)
+        return played, near_ties
+
+    def _kept_games(self, number: int, seed: int, matches: Sequence[Match]) -> tuple[list[Played], int] | None:
+        """The games of a round that are on the disk, and their near ties; None where they are not, or are other ones."""
+        streams = self.folder.streams(number)
+        if not streams.is_file():
+            return None
+        try:
+            played, about = read_played(streams, self.folder.games(number), matches)
+        except ValueError as error:
+            self.progress.say(f"the games of round {number} are played anew: {error}")
+            return None
+        return (played, about["near_ties"]) if about["seed"] == seed else None
+
+    def _matches(self, number: int, seed: int) -> list[Match]:
         config = self.config
-        player = self.session.agent(self.model, config.model, trainable=True)
-        agents = self.session.agents(player)
+        agents = self.session.agents(self.session.agent(self.model, config.model, trainable=True))
         words = self.session.words.in_round(number, config.rounds)
         tasks = round_tasks(words, config.games_per_round, config.group_size, seed, f"{number}")
-        matches = [Match(task.id, self.session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
-        with self.progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:
-            return play_all(matches, concurrency=config.concurrency, progress=counted(advance))
+        return [Match(task.id, self.session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
 
     def _expert_round(self, seed: int, tokens: int | None, *, winners_only: bool) -> list[Row]:
         """New expert games: as many as a round has, or until `tokens` are trained on."""
@@ -468,7 +595,7 @@ class _Loop:
         if not (config.evaluation.control and last and config.arm == "selfplay" and self.session.words.everyday):
             return None
         path = self.folder.measurement("control")
-        if not path.is_file():
+        if not self.ranks.from_main(path.is_file):
             model = self._first_model(copy=True)
             learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
             model.adapter = learner.adapter
@@ -480,8 +607,9 @@ class _Loop:
                     advance(1)
             learner.publish()
             model.set_version("control")
-            write_text(path, to_json(measuring.of(model, last, "control")))
-        return measuring.read("control")
+            found = measuring.of(model, last, "control")
+            self.ranks.from_main(lambda: write_text(path, to_json(found)))
+        return self.ranks.from_main(lambda: measuring.read("control"))
 
 
 def _tokens_of(run: Path, number: int) -> int:
@@ -504,20 +632,3 @@ def _line(number: int, rounds: int, record: Mapping[str, Any], seconds: float) -
         parts += [f"{name} {record['reasons'][name] / games:.0%}" for name in ("uttered", "silent") if record["reasons"].get(name)]
     parts += [f"{name} {record[name]:.3f}" for name in ("kl", "entropy") if name in record]
     return ", ".join([*parts, f"{seconds:.1f} s"])
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM counts as Ctrl-C, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before: Callable[[int, FrameType | None], Any] | int | None = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -24,6 +24,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from sparring.agents.player_card import PlayerCard
+from sparring.envs.views import TABOO_BRIEF
+
 SPECIAL = (
     "<|endoftext|> <|im_start|> <|im_end|> <s> </s> <|begin_of_text|> <|start_header_id|> <|end_header_id|> "
     "<|eot_id|> <bos> <start_of_turn> <end_of_turn> [INST] [/INST]"
@@ -131,3 +134,12 @@ def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed
             if parameter.ndim > 1:
                 parameter.mul_(4.0)
     return model.eval()
+
+
+def save_tiny(folder: Path, kind: str = "llama", template: str | None = "chatml", length: int = 512, everyday: bool = True) -> str:
+    """A folder with a random model, its tokenizer and its card, for runs; its name."""
+    tokenizer = tiny_tokenizer(template)
+    tiny_model(kind, vocab=len(tokenizer), length=length).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    PlayerCard(TABOO_BRIEF, 8, everyday).save(folder)
+    return str(folder)

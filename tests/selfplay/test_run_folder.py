@@ -91,6 +91,31 @@ def test_forget_after(tmp_path: Path):
     assert [run.games(n).exists() for n in (1, 2, 3)] == [True, True, False]
 
 
+def test_forgetting_can_leave_the_next_rounds_games(tmp_path: Path):
+    run = RunFolder.create(tmp_path, "", {})
+    for number in (1, 2, 3):
+        write_text(run.streams(number), "x")
+    run.forget_after(1, keep_games=True)
+    assert [run.streams(n).exists() for n in (1, 2, 3)] == [False, True, False], "round 1 is safe, round 3 was never begun"
+
+
+def test_what_was_never_finished_is_swept_away(tmp_path: Path):
+    run = RunFolder.create(tmp_path, "", {})
+    (run.checkpoints / ".round-003.part" / "model").mkdir(parents=True)
+    (tmp_path / "rounds" / "001").mkdir(parents=True)
+    (tmp_path / "rounds" / "001" / ".games.jsonl.gz.part").write_text("half")
+    run.sweep()
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["config.yaml", "provenance.json"]
+    assert list(run.checkpoints.iterdir()) == []
+
+
+def test_a_run_that_was_killed_before_it_began_can_begin(tmp_path: Path):
+    (tmp_path / "provenance.json").write_text("{}")
+    (tmp_path / ".config.yaml.part").write_text("se")
+    run = RunFolder.create(tmp_path, "seed: 1\n", {"seed": 1})
+    assert json.loads((run.path / "provenance.json").read_text()) == {"seed": 1}
+
+
 def test_a_bad_line_in_the_middle_is_refused(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"round": 1}\n{"rou\n{"round": 3}\n')

@@ -1,36 +1,35 @@
 """The loop on a random model: equal runs, resumed runs, controls, and what it refuses."""
 
 import json
+import os
 import re
+import shutil
+import signal
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import tiny_model, tiny_tokenizer
+from forked import Heard, start
+from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_model
-from sparring.agents.player_card import PlayerCard
-from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import AlarmsConfig
+from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
-from sparring.selfplay.learner import LearnerConfig
+from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.progress import Quiet
 from sparring.selfplay.run_folder import read_lines
+from sparring.selfplay.settings import to_yaml
 from sparring.selfplay.train import Stopped, resume, train
-
-
-def save_model(folder: Path, kind: str = "llama", template: str | None = "chatml", length: int = 512, everyday: bool = True) -> str:
-    tokenizer = tiny_tokenizer(template)
-    tiny_model(kind, vocab=len(tokenizer), length=length).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    PlayerCard(TABOO_BRIEF, 8, everyday).save(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_model(tmp_path_factory.mktemp("model"))
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 def config(model: str, out: Path, **changes) -> TrainConfig:
@@ -106,8 +105,6 @@ def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path
         def phase(self, title: str, total: int, unit: str = "games"):
             if title == f"round 2/2: {stop}":
                 raise KeyboardInterrupt
-            from sparring.selfplay.progress import Quiet
-
             return Quiet().phase(title, total, unit)
 
         def say(self, text: str) -> None:
@@ -120,17 +117,60 @@ def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path
     assert files(folder) == files(run)
 
 
-def test_a_damaged_checkpoint_is_refused(run: Path):
-    _, state = checkpoint.load(run, 2)
-    assert state["round"] == 2
-    path = checkpoint_model(run, 2) / "model.safetensors"
+def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Path):
+    folder, heard = Path(shutil.copytree(run, tmp_path / "run")), Heard()
+    path = checkpoint_model(folder, 2) / "model.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    try:
-        with pytest.raises(ValueError, match="damaged"):
-            checkpoint.load(run, 2)
-    finally:
-        path.write_bytes(data)
+    resume(folder, progress=heard)
+    assert "model.safetensors is damaged or missing: round 2 is done again" in heard.said[0]
+    assert {name: data for name, data in files(folder).items() if "damaged" not in name} == files(run)
+
+
+def test_an_interrupted_update_plays_no_game_again(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "run"
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Learner, "update", interrupt)
+        with pytest.raises(Stopped):
+            train(config(model, folder))
+    assert (folder / "rounds" / "001" / "streams.npz").is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr("sparring.selfplay.ranks.play_all", interrupt)
+        with pytest.raises(Stopped):
+            resume(folder)
+    assert checkpoint_model(folder, 1).is_dir(), "learnt from the games that were there, and was stopped when it played round 2"
+    assert not list(folder.rglob("streams.npz")), "dropped once the update is safe"
+    resume(folder)
+    assert files(folder) == files(run)
+
+
+def test_damaged_streams_are_played_again(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder, heard = tmp_path / "run", Heard()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", full_from_round(1))
+        with pytest.raises(OSError, match="what was saved before is whole, continue with: sparring train --resume"):
+            train(config(model, folder))
+    streams = folder / "rounds" / "001" / "streams.npz"
+    streams.write_bytes(streams.read_bytes()[:-100])
+    resume(folder, progress=heard)
+    assert any("the games of round 1 are played anew" in text for text in heard.said)
+    assert files(folder) == files(run)
+
+
+def full_from_round(first: int):
+    """Saves until the disk is full."""
+    save = checkpoint.save
+
+    def saved(run: Path, number: int, *rest) -> None:
+        if number >= first:
+            raise OSError(28, "No space left on device")
+        save(run, number, *rest)
+
+    return saved
 
 
 NOTHING_MEASURED = EvaluationConfig(games=0, control=False)
@@ -215,7 +255,7 @@ def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, mod
 
 @pytest.mark.parametrize(("kind", "template"), [("llama", "llama3"), ("qwen3", "gemma"), ("gpt2", None), ("qwen2", "llama2")])
 def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None, tmp_path: Path):
-    place = save_model(tmp_path / "model", kind, template, everyday=False)
+    place = save_tiny(tmp_path / "model", kind, template, everyday=False)
     words = tmp_path / "words.txt"
     words.write_text("river\nmountain\nwindow\ngarden\n")
     replay = tmp_path / "chats.jsonl"
@@ -253,7 +293,7 @@ def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path)
 
 def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
     pytest.importorskip("textarena", reason="needs the extra textarena")
-    model = save_model(tmp_path / "model", length=2048, everyday=False)
+    model = save_tiny(tmp_path / "model", length=2048, everyday=False)
     evaluation = EvaluationConfig(games=0, control=False, scripted=False)
     made = config(model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, replay="none", evaluation=evaluation)
     summary = train(replace(made, games_per_round=4, group_size=2, max_turns=1))
@@ -337,3 +377,70 @@ def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: 
     assert last["learning_rate"] == 0.04 / 2 ** len(summary.data["alarms"])
     state = json.loads((checkpoint_model(tmp_path / "run", 1).parent / "state.json").read_text())
     assert state["rollbacks"] == len(summary.data["alarms"])
+
+
+class Signalling(Heard):
+    """Signals once, after so many steps of a phase."""
+
+    def __init__(self, title: str, steps: int, number: int) -> None:
+        super().__init__()
+        self.title, self.steps, self.number = title, steps, number
+
+    @contextmanager
+    def phase(self, title: str, total: int, unit: str = "games"):
+        done = 0
+
+        def advance(steps: int = 1, tokens: int = 0) -> None:
+            nonlocal done
+            done += steps
+            if title == self.title and done >= self.steps and self.number:
+                os.kill(os.getpid(), self.number)
+                self.number = 0
+
+        yield advance
+
+
+@pytest.mark.parametrize(
+    ("title", "steps", "changes", "number"),
+    [
+        ("imitation", 23, {"rounds": 0, "imitation": ImitationConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
+        ("round 1/1: learn", 12, {"rounds": 1, "objective": "rae"}, signal.SIGINT),
+        ("round 1/1: learn", 1, {"rounds": 1, "objective": "spag", "drop": (), "schedule": "cosine", "per_round": True}, signal.SIGTERM),
+        ("round 1/1: play", 5, {"rounds": 1}, signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
+    model: str, tmp_path: Path, dealt: None, title: str, steps: int, changes: dict, number: int
+):
+    schedule = {name: changes.pop(name) for name in ("schedule", "per_round") if name in changes}
+    given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, anchor="played", kl_form="sampled", **schedule)
+    made = config(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
+    train(replace(made, out=tmp_path / "whole"))
+    with pytest.raises(Stopped) as stop:
+        train(made, progress=Signalling(title, steps, number))
+    assert stop.value.signal == number
+    saved = sorted(p.name for p in (tmp_path / "stopped" / "checkpoints").glob("update-*"))
+    heard = Heard()
+    resume(tmp_path / "stopped", progress=heard)
+    if "play" in title:
+        assert saved == []
+    else:
+        assert saved == ["update-000" if title == "imitation" else "update-001"]
+        (said,) = [text for text in heard.said if "goes on after step" in text]
+        assert not said.endswith("step 0")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
+    folder, said = tmp_path / "run", tmp_path / "said"
+    made = config(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
+    (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NOTHING_MEASURED)))
+    process = start(said, main, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
+    while not (said.exists() and "learn" in said.read_text()):
+        assert process.is_alive(), said.read_text()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 143
+    assert f"stopped; continue with: sparring train --resume {folder}" in said.read_text()
+    assert (folder / "checkpoints" / "update-001").is_dir()

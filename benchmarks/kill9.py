@@ -1,0 +1,225 @@
+"""Kills runs by SIGKILL at chosen points of every phase, resumes them, and compares what comes out with a run that nobody killed.
+
+    python -m sparring.benchmarks.kill9 --points 20 --result benchmarks/results/kill9.json
+
+A point is an event of a phase: a game that ends, an optimiser step, a call that changes the disk (fsync, rename, unlink, ...); the process
+dies just before it. Every second run is killed once more while it resumes. Equal means equal bytes of games, metrics, measurements, summary
+and every file of every checkpoint, optimisers included.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sparring.agents import rollout
+from sparring.agents.core import derive_seed
+from sparring.selfplay import checkpoint, train
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.measuring import Measuring
+from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
+
+PHASES: Mapping[str, tuple[Any, str]] = {
+    "begin": (RunFolder, "create"),
+    "imitation": (train._Loop, "_imitate"),
+    "generation": (train._Loop, "_games"),
+    "update": (Learner, "update"),
+    "save": (checkpoint, "save"),
+    "prune": (checkpoint, "prune"),
+    "measure": (Measuring, "measure"),
+}
+"""What runs while a phase does; phases within phases count as the inner one, and what is in none as "between"."""
+EVENTS = (
+    (rollout._Scheduler, "_end"),
+    (Learner, "_step"),
+    (torch, "save"),
+    *((os, name) for name in ("fsync", "mkdir", "rename", "replace", "rmdir", "unlink")),
+)
+
+
+class Point(NamedTuple):
+    """The process dies before the n-th event of a phase, counted from 0."""
+
+    phase: str
+    event: int
+
+
+def settings(model: str, out: Path) -> TrainConfig:
+    """A run with everything in it that survives an interruption, of a few seconds."""
+    return TrainConfig(
+        model=model,
+        rounds=4,
+        games_per_round=8,
+        group_size=4,
+        max_turns=2,
+        max_new_tokens=8,
+        objective="rae",
+        imitation=ImitationConfig(steps=4, minibatch=4, games=8),
+        learner=LearnerConfig(minibatch=4, replay_per_minibatch=2, schedule="cosine", total_steps=40),
+        replay_pool=4,
+        evaluation=EvaluationConfig(games=1, control=False, scripted=False),
+        keep=1,
+        out=out,
+    )
+
+
+def digests(run: Path) -> dict[str, str]:
+    """SHA-256 of what must be equal: everything but times, event files, and what was set aside."""
+    left_out = ("tensorboard", "timings", "config", "report", "provenance")
+    names = {str(p.relative_to(run)): p for p in run.rglob("*") if p.is_file()}
+    return {name: hashlib.sha256(p.read_bytes()).hexdigest() for name, p in sorted(names.items()) if not name.startswith(left_out)}
+
+
+class _Watch:
+    """Counts events by phase, and dies at one of them."""
+
+    def __init__(self, at: Point | None) -> None:
+        self.at = at
+        self.seen: Counter[str] = Counter()
+        self.phases = ["between"]
+        for phase, (owner, name) in PHASES.items():
+            setattr(owner, name, self._within(phase, getattr(owner, name)))
+        for owner, name in EVENTS:
+            setattr(owner, name, self._counted(getattr(owner, name)))
+
+    def _within(self, phase: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            self.phases.append(phase)
+            try:
+                return call(*args, **options)
+            finally:
+                self.phases.pop()
+
+        return run
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **options: Any) -> Any:
+            phase = self.phases[-1]
+            if self.at == (phase, self.seen[phase]) or (self.at is not None and self.at == ("any", self.seen.total())):
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.seen[phase] += 1
+            return call(*args, **options)
+
+        return run
+
+
+def _forked(work: Callable[[], None]) -> bool:
+    """Does the work in a process of its own; whether it was killed. Raises RuntimeError where it failed otherwise."""
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"a run ended with status {status}")
+    return status != 0
+
+
+def begin(config: TrainConfig, at: Point | None) -> dict[str, int] | None:
+    """A run in a process of its own: how many events its phases had, None where it was killed at the point."""
+    assert config.out is not None
+    counts = config.out.with_name(f"{config.out.name}.json")
+
+    def work() -> None:
+        watch = _Watch(at)
+        train.train(config)
+        counts.write_text(json.dumps(watch.seen))
+
+    return None if _forked(work) else json.loads(counts.read_text())
+
+
+def go_on(config: TrainConfig, at: Point | None) -> bool:
+    """Resumes a run, or begins it where it had not yet begun; whether it was killed."""
+
+    def work() -> None:
+        _Watch(at)
+        assert config.out is not None
+        if (config.out / "config.yaml").is_file():
+            train.resume(config.out)
+        else:
+            train.train(config)
+
+    return _forked(work)
+
+
+def survives(config: TrainConfig, wanted: Mapping[str, str], at: Point, again: Point | None = None) -> dict[str, Any]:
+    """A run that is killed at a point, and while it resumes at another one, then resumed. wanted: the digests of a whole run. Raises
+    RuntimeError where the run was not killed."""
+    assert config.out is not None
+    if begin(config, at) is not None:
+        raise RuntimeError(f"the run has no point {at}")
+    twice = again is not None and go_on(config, again)
+    if twice or again is None:
+        go_on(config, None)
+    found = digests(config.out)
+    different = sorted(name for name in {**wanted, **found} if wanted.get(name) != found.get(name))
+    return {"phase": at.phase, "event": at.event, "killed_again": twice, "equal": not different, "different": different[:5]}
+
+
+def points(events: Mapping[str, int], count: int, seed: int) -> list[tuple[Point, Point | None]]:
+    """Phases in turn, an event of each drawn by the seed; for every second one a second point while it resumes."""
+    phases = sorted(events)
+    drawn: list[tuple[Point, Point | None]] = []
+    for i in range(count):
+        rng = random.Random(derive_seed(seed, i))
+        phase = phases[i % len(phases)]
+        again = Point("any", rng.randrange(60)) if i % 2 else None
+        drawn.append((Point(phase, rng.randrange(events[phase])), again))
+    return drawn
+
+
+def study(folder: Path, model: str, chosen: Sequence[tuple[str, float]] | int, seed: int = 0) -> dict[str, Any]:
+    """Kills and resumes runs in a folder. chosen: phases with the share of their events that pass, or how many points are drawn."""
+    whole = settings(model, folder / "whole")
+    events = begin(whole, None)
+    assert events is not None
+    wanted = digests(folder / "whole")
+    if isinstance(chosen, int):
+        drawn = points(events, chosen, seed)
+    else:
+        drawn = [(Point(phase, int(share * events[phase])), None) for phase, share in chosen]
+    results = []
+    for number, (at, again) in enumerate(drawn):
+        run = folder / f"killed-{number}"
+        results.append(survives(replace(whole, out=run), wanted, at, again))
+        shutil.rmtree(run)
+    return {"events": events, "files_compared": len(wanted), "points": results, "equal": sum(r["equal"] for r in results)}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--points", type=int, default=20)
+    parser.add_argument("--model", default="mini@imitation")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--result", type=Path)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        found = study(Path(folder), options.model, options.points, options.seed)
+    found |= {"provenance": provenance(options.seed, model=options.model)}
+    text = to_json(found)
+    if options.result is not None:
+        write_text(options.result, text)
+    print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

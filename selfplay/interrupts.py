@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM while a run goes on: what must not be torn is finished first, a second signal stops at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupts:
+    """received: the first signal that came, None where none did. Where it is used outside the main thread, signals are none of its
+    business."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._holding = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Signals raise KeyboardInterrupt in here, save as `held` says."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._arrived) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A first signal waits until the end of the block, a second one does not. Whoever can stop earlier looks at `received`."""
+        before, self._holding = self._holding, True
+        try:
+            yield
+        finally:
+            self._holding = before
+        if self.received is not None and not before:
+            raise KeyboardInterrupt
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        first = self.received is None
+        self.received = self.received or number
+        if first and self._holding:
+            # Not print: a handler may have interrupted one.
+            os.write(2, b"\nfinishing the step and saving; once more stops at once\n")
+            return
+        raise KeyboardInterrupt

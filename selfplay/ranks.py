@@ -1,0 +1,99 @@
+"""The processes of one run (ranks): which one this is, and how they agree.
+
+Every process plays its own games and computes its own part of every optimiser step; what was played is exchanged, so that all know the same
+and take the same decisions. Only the main process writes. Processes are started by `accelerate launch` (or torchrun); on its own a process
+is the only one, and nothing here costs anything.
+"""
+
+import datetime
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from accelerate import PartialState
+
+from sparring.agents.core import Segment
+from sparring.agents.rollout import Match, Played, play_all
+
+from .episodes import episode, record
+from .streams import restored
+
+T = TypeVar("T")
+PATIENCE = datetime.timedelta(days=2)
+"""How long processes wait for the slowest: games and measurements take their time."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """rank: this process's number of `size`. group: of torch.distributed, for objects; None where there is one process."""
+
+    rank: int = 0
+    size: int = 1
+    group: Any = None
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def gather(self, value: T) -> list[T]:
+        """Everybody's value, by rank, everywhere."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(found, value, group=self.group)
+        return found
+
+    def from_main(self, work: Callable[[], T]) -> T:
+        """What the main process makes, everywhere; nobody goes on before it is made. Where it fails the others raise ValueError."""
+        if self.size == 1:
+            return work()
+        found: list[Any] = [None, None]
+        failure: Exception | None = None
+        if self.main:
+            try:
+                found = [work(), None]
+            except Exception as error:
+                failure, found = error, [None, str(error)]
+        torch.distributed.broadcast_object_list(found, src=0, group=self.group)
+        if failure is not None:
+            raise failure
+        if found[1] is not None:
+            raise ValueError(f"the main process failed: {found[1]}")
+        made: T = found[0]
+        return made
+
+    def play(
+        self, matches: Sequence[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None, streams: bool = False
+    ) -> list[Played]:
+        """Plays matches, those of a group on one process, and returns all of them everywhere, in order. streams: with the segments of those
+        that others played."""
+        if self.size == 1:
+            return play_all(matches, concurrency=concurrency, progress=progress)
+        groups = {group: number for number, group in enumerate(dict.fromkeys(match.task.group for match in matches))}
+        own = [match for match in matches if groups[match.task.group] % self.size == self.rank]
+        mine = {p.match.id: p for p in play_all(own, concurrency=concurrency, progress=progress)}
+        told = self.gather({id: (json.dumps(record(p)), p.segments if streams else {}) for id, p in mine.items()})
+        lines: dict[str, tuple[str, Mapping[str, tuple[Segment, ...]]]] = {id: found for of in told for id, found in of.items()}
+        return [
+            mine[match.id] if match.id in mine else restored(match, episode(lines[match.id][0], match.id), lines[match.id][1])
+            for match in matches
+        ]
+
+
+def join(device: str) -> Ranks:
+    """Meets the other processes of this run. device: as configured. Raises ValueError for a device that all of them would share, and for
+    engines that split the weights among processes, which the learner does not know yet (docs/scale.md)."""
+    for engine in ("FSDP", "DEEPSPEED"):
+        if os.environ.get(f"ACCELERATE_USE_{engine}", "false").lower() == "true":
+            raise ValueError(f"weights split by {engine} cannot be trained yet: start with a plain configuration (docs/examples/ddp.yaml)")
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Ranks()
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device {device!r} is one device, but {size} processes run: set auto, or cpu")
+    state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+    # Objects go through the CPU, whatever gradients go through.
+    return Ranks(state.process_index, state.num_processes, torch.distributed.new_group(backend="gloo", timeout=PATIENCE))

@@ -1,0 +1,43 @@
+"""Runs that are killed come out as if they had not been."""
+
+import json
+from pathlib import Path
+
+import pytest
+from forked import start
+
+from sparring.benchmarks import kill9
+
+
+def killed(folder: Path, chosen: list[tuple[str, float]] | int) -> dict:
+    process = start(folder / "said", _study, folder, chosen)
+    process.join()
+    assert process.exitcode == 0, (folder / "said").read_text()
+    found: dict = json.loads((folder / "found").read_text())
+    return found
+
+
+def _study(folder: Path, chosen: list[tuple[str, float]] | int) -> None:
+    (folder / "found").write_text(json.dumps(kill9.study(folder, "mini@imitation", chosen)))
+
+
+def test_killed_in_generation_in_an_update_and_while_saving(tmp_path: Path):
+    found = killed(tmp_path, [("generation", 0.6), ("update", 0.5), ("save", 0.7)])
+    assert found["equal"] == 3, found
+
+
+@pytest.mark.full
+def test_killed_at_twenty_points_of_all_phases(tmp_path: Path):
+    found = killed(tmp_path, 20)
+    assert found["equal"] == 20, found
+    assert {point["phase"] for point in found["points"]} == {*kill9.PHASES, "between"}
+    assert any(point["killed_again"] for point in found["points"])
+
+
+def test_points_cover_the_phases_and_are_drawn_by_the_seed():
+    events = {"update": 3, "save": 50}
+    assert kill9.points(events, 4, 0) == kill9.points(events, 4, 0) != kill9.points(events, 4, 1)
+    drawn = kill9.points(events, 40, 0)
+    assert [at.phase for at, _ in drawn] == ["save", "update"] * 20
+    assert all(at.event < events[at.phase] for at, _ in drawn)
+    assert [again is None for _, again in drawn] == [True, False] * 20

@@ -1,0 +1,179 @@
+"""Two processes are one run: the same games, gradients and decisions, and one writer."""
+
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from forked import Heard, start
+from tiny import save_tiny, tiny_model
+from torch import Tensor
+
+from sparring.agents.names import checkpoint_model
+from sparring.selfplay.batch import Example, Pair, Row, sft_row
+from sparring.selfplay.cli import main
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.episodes import read_episodes
+from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.ranks import join
+from sparring.selfplay.run_folder import read_lines
+from sparring.selfplay.settings import load, to_yaml
+from sparring.selfplay.spag import PUBLISHED, Corrections
+from sparring.selfplay.train import resume, train
+
+LEARNER = LearnerConfig(lr=1e-3, kl=0.0, token_budget=60)
+
+
+def free_port() -> str:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return str(opened.getsockname()[1])
+
+
+def two(work, folder: Path, *arguments) -> list:
+    """The work in two processes that know of each other, as torchrun starts them."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [
+        start(folder / f"said-{rank}", work, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="true", **shared)
+        for rank in range(2)
+    ]
+
+
+def together(work, folder: Path, *arguments) -> None:
+    both = two(work, folder, *arguments)
+    assert exits(both) == [0, 0], "\n".join((folder / f"said-{rank}").read_text() for rank in range(2))
+
+
+def exits(processes: list) -> list[int]:
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def examples(seed: int) -> tuple[list[Example], list[Row]]:
+    """Rows of many lengths, pairs and replay; the odd number leaves one process with less to do."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def row(kind: str, length: int) -> Row:
+        ids = torch.randint(0, 64, (length,), generator=generator).tolist()
+        made = sft_row(ids, [False, *(bool(b) for b in torch.randint(0, 2, (length - 2,), generator=generator)), True])
+        noise = torch.randn(2, length, generator=generator).numpy() * made.action
+        return replace(made, kind=kind, logprobs=noise[0] - 4 * made.action, advantages=noise[1], role="attacker")
+
+    rows: list[Example] = [row("policy", 5 + 3 * i) for i in range(7)]
+    rows += [row("sft", 9), row("anchored-sft", 8), Pair(row("policy", 12), row("policy", 7))]
+    return rows, [row("sft", 6 + i) for i in range(3)]
+
+
+CASES = {
+    "token": (LEARNER, Corrections()),
+    "sequence": (replace(LEARNER, aggregation="sequence"), Corrections()),
+    "published": (replace(LEARNER, aggregation="sequence", anchor="played", kl_form="reward", kl=0.2), PUBLISHED),
+}
+
+
+def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Tensor]:
+    config, corrections = CASES[case]
+    found = Learner(tiny_model(vocab=64), config=config, corrections=corrections).gradients(rows, replay)
+    return {name.removeprefix("module."): gradient for name, gradient in found.items()}
+
+
+def made_by_one(folder: Path) -> None:
+    """Gradients, and an update with its metrics. One row alone leaves a process with nothing to do."""
+    ranks = join("cpu")
+    rows, replay = examples(0)
+    found = {case: gradients(case, rows, replay) for case in CASES} | {"alone": gradients("token", rows[:1], [])}
+    learner = Learner(tiny_model(vocab=64), config=replace(LEARNER, minibatch=4, epochs=2))
+    metrics = learner.update(rows, seed=0, replay=replay)
+    assert ranks.gather(metrics) == [metrics] * ranks.size
+    if ranks.main:
+        torch.save([found, metrics, learner.published.state_dict()], folder / f"of-{ranks.size}")
+
+
+def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
+    together(made_by_one, tmp_path, tmp_path)
+    made_by_one(tmp_path)
+    (one, metrics, weights), (two, *rest) = (torch.load(tmp_path / f"of-{n}") for n in (1, 2))
+    for case, found in one.items():
+        for name, gradient in found.items():
+            torch.testing.assert_close(two[case][name], gradient, atol=1e-6, rtol=1e-5, msg=f"{case} {name}")
+    assert rest[0] == pytest.approx(metrics, rel=1e-4)
+    torch.testing.assert_close(rest[1], weights, atol=1e-5, rtol=1e-5)
+
+
+def settings(model: str, out: Path) -> TrainConfig:
+    return TrainConfig(
+        model=model,
+        rounds=1,
+        games_per_round=12,
+        group_size=4,
+        max_turns=2,
+        max_new_tokens=8,
+        objective="rae",
+        replay_pool=4,
+        imitation=ImitationConfig(steps=2, minibatch=4, games=8),
+        learner=LearnerConfig(lr=1e-5, minibatch=8, replay_per_minibatch=2),
+        evaluation=EvaluationConfig(games=2, control=False),
+        device="cpu",
+        out=out,
+    )
+
+
+def test_two_processes_are_one_run(tmp_path: Path):
+    model = save_tiny(tmp_path / "model")
+    together(_train, tmp_path, settings(model, tmp_path / "two"))
+    train(settings(model, tmp_path / "one"))
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert (two / "rounds/001/games.jsonl.gz").read_bytes() == (one / "rounds/001/games.jsonl.gz").read_bytes()
+    for mine, theirs in zip(read_lines(one / "metrics.jsonl"), read_lines(two / "metrics.jsonl"), strict=True):
+        assert mine.keys() == theirs.keys() and mine.get("reasons") == theirs.get("reasons")
+        for name, value in mine.items():
+            assert theirs[name] == value or theirs[name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+    assert len(list((two / "tensorboard").iterdir())) == 1, "one writer"
+    assert json.loads((two / "measured/round-000.json").read_text()) == json.loads((one / "measured/round-000.json").read_text())
+    states = [json.loads((checkpoint_model(run, 1).parent / "state.json").read_text()) for run in (one, two)]
+    assert states[1] == {**states[0], "processes": 2}
+
+    longer = replace(load(two / "config.yaml", TrainConfig), rounds=2)
+    (two / "config.yaml").write_text(to_yaml(longer))
+    heard = Heard()
+    resume(two, progress=heard)
+    assert any("until now 2 processes, from now on 1: model and optimiser go on" in text for text in heard.said)
+    assert len(list(read_episodes(two / "rounds/002/games.jsonl.gz"))) == 12
+
+
+def _train(config: TrainConfig) -> None:
+    train(config)
+
+
+def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
+    made = replace(settings(save_tiny(tmp_path / "model"), tmp_path / "run"), imitation=ImitationConfig(), replay="none")
+    made = replace(made, evaluation=EvaluationConfig(games=0, control=False), learner=replace(made.learner, epochs=10_000))
+    (tmp_path / "config.yaml").write_text(to_yaml(made))
+    both = two(main, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
+    said = tmp_path / "said-0"
+    while not (said.exists() and "learn" in said.read_text()):
+        assert both[0].is_alive(), said.read_text()
+        time.sleep(0.05)
+    os.kill(both[1].pid, signal.SIGTERM)
+    assert exits(both) == [143, 143], said.read_text()
+    assert "continue with: sparring train --resume" in said.read_text()
+    assert (tmp_path / "run" / "checkpoints" / "update-001").is_dir()
+
+
+def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="one device, but 2 processes run"):
+        join("cuda:1")
+
+
+@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
+def test_engines_that_split_the_weights_are_refused(monkeypatch: pytest.MonkeyPatch, engine: str):
+    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
+    with pytest.raises(ValueError, match=f"weights split by {engine} cannot be trained yet"):
+        join("auto")
