@@ -5,30 +5,31 @@ from pathlib import Path
 
 import pytest
 from forked import start
+from tiny import save_tiny
 
 from sparring.benchmarks import kill9
 
 
-def killed(folder: Path, chosen: list[tuple[str, float]] | int) -> dict:
-    process = start(folder / "said", _study, folder, chosen)
+def killed(folder: Path, model: str, chosen: list[tuple[str, float]] | int) -> dict:
+    process = start(folder / "said", _study, folder, model, chosen)
     process.join()
     assert process.exitcode == 0, (folder / "said").read_text()
     found: dict = json.loads((folder / "found").read_text())
     return found
 
 
-def _study(folder: Path, chosen: list[tuple[str, float]] | int) -> None:
-    (folder / "found").write_text(json.dumps(kill9.study(folder, "mini@imitation", chosen)))
+def _study(folder: Path, model: str, chosen: list[tuple[str, float]] | int) -> None:
+    (folder / "found").write_text(json.dumps(kill9.study(folder, model, chosen)))
 
 
 def test_killed_in_generation_in_an_update_and_while_saving(tmp_path: Path):
-    found = killed(tmp_path, [("generation", 0.6), ("update", 0.5), ("save", 0.7)])
+    found = killed(tmp_path, save_tiny(tmp_path / "model"), [("generation", 0.6), ("update", 0.5), ("save", 0.7)])
     assert found["equal"] == 3, found
 
 
 @pytest.mark.full
 def test_killed_at_twenty_points_of_all_phases(tmp_path: Path):
-    found = killed(tmp_path, 20)
+    found = killed(tmp_path, "mini@imitation", 20)
     assert found["equal"] == 20, found
     assert {point["phase"] for point in found["points"]} == {*kill9.PHASES, "between"}
     assert any(point["killed_again"] for point in found["points"])
