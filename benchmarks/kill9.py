@@ -7,7 +7,6 @@ dies just before it. Every second run is killed once more while it resumes. Equa
 and every file of every checkpoint, optimisers included.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +31,27 @@ from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainCon
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.measuring import Measuring
 from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
+
+from .command import command
+
+
+@dataclass(frozen=True)
+class Kill9Config:
+    """Where runs are killed."""
+
+    points: int = 20
+    """Runs, each killed at a point of its own."""
+    model: str = "mini@imitation"
+    """Who is trained."""
+    seed: int = 0
+    """Decides the points."""
+    result: Path | None = None
+    """Where the result goes as JSON; None prints it only."""
+
+    def __post_init__(self) -> None:
+        if self.points < 1:
+            raise ValueError(f"points must be at least 1, got {self.points}")
+
 
 PHASES: Mapping[str, tuple[Any, str]] = {
     "begin": (RunFolder, "create"),
@@ -205,21 +225,15 @@ def study(folder: Path, model: str, chosen: Sequence[tuple[str, float]] | int, s
     return {"events": events, "files_compared": len(wanted), "points": results, "equal": sum(r["equal"] for r in results)}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--points", type=int, default=20)
-    parser.add_argument("--model", default="mini@imitation")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--result", type=Path)
-    options = parser.parse_args(arguments)
+def main(config: Kill9Config) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = study(Path(folder), options.model, options.points, options.seed)
-    found |= {"provenance": provenance(options.seed, model=options.model)}
+        found = study(Path(folder), config.model, config.points, config.seed)
+    found |= {"provenance": provenance(config.seed, model=config.model)}
     text = to_json(found)
-    if options.result is not None:
-        write_text(options.result, text)
+    if config.result is not None:
+        write_text(config.result, text)
     print(text, end="")
 
 
 if __name__ == "__main__":
-    main()
+    command("kill9", Kill9Config, main, __doc__)

@@ -243,9 +243,13 @@ class Learner:
                 target.copy_(source)
 
     def state_dict(self, *, weights: bool = False) -> dict[str, Any]:
-        """Optimiser, schedule and step count; the master weights too where they are asked for, or are not the model's own."""
+        """Optimiser, schedule and step count; what is trained too (all weights, or the adapter) where it is asked for, or where it is not
+        the model's own."""
         master = self.accelerator.unwrap_model(self.model)
-        own = {"master": master.state_dict()} if weights or master is not self.published else {}
+        own: dict[str, Any] = {}
+        if weights or master is not self.published:
+            trained = {name for name, parameter in master.named_parameters() if parameter.requires_grad}
+            own["master"] = {name: value for name, value in master.state_dict().items() if not self.adapter or name in trained}
         return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -253,7 +257,7 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.steps = state["steps"]
         if "master" in state:
-            self.accelerator.unwrap_model(self.model).load_state_dict(state["master"])
+            self.accelerator.unwrap_model(self.model).load_state_dict(state["master"], strict=not self.adapter)
 
     def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> None:
         self._accumulate(rows, replay, meter)

@@ -23,7 +23,7 @@ IN_ENVS = {
 }
 """Modules of envs that may import a third-party library beyond numpy and gymnasium, and which."""
 
-MODULE_OF = {"pyyaml": "yaml"}
+MODULE_OF = {"pyyaml": "yaml", "llama-cpp-python": "llama_cpp"}
 BROUGHT_BY_TRANSFORMERS = {"huggingface_hub", "safetensors", "tokenizers"}
 
 
