@@ -67,6 +67,11 @@ class Counters:
     near_ties: int = 0
     rebuilt: int = 0
 
+    def occupancy(self, before: "Counters", rows: int) -> float:
+        """How full batches were since: replies that a forward pass drew a token for, on average, as a share of `rows`."""
+        passes = self.steps - before.steps
+        return (self.sampled - before.sampled) / (passes * rows) if passes else 0.0
+
 
 @dataclass(eq=False)
 class _Stream:

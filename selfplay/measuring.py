@@ -106,6 +106,12 @@ class Measuring:
         return [cell.record(number) for cell in cells]
 
 
-def counted(advance: Advance, processes: int = 1) -> Callable[[Played], None]:
-    """Advances a bar by one game and its sampled tokens, for each of the processes that play beside this one."""
-    return lambda played: advance(processes, processes * sum(reply.tokens for reply in played.replies))
+def counted(advance: Advance, processes: int = 1, occupancy: Callable[[], float] | None = None) -> Callable[[Played], None]:
+    """Advances a bar by one game and its sampled tokens, for each of the processes that play beside this one. occupancy: how full batches
+    have been."""
+
+    def count(played: Played) -> None:
+        tokens = sum(reply.tokens for reply in played.replies)
+        advance(processes, processes * tokens, occupancy and occupancy())
+
+    return count

@@ -14,9 +14,9 @@ from rich.progress import Progress as Bars
 
 
 class Advance(Protocol):
-    """Tells a bar how far the work has got since the last call."""
+    """Tells a bar how far the work has got since the last call. occupancy: how full batches have been so far, in [0, 1]."""
 
-    def __call__(self, steps: int = 1, tokens: int = 0) -> None: ...
+    def __call__(self, steps: int = 1, tokens: int = 0, occupancy: float | None = None) -> None: ...
 
 
 class Progress(Protocol):
@@ -32,7 +32,7 @@ class Quiet:
 
     @contextmanager
     def phase(self, title: str, total: int, unit: str = "games") -> Iterator[Advance]:
-        yield lambda steps=1, tokens=0: None
+        yield lambda steps=1, tokens=0, occupancy=None: None
 
     def say(self, text: str) -> None:
         pass
@@ -55,7 +55,7 @@ class Shown:
         )
         if not self.console.is_terminal:
             self.say(title)
-            yield lambda steps=1, tokens=0: None
+            yield lambda steps=1, tokens=0, occupancy=None: None
             return
         with Bars(*columns, console=self.console, transient=True) as bars:
             yield _bar(bars, title, total, unit)
@@ -68,13 +68,15 @@ def _bar(bars: Bars, title: str, total: int, unit: str) -> Advance:
     task = bars.add_task(title, total=total, rates="")
     began, steps_done, tokens_done = time.perf_counter(), 0, 0
 
-    def advance(steps: int = 1, tokens: int = 0) -> None:
+    def advance(steps: int = 1, tokens: int = 0, occupancy: float | None = None) -> None:
         nonlocal steps_done, tokens_done
         steps_done, tokens_done = steps_done + steps, tokens_done + tokens
         seconds = max(time.perf_counter() - began, 1e-9)
         rates = f"{steps_done / seconds:,.1f} {unit}/s"
         if tokens_done:
             rates += f", {tokens_done / seconds:,.0f} tokens/s"
+        if occupancy is not None:
+            rates += f", batches {occupancy:.0%} full"
         bars.update(task, advance=steps, rates=rates)
 
     return advance

@@ -448,12 +448,12 @@ class _Loop:
             rows = self.ranks.from_main(lambda: self._spin(number, seed))
             sampled = sum(row.actions for row in rows_of(rows)[1::2])
         elif config.arm == "selfplay":
-            played, near_ties = self._games(number, seed)
+            played, manner = self._games(number, seed)
             returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
             rows = self._experience(played, returns)
             record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
             self._watch(record, number)
-            record["near_ties"] = near_ties
+            record |= manner
             sampled = sum(reply.tokens for p in played for reply in p.replies)
         else:
             like = None if config.arm_like is None else _tokens_of(config.arm_like, number)
@@ -533,32 +533,35 @@ class _Loop:
                 progress=advance,
             )
 
-    def _games(self, number: int, seed: int) -> tuple[list[Played], int]:
-        """The games of a round, and how many of their draws were near ties: those that are on the disk since an interrupted update, else
-        played now, and on the disk before anything is learnt from them."""
+    def _games(self, number: int, seed: int) -> tuple[list[Played], dict[str, float]]:
+        """The games of a round, how many of their draws were near ties and how full batches were: those that are on the disk since an
+        interrupted update, else played now, and on the disk before anything is learnt from them."""
         matches = self._matches(number, seed)
         kept = self.ranks.from_main(lambda: self._kept_games(number, seed, matches) is not None)
         found = self._kept_games(number, seed, matches) if kept else None
         if found is not None:
             return found
-        before = self.model.loop.counters.near_ties
+        loop = self.model.loop
+        before = replace(loop.counters)
+        batch = min(self.config.concurrency, loop.max_rows, -(-len(matches) // self.ranks.size))
         with self.progress.phase(f"round {number}/{self.config.rounds}: play", len(matches)) as advance:
-            progress = counted(advance, self.ranks.size)
+            progress = counted(advance, self.ranks.size, lambda: loop.counters.occupancy(before, batch))
             played = self.ranks.play(matches, concurrency=self.config.concurrency, progress=progress, streams=True)
-        near_ties = sum(self.ranks.gather(self.model.loop.counters.near_ties - before))
+        told = self.ranks.gather((loop.counters.near_ties - before.near_ties, loop.counters.occupancy(before, batch)))
+        manner = {"near_ties": sum(ties for ties, _ in told), "occupancy": sum(filled for _, filled in told) / len(told)}
 
         def write() -> None:
             games, streams = self.folder.games(number), self.folder.streams(number)
             streams.unlink(missing_ok=True)
             write_episodes(games, played)
             if self.session.game.replayable:
-                write_streams(streams, played, games, {"seed": seed, "near_ties": near_ties})
+                write_streams(streams, played, games, {"seed": seed, **manner})
 
         self.ranks.from_main(write)
-        return played, near_ties
+        return played, manner
 
-    def _kept_games(self, number: int, seed: int, matches: Sequence[Match]) -> tuple[list[Played], int] | None:
-        """The games of a round that are on the disk, and their near ties; None where they are not, or are other ones."""
+    def _kept_games(self, number: int, seed: int, matches: Sequence[Match]) -> tuple[list[Played], dict[str, float]] | None:
+        """The games of a round that are on the disk, and what else was counted; None where they are not, or are other ones."""
         streams = self.folder.streams(number)
         if not streams.is_file():
             return None
@@ -567,7 +570,7 @@ class _Loop:
         except ValueError as error:
             self.progress.say(f"the games of round {number} are played anew: {error}")
             return None
-        return (played, about["near_ties"]) if about["seed"] == seed else None
+        return (played, about) if about.pop("seed") == seed else None
 
     def _matches(self, number: int, seed: int) -> list[Match]:
         config = self.config

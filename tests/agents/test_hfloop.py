@@ -1,6 +1,7 @@
 """The generation loop against plain forward passes, for every architecture it is meant for."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,3 +239,15 @@ def test_a_closed_stream_gives_no_reply_any_more():
     loop.submit("open", [1, 2, 3], Sampling(), seed=0)
     loop.close("full")
     assert [done.stream for done in loop.poll()] == ["open"]
+
+
+def test_occupancy_is_the_share_of_places_that_drew():
+    loop = HFLoop(tiny_model(), end_ids=frozenset())
+    before = replace(loop.counters)
+    assert loop.counters.occupancy(before, 4) == 0
+    for name, tokens in (("a", 4), ("b", 2)):
+        loop.submit(name, [7, 8, 9], Sampling(max_new_tokens=tokens), 0)
+    while len(loop.poll()) + loop.active:
+        pass
+    assert loop.counters.occupancy(before, 4) == 6 / (4 * loop.counters.steps)
+    assert loop.counters.steps in (4, 5), "b may wait a step for the beginning that a computes"

@@ -133,6 +133,8 @@ def test_two_processes_are_one_run(tmp_path: Path):
     for mine, theirs in zip(read_lines(one / "metrics.jsonl"), read_lines(two / "metrics.jsonl"), strict=True):
         assert mine.keys() == theirs.keys() and mine.get("reasons") == theirs.get("reasons")
         for name, value in mine.items():
+            if name == "occupancy":
+                continue  # batches are others
             assert theirs[name] == value or theirs[name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
     assert len(list((two / "tensorboard").iterdir())) == 1, "one writer"
     assert json.loads((two / "measured/round-000.json").read_text()) == json.loads((one / "measured/round-000.json").read_text())

@@ -74,6 +74,7 @@ def test_a_run_leaves_what_it_promises(run: Path):
     assert list((run / "tensorboard").iterdir())
     assert len(read_lines(run / "timings.jsonl")) == 2
     assert summary["rounds"][0]["mismatch_kl"] == pytest.approx(0, abs=1e-6)
+    assert all(0 < r["occupancy"] <= 1 for r in summary["rounds"])
     for number in (0, 1, 2):
         assert (checkpoint_model(run, number) / "model.safetensors").is_file()
 
@@ -390,7 +391,7 @@ class Signalling(Heard):
     def phase(self, title: str, total: int, unit: str = "games"):
         done = 0
 
-        def advance(steps: int = 1, tokens: int = 0) -> None:
+        def advance(steps: int = 1, tokens: int = 0, occupancy: float | None = None) -> None:
             nonlocal done
             done += steps
             if title == self.title and done >= self.steps and self.number:
