@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sparring.agents.language_model import LanguageModel
@@ -20,11 +19,13 @@ from sparring.envs.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
 from sparring.envs.views import TABOO_BRIEF, Message
 from sparring.envs.world import World, everyday, word_groups
+from sparring.selfplay.batch import Row, rows_of, sft_row
 from sparring.selfplay.measuring import Evaluation
+from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.statistics import paired_difference, wilson
 
 DECLARES = "I know the word! It is"
-TOKENS_PER_BATCH = 16_384
+TOKENS_PER_BATCH = 2048
 
 
 class Item(NamedTuple):
@@ -84,12 +85,8 @@ def items(per_task: int = 200, seed: int = 0) -> list[Item]:
     return found
 
 
-class _Encoded(NamedTuple):
-    ids: list[int]
-    scored: list[int]  # positions whose tokens are scored
-
-
-def _encode(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> _Encoded:
+def _row(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> Row:
+    """A chat whose last message, beyond its given characters, is to be scored."""
     ids, action = model.format.conversation(prompt)
     last = max(i for i, act in enumerate(action) if not act) + 1
     skip = 0
@@ -98,36 +95,15 @@ def _encode(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> _E
         part, _ = model.format.conversation((*prompt[:-1], message))
         while last + skip < len(part) and part[last + skip] == ids[last + skip]:
             skip += 1
-    return _Encoded(ids, [i for i in range(last + skip, len(ids)) if action[i]])
+    return sft_row(ids, [act and i >= last + skip for i, act in enumerate(action)])
 
 
-@torch.inference_mode()
 def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]) -> NDArray[np.float64]:
     """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)]."""
-    encoded = [_encode(model, prompt, given) for prompt, given in prompts]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
-    scores = np.zeros(len(encoded))
-    device = next(model.model.parameters()).device
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and len(encoded[order[end]].ids) * (end + 1 - start) <= TOKENS_PER_BATCH:
-            end += 1
-        batch = [encoded[i] for i in order[start:end]]
-        width = max(len(e.ids) for e in batch)
-        ids = torch.zeros(len(batch), width, dtype=torch.long)
-        mask = torch.zeros(len(batch), width, dtype=torch.long)
-        for row, e in enumerate(batch):
-            ids[row, : len(e.ids)] = torch.tensor(e.ids)
-            mask[row, : len(e.ids)] = 1
-        with model.speaking():
-            logits = model.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float().cpu()
-        for row, e in enumerate(batch):
-            at = torch.tensor(e.scored)
-            logp = logits[row, at - 1].log_softmax(-1).gather(1, ids[row, at].unsqueeze(1))
-            scores[order[start + row]] = float(logp.sum())
-        start = end
-    return scores
+    rows = [_row(model, prompt, given) for prompt, given in prompts]
+    with model.speaking():
+        scored = with_reference(Scorer(model.model), rows, TOKENS_PER_BATCH)
+    return np.array([row.logprobs.sum(dtype=np.float64) for row in rows_of(scored)])
 
 
 def score(model: LanguageModel, test: Sequence[Item]) -> NDArray[np.float64]:
