@@ -75,7 +75,7 @@ def save_adapter(model: Any, name: str, folder: Path, base: Path) -> None:
     settings.base_model_name_or_path = os.path.relpath(base, folder)
     settings.inference_mode = True
     settings.save_pretrained(folder)
-    weights = peft().get_peft_model_state_dict(model, adapter_name=name)
+    weights = peft().get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     save_file({_PREFIX + key: value.detach().cpu().contiguous() for key, value in weights.items()}, folder / WEIGHTS)
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)

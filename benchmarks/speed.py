@@ -57,8 +57,9 @@ class SpeedConfig:
     """Which loops, ours among them."""
     batches: tuple[int, ...] = (32, 256)
     """Games in play at once that every loop is tried with; its best counts."""
-    processes: tuple[int, ...] = (1, 2)
-    """Numbers of processes that every loop is tried with on a CPU, the threads shared out among them; its best counts."""
+    processes: tuple[int, ...] = (1,)
+    """Numbers of processes that every loop is tried with on a CPU, the threads shared out among them; its best counts. With "1 2" the loops
+    that leave most cores idle gain most."""
     many: int = 0
     """Also plays so many games with our loop, to see whether a game costs more than one of 500; 0 leaves it out."""
     temperature: float = 1.0

@@ -1,9 +1,9 @@
 """Checkpoints that are whole or absent: written aside, hashed, flushed to the disk, then renamed into place.
 
 The checkpoint of a round is a folder round-NNN: model/ (a plain transformers folder; of a LoRA run after round 0 the adapter alone),
-state.json (round, baselines, counts), trainer.pt (optimiser and schedule; kept for the last two rounds) and manifest.json with a SHA-256 of
-every file. An update that was stopped in its middle is a folder update-NNN with the weights in its trainer.pt. What a name begins with a
-dot was never finished, or is being deleted.
+state.json (round, baselines, counts), trainer.pt (optimiser, schedule, and the float32 weights of a model that has others; of the last two
+rounds) and manifest.json with a SHA-256 of every file. An update that was stopped in its middle is a folder update-NNN with the weights in
+its trainer.pt. What a name begins with a dot was never finished, or is being deleted; damaged-round-NNN is what is left of one.
 
 Nothing that a checkpoint holds is ever executed: weights are safetensors, trainer.pt is read by torch's restricted unpickler.
 """
@@ -109,6 +109,15 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         except (pickle.UnpicklingError, RuntimeError) as error:
             raise ValueError(f"{folder / TRAINER} holds what no checkpoint does: {str(error).splitlines()[0]}") from error
     return trainer, json.loads((folder / STATE).read_text(encoding="utf-8"))
+
+
+def stopped(run: Path, round_number: int) -> dict[str, Any]:
+    """The state alone of a round's update that was stopped in its middle; empty where there is none, or it cannot be read."""
+    try:
+        found: dict[str, Any] = json.loads((update_folder(run, round_number) / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def newest(run: Path) -> tuple[int | None, list[str]]:

@@ -3,20 +3,24 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGAIN = 1.0
+"""Seconds in which the same signal is one: what starts several processes passes on what the processes were sent themselves."""
 
 
 class Interrupts:
-    """received: the first signal that came, None where none did. Where it is used outside the main thread, signals are none of its
-    business."""
+    """received: the first signal that came, to this process or to another of its run, None where none did. Where it is used outside the
+    main thread, signals are none of its business."""
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._holding = False
+        self._own: tuple[int, float] | None = None
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -43,7 +47,9 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
-        first = self.received is None
+        now = time.monotonic()
+        first = self._own is None or (self._own[0] == number and now - self._own[1] < AGAIN)
+        self._own = self._own or (number, now)
         self.received = self.received or number
         if first and self._holding:
             # Not print: a handler may have interrupted one.

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import get_scheduler
@@ -119,6 +120,8 @@ class Learner:
         master = copy.deepcopy(model).float() if own_master else model
         parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         self.penalised = self.config.kl > 0 and (self.config.anchor == "played" or anchor is not None)
+        # A process may train several models; the precision is each one's own.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(
             cpu=parameter.device.type == "cpu",
             mixed_precision="bf16" if own_master and parameter.device.type == "cuda" else "no",

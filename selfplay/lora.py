@@ -61,7 +61,7 @@ def begin(model: Any, rank: int) -> list[nn.Parameter]:
 def restore(model: Any, folder: Path) -> None:
     """Gives the trained adapter the weights that a folder holds."""
     weights = read_adapter(folder)
-    own = peft().get_peft_model_state_dict(model, adapter_name=NAME)
+    own = peft().get_peft_model_state_dict(model, adapter_name=NAME, save_embedding_layers=False)
     if weights.keys() != own.keys() or any(weights[key].shape != own[key].shape for key in own):
         raise ValueError(f"the adapter in {folder} is not that of learner.lora_rank in this run")
     peft().set_peft_model_state_dict(model, weights, adapter_name=NAME)

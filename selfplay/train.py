@@ -1,8 +1,8 @@
 """The loop: imitate, then round by round play, judge, learn, measure, save.
 
 Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
-round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them; what
-else an interrupted round left behind is dropped and done again.
+round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them. An
+update that a signal stopped goes on from its step; what else an interrupted round left behind is dropped and done again.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 from sparring.agents.adapters import merge
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
-from sparring.agents.names import checkpoint_folder, checkpoint_model
+from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
 from sparring.agents.rollout import Match, Played
 from sparring.envs.views import taboo_wordings
 from sparring.envs.words import list_names
@@ -98,6 +98,7 @@ def train(
         for number in range(1, config.rounds + 1):
             _tokens_of(config.arm_like, number)
     session = prepare(config)
+    _require_replayable(session, ranks)
 
     def begin() -> None:
         require_space(out, bytes_needed(session))
@@ -130,8 +131,17 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     done = ranks.from_main(clear)
     # Of a LoRA run the weights stay those of round 0; its adapter is read when the learner has been made.
     session = prepare(config, weights=None if done is None else checkpoint_model(path, 0 if config.learner.lora_rank else done))
+    _require_replayable(session, ranks)
     require_space(path, bytes_needed(session, done or 0))
     return _Loop(session, folder, evaluations, progress, ranks).run(done)
+
+
+def _require_replayable(session: Session, ranks: Ranks) -> None:
+    """Raises ValueError for a game that several processes cannot share."""
+    if ranks.size > 1 and not session.game.replayable:
+        raise ValueError(
+            f"{session.config.game} cannot be played again from its utterances, which processes exchange: run it as one process"
+        )
 
 
 def _inputs(config: TrainConfig) -> dict[str, str]:
@@ -157,7 +167,7 @@ def _require_inputs(folder: RunFolder, config: TrainConfig) -> None:
 
 
 def bytes_needed(session: Session, done: int = 0) -> int:
-    """About what a run is going to write after round `done`: its checkpoints, three optimisers at most, and its games."""
+    """About what a run is going to write after round `done`: its checkpoints, four optimisers at most, and its games."""
     config = session.config
     parameters = list(session.model.model.parameters())
     weights: int = sum(p.numel() * p.element_size() for p in parameters)
@@ -165,7 +175,7 @@ def bytes_needed(session: Session, done: int = 0) -> int:
     kept = rounds + 1 if config.keep == 0 else min(rounds + 1, config.keep + 2)
     trained = lora.size(session.model.model, config.learner.lora_rank) if config.learner.lora_rank else sum(p.numel() for p in parameters)
     each = 4 * trained if config.learner.lora_rank else weights
-    return weights + each * (kept + 1) + 3 * 12 * trained + 2000 * config.games_per_round * rounds
+    return weights + each * (kept + 1) + 4 * 12 * trained + 2000 * config.games_per_round * rounds
 
 
 class _Loop:
@@ -221,6 +231,7 @@ class _Loop:
                     f"until now {before} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
                     "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
                 )
+        self.rollbacks = checkpoint.stopped(self.folder.path, done + 1).get("rollbacks", self.rollbacks)
         last = self._rounds(first, done, measuring) if config.rounds else 0
         measuring.measure(last, self.model)
         control = self._control(measuring, last)
@@ -235,23 +246,23 @@ class _Loop:
 
     def _rounds(self, first: LanguageModel, done: int, measuring: Measuring) -> int:
         """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
-        between = self.config.evaluation.games_between
         while True:
             learner = self._learner(first, done)
             before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
             self.first_round = next((record for record in before if record["round"] == 1), None)
             try:
                 with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) if self.ranks.main else nullcontext() as board:
+                    self._measure_between(done, measuring)  # what an interruption left out
                     for number in range(done + 1, self.config.rounds + 1):
                         self._round(number, learner, board, first)
                         done = number
-                        if between and number < self.config.rounds and number % self.config.evaluation.every == 0:
-                            measuring.measure(number, self.model, between=True)
+                        self._measure_between(done, measuring)
                 return done
             except Unhealthy as state:
                 # What a round's games show is the state of the model that played them, which the round before has made.
                 healthy = done if state.alarms[0].step is not None else done - 1
-                done = max(healthy, 0)
+                # Rounds in between may have been pruned; round 0 never is.
+                done = max(number for number in checkpoint_rounds(self.folder.path) if number <= max(healthy, 0))
                 self._go_back(done)
                 if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
                     self.progress.say(f"the run ends with the model of round {done}")
@@ -260,6 +271,12 @@ class _Loop:
                     return done
                 self.rollbacks += 1
                 self.progress.say(f"back to the model of round {done}, with half the learning rate")
+
+    def _measure_between(self, number: int, measuring: Measuring) -> None:
+        """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
+        of = self.config.evaluation
+        if of.games_between and 0 < number < self.config.rounds and number % of.every == 0:
+            measuring.measure(number, self.model, between=True)
 
     def _go_back(self, number: int) -> None:
         """Makes the model that of an earlier round, and forgets what came after it."""
@@ -305,23 +322,25 @@ class _Loop:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
         return learner
 
-    def _watch_step(self, number: int, seed: int, learner: Learner, step: int, metrics: Mapping[str, float]) -> None:
+    def _watch_step(self, number: int, about: Mapping[str, Any], learner: Learner, step: int, metrics: Mapping[str, float]) -> None:
+        """about: which update it is."""
         if number == step == 1:
             self.first_step = metrics
         self._watch(metrics, number, step)
-        self._pause(number, learner, {"seed": seed, "first_step": self.first_step, "alarms": self.alarms})
+        self._pause(number, learner, {**about, "first_step": self.first_step, "alarms": self.alarms, "rollbacks": self.rollbacks})
 
     def _pause(self, number: int, learner: Learner, state: Mapping[str, Any], *_: Any) -> None:
         """After a step: saves what the update has come to and ends it, where a signal asks for that."""
-        signals = self.ranks.gather(self.interrupts.received)
-        self.interrupts.received = next((number for number in signals if number is not None), None)
-        if self.interrupts.received is not None:
+        asked = next((sent for sent in self.ranks.gather(self.interrupts.received) if sent is not None), None)
+        if asked is not None:
+            self.interrupts.received = self.interrupts.received or asked
             trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far}
             self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, number, trainer, whole))
             raise KeyboardInterrupt
 
-    def _stopped_update(self, number: int, seed: int, learner: Learner) -> dict[str, Any]:
-        """The state that `_pause` saved of this very update, after bringing the learner there; empty where there is none."""
+    def _stopped_update(self, number: int, about: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
+        """The state that `_pause` saved of this very update, after bringing the learner there; empty where there is none. about: what tells
+        it from other updates."""
         folder = checkpoint.update_folder(self.folder.path, number)
         if not folder.is_dir():
             return {}
@@ -330,7 +349,7 @@ class _Loop:
         except ValueError as error:
             self.progress.say(f"{error}: the update of round {number} begins anew")
             return {}
-        if state["seed"] != seed:
+        if any(state.get(name) != value for name, value in about.items()):
             return {}
         learner.load_state_dict(trainer)
         self.progress.say(f"the update of round {number} goes on after step {len(state['done']['norms'])}")
@@ -384,7 +403,7 @@ class _Loop:
         rng = random.Random(derive_seed(seed, "order"))
         replayed = round(of.minibatch * of.replay_share) if self.session.words.everyday and config.replay != "none" else 0
         metrics: dict[str, float] = {}
-        stopped = self._stopped_update(0, seed, learner)
+        stopped = self._stopped_update(0, {"seed": seed}, learner)
         with self.progress.phase("imitation", of.steps, "steps") as advance, self.interrupts.held():
             for start in range(0, of.steps, CHUNK):
                 steps = min(CHUNK, of.steps - start)
@@ -463,10 +482,11 @@ class _Loop:
             record["pairs"] = len(rows)
         between = time.perf_counter()
         replay = self._replay(config.replay_pool, derive_seed(seed, "replay")) if rows else []
+        about = {"seed": seed, "rows": _digest(rows)}
         with self.interrupts.held():
-            stopped = self._stopped_update(number, seed, learner)
+            stopped = self._stopped_update(number, about, learner)
             with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
-                watch = partial(self._watch_step, number, seed, learner)
+                watch = partial(self._watch_step, number, about, learner)
                 record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch, done=stopped.get("done"))
             learner.publish()
             self.model.set_version(str(number))
@@ -613,6 +633,15 @@ class _Loop:
             found = measuring.of(model, last, "control")
             self.ranks.from_main(lambda: write_text(path, to_json(found)))
         return self.ranks.from_main(lambda: measuring.read("control"))
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    """Tells rows to be learnt from from other ones."""
+    digest = hashlib.sha256()
+    for row in rows_of(examples):
+        for part in (row.ids, row.action, row.advantages):
+            digest.update(part.tobytes())
+    return digest.hexdigest()
 
 
 def _tokens_of(run: Path, number: int) -> int:

@@ -30,6 +30,24 @@ def test_a_second_signal_stops_at_once():
     assert interrupts.received == signal.SIGTERM, "the first one"
 
 
+def test_a_signal_that_is_passed_on_once_more_is_one():
+    interrupts, done = Interrupts(), []
+    with pytest.raises(KeyboardInterrupt), interrupts.watched(), interrupts.held():  # noqa: PT012
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("saved")
+    assert done == ["saved"]
+
+
+def test_what_another_process_received_makes_no_own_signal_a_second_one():
+    interrupts, done = Interrupts(), []
+    with pytest.raises(KeyboardInterrupt), interrupts.watched(), interrupts.held():  # noqa: PT012
+        interrupts.received = signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("saved")
+    assert done == ["saved"]
+
+
 def test_elsewhere_a_signal_stops_at_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     interrupts = Interrupts()

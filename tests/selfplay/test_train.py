@@ -16,7 +16,7 @@ from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay import checkpoint
-from sparring.selfplay.alarms import AlarmsConfig
+from sparring.selfplay.alarms import Alarm, AlarmsConfig
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
@@ -378,6 +378,39 @@ def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: 
     assert last["learning_rate"] == 0.04 / 2 ** len(summary.data["alarms"])
     state = json.loads((checkpoint_model(tmp_path / "run", 1).parent / "state.json").read_text())
     assert state["rollbacks"] == len(summary.data["alarms"])
+
+
+def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bad = [4, 3]
+
+    def raised(record, first, limits, step=None):
+        if step is None and bad and record["round"] == bad[0]:
+            bad.pop(0)
+            return [Alarm("ties", 1.0, 0.6)]
+        return []
+
+    monkeypatch.setattr("sparring.selfplay.train.raised", raised)
+    heard = Heard()
+    made = config(model, tmp_path / "run", rounds=4, keep=1, alarms=AlarmsConfig(action="rollback"))
+    summary = train(replace(made, evaluation=EvaluationConfig(games=0, control=False)), progress=heard)
+    assert [line for line in heard.said if line.startswith("back")] == [
+        "back to the model of round 2, with half the learning rate",
+        "back to the model of round 0, with half the learning rate",
+    ], "round 1 has been pruned"
+    assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2, 3, 4]
+
+
+def test_a_measurement_in_between_that_was_interrupted_is_made_up_for(model: str, tmp_path: Path):
+    class Interrupting(Heard):
+        def phase(self, title: str, total: int, unit: str = "games"):
+            if title == "strength of the model of round 1":
+                raise KeyboardInterrupt
+            return super().phase(title, total, unit)
+
+    made = config(model, tmp_path / "run", evaluation=EvaluationConfig(games=2, games_between=2, every=1, control=False))
+    with pytest.raises(Stopped):
+        train(made, progress=Interrupting())
+    assert {entry["round"] for entry in resume(tmp_path / "run").data["strength"]} == {0, 1, 2}
 
 
 class Signalling(Heard):
