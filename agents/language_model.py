@@ -4,7 +4,7 @@ import importlib.util
 import os
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,11 @@ class LanguageModel:
 
     def submit(self, request: Request) -> None:
         """Raises ValueError where the stream's first prompt leaves no room for a reply."""
+        request = replace(request, adapter=request.adapter or self.adapter)
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
         stop = (lambda said: any(text in self.format.decode(said) for text in stops)) if stops else None
-        adapter = request.adapter or self.adapter
-        self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=adapter)
+        self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
         """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error."""

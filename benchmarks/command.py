@@ -1,10 +1,13 @@
 """The command line of a benchmark: `python -m sparring.benchmarks.NAME [options]`."""
 
+import json
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from sparring.selfplay.cli_common import guarded, parse
+from sparring.selfplay.run_folder import to_json, write_text
 
 T = TypeVar("T")
 
@@ -18,3 +21,13 @@ def command(name: str, kind: type[T], main: Callable[[T], None], description: st
         return 0
 
     sys.exit(guarded(program, run))
+
+
+def say(result: dict[str, Any], show: Callable[[dict[str, Any]], None], *, as_json: bool, file: Path | None) -> None:
+    """Prints a result, as one JSON object or for people, and writes it to a file if one is given."""
+    if file is not None:
+        write_text(file, to_json(result))
+    if as_json:
+        print(json.dumps(result, sort_keys=True))
+    else:
+        show(result)

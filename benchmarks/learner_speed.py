@@ -14,7 +14,6 @@ Forward and backward passes over all utterances of both players, by several ways
 Runs are interleaved; what counts are medians of ratios within one run.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,9 +32,9 @@ from sparring.selfplay.batch import Row, row_from_segment
 from sparring.selfplay.evaluate import schedule
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.progress import Shown
-from sparring.selfplay.run_folder import provenance, to_json, write_text
+from sparring.selfplay.run_folder import provenance
 
-from .command import command
+from .command import command, say
 from .roofline import wait
 from .speed import SpeedConfig, prepare
 from .speed_games import Setting
@@ -212,13 +211,7 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def main(config: LearnerSpeedConfig) -> None:
-    result = measure(config)
-    if config.result is not None:
-        write_text(config.result, to_json(result))
-    if config.json:
-        print(json.dumps(result, sort_keys=True))
-    else:
-        show(result)
+    say(measure(config), show, as_json=config.json, file=config.result)
 
 
 if __name__ == "__main__":

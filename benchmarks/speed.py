@@ -8,7 +8,6 @@ is run as it is fastest: with which batch size, and in one process with all thre
 and what counts is the ratio of medians. The machine's own limit is measured in the same run (benchmarks/roofline.py).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,11 +29,11 @@ from sparring.envs.words import word_list
 from sparring.selfplay.batch import row_from_segment, rows_of
 from sparring.selfplay.evaluate import schedule
 from sparring.selfplay.progress import Shown
-from sparring.selfplay.run_folder import provenance, to_json, write_text
+from sparring.selfplay.run_folder import provenance
 from sparring.selfplay.scoring import Scorer, with_reference
 
 from . import roofline
-from .command import command
+from .command import command, say
 from .sizes import SHAPES, random_model
 from .speed_games import Run, Setting, Work
 from .speed_loops import LOOPS
@@ -229,13 +228,7 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def main(config: SpeedConfig) -> None:
-    result = measure(config)
-    if config.result is not None:
-        write_text(config.result, to_json(result))
-    if config.json:
-        print(json.dumps(result, sort_keys=True))
-    else:
-        show(result)
+    say(measure(config), show, as_json=config.json, file=config.result)
 
 
 if __name__ == "__main__":
