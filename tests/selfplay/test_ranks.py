@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import Heard, start
+from forked import Heard, command, start
 from tiny import save_tiny, tiny_model
 from torch import Tensor
 
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay.batch import Example, Pair, Row, sft_row
-from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import Learner, LearnerConfig
@@ -157,7 +156,7 @@ def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
     made = replace(settings(save_tiny(tmp_path / "model"), tmp_path / "run"), imitation=ImitationConfig(), replay="none")
     made = replace(made, evaluation=EvaluationConfig(games=0, control=False), learner=replace(made.learner, epochs=10_000))
     (tmp_path / "config.yaml").write_text(to_yaml(made))
-    both = two(main, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
+    both = two(command, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
     said = tmp_path / "said-0"
     while not (said.exists() and "learn" in said.read_text()):
         assert both[0].is_alive(), said.read_text()

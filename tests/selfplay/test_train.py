@@ -11,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from forked import Heard, start
+from forked import Heard, command, start
 from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import Alarm, AlarmsConfig
-from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import Learner, LearnerConfig
@@ -469,7 +468,7 @@ def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
     folder, said = tmp_path / "run", tmp_path / "said"
     made = config(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
     (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NOTHING_MEASURED)))
-    process = start(said, main, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
+    process = start(said, command, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
     while not (said.exists() and "learn" in said.read_text()):
         assert process.is_alive(), said.read_text()
         time.sleep(0.05)
