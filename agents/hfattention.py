@@ -6,9 +6,9 @@ each token attend to its own row. Letters: T = packed tokens, n = rows, H = key-
 size, L = positions of a cache, W = widest row of a prefill.
 """
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
@@ -134,11 +134,8 @@ class _Probe:
         self.shapes: dict[int, tuple[int, int, int]] = {}
 
 
-class _Active(threading.local):
-    plan: Plan | _Probe | None = None
-
-
-_active = _Active()
+_active: ContextVar[Plan | _Probe | None] = ContextVar("active plan", default=None)
+"""The plan of the forward pass that this thread is in."""
 
 
 def _additive(places: Tensor, positions: Tensor, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -192,7 +189,7 @@ def _attend_rows(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
     """The registered attention function: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq, D]."""
-    plan = _active.plan
+    plan = _active.get()
     assert plan is not None, "the attention of packed rows runs only inside `forward`"
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
@@ -240,15 +237,15 @@ class PackedModel:
     def _rows(self, plan: Plan | _Probe) -> Iterator[None]:
         before = [config._attn_implementation for config in self._configs]
         training = self.model.training
+        token = _active.set(plan)
         try:
             if training:
                 self.model.eval()
             for config in self._configs:
                 config._attn_implementation = NAME
-            _active.plan = plan
             yield
         finally:
-            _active.plan = None
+            _active.reset(token)
             for config, name in zip(self._configs, before, strict=True):
                 config._attn_implementation = name
             if training:

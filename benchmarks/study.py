@@ -9,7 +9,7 @@ counts is the paired difference of an arm from a control, seed by seed.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
@@ -43,6 +43,33 @@ CONTROLS = ("expert", "winning-expert", "shuffled")
 MATCHED = ("expert", "winning-expert")
 """Arms that train as many tokens a round as the group arm of their seed did, and so come after it."""
 
+TITLES = {
+    "group": "group-relative",
+    "spag": "SPAG",
+    "expert": "experts",
+    "winning-expert": "winning experts",
+    "shuffled": "shuffled reward",
+}
+SHOWN = {
+    "win/imitation/defender/selfplayed": "games won as defender, words met in self-play",
+    "win/imitation/defender/heldout": "games won as defender, words never played",
+    "win/imitation/attacker/selfplayed": "games won as attacker, words met in self-play",
+    "win/imitation/attacker/heldout": "games won as attacker, words never played",
+    "uttered/imitation/attacker/all": "games in which the attacker had the word uttered",
+    "uttered/imitation/defender/all": "games in which the defender was caught so",
+    "tie/imitation/attacker/all": "ties, as attacker",
+    "tie/imitation/defender/all": "ties, as defender",
+    "win/scripted/defender/all": "against scripted players: won as defender",
+    "win/scripted/attacker/all": "against scripted players: won as attacker",
+    "everyday/inference-4/selfplayed": "four-hint inference, words met in self-play",
+    "everyday/inference-4/heldout": "four-hint inference, words never played",
+    "everyday/facts/yes_no": "yes/no questions about facts",
+    "everyday/facts/recall": "recall of facts",
+    "everyday/heldout-words/choose": "reasoning, words held out (choose)",
+    "everyday/heldout-formats/choose_two_facts": "two facts at once, a format held out",
+    "truth/imitation/attacker/all": "true hints, as attacker",
+}
+"""What the tables show, of all that was measured."""
 
 Task = tuple[int, str]
 """A seed and an arm, or the imitation that its arms start from."""
@@ -95,14 +122,14 @@ def imitated(config: StudyConfig, seed: int) -> Path:
 def carry_out(made: TrainConfig, measured: Mapping[str, Any] | None = None) -> None:
     """One run, unless it has ended before; an interrupted one is resumed. measured: what is known of its first model."""
     assert made.out is not None
-    evaluations, progress = (everyday.everyday_evaluation(),), Shown()
+    progress = Shown()
     if (made.out / "summary.json").is_file():
         return
     progress.say(f"== {made.out.name}")
     if (made.out / "config.yaml").is_file():
-        resume(made.out, evaluations=evaluations, progress=progress)
+        resume(made.out, progress=progress)
     else:
-        train(made, evaluations=evaluations, progress=progress, measured=measured)
+        train(made, progress=progress, measured=measured)
 
 
 def imitate(config: StudyConfig, seed: int) -> None:
@@ -226,21 +253,37 @@ def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) ->
     return result
 
 
-def markdown(result: dict[str, Any], names: list[str]) -> str:
-    """A table of some measurements: a row each, a column per arm, means over seeds with 95 % intervals."""
-    arms = [arm for arm in next(iter(result["table"].values())) if arm != "before"]
-    lines = ["| | before | " + " | ".join(arms) + " |", "|---|---|" + "---|" * len(arms)]
-    for name in names:
-        row = result["table"][name]
-        cells = [_interval(row[arm]["after"]) for arm in arms]
-        lines.append(f"| {name} | {row['before']['mean']:.3f} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def tables(result: Mapping[str, Any]) -> str:
+    """The README's tables: what was measured before and after, and the paired differences of the first arm from the controls. Means over
+    seeds with half their 95 % intervals.
+    """
+    table = result["table"]
+    shown = {label: table[name] for name, label in SHOWN.items() if name in table}
+    arms = [arm for arm in ARMS if arm in next(iter(shown.values()))]
+    controls = [arm for arm in arms if arm in CONTROLS]
+    values = {label: [_short(row["before"]["mean"]), *(_interval(row[arm]["after"]) for arm in arms)] for label, row in shown.items()}
+    beyond = {label: [_interval(row[arms[0]][f"beyond {control}"]) for control in controls] for label, row in shown.items()}
+    return "\n\n".join(
+        (
+            _markdown(["", "before", *(TITLES[arm] for arm in arms)], values),
+            _markdown([f"{TITLES[arms[0]]} beyond", *(TITLES[arm] for arm in controls)], beyond),
+        )
+    )
 
 
-def _interval(mean: dict[str, Any]) -> str:
-    if mean["low"] is None:
-        return f"{mean['mean']:.3f}"
-    return f"{mean['mean']:.3f} ± {(mean['high'] - mean['low']) / 2:.3f}"
+def _markdown(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([label, *cells] for label, cells in rows.items())]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _interval(mean: Mapping[str, Any]) -> str:
+    low, middle, high = (mean[name] for name in ("low", "mean", "high"))
+    return _short(middle) if low is None else f"{_short(middle)} ± {_short((high - low) / 2)}"
+
+
+def _short(share: float) -> str:
+    """A share without the zero before its point."""
+    return f"{round(share, 3) + 0.0:.3f}".replace("0.", ".", 1)
 
 
 def run_task(config: StudyConfig, seed: int, arm: str) -> None:
@@ -301,9 +344,7 @@ def main(config: StudyConfig) -> None:
     for seed in run_all(config, [seed for seed in range(config.seeds) if seed not in seeds]):
         seeds[seed] = of_seed(config, seed)
         write_result(config, seeds)
-    result = write_result(config, seeds)
-    names = [n for n in result["table"] if n.startswith(("win/imitation", "uttered/imitation", "truth/imitation", "everyday"))]
-    print(markdown(result, names))
+    print(tables(write_result(config, seeds)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The docs name what is there; code that they quote stands in its source, and the rest of it runs."""
 
+import json
 import re
 import runpy
 import subprocess
@@ -8,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from sparring.benchmarks import study
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,6 +29,12 @@ def test_links_between_pages_lead_somewhere(page: str):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
     assert all(((ROOT / page).parent / link).exists() for link in links), links
+
+
+def test_the_readme_holds_the_tables_of_the_study():
+    result = json.loads((ROOT / "benchmarks" / "results" / "study.json").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(table in readme for table in study.tables(result).split("\n\n"))
 
 
 def blocks(name: str) -> list[str]:

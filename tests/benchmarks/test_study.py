@@ -32,7 +32,6 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
         learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
     )
     monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
-    monkeypatch.setattr(study.everyday, "everyday_evaluation", lambda: study_evaluation())
     asked: list[tuple[str, int]] = []
 
     def questions(model, number: int, seed: int):
@@ -81,9 +80,18 @@ def test_arms_matched_to_group_need_it():
         study.StudyConfig(arms=("expert",))
 
 
-def study_evaluation():
-    from sparring.selfplay.measuring import Evaluation
-
-    result = {"tasks": {"task": {"n": 1, "score": 0.5}}}
-    same = {"task": {"mean": 0.0, "low": 0.0, "high": 0.0}}
-    return Evaluation("everyday", lambda model: result, lambda before, after: same, lambda found: dict(found["tasks"]))
+def test_tables_show_means_and_half_widths():
+    name = "win/imitation/defender/selfplayed"
+    spag = {"after": {"low": 0.25, "mean": 0.5, "high": 0.75}}
+    group = {"after": {"low": None, "mean": 1.0, "high": None}, "beyond shuffled": {"low": -0.0005, "mean": -0.0004, "high": -0.0003}}
+    shuffled = {"after": {"low": 0.1, "mean": 0.2, "high": 0.3}}
+    table = {name: {"before": {"mean": 0.125}, "group": group, "spag": spag, "shuffled": shuffled}, "foul/other": {}}
+    assert study.tables({"table": table}).splitlines() == [
+        "|  | before | group-relative | SPAG | shuffled reward |",
+        "| --- | --- | --- | --- | --- |",
+        "| games won as defender, words met in self-play | .125 | 1.000 | .500 ± .250 | .200 ± .100 |",
+        "",
+        "| group-relative beyond | shuffled reward |",
+        "| --- | --- |",
+        "| games won as defender, words met in self-play | .000 ± .000 |",
+    ]
