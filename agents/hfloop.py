@@ -22,17 +22,13 @@ from torch import Tensor
 from .adapters import Places
 from .core import Sampling
 from .hfattention import Decode, PackedModel, Prefill
-from .kvcache import BLOCK, Lane, Lanes, Layout, Pool, blocks_for
+from .kvcache import BLOCK, Lane, Lanes, Pool, blocks_for, cache_bytes, fitting, lane_length, lane_positions
 from .prefixes import CHUNK, Chain, Prefix, Prefixes, chain
+from .reply_table import ENDED, FULL, GOES_ON, STOPPED, Replies
 from .sampling import Settings, draw, uniform
 
-LANE = 32
-"""Lanes are multiples of this many positions long."""
 _ROOM = 8
 """Positions that a row should have left in the lane it enters."""
-
-_GOES_ON, _FULL, _ENDED, _STOPPED = range(4)
-"""What a drawn token means for its reply: no end, no room for more, an end token, a stop condition."""
 
 Stop = Callable[[Sequence[int]], bool]
 
@@ -90,7 +86,7 @@ class _Stream:
 
 @dataclass(eq=False)
 class _Job:
-    """A reply in the making. number: in the order of submission. slot: its row in the state table. base: position of its
+    """A reply in the making. number: in the order of submission. slot: its row in the tables of replies. base: position of its
     next token minus the number of the step. source: the prompt that its stream takes its beginning from.
     """
 
@@ -134,20 +130,20 @@ class HFLoop:
         self.max_length = min(own, max_length or own)
         self.max_rows, blocks = max_rows, max_streams * blocks_for(self.max_length)
         if max_memory is not None:
-            self.max_rows, blocks = _fitting(self.packed.layout, self.max_length, max_rows, blocks, max_memory)
+            self.max_rows, blocks = fitting(self.packed.layout, self.max_length, max_rows, blocks, max_memory)
         self.prefill_tokens = prefill_tokens
         self.counters = Counters()
         device = self.packed.device
         self._ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
         self._pool = Pool(self.packed.layout, blocks)
         self._prefixes = Prefixes(self._pool)
-        self._lanes: Lanes[_Job] = Lanes(self.packed.layout, _lane_positions(self.max_length, self.max_rows))
+        self._lanes: Lanes[_Job] = Lanes(self.packed.layout, lane_positions(self.max_length, self.max_rows))
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
         self._waiting: deque[_Job] = deque()
         self._done: list[Generated] = []
         self._numbers = count()
         self._slots = list(range(self.max_rows - 1, -1, -1))
-        self._state = _State(self.max_rows, device)
+        self._replies = Replies(self.max_rows, device)
         self._step = 0
         self._parameters: list[Tensor] = []
         self._weights = self._version()
@@ -161,7 +157,7 @@ class HFLoop:
         """Bytes that pool and lanes can take at most, from the configuration alone. While one of them grows, its old and new memory exist
         side by side.
         """
-        return _bound(self.packed.layout, self.max_length, self.max_rows, self._pool.limit)
+        return cache_bytes(self.packed.layout, self.max_length, self.max_rows, self._pool.limit)
 
     def submit(
         self,
@@ -263,9 +259,9 @@ class HFLoop:
         joining = self._admit()
         jobs = [job for lane, count in decoding for job in lane.rows[:count]]
         jobs += [job for lane, first in joining for job in lane.rows[first:]]
-        state, device = self._state, self.packed.device
+        replies, device = self._replies, self.packed.device
         order = torch.tensor([job.slot for job in jobs], device=device)
-        ids, positions = state.token[order[:old]], state.position[order[:old]]
+        ids, positions = replies.token[order[:old]], replies.position[order[:old]]
         parts: list[Decode | Prefill] = []
         at = 0
         for lane, rows in decoding:
@@ -314,7 +310,7 @@ class HFLoop:
         jobs = [row.job for row in self._streams.values() if row.job is not None]
         for row in self._streams.values():
             self._drop_cache(row)
-        self._lanes = Lanes(self.packed.layout, _lane_positions(self.max_length, self.max_rows))
+        self._lanes = Lanes(self.packed.layout, lane_positions(self.max_length, self.max_rows))
         self._prefixes.clear()
         self._pool = Pool(self.packed.layout, max(self._pool.limit // 2, blocks_for(self.max_length)))
         self._prefixes = Prefixes(self._pool)
@@ -325,7 +321,7 @@ class HFLoop:
 
     def _lane_for(self, positions: int) -> Lane[_Job]:
         """The lane for rows that hold `positions` tokens."""
-        return self._lanes.of(_lane_length(positions, self.max_length))
+        return self._lanes.of(lane_length(positions, self.max_length))
 
     def _promote(self) -> None:
         for lane in self._lanes:
@@ -369,7 +365,10 @@ class HFLoop:
             lane = self._lane_for(min(len(row.ids) + _ROOM, self.max_length))
             joining.setdefault(lane.length, []).append(job)
         self._waiting.extendleft(reversed(held))
-        self._state.enter(list(joined.from_iterable(joining.values())))
+        new = list(joined.from_iterable(joining.values()))
+        self._replies.enter(
+            [job.slot for job in new], [len(job.stream.ids) - 1 for job in new], [job.limit for job in new], [job.seed for job in new]
+        )
         lanes = [(self._lanes.of(length), jobs) for length, jobs in joining.items()]
         return [(lane, self._enter(lane, jobs)) for lane, jobs in lanes]
 
@@ -400,27 +399,27 @@ class HFLoop:
         return first
 
     def _draw(self, jobs: Sequence[_Job], order: Tensor, logits: Tensor) -> list[int]:
-        """Draws one token per row and records it; per row what that means, see _State.record."""
-        state = self._state
-        step = state.step[order]
+        """Draws one token per row and records it; per row what that means, see `Replies.record`."""
+        replies = self._replies
+        step = replies.step[order]
         if any(job.sampling.min_new_tokens for job in jobs) and len(self._ends):
             least = torch.tensor([job.sampling.min_new_tokens for job in jobs], device=logits.device)
             logits = logits.clone()
             logits[:, self._ends] = logits[:, self._ends].masked_fill((step < least)[:, None], -torch.inf)
         drawn = draw(
             logits,
-            uniform(state.seed[order], step),
+            uniform(replies.seed[order], step),
             Settings.of([job.sampling for job in jobs], logits.device),
         )
-        return state.record(order, step, drawn.ids, drawn.logprobs, drawn.near, self._ends)
+        return replies.record(order, step, drawn.ids, drawn.logprobs, drawn.near, self._ends)
 
     def _retire(self, jobs: Sequence[_Job], verdict: Sequence[int]) -> None:
-        """Hands out finished replies and keeps their caches in the pool. verdict: per job, see _State.record."""
+        """Hands out finished replies and keeps their caches in the pool. verdict: per job, see `Replies.record`."""
         flags: dict[int, int] = {}
         for job, flag in zip(jobs, verdict, strict=True):
-            if job.stop is not None and flag != _ENDED and job.stop(self._state.sampled(job.slot)):
-                flag = _STOPPED
-            if flag != _GOES_ON:
+            if job.stop is not None and flag != ENDED and job.stop(self._replies.sampled(job.slot)):
+                flag = STOPPED
+            if flag != GOES_ON:
                 flags[job.slot] = flag
         if not flags:
             return
@@ -435,13 +434,13 @@ class HFLoop:
         rows: list[int] = []
         at: list[int] = []
         jobs = [lane.rows[place] for place in places]
-        ids, logprobs, near = self._state.collect([job.slot for job in jobs])
+        ids, logprobs, near = self._replies.collect([job.slot for job in jobs])
         for i, (job, flag) in enumerate(zip(jobs, flags, strict=True)):
             row = job.stream
             self._slots.append(job.slot)
             row.ids.extend(ids[i].tolist())
-            finish: Literal["stop", "length"] = "length" if flag == _FULL else "stop"
-            self._done.append(Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == _ENDED, near[i]))
+            finish: Literal["stop", "length"] = "length" if flag == FULL else "stop"
+            self._done.append(Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == ENDED, near[i]))
             self.counters.near_ties += near[i]
             held = min(row.stored // BLOCK, len(row.blocks))
             if self._store(row, len(row.ids) - 1):
@@ -475,94 +474,6 @@ class HFLoop:
         row.blocks.extend(new)
         row.stored = positions
         return True
-
-
-class _State:
-    """What the device knows about each reply in the making, by slot. out and logprob: [slots, width], one column per sampled token."""
-
-    def __init__(self, slots: int, device: torch.device) -> None:
-        def column() -> Tensor:
-            return torch.zeros(slots, dtype=torch.int64, device=device)
-
-        self.token, self.position, self.step, self.limit, self.seed, self.near = (column() for _ in range(6))
-        self.out = torch.zeros(slots, 32, dtype=torch.int64, device=device)
-        self.logprob = torch.zeros(slots, 32, dtype=torch.float32, device=device)
-
-    def enter(self, jobs: Sequence[_Job]) -> None:
-        device = self.token.device
-        slots = torch.tensor([job.slot for job in jobs], device=device)
-        last = [len(job.stream.ids) - 1 for job in jobs]
-        table = torch.tensor([last, [job.limit for job in jobs], [job.seed for job in jobs]], device=device)
-        self.position[slots], self.limit[slots], self.seed[slots] = table
-        self.step[slots] = 0
-        self.near[slots] = 0
-        width = max(job.limit for job in jobs)
-        if width > self.out.shape[1]:
-            grow = (0, width - self.out.shape[1])
-            self.out = torch.nn.functional.pad(self.out, grow)
-            self.logprob = torch.nn.functional.pad(self.logprob, grow)
-
-    def record(self, order: Tensor, step: Tensor, ids: Tensor, logprobs: Tensor, near: Tensor, ends: Tensor) -> list[int]:
-        """Appends one token to each row of `order`. Per row: _GOES_ON, _FULL or _ENDED."""
-        self.out[order, step] = ids
-        self.logprob[order, step] = logprobs
-        self.token[order] = ids
-        self.near[order] += near
-        self.step[order] = step + 1
-        self.position[order] += 1
-        ended = (ids[:, None] == ends).any(dim=1)
-        verdict = torch.where(ended, _ENDED, (step + 1 >= self.limit[order]).to(torch.int64))
-        return list(verdict.tolist())
-
-    def sampled(self, slot: int) -> list[int]:
-        return list(self.out[slot, : int(self.step[slot])].tolist())
-
-    def collect(self, slots: Sequence[int]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]], list[int]]:
-        """Sampled ids, their log-probabilities and near-ties of finished rows, on the host."""
-        index = torch.tensor(slots, device=self.token.device)
-        counts: list[int] = self.step[index].tolist()
-        width = max(counts)
-        ids = self.out[index, :width].cpu().numpy()
-        logprobs = self.logprob[index, :width].cpu().numpy()
-        near: list[int] = self.near[index].tolist()
-        return (
-            [ids[i, :count].copy() for i, count in enumerate(counts)],
-            [logprobs[i, :count].copy() for i, count in enumerate(counts)],
-            near,
-        )
-
-
-def _lane_length(positions: int, max_length: int) -> int:
-    """How long the lane for rows of so many positions is: the next multiple of LANE, beyond the first few in steps of about a quarter, so
-    that lanes are few.
-    """
-    length = -(-positions // LANE) * LANE
-    if length > 4 * LANE:
-        step = LANE * max(1, 1 << ((length // LANE).bit_length() - 3))
-        length = -(-length // step) * step
-    return min(length, blocks_for(max_length) * BLOCK)
-
-
-def _lane_positions(max_length: int, rows: int) -> int:
-    """Positions that lanes may have memory for: twice what their rows could need, as rows that outgrow a lane are in two for a moment."""
-    return 2 * rows * _lane_length(max_length, max_length)
-
-
-def _bound(layout: Layout, max_length: int, rows: int, blocks: int) -> int:
-    """Bytes that a pool of so many blocks and the lanes of so many rows can take at most."""
-    return layout.bytes_per_token * (blocks * BLOCK + _lane_positions(max_length, rows))
-
-
-def _fitting(layout: Layout, max_length: int, rows: int, blocks: int, memory: int) -> tuple[int, int]:
-    """Rows and blocks of a pool that fit into so many bytes: rows halved until their lanes take half of it at most, the rest for blocks."""
-    least = blocks_for(max_length)
-    while rows > 1 and _bound(layout, max_length, rows, 0) > memory // 2:
-        rows //= 2
-    left = (memory - _bound(layout, max_length, rows, 0)) // (layout.bytes_per_token * BLOCK)
-    if left < least:
-        needed = _bound(layout, max_length, 1, least)
-        raise ValueError(f"a memory of {memory:,} bytes holds no stream of {max_length} tokens; {needed:,} bytes are the least")
-    return rows, min(blocks, left)
 
 
 def model_length(model: Any) -> int:

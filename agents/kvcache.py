@@ -15,6 +15,8 @@ Row = TypeVar("Row")
 
 BLOCK = 16
 """Positions in one block of the pool."""
+LANE = 32
+"""Lanes are multiples of this many positions long."""
 
 
 def blocks_for(positions: int) -> int:
@@ -200,3 +202,36 @@ class Lanes(Generic[Row]):
     def clear(self) -> None:
         """Forgets all rows and gives all memory back."""
         self._lanes.clear()
+
+
+def lane_length(positions: int, max_length: int) -> int:
+    """How long the lane for rows of so many positions is: the next multiple of LANE, beyond the first few in steps of about a quarter, so
+    that lanes are few.
+    """
+    length = -(-positions // LANE) * LANE
+    if length > 4 * LANE:
+        step = LANE * max(1, 1 << ((length // LANE).bit_length() - 3))
+        length = -(-length // step) * step
+    return min(length, blocks_for(max_length) * BLOCK)
+
+
+def lane_positions(max_length: int, rows: int) -> int:
+    """Positions that lanes may have memory for: twice what their rows could need, as rows that outgrow a lane are in two for a moment."""
+    return 2 * rows * lane_length(max_length, max_length)
+
+
+def cache_bytes(layout: Layout, max_length: int, rows: int, blocks: int) -> int:
+    """Bytes that a pool of so many blocks and the lanes of so many rows can take at most."""
+    return layout.bytes_per_token * (blocks * BLOCK + lane_positions(max_length, rows))
+
+
+def fitting(layout: Layout, max_length: int, rows: int, blocks: int, memory: int) -> tuple[int, int]:
+    """Rows and blocks of a pool that fit into so many bytes: rows halved until their lanes take half of it at most, the rest for blocks."""
+    least = blocks_for(max_length)
+    while rows > 1 and cache_bytes(layout, max_length, rows, 0) > memory // 2:
+        rows //= 2
+    left = (memory - cache_bytes(layout, max_length, rows, 0)) // (layout.bytes_per_token * BLOCK)
+    if left < least:
+        needed = cache_bytes(layout, max_length, 1, least)
+        raise ValueError(f"a memory of {memory:,} bytes holds no stream of {max_length} tokens; {needed:,} bytes are the least")
+    return rows, min(blocks, left)

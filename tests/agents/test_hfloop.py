@@ -10,8 +10,8 @@ from tiny import tiny_model
 
 from sparring.agents.core import Sampling
 from sparring.agents.hfattention import PackedModel
-from sparring.agents.hfloop import HFLoop, _bound
-from sparring.agents.kvcache import Lanes, Layout, Pool
+from sparring.agents.hfloop import HFLoop
+from sparring.agents.kvcache import Lanes, Layout, Pool, cache_bytes
 
 KINDS = ["llama", "untied", "llama3", "qwen2", "qwen3", "gpt2", "mistral", "gemma2", "gemma3"]
 END = 5
@@ -116,7 +116,7 @@ def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply():
     model = tiny_model(length=64)
     _, roomy, _, _ = play(model, streams=9, turns=2)
     layout = HFLoop(model, end_ids=frozenset()).packed.layout
-    memory = _bound(layout, 64, 2, 0) * 2
+    memory = cache_bytes(layout, 64, 2, 0) * 2
     loop, tight, _, _ = play(model, streams=9, turns=2, max_memory=memory)
     assert loop.max_rows == 2
     assert loop.memory_bound() <= memory
