@@ -37,6 +37,7 @@ from .command import command, say
 from .sizes import SHAPES, random_model
 from .speed_games import Run, Setting, Work
 from .speed_loops import LOOPS
+from .speed_profile import spent
 from .speed_team import Team, highest_memory, phases, together
 
 RANDOM = "random:"
@@ -84,7 +85,7 @@ class SpeedConfig:
 
 def prepare(config: SpeedConfig) -> Setting:
     """Loads the model. Raises ValueError for an unknown one."""
-    device = given(config.device) or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(config)
     if config.model.startswith(RANDOM):
         model, card = random_model(config.model.removeprefix(RANDOM), torch.device(device))
     else:
@@ -111,6 +112,7 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
                     advance(1, together(runs[-1]).tokens)
         apart = {name: teams[way.processes].ask(phases, name, -(-way.batch // way.processes)) for name, way in best.items()}
         least = limit(teams[best["ours"].processes], found["ours"])
+        profile = [] if _on_gpu(config) else teams[best["ours"].processes].ask(spent, "ours", config.games, best["ours"].batch)
         per_game = {
             str(games): teams[best["ours"].processes].play("ours", games, best["ours"].batch, config.seed)[0].seconds / games
             for games in ((500, config.many) if config.many else ())
@@ -118,7 +120,7 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
     whole = {name: [together(run) for run in runs] for name, runs in found.items()}
     rates = {name: median(run.tokens / run.seconds for run in runs) for name, runs in whole.items()}
     return {
-        "schema": 2,
+        "schema": 3,
         "settings": {**vars(config), "result": None},
         "parameters": sum(p.numel() for p in setting.model.model.parameters()),
         "ratios": {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"},
@@ -127,6 +129,7 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
         "ways": {name: vars(way) for name, way in best.items()},
         "phases": {name: {key: sum(part[key] for part in parts) for key in parts[0]} for name, parts in apart.items()},
         "limit": least,
+        "profile": {kind: mean(part[kind] for part in profile) for kind in (profile[0] if profile else ())},
         "mismatch_kl": mismatch(setting),
         "peak_memory_mib": {name: peak_memory(config, name, way) for name, way in best.items()},
         "runs": {name: [_record(run) for run in runs] for name, runs in whole.items()},
@@ -146,7 +149,15 @@ class Way:
 
 def _processes(config: SpeedConfig) -> tuple[int, ...]:
     """On a GPU one process plays."""
-    return config.processes if (given(config.device) or ("cuda" if torch.cuda.is_available() else "cpu")).startswith("cpu") else (1,)
+    return (1,) if _on_gpu(config) else config.processes
+
+
+def _on_gpu(config: SpeedConfig) -> bool:
+    return not _device(config).startswith("cpu")
+
+
+def _device(config: SpeedConfig) -> str:
+    return given(config.device) or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _best_way(teams: Mapping[int, Team], config: SpeedConfig, name: str) -> Way:
@@ -222,6 +233,8 @@ def show(result: Mapping[str, Any]) -> None:
         f"limit of this machine: {least['total_seconds']:.2f} s (matrix products {least['products_seconds']:.2f}, keys and values "
         f"{least['keys_values_seconds']:.2f}); ours took {least['seconds']:.2f} s, {least['share']:.0%} of the limit"
     )
+    if result["profile"]:
+        print("a profiled run of ours: " + ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in result["profile"].items()))
     print(f"mismatch KL between sampler and learner: {result['mismatch_kl']:.1e}")
     for games, seconds in result.get("seconds_per_game", {}).items():
         print(f"{games} games: {1000 * seconds:.2f} ms each")

@@ -14,6 +14,7 @@ from sparring.benchmarks.sizes import MEAN_REPLY, random_model
 from sparring.benchmarks.speed_games import Work
 from sparring.benchmarks.speed_llama import interleaved, named
 from sparring.benchmarks.speed_loops import ENGINES, LOOPS
+from sparring.benchmarks.speed_profile import by_kind
 from sparring.benchmarks.speed_team import Team, highest_memory, together
 from sparring.envs.views import TABOO_BRIEF
 
@@ -58,8 +59,16 @@ def test_all_loops_are_measured_on_whole_games(config: speed.SpeedConfig, monkey
     least = found["limit"]
     assert least["total_seconds"] == pytest.approx(least["products_seconds"] + least["keys_values_seconds"])
     assert least["share"] == pytest.approx(least["total_seconds"] / least["seconds"])
+    spent = found["profile"]
+    assert min(spent.values()) > 0
+    assert sum(seconds for kind, seconds in spent.items() if kind != "profiled") == pytest.approx(spent["profiled"])
     assert abs(found["mismatch_kl"]) < 1e-6
     assert set(found["seconds_per_game"]) == {"500", "5"}
+
+
+def test_operations_count_by_their_kind():
+    times = [("aten::mm", 1.0), ("aten::addmm", 2.0), ("aten::bmm", 4.0), ("aten::copy_", 8.0), ("aten::mul", 16.0)]
+    assert by_kind(times) == {"products": 3.0, "attention": 4.0, "moving": 8.0, "others": 16.0}
 
 
 def test_what_our_loop_computed_is_counted(config: speed.SpeedConfig):
