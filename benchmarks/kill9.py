@@ -26,7 +26,7 @@ import torch
 
 from sparring.agents import rollout
 from sparring.agents.core import derive_seed
-from sparring.selfplay import checkpoint, train
+from sparring.selfplay import checkpoint, loop, train
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.measuring import Measuring
@@ -55,8 +55,8 @@ class Kill9Config:
 
 PHASES: Mapping[str, tuple[Any, str]] = {
     "begin": (RunFolder, "create"),
-    "imitation": (train._Loop, "_imitate"),
-    "generation": (train._Loop, "_games"),
+    "imitation": (loop, "imitate"),
+    "generation": (loop, "games_of"),
     "update": (Learner, "update"),
     "save": (checkpoint, "save"),
     "prune": (checkpoint, "prune"),

@@ -17,11 +17,12 @@ from sparring.selfplay import lora
 from sparring.selfplay.batch import Row, rows_of, sft_row
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.export import export
+from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.session import prepare
-from sparring.selfplay.train import Stopped, resume, train
+from sparring.selfplay.train import resume, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
 CONFIG = LearnerConfig(lr=1e-2, kl=0.0, grad_clip=1e9, lora_rank=4)

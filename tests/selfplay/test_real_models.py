@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import LearnerConfig
 from sparring.selfplay.progress import Quiet
-from sparring.selfplay.train import Stopped, resume, train
+from sparring.selfplay.train import resume, train
 
 
 class Interrupting(Quiet):

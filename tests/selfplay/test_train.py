@@ -19,11 +19,12 @@ from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import Alarm, AlarmsConfig
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
+from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.progress import Quiet
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.settings import to_yaml
-from sparring.selfplay.train import Stopped, resume, train
+from sparring.selfplay.train import resume, train
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +184,7 @@ def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
     def returns(played):
         return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
 
-    monkeypatch.setattr("sparring.selfplay.train.outcome_returns", returns)
+    monkeypatch.setattr("sparring.selfplay.loop.outcome_returns", returns)
 
 
 @pytest.mark.parametrize("changes", [{"objective": "spag"}, {"objective": "rae"}, {"shuffle_rewards": True}, {"arm": "winning-expert"}])
@@ -388,7 +389,7 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
             return [Alarm("ties", 1.0, 0.6)]
         return []
 
-    monkeypatch.setattr("sparring.selfplay.train.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.loop.raised", raised)
     heard = Heard()
     made = config(model, tmp_path / "run", rounds=4, keep=1, alarms=AlarmsConfig(action="rollback"))
     summary = train(replace(made, evaluation=EvaluationConfig(games=0, control=False)), progress=heard)
