@@ -3,8 +3,8 @@
     python -m sparring.benchmarks.kill9 --points 20 --result benchmarks/results/kill9.json
 
 A point is an event of a phase: a game that ends, an optimiser step, a call that changes the disk (fsync, rename, unlink, ...); the process
-dies just before it. Every second run is killed once more while it resumes. Equal means equal bytes of games, metrics, measurements, summary
-and every file of every checkpoint, optimisers included.
+dies just before it. Runs are of several kinds (VARIANTS); every second one is killed once more while it resumes. Equal means equal bytes of
+games, metrics, measurements, summary and every file of every checkpoint, optimisers included.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ import torch
 
 from sparring.agents import rollout
 from sparring.agents.core import derive_seed
-from sparring.selfplay import checkpoint, train
+from sparring.selfplay import checkpoint, loop, train
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.measuring import Measuring
@@ -55,8 +55,9 @@ class Kill9Config:
 
 PHASES: Mapping[str, tuple[Any, str]] = {
     "begin": (RunFolder, "create"),
-    "imitation": (train._Loop, "_imitate"),
-    "generation": (train._Loop, "_games"),
+    "control": (loop, "measured_control"),
+    "imitation": (loop, "imitate"),
+    "generation": (loop, "games_of"),
     "update": (Learner, "update"),
     "save": (checkpoint, "save"),
     "prune": (checkpoint, "prune"),
@@ -78,23 +79,40 @@ class Point(NamedTuple):
     event: int
 
 
-def settings(model: str, out: Path) -> TrainConfig:
+LEARNER = LearnerConfig(minibatch=4, replay_per_minibatch=2, schedule="cosine", total_steps=40)
+MEASURED = EvaluationConfig(games=1, control=False, scripted=False)
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {"objective": "rae"},
+    "lora": {"objective": "rae", "learner": replace(LEARNER, lora_rank=4)},
+    "per-round": {
+        "objective": "spag",
+        "drop": (),
+        "learner": replace(LEARNER, per_round=True, total_steps=0, epochs=2, anchor="played", kl_form="reward"),
+    },
+    "pairs": {"objective": "dpo"},
+    "measured": {"evaluation": replace(MEASURED, games_between=1, control=True)},
+}
+"""What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs; measured:
+between rounds too, and with a control."""
+
+
+def settings(model: str, out: Path, variant: str = "plain") -> TrainConfig:
     """A run with everything in it that survives an interruption, of a few seconds."""
-    return TrainConfig(
+    given = TrainConfig(
         model=model,
-        rounds=4,
+        rounds=3,
         games_per_round=8,
         group_size=4,
         max_turns=2,
-        max_new_tokens=8,
-        objective="rae",
+        max_new_tokens=16,
         imitation=ImitationConfig(steps=4, minibatch=4, games=8),
-        learner=LearnerConfig(minibatch=4, replay_per_minibatch=2, schedule="cosine", total_steps=40),
+        learner=LEARNER,
         replay_pool=4,
-        evaluation=EvaluationConfig(games=1, control=False, scripted=False),
+        evaluation=MEASURED,
         keep=1,
         out=out,
     )
+    return replace(given, **VARIANTS[variant])
 
 
 def digests(run: Path) -> dict[str, str]:
@@ -195,34 +213,43 @@ def survives(config: TrainConfig, wanted: Mapping[str, str], at: Point, again: P
     return {"phase": at.phase, "event": at.event, "killed_again": twice, "equal": not different, "different": different[:5]}
 
 
-def points(events: Mapping[str, int], count: int, seed: int) -> list[tuple[Point, Point | None]]:
-    """Phases in turn, an event of each drawn by the seed; for every second one a second point while it resumes."""
-    phases = sorted(events)
-    drawn: list[tuple[Point, Point | None]] = []
+def points(events: Mapping[str, Mapping[str, int]], count: int, seed: int) -> list[tuple[str, Point, Point | None]]:
+    """Phases in turn, each of the next variant that has it, an event of it drawn by the seed; for every second one a second point while it
+    resumes. events: of the phases of every variant, how many."""
+    phases = sorted({phase for of in events.values() for phase in of})
+    drawn: list[tuple[str, Point, Point | None]] = []
     for i in range(count):
         rng = random.Random(derive_seed(seed, i))
         phase = phases[i % len(phases)]
+        having = [variant for variant, of in events.items() if of.get(phase)]
+        variant = having[i % len(having)]
         again = Point("any", rng.randrange(60)) if i % 2 else None
-        drawn.append((Point(phase, rng.randrange(events[phase])), again))
+        drawn.append((variant, Point(phase, rng.randrange(events[variant][phase])), again))
     return drawn
 
 
-def study(folder: Path, model: str, chosen: Sequence[tuple[str, float]] | int, seed: int = 0) -> dict[str, Any]:
-    """Kills and resumes runs in a folder. chosen: phases with the share of their events that pass, or how many points are drawn."""
-    whole = settings(model, folder / "whole")
-    events = begin(whole, None)
-    assert events is not None
-    wanted = digests(folder / "whole")
+def study(folder: Path, model: str, chosen: Sequence[tuple[str, str, float]] | int, seed: int = 0) -> dict[str, Any]:
+    """Kills and resumes runs in a folder. chosen: variants and phases, with the share of their events that pass, or how many points are
+    drawn."""
+    variants = VARIANTS if isinstance(chosen, int) else dict.fromkeys(variant for variant, _, _ in chosen)
+    events: dict[str, dict[str, int]] = {}
+    wanted: dict[str, dict[str, str]] = {}
+    for variant in variants:
+        whole = folder / variant
+        found = begin(settings(model, whole, variant), None)
+        assert found is not None
+        events[variant], wanted[variant] = found, digests(whole)
     if isinstance(chosen, int):
         drawn = points(events, chosen, seed)
     else:
-        drawn = [(Point(phase, int(share * events[phase])), None) for phase, share in chosen]
+        drawn = [(variant, Point(phase, int(share * events[variant][phase])), None) for variant, phase, share in chosen]
     results = []
-    for number, (at, again) in enumerate(drawn):
+    for number, (variant, at, again) in enumerate(drawn):
         run = folder / f"killed-{number}"
-        results.append(survives(replace(whole, out=run), wanted, at, again))
+        results.append({"variant": variant, **survives(settings(model, run, variant), wanted[variant], at, again)})
         shutil.rmtree(run)
-    return {"events": events, "files_compared": len(wanted), "points": results, "equal": sum(r["equal"] for r in results)}
+    compared = {variant: len(files) for variant, files in wanted.items()}
+    return {"events": events, "files_compared": compared, "points": results, "equal": sum(r["equal"] for r in results)}
 
 
 def main(config: Kill9Config) -> None:

@@ -1,5 +1,6 @@
 """Training rows and batches of them: what the learner reads. Knows nothing of games, words or models."""
 
+import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,15 @@ E = TypeVar("E", bound=Example)
 def rows_of(examples: Iterable[Example]) -> list[Row]:
     """All rows, in order; of a pair the chosen one first."""
     return [row for e in examples for row in ((e.chosen, e.rejected) if isinstance(e, Pair) else (e,))]
+
+
+def digest(examples: Iterable[Example]) -> str:
+    """SHA-256 of what is learnt from examples: tells them from other ones."""
+    of = hashlib.sha256()
+    for row in rows_of(examples):
+        for part in (row.ids, row.action, row.advantages):
+            of.update(part.tobytes())
+    return of.hexdigest()
 
 
 def row_from_segment(segment: Segment, advantages: float | NDArray[np.float32], *, weight: float = 1.0, role: str = "") -> Row:

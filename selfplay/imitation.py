@@ -1,71 +1,65 @@
-"""Conversations to imitate: what they are, what they teach, and games of scripted experts. Files of them: `formats.py`.
-
-An expert game gives one conversation per role, rendered as in play, so that the learner sees what the player will see. Knows no learner.
-"""
+"""Imitation before the first round: what the model of round 0 has learnt from experts."""
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
-from sparring.agents.chat import ChatFormat
+from sparring.agents.adapters import merge
 from sparring.agents.core import derive_seed
-from sparring.agents.rollout import Match, Played, play_all
-from sparring.agents.scripted import scripted
-from sparring.envs.core import Game, State, Task
-from sparring.envs.views import Message, Renderer
 
-from .batch import Row, sft_row
+from .batch import Example, rows_of
+from .demonstrations import expert_rows, replay_rows
+from .learner import Learner
+from .pauses import Pauses
+from .scoring import Scorer, with_reference
+from .session import Session
 
-Conversation = tuple[Message, ...]
-
-
-@dataclass(frozen=True)
-class Chat:
-    """A conversation to imitate. start: number of the first message whose assistant text is learnt. weight: of all of it."""
-
-    messages: Conversation
-    start: int = 0
-    weight: float = 1.0
+CHUNK = 20
+"""Steps between two draws of replay."""
 
 
-def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Played]:
-    """n games of scripted players of mixed styles, about words in turn, in an order that the seed draws."""
-    if not words:
-        raise ValueError("expert games need at least one word")
-    order = random.Random(derive_seed(seed, "words")).sample(list(words), k=len(words))
-    player = scripted()
-    matches = []
-    for i in range(n):
-        word = order[i % len(order)]
-        task = Task(f"expert-{i}", word, word, derive_seed(seed, "task", i))
-        agents = dict.fromkeys(game.roles, player)
-        matches.append(Match(task.id, game, task, agents, derive_seed(seed, "match", i)))
-    return play_all(matches)
-
-
-def views(played: Played, renderer: Renderer, *, winners_only: bool = False) -> Iterator[Conversation]:
-    """What each role of a game saw and said, up to its own last utterance. winners_only: the winner's view alone, none of a tie."""
-    for role in played.match.game.roles:
-        if winners_only and played.outcome.winner != role:
-            continue
-        view = own_view(played.state, role, renderer)
-        if view:
-            yield view
-
-
-def own_view(state: State, role: str, renderer: Renderer) -> Conversation:
-    """What a role saw and said, up to its own last utterance; empty where it said nothing."""
-    view = renderer.render(state.observe(role))
-    spoken = max((i for i, message in enumerate(view) if message.role == "assistant"), default=-1)
-    return view[: spoken + 1]
-
-
-def supervised(chats: Iterable[Chat], chat: ChatFormat, limit: int | None = None) -> Iterator[Row]:
-    """Training rows of conversations: what the assistant says, end tokens included. Conversations longer than limit tokens are left out."""
-    for one in chats:
-        ids, action = chat.conversation(one.messages)
-        if any(message.role == "assistant" for message in one.messages[: one.start]):
-            known = len(chat.conversation(one.messages[: one.start])[0])
-            action = [False] * known + action[known:]
-        if limit is None or len(ids) <= limit:
-            yield sft_row(ids, action, weight=one.weight)
+def imitate(session: Session, pauses: Pauses) -> None:
+    """Teaches the model of the session expert games, or the conversations of the replay file where experts do not know the words. An
+    adapter is merged into the weights, so that what self-play begins from is the model without one."""
+    config, of, model = session.config, session.config.imitation, session.model
+    seed = derive_seed(config.seed, "imitation")
+    settings = replace(
+        config.learner,
+        lr=of.lr,
+        minibatch=of.minibatch,
+        schedule="cosine",
+        warmup=min(20, of.steps // 5),
+        total_steps=of.steps,
+        per_round=False,
+        epochs=1,
+        kl=of.kl,
+    )
+    learner = Learner(model.model, config=settings)
+    examples: Sequence[Example] = expert_rows(session, of.games, seed, winners_only=of.winners_only)
+    if of.kl > 0:
+        anchored = [replace(row, kind="anchored-sft") for row in rows_of(examples)]
+        examples = with_reference(Scorer(model.model, around=model.speaking), anchored, config.learner.token_budget)
+    rng = random.Random(derive_seed(seed, "order"))
+    replayed = round(of.minibatch * of.replay_share) if session.words.everyday and config.replay != "none" else 0
+    metrics: dict[str, float] = {}
+    stopped = pauses.taken_up(0, {"seed": seed}, learner)
+    with pauses.progress.phase("imitation", of.steps, "steps") as advance, pauses.interrupts.held():
+        for start in range(0, of.steps, CHUNK):
+            steps = min(CHUNK, of.steps - start)
+            rows: list[Example] = [rng.choice(examples) for _ in range(steps * (of.minibatch - replayed))]
+            if start < stopped.get("start", 0):
+                continue
+            rows += replay_rows(session, steps * replayed, derive_seed(seed, "replay", start))
+            metrics = learner.update(
+                rows,
+                seed=derive_seed(seed, start),
+                progress=lambda _, tokens: advance(1, tokens),
+                watch=lambda *_, at=start: pauses.after_step(0, learner, {"seed": seed, "start": at}),
+                done=stopped["done"] if start == stopped.get("start") else None,
+            )
+    learner.publish()
+    if learner.adapter:
+        merge(model.model)
+    if pauses.ranks.main:
+        record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
+        pauses.folder.append(pauses.folder.metrics, record)

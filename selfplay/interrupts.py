@@ -1,16 +1,32 @@
 """Ctrl-C and SIGTERM while a run goes on: what must not be torn is finished first, a second signal stops at once."""
 
 import os
+import shlex
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN = 1.0
 """Seconds in which the same signal is one: what starts several processes passes on what the processes were sent themselves."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A run that was stopped and can be continued. signal: by which (SIGINT: Ctrl-C). command: how to continue."""
+
+    def __init__(self, folder: Path, signal: int = signal.SIGINT) -> None:
+        self.folder = folder
+        self.signal = signal
+        self.command = resume_command(folder)
+        super().__init__(f"stopped; continue with: {self.command}")
+
+
+def resume_command(folder: Path) -> str:
+    return f"sparring train --resume {shlex.quote(str(folder))}"
 
 
 class Interrupts:

@@ -11,7 +11,7 @@ from sparring.agents.core import Request, Sampling, Segment, derive_seed
 from sparring.agents.language_model import LanguageModel
 
 from .batch import Pair, row_from_segment, sft_row
-from .imitation import Chat, Conversation
+from .chats import Chat, Conversation
 
 
 def spin_pairs(

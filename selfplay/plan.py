@@ -4,7 +4,6 @@ from typing import Any
 
 from . import lora
 from .session import Session
-from .train import bytes_needed
 
 MASTER_BYTES = 4
 ADAM_BYTES = 8
@@ -50,3 +49,15 @@ def plan(session: Session) -> dict[str, Any]:
         "imitation_steps": config.imitation.steps,
         "writes": {"folder": str(config.out) if config.out else "runs/", "bytes": bytes_needed(session)},
     }
+
+
+def bytes_needed(session: Session, done: int = 0) -> int:
+    """About what a run is going to write after round `done`: its checkpoints, four optimisers at most, and its games."""
+    config = session.config
+    parameters = list(session.model.model.parameters())
+    weights: int = sum(p.numel() * p.element_size() for p in parameters)
+    rounds = config.rounds - done
+    kept = rounds + 1 if config.keep == 0 else min(rounds + 1, config.keep + 2)
+    trained = lora.size(session.model.model, config.learner.lora_rank) if config.learner.lora_rank else sum(p.numel() for p in parameters)
+    each = 4 * trained if config.learner.lora_rank else weights
+    return weights + each * (kept + 1) + 4 * 12 * trained + 2000 * config.games_per_round * rounds

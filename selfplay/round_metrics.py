@@ -1,7 +1,7 @@
 """What one round of games looked like, in numbers: who won and how, how they talked. Pure functions of finished games."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,3 +82,17 @@ def scalars(record: dict[str, Any]) -> dict[str, float]:
         elif isinstance(value, int | float) and not isinstance(value, bool) and name != "round":
             flat[name] = float(value)
     return flat
+
+
+def round_line(number: int, rounds: int, record: Mapping[str, Any], seconds: float) -> str:
+    """One round in a line."""
+    parts = [f"round {number}/{rounds}"]
+    games = record.get("games")
+    if games:
+        parts += [f"{name.removesuffix('_wins')} {record[name] / games:.0%}" for name in record if name.endswith("_wins")]
+        parts.append(f"ties {record['ties'] / games:.0%}")
+        if record["truth"] is not None:
+            parts.append(f"true hints {record['truth']:.0%}")
+        parts += [f"{name} {record['reasons'][name] / games:.0%}" for name in ("uttered", "silent") if record["reasons"].get(name)]
+    parts += [f"{name} {record[name]:.3f}" for name in ("kl", "entropy") if name in record]
+    return ", ".join([*parts, f"{seconds:.1f} s"])

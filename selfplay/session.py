@@ -10,16 +10,16 @@ from sparring.agents.adapters import peft as require_peft
 from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Agent, AgentMap, Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model, load_tokenizer
-from sparring.agents.names import given, is_model, model_card, model_place, resolve
+from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
 from sparring.agents.player_card import PlayerCard
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import Message, Prompts, load_prompts
 
 from . import lora
+from .chats import Chat
 from .config import TrainConfig
 from .formats import read_chats
-from .imitation import Chat
 from .word_sets import NO_SECRETS, WordSets, word_sets
 
 
@@ -55,6 +55,19 @@ class Session:
 
     def agent(self, model: LanguageModel, name: str, *, trainable: bool = False) -> ModelAgent:
         return ModelAgent(model, self.card.prompts, self.sampling, name=name, trainable=trainable)
+
+    def first_model(self, run: Path) -> LanguageModel:
+        """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model that learns, without
+        its adapter."""
+        if self.config.learner.lora_rank:
+            return LanguageModel(self.model.model, self.model.tokenizer, name="imitation", **limits(self.config, self.context))
+        return self.load_first(run)
+
+    def load_first(self, run: Path) -> LanguageModel:
+        """A copy of the model of round 0 that shares nothing with others."""
+        parameter = next(self.model.model.parameters())
+        place = checkpoint_model(run, 0)
+        return load_player(self.config, place, self.context, name="imitation", device=self.model.loop.packed.device, dtype=parameter.dtype)
 
 
 def pick_device(name: str) -> str | None:

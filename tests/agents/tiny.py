@@ -7,12 +7,18 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    GptOssConfig,
+    GptOssForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -79,7 +85,7 @@ def tiny_tokenizer(kind: str | None = "chatml", **options: Any) -> PreTrainedTok
 
 def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed: int = 0, **options: Any) -> Any:
     """A random model: llama, untied, llama3 (scaled rotation), qwen2, qwen3, gpt2, mistral (window of 24 positions), gemma2 (capped logits,
-    every other layer with a window), gemma3.
+    every other layer with a window), gemma3, gpt-oss (two experts), cohere and granite (scaled logits). options: of its configuration.
     """
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
@@ -103,29 +109,27 @@ def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed
     elif kind == "llama3":
         rotation = {"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
         rotation["original_max_position_embeddings"] = 64
-        model = LlamaForCausalLM(LlamaConfig(**shape, rope_parameters=rotation))
+        model = LlamaForCausalLM(LlamaConfig(**{"rope_parameters": rotation, **shape}))
     elif kind == "gemma2":
-        model = Gemma2ForCausalLM(Gemma2Config(**shape, head_dim=16, query_pre_attn_scalar=16, sliding_window=24))
+        model = Gemma2ForCausalLM(Gemma2Config(**{"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 24, **shape}))
     elif kind == "gemma3":
-        model = Gemma3ForCausalLM(Gemma3TextConfig(**shape, head_dim=16, query_pre_attn_scalar=16, sliding_window=24))
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**{"head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 24, **shape}))
     elif kind == "qwen2":
-        model = Qwen2ForCausalLM(Qwen2Config(**shape, use_sliding_window=True, sliding_window=24, max_window_layers=1))
+        model = Qwen2ForCausalLM(Qwen2Config(**{"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1, **shape}))
     elif kind == "qwen3":
-        model = Qwen3ForCausalLM(Qwen3Config(**shape, head_dim=16))
+        model = Qwen3ForCausalLM(Qwen3Config(**{"head_dim": 16, **shape}))
     elif kind == "mistral":
-        model = MistralForCausalLM(MistralConfig(**shape, sliding_window=24))
+        model = MistralForCausalLM(MistralConfig(**{"sliding_window": 24, **shape}))
+    elif kind == "gpt-oss":
+        model = GptOssForCausalLM(GptOssConfig(**{"head_dim": 8, "num_local_experts": 2, "num_experts_per_tok": 1, **shape}))
+    elif kind == "cohere":
+        model = CohereForCausalLM(CohereConfig(**{"logit_scale": 3.0, **shape}))
+    elif kind == "granite":
+        model = GraniteForCausalLM(GraniteConfig(**{"logits_scaling": 0.2, **shape}))
     elif kind == "gpt2":
-        model = GPT2LMHeadModel(
-            GPT2Config(
-                vocab_size=vocab,
-                n_positions=length,
-                n_embd=32,
-                n_layer=2,
-                n_head=4,
-                bos_token_id=None,
-                eos_token_id=None,
-            )
-        )
+        sizes = {"vocab_size": vocab, "n_positions": length, "n_embd": 32, "n_layer": 2, "n_head": 4}
+        ends = {"bos_token_id": None, "eos_token_id": None}
+        model = GPT2LMHeadModel(GPT2Config(**sizes, **ends, **options))
     else:
         raise ValueError(kind)
     # Larger weights than a fresh model's, so that its distributions are far from uniform.

@@ -1,4 +1,4 @@
-"""What tests of whole runs share: processes forked from one that has imported everything already (an import takes seconds), and ears."""
+"""Processes forked from one that has imported everything already (an import takes seconds), for tests of whole runs."""
 
 import inspect
 import multiprocessing
@@ -10,22 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from sparring.selfplay.cli import main
-from sparring.selfplay.progress import Quiet
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["sparring.selfplay.cli", "sparring.selfplay.train", "sparring.selfplay.report", "sparring.benchmarks.kill9"]
 )
-
-
-class Heard(Quiet):
-    """Remembers what was said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 def start(said: Path, work: Callable[..., Any], *arguments: Any, **environment: str) -> Any:

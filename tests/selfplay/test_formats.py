@@ -16,9 +16,9 @@ from sparring.agents.scripted import scripted
 from sparring.agents.simple import SilentAgent
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.selfplay.chats import Chat, supervised
 from sparring.selfplay.collect import collect
 from sparring.selfplay.formats import FORMATS, read_chats, write_talk
-from sparring.selfplay.imitation import Chat, supervised
 
 GAME = AdversarialTaboo()
 ROLES = GAME.roles

@@ -5,23 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer
+from small_runs import LEARNER, NOTHING_MEASURED, Interrupting, small_run
+from tiny import save_tiny, tiny_model
 from transformers import AutoModelForCausalLM
 
 from sparring.agents.adapters import lora_layers, merge, through
 from sparring.agents.language_model import load_language_model
 from sparring.agents.names import checkpoint_model, resolve
-from sparring.agents.player_card import PlayerCard
-from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay import lora
 from sparring.selfplay.batch import Row, rows_of, sft_row
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.config import ImitationConfig, TrainConfig
 from sparring.selfplay.export import export
+from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.session import prepare
-from sparring.selfplay.train import Stopped, resume, train
+from sparring.selfplay.train import resume, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
 CONFIG = LearnerConfig(lr=1e-2, kl=0.0, grad_clip=1e9, lora_rank=4)
@@ -95,45 +95,13 @@ def test_models_without_linear_layers_are_refused():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model")
-    tokenizer = tiny_tokenizer("chatml")
-    tiny_model(vocab=len(tokenizer), length=512).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    PlayerCard(TABOO_BRIEF, 8, True).save(folder)
-    return str(folder)
+    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 def config(model: str, out: Path, **changes) -> TrainConfig:
-    return replace(
-        TrainConfig(
-            model=model,
-            rounds=2,
-            games_per_round=8,
-            group_size=4,
-            max_turns=2,
-            max_new_tokens=8,
-            replay_pool=8,
-            learner=LearnerConfig(lr=1e-2, minibatch=8, replay_per_minibatch=2, lora_rank=4),
-            imitation=ImitationConfig(steps=2, minibatch=4, games=4),
-            evaluation=EvaluationConfig(games=1, control=False),
-            out=out,
-        ),
-        **changes,
-    )
-
-
-class Interrupting:
-    """Presses Ctrl-C in the middle of round 2."""
-
-    def phase(self, title: str, total: int, unit: str = "games"):
-        from sparring.selfplay.progress import Quiet
-
-        if title == "round 2/2: learn":
-            raise KeyboardInterrupt
-        return Quiet().phase(title, total, unit)
-
-    def say(self, text: str) -> None:
-        pass
+    learner = replace(LEARNER, lr=1e-2, lora_rank=4)
+    settings = {"learner": learner, "imitation": ImitationConfig(steps=2, minibatch=4, games=4), "evaluation": NOTHING_MEASURED}
+    return small_run(model, out, **settings | changes)
 
 
 def test_a_run_trains_stops_resumes_and_is_exported(model: str, tmp_path: Path):
@@ -149,7 +117,7 @@ def test_a_run_trains_stops_resumes_and_is_exported(model: str, tmp_path: Path):
 
     stopped = tmp_path / "stopped"
     with pytest.raises(Stopped):
-        train(config(model, stopped), progress=Interrupting())
+        train(config(model, stopped), progress=Interrupting("round 2/2: learn"))
     resume(stopped)
     names = ("metrics.jsonl", "rounds/002/games.jsonl.gz", "checkpoints/round-002/model/adapter_model.safetensors")
     assert all((run / name).read_bytes() == (stopped / name).read_bytes() for name in names)

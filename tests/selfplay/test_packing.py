@@ -6,54 +6,22 @@ import pytest
 import torch
 from tiny import tiny_model
 from torch import Tensor
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    GptOssConfig,
-    GptOssForCausalLM,
-)
+from transformers import BloomConfig, BloomForCausalLM
 
 from sparring.selfplay.batch import row_positions
 from sparring.selfplay.packing import attending, can_pack
 
 LENGTHS = (31, 5, 44, 1, 18, 44)
-SHAPE = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "sliding_window": 10,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": None,
+OPTIONS = {
+    "gemma2": {"sliding_window": 10, "attn_logit_softcapping": 1.0},
+    "gemma3": {"sliding_window": 10, "layer_types": ["sliding_attention", "full_attention"]},
+    "gpt-oss": {"sliding_window": 10},
 }
+"""Windows shorter than some rows, where there are windows, and caps of attention's logits that are reached."""
 
 
 def model(kind: str, attention: str | None = None):
-    """With windows shorter than some rows, where there are windows."""
-    options = {"attn_implementation": attention} if attention else {}
-    torch.manual_seed(0)
-    if kind == "gemma2":
-        made = Gemma2ForCausalLM(Gemma2Config(**SHAPE, attn_logit_softcapping=1.0, query_pre_attn_scalar=8, **options))
-    elif kind == "gemma3":
-        made = Gemma3ForCausalLM(Gemma3TextConfig(**SHAPE, layer_types=["sliding_attention", "full_attention"], **options))
-    elif kind == "gpt-oss":
-        made = GptOssForCausalLM(GptOssConfig(**SHAPE, num_local_experts=2, num_experts_per_tok=1, **options))
-    else:
-        return tiny_model(kind, vocab=60, **({"attn_implementation": attention} if attention and kind != "gpt2" else {}))
-    with torch.no_grad():
-        for parameter in made.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(4.0)
-    return made.eval()
+    return tiny_model(kind, vocab=60, **OPTIONS.get(kind, {}), **({"attn_implementation": attention} if attention else {}))
 
 
 def alone(of, ids: Tensor) -> Tensor:

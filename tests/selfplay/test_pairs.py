@@ -6,7 +6,7 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel
 from sparring.envs.views import Message
-from sparring.selfplay.imitation import Chat
+from sparring.selfplay.chats import Chat
 from sparring.selfplay.pairs import spin_pairs
 
 TALK = (

@@ -10,21 +10,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import Heard, command, start
+from forked import command, start
+from small_runs import NOTHING_MEASURED, Heard, small_run
 from tiny import save_tiny, tiny_model
 from torch import Tensor
 
-from sparring.agents.names import checkpoint_model
+from sparring.agents.names import checkpoint_folder
+from sparring.selfplay import checkpoint
 from sparring.selfplay.batch import Example, Pair, Row, sft_row
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
-from sparring.selfplay.episodes import read_episodes
+from sparring.selfplay.config import ImitationConfig, TrainConfig
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.ranks import join
-from sparring.selfplay.run_folder import read_lines
+from sparring.selfplay.run_folder import RunFolder, read_lines
 from sparring.selfplay.settings import load, to_yaml
 from sparring.selfplay.spag import PUBLISHED, Corrections
 from sparring.selfplay.train import resume, train
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
 LEARNER = LearnerConfig(lr=1e-3, kl=0.0, token_budget=60)
 
 
@@ -72,13 +74,20 @@ def examples(seed: int) -> tuple[list[Example], list[Row]]:
 CASES = {
     "token": (LEARNER, Corrections()),
     "sequence": (replace(LEARNER, aggregation="sequence"), Corrections()),
+    "exact": (replace(LEARNER, kl=0.2, kl_form="exact"), Corrections()),
+    "lora": (replace(LEARNER, kl=0.2, kl_form="exact", lora_rank=4), Corrections()),
     "published": (replace(LEARNER, aggregation="sequence", anchor="played", kl_form="reward", kl=0.2), PUBLISHED),
 }
 
 
 def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Tensor]:
     config, corrections = CASES[case]
-    found = Learner(tiny_model(vocab=64), config=config, corrections=corrections).gradients(rows, replay)
+    learner = Learner(tiny_model(vocab=64), anchor=tiny_model(vocab=64, seed=1), config=config, corrections=corrections)
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in learner.model.named_parameters():
+        if "lora_B" in name:  # as after some steps; fresh, it is zero, and half of the gradient with it
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 10)
+    found = learner.gradients(rows, replay)
     return {name.removeprefix("module."): gradient for name, gradient in found.items()}
 
 
@@ -106,46 +115,46 @@ def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
 
 
 def settings(model: str, out: Path) -> TrainConfig:
-    return TrainConfig(
-        model=model,
-        rounds=1,
-        games_per_round=12,
-        group_size=4,
-        max_turns=2,
-        max_new_tokens=8,
-        objective="rae",
-        replay_pool=4,
-        imitation=ImitationConfig(steps=2, minibatch=4, games=8),
-        learner=LearnerConfig(lr=1e-5, minibatch=8, replay_per_minibatch=2),
-        evaluation=EvaluationConfig(games=2, control=False),
-        device="cpu",
-        out=out,
-    )
+    learner = LearnerConfig(lr=1e-5, minibatch=8, replay_per_minibatch=2)
+    return small_run(model, out, rounds=1, games_per_round=12, objective="rae", learner=learner, replay_pool=4, device="cpu")
 
 
-def test_two_processes_are_one_run(tmp_path: Path):
-    model = save_tiny(tmp_path / "model")
-    together(_train, tmp_path, settings(model, tmp_path / "two"))
-    train(settings(model, tmp_path / "one"))
-    one, two = tmp_path / "one", tmp_path / "two"
-    assert (two / "rounds/001/games.jsonl.gz").read_bytes() == (one / "rounds/001/games.jsonl.gz").read_bytes()
-    for mine, theirs in zip(read_lines(one / "metrics.jsonl"), read_lines(two / "metrics.jsonl"), strict=True):
-        assert mine.keys() == theirs.keys() and mine.get("reasons") == theirs.get("reasons")
-        for name, value in mine.items():
-            if name == "occupancy":
-                continue  # batches are others
-            assert theirs[name] == value or theirs[name] == pytest.approx(value, rel=1e-3, abs=1e-6), name
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_two_processes_are_one_run_and_one_goes_on_with_it(tmp_path: Path, lora_rank: int):
+    made = settings(save_tiny(tmp_path / "model"), tmp_path / "one")
+    made = replace(made, imitation=ImitationConfig(steps=2, minibatch=4, games=8), learner=replace(made.learner, lora_rank=lora_rank))
+    one, two, heard = tmp_path / "one", tmp_path / "two", Heard()
+    together(_train, tmp_path, replace(made, out=two))
+    train(replace(made, rounds=2))
+    assert same_games(one, two, 1)
+    same_metrics(read_lines(one / "metrics.jsonl")[:2], read_lines(two / "metrics.jsonl"))
     assert len(list((two / "tensorboard").iterdir())) == 1, "one writer"
     assert json.loads((two / "measured/round-000.json").read_text()) == json.loads((one / "measured/round-000.json").read_text())
-    states = [json.loads((checkpoint_model(run, 1).parent / "state.json").read_text()) for run in (one, two)]
+    states = [checkpoint.load(checkpoint_folder(run, 1))[1] for run in (one, two)]
     assert states[1] == {**states[0], "processes": 2}
 
     longer = replace(load(two / "config.yaml", TrainConfig), rounds=2)
     (two / "config.yaml").write_text(to_yaml(longer))
-    heard = Heard()
     resume(two, progress=heard)
     assert any("until now 2 processes, from now on 1: model and optimiser go on" in text for text in heard.said)
-    assert len(list(read_episodes(two / "rounds/002/games.jsonl.gz"))) == 12
+    assert same_games(one, two, 2)
+    same_metrics(read_lines(one / "metrics.jsonl"), read_lines(two / "metrics.jsonl"))
+    mine, theirs = (checkpoint.load(checkpoint_folder(run, 2))[0] for run in (one, two))
+    assert mine["steps"] == theirs["steps"] > read_lines(one / "metrics.jsonl")[1]["steps"], "of both rounds"
+    torch.testing.assert_close(theirs["optimizer"]["state"], mine["optimizer"]["state"], atol=1e-6, rtol=1e-2)
+
+
+def same_games(one: Path, other: Path, number: int) -> bool:
+    files = [RunFolder(run).games(number) for run in (one, other)]
+    return files[0].read_bytes() == files[1].read_bytes()
+
+
+def same_metrics(some: list[dict], others: list[dict]) -> None:
+    """But for how full batches were, as these are others."""
+    for mine, theirs in zip(some, others, strict=True):
+        assert mine.keys() == theirs.keys() and mine.get("reasons") == theirs.get("reasons")
+        for name in mine.keys() - {"occupancy"}:
+            assert theirs[name] == mine[name] or theirs[name] == pytest.approx(mine[name], rel=1e-3, abs=1e-6), name
 
 
 def _train(config: TrainConfig) -> None:
@@ -153,8 +162,8 @@ def _train(config: TrainConfig) -> None:
 
 
 def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
-    made = replace(settings(save_tiny(tmp_path / "model"), tmp_path / "run"), imitation=ImitationConfig(), replay="none")
-    made = replace(made, evaluation=EvaluationConfig(games=0, control=False), learner=replace(made.learner, epochs=10_000))
+    made = settings(save_tiny(tmp_path / "model"), tmp_path / "run")
+    made = replace(made, replay="none", evaluation=NOTHING_MEASURED, learner=replace(made.learner, epochs=10_000))
     (tmp_path / "config.yaml").write_text(to_yaml(made))
     both = two(command, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
     said = tmp_path / "said-0"

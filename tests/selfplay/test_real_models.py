@@ -5,24 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import Interrupting, small_run
 from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay.cli import main
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
-from sparring.selfplay.learner import LearnerConfig
-from sparring.selfplay.progress import Quiet
-from sparring.selfplay.train import Stopped, resume, train
-
-
-class Interrupting(Quiet):
-    """Presses Ctrl-C in the middle of round 2."""
-
-    def phase(self, title: str, total: int, unit: str = "games"):
-        if title == "round 2/2: learn":
-            raise KeyboardInterrupt
-        return super().phase(title, total, unit)
+from sparring.selfplay.config import ImitationConfig
+from sparring.selfplay.interrupts import Stopped
+from sparring.selfplay.train import resume, train
 
 
 @pytest.mark.parametrize(("kind", "template"), [("qwen3", "qwen"), ("llama3", "llama3"), ("gemma3", "gemma")])
@@ -31,22 +22,9 @@ def test_imitation_two_rounds_resume_and_tournament(kind: str, template: str, tm
     place, run = tmp_path / "model", tmp_path / "run"
     tiny_model(kind, vocab=len(tokenizer), length=512).save_pretrained(place)
     tokenizer.save_pretrained(place)
-    made = TrainConfig(
-        model=str(place),
-        words="everyday",
-        rounds=2,
-        games_per_round=8,
-        group_size=4,
-        max_turns=2,
-        max_new_tokens=8,
-        replay_pool=8,
-        imitation=ImitationConfig(steps=3, minibatch=4, games=6),
-        learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
-        evaluation=EvaluationConfig(games=2, control=False),
-        out=run,
-    )
+    made = small_run(str(place), run, words="everyday", imitation=ImitationConfig(steps=3, minibatch=4, games=6))
     with pytest.raises(Stopped, match="--resume"):
-        train(made, progress=Interrupting())
+        train(made, progress=Interrupting("round 2/2: learn"))
     summary = resume(run)
     assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2]
     mismatches = [entry["mismatch_kl"] for entry in summary.data["rounds"] if "mismatch_kl" in entry]

@@ -6,45 +6,19 @@ import torch
 from tiny import tiny_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import CohereConfig, CohereForCausalLM, Gemma2Config, Gemma2ForCausalLM, GraniteConfig, GraniteForCausalLM
 
 from sparring.selfplay.batch import Row, collate, sft_row
 from sparring.selfplay.objectives import entropy, exact_kl, token_logprobs
 from sparring.selfplay.scoring import Scorer
 
-SHAPE = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": None,
-}
 PLAIN = ["llama", "untied", "gpt2", "qwen3"]
 SCALED = ["gemma2", "cohere", "granite"]
 """What these do to their logits after the head: soft-capping, scaling."""
 
 
-def model(kind: str, vocab: int = 60):
-    if kind in PLAIN:
-        return tiny_model(kind, vocab=vocab)
-    torch.manual_seed(0)
-    if kind == "gemma2":
-        made = Gemma2ForCausalLM(Gemma2Config(**SHAPE, final_logit_softcapping=0.5, attn_logit_softcapping=0.5, query_pre_attn_scalar=8))
-    elif kind == "cohere":
-        made = CohereForCausalLM(CohereConfig(**SHAPE, logit_scale=3.0))
-    else:
-        made = GraniteForCausalLM(GraniteConfig(**SHAPE, logits_scaling=0.2))
-    with torch.no_grad():
-        for parameter in made.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(4.0)
-    return made.eval()
+def model(kind: str):
+    caps = {"final_logit_softcapping": 0.5, "attn_logit_softcapping": 0.5} if kind == "gemma2" else {}
+    return tiny_model(kind, vocab=60, **caps)
 
 
 def rows(n: int = 5, seed: int = 0, vocab: int = 60) -> list[Row]:

@@ -6,12 +6,12 @@ import re
 import shutil
 import signal
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from forked import Heard, command, start
+from forked import command, start
+from small_runs import NOTHING_MEASURED, Heard, Interrupting, Signalling, small_run
 from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_model
@@ -19,34 +19,16 @@ from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import Alarm, AlarmsConfig
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.episodes import read_episodes
+from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
-from sparring.selfplay.progress import Quiet
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.settings import to_yaml
-from sparring.selfplay.train import Stopped, resume, train
+from sparring.selfplay.train import resume, train
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_tiny(tmp_path_factory.mktemp("model"))
-
-
-def config(model: str, out: Path, **changes) -> TrainConfig:
-    return replace(
-        TrainConfig(
-            model=model,
-            rounds=2,
-            games_per_round=8,
-            group_size=4,
-            max_turns=2,
-            max_new_tokens=8,
-            replay_pool=8,
-            learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
-            evaluation=EvaluationConfig(games=2, control=False),
-            out=out,
-        ),
-        **changes,
-    )
 
 
 def files(run: Path) -> dict[str, bytes]:
@@ -58,7 +40,7 @@ def files(run: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def run(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "one"
-    train(config(model, folder))
+    train(small_run(model, folder))
     return folder
 
 
@@ -86,32 +68,21 @@ def test_every_metric_is_explained(run: Path):
 
 
 def test_equal_runs_are_equal_bytes(run: Path, model: str, tmp_path: Path):
-    train(config(model, tmp_path / "again"))
+    train(small_run(model, tmp_path / "again"))
     assert files(run) == files(tmp_path / "again")
 
 
 def test_another_seed_is_another_run(run: Path, model: str, tmp_path: Path):
-    train(config(model, tmp_path / "other", seed=1))
+    train(small_run(model, tmp_path / "other", seed=1))
     assert files(run)["rounds/001/games.jsonl.gz"] != files(tmp_path / "other")["rounds/001/games.jsonl.gz"]
 
 
 @pytest.mark.parametrize("stop", ["play", "learn"])
-def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str):
+def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path: Path, stop: str):
     folder = tmp_path / "stopped"
 
-    class Interrupting:
-        """Presses Ctrl-C in the middle of round 2."""
-
-        def phase(self, title: str, total: int, unit: str = "games"):
-            if title == f"round 2/2: {stop}":
-                raise KeyboardInterrupt
-            return Quiet().phase(title, total, unit)
-
-        def say(self, text: str) -> None:
-            pass
-
     with pytest.raises(Stopped, match="--resume"):
-        train(config(model, folder), progress=Interrupting())
+        train(small_run(model, folder), progress=Interrupting(f"round 2/2: {stop}"))
     assert not (folder / "summary.json").exists()
     resume(folder)
     assert files(folder) == files(run)
@@ -136,7 +107,7 @@ def test_an_interrupted_update_plays_no_game_again(run: Path, model: str, tmp_pa
     with monkeypatch.context() as patched:
         patched.setattr(Learner, "update", interrupt)
         with pytest.raises(Stopped):
-            train(config(model, folder))
+            train(small_run(model, folder))
     assert (folder / "rounds" / "001" / "streams.npz").is_file()
     with monkeypatch.context() as patched:
         patched.setattr("sparring.selfplay.ranks.play_all", interrupt)
@@ -153,7 +124,7 @@ def test_damaged_streams_are_played_again(run: Path, model: str, tmp_path: Path,
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "save", full_from_round(1))
         with pytest.raises(OSError, match="what was saved before is whole, continue with: sparring train --resume"):
-            train(config(model, folder))
+            train(small_run(model, folder))
     streams = folder / "rounds" / "001" / "streams.npz"
     streams.write_bytes(streams.read_bytes()[:-100])
     resume(folder, progress=heard)
@@ -173,9 +144,6 @@ def full_from_round(first: int):
     return saved
 
 
-NOTHING_MEASURED = EvaluationConfig(games=0, control=False)
-
-
 @pytest.fixture
 def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wins dealt out in turn: a random model's attacker loses every game, by saying too much."""
@@ -183,12 +151,12 @@ def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
     def returns(played):
         return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
 
-    monkeypatch.setattr("sparring.selfplay.train.outcome_returns", returns)
+    monkeypatch.setattr("sparring.selfplay.loop.outcome_returns", returns)
 
 
 @pytest.mark.parametrize("changes", [{"objective": "spag"}, {"objective": "rae"}, {"shuffle_rewards": True}, {"arm": "winning-expert"}])
 def test_other_objectives_and_arms_run(model: str, tmp_path: Path, changes: dict):
-    summary = train(config(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), **changes))
+    summary = train(small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), **changes))
     assert len(summary.data["rounds"]) == 1
 
 
@@ -207,7 +175,7 @@ def test_presets_of_objectives_run(model: str, tmp_path: Path, name: str, dealt:
 
 @pytest.mark.parametrize(("objective", "anchor"), [("dpo", "first"), ("ipo", "played"), ("spin", "first")])
 def test_objectives_of_pairs_run_and_explain_their_metrics(model: str, tmp_path: Path, objective: str, anchor: str, dealt: None):
-    made = config(model, tmp_path / "run", objective=objective, evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", objective=objective, evaluation=NOTHING_MEASURED)
     rounds = train(replace(made, learner=replace(made.learner, anchor=anchor))).data["rounds"]
     assert all(record["pairs"] > 0 for record in rounds)
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -219,7 +187,7 @@ def test_objectives_of_pairs_run_and_explain_their_metrics(model: str, tmp_path:
 @pytest.mark.parametrize("seat", ["attacker", "defender"])
 def test_one_seat_is_trained_against_a_fixed_opponent(model: str, tmp_path: Path, seat: str):
     other, opponent = ("defender", model) if seat == "attacker" else ("attacker", "scripted:hinter")
-    made = config(model, tmp_path / "run", rounds=1, seat=seat, opponent=opponent, evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", rounds=1, seat=seat, opponent=opponent, evaluation=NOTHING_MEASURED)
     (record,) = train(made).data["rounds"]
     assert f"{seat}/kl" in record and f"{other}/kl" not in record
     games = list(read_episodes(tmp_path / "run" / "rounds" / "001" / "games.jsonl.gz"))
@@ -227,14 +195,14 @@ def test_one_seat_is_trained_against_a_fixed_opponent(model: str, tmp_path: Path
 
 
 def test_imitation_can_hold_on_to_the_base(model: str, tmp_path: Path):
-    made = config(model, tmp_path / "run", rounds=0, evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", rounds=0, evaluation=NOTHING_MEASURED)
     train(replace(made, imitation=ImitationConfig(steps=3, minibatch=8, games=20, kl=0.1)))
     assert read_lines(tmp_path / "run" / "metrics.jsonl")[0]["imitation_loss"] > 0
 
 
 def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_path: Path):
     summary = train(
-        config(
+        small_run(
             model,
             tmp_path / "run",
             rounds=1,
@@ -247,7 +215,7 @@ def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_
 
 
 def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, model: str, tmp_path: Path):
-    summary = train(config(model, tmp_path / "run", arm="expert", arm_like=run, evaluation=EvaluationConfig(games=0)))
+    summary = train(small_run(model, tmp_path / "run", arm="expert", arm_like=run, evaluation=EvaluationConfig(games=0)))
     like = [r["own_tokens"] for r in read_lines(run / "metrics.jsonl")]
     own = [r["own_tokens"] for r in summary.data["rounds"]]
     assert all(0 <= mine - theirs < 200 for mine, theirs in zip(own, like, strict=True))
@@ -262,7 +230,7 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
     chat = [{"role": "user", "content": "Begin."}, {"role": "assistant", "content": "It is red."}]
     replay.write_text(json.dumps({"messages": chat}) + "\n")
     summary = train(
-        config(
+        small_run(
             place,
             tmp_path / "run",
             rounds=1,
@@ -281,7 +249,7 @@ def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path)
     for name, words in lists.items():
         (tmp_path / name).write_text("\n".join(words))
     names = ",".join(str(tmp_path / name) for name in lists)
-    made = config(model, tmp_path / "run", words=names, heldout=0.0, replay="none", evaluation=EvaluationConfig(games=1, control=False))
+    made = small_run(model, tmp_path / "run", words=names, heldout=0.0, replay="none", evaluation=EvaluationConfig(games=1, control=False))
     summary = train(replace(made, group_size=2))
     played = [{game.task.secret for game in read_episodes(tmp_path / "run" / "rounds" / f"00{n}" / "games.jsonl.gz")} for n in (1, 2)]
     assert played == [lists["one.txt"], lists["one.txt"] | lists["two.txt"]]
@@ -295,7 +263,7 @@ def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
     pytest.importorskip("textarena", reason="needs the extra textarena")
     model = save_tiny(tmp_path / "model", length=2048, everyday=False)
     evaluation = EvaluationConfig(games=0, control=False, scripted=False)
-    made = config(model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, replay="none", evaluation=evaluation)
+    made = small_run(model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, replay="none", evaluation=evaluation)
     summary = train(replace(made, games_per_round=4, group_size=2, max_turns=1))
     games = list(read_episodes(tmp_path / "run" / "rounds" / "001" / "games.jsonl.gz"))
     assert len(games) == 4 and len({game.task.seed for game in games}) == 2
@@ -306,7 +274,7 @@ def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
 def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # Whatever it samples ends its reply.
     monkeypatch.setattr("sparring.agents.language_model._end_ids", lambda model: range(model.config.vocab_size))
-    summary = train(config(model, tmp_path / "run", rounds=1))
+    summary = train(small_run(model, tmp_path / "run", rounds=1))
     assert summary.data["rounds"][0]["reasons"] == {"silent": 8}
     assert any("nothing was said" in note for note in summary.data["notes"])
 
@@ -327,21 +295,21 @@ def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_
 )
 def test_bad_input_is_named_and_nothing_is_written(model: str, tmp_path: Path, changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        train(config(changes.pop("model", model), tmp_path / "run", **changes))
+        train(small_run(changes.pop("model", model), tmp_path / "run", **changes))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_in_use_is_refused(run: Path, model: str):
     before = files(run)
     with pytest.raises(ValueError, match="holds another run"):
-        train(config(model, run))
+        train(small_run(model, run))
     assert files(run) == before
 
 
 def test_a_full_disk_is_seen_before_the_run(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(ValueError, match="disk has"):
-        train(config(model, tmp_path / "run"))
+        train(small_run(model, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -349,7 +317,7 @@ def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
     """A learning rate far too high, and an alarm that hears the fall of entropy at its beginning."""
     alarms = AlarmsConfig(action=action, entropy=0.9, reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
     learner = LearnerConfig(lr=0.05, minibatch=2, replay_per_minibatch=2)
-    return config(model, out, alarms=alarms, learner=learner, **changes)
+    return small_run(model, out, alarms=alarms, learner=learner, **changes)
 
 
 def test_an_alarm_ends_a_run_before_its_collapse_is_complete(model: str, tmp_path: Path):
@@ -388,10 +356,10 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
             return [Alarm("ties", 1.0, 0.6)]
         return []
 
-    monkeypatch.setattr("sparring.selfplay.train.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.loop.raised", raised)
     heard = Heard()
-    made = config(model, tmp_path / "run", rounds=4, keep=1, alarms=AlarmsConfig(action="rollback"))
-    summary = train(replace(made, evaluation=EvaluationConfig(games=0, control=False)), progress=heard)
+    made = small_run(model, tmp_path / "run", rounds=4, keep=1, alarms=AlarmsConfig(action="rollback"))
+    summary = train(replace(made, evaluation=NOTHING_MEASURED), progress=heard)
     assert [line for line in heard.said if line.startswith("back")] == [
         "back to the model of round 2, with half the learning rate",
         "back to the model of round 0, with half the learning rate",
@@ -400,37 +368,10 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
 
 
 def test_a_measurement_in_between_that_was_interrupted_is_made_up_for(model: str, tmp_path: Path):
-    class Interrupting(Heard):
-        def phase(self, title: str, total: int, unit: str = "games"):
-            if title == "strength of the model of round 1":
-                raise KeyboardInterrupt
-            return super().phase(title, total, unit)
-
-    made = config(model, tmp_path / "run", evaluation=EvaluationConfig(games=2, games_between=2, every=1, control=False))
+    made = small_run(model, tmp_path / "run", evaluation=EvaluationConfig(games=2, games_between=2, every=1, control=False))
     with pytest.raises(Stopped):
-        train(made, progress=Interrupting())
+        train(made, progress=Interrupting("strength of the model of round 1"))
     assert {entry["round"] for entry in resume(tmp_path / "run").data["strength"]} == {0, 1, 2}
-
-
-class Signalling(Heard):
-    """Signals once, after so many steps of a phase."""
-
-    def __init__(self, title: str, steps: int, number: int) -> None:
-        super().__init__()
-        self.title, self.steps, self.number = title, steps, number
-
-    @contextmanager
-    def phase(self, title: str, total: int, unit: str = "games"):
-        done = 0
-
-        def advance(steps: int = 1, tokens: int = 0, occupancy: float | None = None) -> None:
-            nonlocal done
-            done += steps
-            if title == self.title and done >= self.steps and self.number:
-                os.kill(os.getpid(), self.number)
-                self.number = 0
-
-        yield advance
 
 
 @pytest.mark.parametrize(
@@ -447,7 +388,7 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
 ):
     schedule = {name: changes.pop(name) for name in ("schedule", "per_round") if name in changes}
     given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, anchor="played", kl_form="sampled", **schedule)
-    made = config(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
+    made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
     train(replace(made, out=tmp_path / "whole"))
     with pytest.raises(Stopped) as stop:
         train(made, progress=Signalling(title, steps, number))
@@ -466,7 +407,7 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
 
 def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
     folder, said = tmp_path / "run", tmp_path / "said"
-    made = config(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
+    made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
     (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NOTHING_MEASURED)))
     process = start(said, command, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
     while not (said.exists() and "learn" in said.read_text()):

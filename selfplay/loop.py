@@ -1,0 +1,313 @@
+"""The loop: imitate, then round by round play, judge, learn, measure, save.
+
+Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
+round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them. An
+update that a signal stopped goes on from its step; what else an interrupted round left behind is dropped and done again.
+"""
+
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from sparring.agents.core import derive_seed
+from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
+from sparring.agents.rollout import Played
+from sparring.envs.views import taboo_wordings
+
+from . import checkpoint, lora
+from .alarms import Unhealthy, raised
+from .batch import Example, Pair, digest, rows_of
+from .control import measured_control
+from .demonstrations import expert_round, expert_talks, replay_rows, tokens_of
+from .experience import experience
+from .imitation import imitate
+from .interrupts import Interrupts, Stopped, resume_command
+from .learner import Learner
+from .measuring import Evaluation, Measuring
+from .pairs import spin_pairs
+from .pauses import Pauses
+from .progress import Progress, Quiet
+from .ranks import Ranks
+from .report import write_report
+from .rewards import Returns, outcome_returns, shuffled_returns, without
+from .round_games import games_of
+from .round_metrics import describe, reward_spread, round_line, scalars
+from .run_folder import RunFolder, read_lines, remove
+from .scoring import Scorer, with_reference
+from .session import Session, seed_everything
+from .spag import retelling
+from .summary import Summary, summarise
+
+PAIRED = ("dpo", "ipo", "spin")
+"""Objectives that learn from pairs, against a reference."""
+ROLLBACKS = 3
+"""How often a run goes back to a healthy round before it ends."""
+
+
+class Loop:
+    """One run in memory. baselines: of the rae objective. alarms: raised so far. rollbacks: made so far. first_round: the metrics of round
+    1, which later rounds are compared with; first_step: of its first step, which its later steps are. Only the main process writes."""
+
+    def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress, ranks: Ranks) -> None:
+        self.session = session
+        self.config = session.config
+        self.folder = folder
+        self.evaluations = evaluations
+        self.progress = progress if ranks.main else Quiet()
+        self.ranks = ranks
+        self.model = session.model
+        self.baselines: dict[str, float] = {}
+        self.alarms: list[dict[str, Any]] = []
+        self.rollbacks = 0
+        self.first_round: Mapping[str, Any] | None = None
+        self.first_step: Mapping[str, Any] = {}
+        self.interrupts = Interrupts()
+        self.pauses = Pauses(folder, self.interrupts, ranks, self.progress)
+
+    def run(self, done: int | None) -> Summary:
+        """done: the last finished round, None for a new run."""
+        seed_everything(self.config.seed)
+        try:
+            with self.interrupts.watched():
+                return self._run(done)
+        except KeyboardInterrupt as stop:
+            raise Stopped(self.folder.path, self.interrupts.received or signal.SIGINT) from stop
+        except OSError as error:
+            # What is read by `resume` is written aside, so that whatever was whole before still is.
+            raise OSError(f"{error}; what was saved before is whole, continue with: {resume_command(self.folder.path)}") from error
+
+    def _run(self, done: int | None) -> Summary:
+        config = self.config
+        if done is None:
+            if config.imitation.steps:
+                imitate(self.session, self.pauses)
+            self.model.set_version("0")
+            with self.interrupts.held():
+                self._save(0, {})
+            done = 0
+        self.model.set_version(str(done))
+        first = self.session.first_model(self.folder.path)
+        measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress, self.ranks)
+        measuring.measure(0, first)
+        if done:
+            state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
+            self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
+            before = state.get("processes", 1)
+            if before != self.ranks.size:
+                self.progress.say(
+                    f"until now {before} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
+                    "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
+                )
+        self.rollbacks = checkpoint.stopped(self.folder.path, done + 1).get("rollbacks", self.rollbacks)
+        last = self._rounds(first, done, measuring) if config.rounds else 0
+        measuring.measure(last, self.model)
+        control = measured_control(measuring, last)
+
+        def report() -> Summary:
+            counts = self.session.words.counts
+            summary = summarise(self.folder, config, counts, measuring.results(), control, self.evaluations, self.alarms)
+            write_report(self.folder.path)
+            return summary
+
+        return self.ranks.from_main(report)
+
+    def _rounds(self, first: LanguageModel, done: int, measuring: Measuring) -> int:
+        """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
+        while True:
+            learner = self._learner(first, done)
+            before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
+            self.first_round = next((record for record in before if record["round"] == 1), None)
+            try:
+                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) if self.ranks.main else nullcontext() as board:
+                    self._measure_between(done, measuring)  # what an interruption left out
+                    for number in range(done + 1, self.config.rounds + 1):
+                        self._round(number, learner, board, first)
+                        done = number
+                        self._measure_between(done, measuring)
+                return done
+            except Unhealthy as state:
+                # What a round's games show is the state of the model that played them, which the round before has made.
+                healthy = done if state.alarms[0].step is not None else done - 1
+                # Rounds in between may have been pruned; round 0 never is.
+                done = max(number for number in checkpoint_rounds(self.folder.path) if number <= max(healthy, 0))
+                self._go_back(done)
+                if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
+                    self.progress.say(f"the run ends with the model of round {done}")
+                    if done and self.ranks.main:
+                        self.folder.measurement(done).unlink(missing_ok=True)  # of a round in between, until now
+                    return done
+                self.rollbacks += 1
+                self.progress.say(f"back to the model of round {done}, with half the learning rate")
+
+    def _measure_between(self, number: int, measuring: Measuring) -> None:
+        """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
+        of = self.config.evaluation
+        if of.games_between and 0 < number < self.config.rounds and number % of.every == 0:
+            measuring.measure(number, self.model, between=True)
+
+    def _go_back(self, number: int) -> None:
+        """Makes the model that of an earlier round, and forgets what came after it."""
+        if not self.config.learner.lora_rank:
+            dtype = next(self.model.model.parameters()).dtype
+            healthy = load_language_model(checkpoint_model(self.folder.path, number), name="healthy", device="cpu", dtype=dtype)
+            self.model.model.load_state_dict(healthy.model.state_dict())
+        elif number:
+            lora.restore(self.model.model, checkpoint_model(self.folder.path, number))
+        else:
+            lora.begin(self.model.model, self.config.learner.lora_rank)
+        self.model.set_version(str(number))
+        self.ranks.from_main(lambda: self.folder.forget_after(number))
+
+    def _learner(self, first: LanguageModel, done: int) -> Learner:
+        learner = Learner(self.model.model, anchor=first.model, config=self.config.learner, corrections=self.config.spag)
+        self.model.adapter = learner.adapter
+        self.baselines = {}
+        if done:
+            if learner.adapter:
+                lora.restore(self.model.model, checkpoint_model(self.folder.path, done))
+            trainer, state = checkpoint.load(checkpoint_folder(self.folder.path, done))
+            if trainer:
+                learner.load_state_dict(trainer)
+            else:
+                self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew")
+            self.baselines = state["baselines"]
+        if self.rollbacks:
+            learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
+        return learner
+
+    def _watch_step(self, number: int, about: Mapping[str, Any], learner: Learner, step: int, metrics: Mapping[str, float]) -> None:
+        """about: which update it is."""
+        if number == step == 1:
+            self.first_step = metrics
+        self._watch(metrics, number, step)
+        state = {**about, "first_step": self.first_step, "alarms": self.alarms, "rollbacks": self.rollbacks}
+        self.pauses.after_step(number, learner, state)
+
+    def _watch(self, record: Mapping[str, Any], number: int, step: int | None = None) -> None:
+        """Looks at the metrics of a round or a step. Raises Unhealthy where they raise alarms and the run is not to go on."""
+        found = raised(record, self.first_round or self.first_step, self.config.alarms, step)
+        known = {(alarm["round"], alarm["name"]) for alarm in self.alarms} if self.config.alarms.action == "warn" else set()
+        for alarm in found:
+            if (number, alarm.name) in known:
+                continue
+            self.alarms.append({"round": number, **alarm._asdict(), "text": alarm.text})
+            self.progress.say(f"alarm in round {number}: {alarm.text}")
+        if found and self.config.alarms.action != "warn":
+            raise Unhealthy(found)
+
+    def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
+        """Writes a checkpoint, and deletes what its round needed until then."""
+        state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
+
+        def write() -> None:
+            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
+            checkpoint.prune(self.folder.path, self.config.keep)
+            self.folder.streams(number).unlink(missing_ok=True)
+            remove(checkpoint.update_folder(self.folder.path, number))
+
+        self.ranks.from_main(write)
+
+    def _round(self, number: int, learner: Learner, board: SummaryWriter | None, first: LanguageModel) -> None:
+        config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
+        seed = derive_seed(config.seed, "round", number, *again)
+        began = time.perf_counter()
+        record: dict[str, Any] = {"round": number}
+        sampled = 0
+        rows: Sequence[Example]
+        if config.arm == "selfplay" and config.objective == "spin":
+            rows = self.ranks.from_main(lambda: self._spin(number, seed))
+            sampled = sum(row.actions for row in rows_of(rows)[1::2])
+        elif config.arm == "selfplay":
+            played, manner = games_of(number, seed, self.session, self.folder, self.ranks, self.progress)
+            returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
+            rows = self._experience(played, returns)
+            record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
+            self._watch(record, number)
+            record |= manner
+            sampled = sum(reply.tokens for p in played for reply in p.replies)
+        else:
+            like = None if config.arm_like is None else tokens_of(config.arm_like, number)
+            rows = expert_round(self.session, seed, like, winners_only=config.arm == "winning-expert")
+        rows = self._against_reference(rows, first)
+        if config.arm == "selfplay" and config.objective in PAIRED:
+            record["pairs"] = len(rows)
+        between = time.perf_counter()
+        replay = replay_rows(self.session, config.replay_pool, derive_seed(seed, "replay")) if rows else []
+        about = {"seed": seed, "rows": digest(rows)}
+        with self.interrupts.held():
+            stopped = self.pauses.taken_up(number, about, learner)
+            if stopped:
+                self.first_step, self.alarms = stopped["first_step"], stopped["alarms"]
+            with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
+                watch = partial(self._watch_step, number, about, learner)
+                record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch, done=stopped.get("done"))
+            learner.publish()
+            self.model.set_version(str(number))
+            times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
+            if number == 1:
+                self.first_round = record
+            if board is not None:
+                self._record(number, record, times, board)
+            self._save(number, learner.state_dict())
+        self.progress.say(round_line(number, config.rounds, record, time.perf_counter() - began))
+
+    def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float], board: SummaryWriter) -> None:
+        """Writes a round's metrics."""
+        self.folder.append(self.folder.metrics, record)
+        self.folder.append(self.folder.timings, {"round": number, **times})
+        for name, value in {**scalars(dict(record)), **times}.items():
+            board.add_scalar(name, value, number)
+        board.flush()
+
+    def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
+        """What is learnt from a round's games."""
+        config = self.config
+        dropped = config.drop if config.drop is not None else ("foul",) if config.objective == "spag" else ()
+        retell = None if config.spag.prompts_as_played else retelling(taboo_wordings(self.session.card.prompts), self.model.format)
+        rows, self.baselines = experience(
+            played,
+            without(returns, played, dropped),
+            config.objective,
+            self.baselines,
+            roles=self.session.trained,
+            corrections=config.spag,
+            retell=retell,
+        )
+        return rows
+
+    def _against_reference(self, rows: Sequence[Example], first: LanguageModel) -> Sequence[Example]:
+        """Rows with their reference's log-probabilities, where these are not the sampler's."""
+        config = self.config
+        if config.arm != "selfplay":
+            return rows
+        if config.objective in PAIRED:
+            frozen = config.learner.anchor == "first" and config.objective != "spin"
+            return with_reference(self._scorer(first if frozen else self.model), rows, config.learner.token_budget)
+        if config.objective == "spag" and config.spag.to_score:
+            return with_reference(self._scorer(self.model), rows, config.learner.token_budget)
+        return rows
+
+    @staticmethod
+    def _scorer(model: LanguageModel) -> Scorer:
+        return Scorer(model.model, around=model.speaking)
+
+    def _spin(self, number: int, seed: int) -> list[Pair]:
+        """As many pairs as a round has games: an expert's utterance, and the model's own in its place."""
+        config = self.config
+        chats = expert_talks(self.session, config.games_per_round, derive_seed(seed, "experts"))
+        with self.progress.phase(f"round {number}/{config.rounds}: answer", config.games_per_round, "answers") as advance:
+            return spin_pairs(
+                chats,
+                self.model,
+                self.session.sampling,
+                config.games_per_round,
+                seed,
+                concurrency=config.concurrency,
+                progress=advance,
+            )
