@@ -24,7 +24,7 @@ from sparring.agents.language_model import load_language_model
 from sparring.agents.names import model_place
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
-from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
+from sparring.selfplay.run_folder import RunFolder, to_json, write_text
 from sparring.selfplay.statistics import over_seeds
 from sparring.selfplay.summary import read
 from sparring.selfplay.train import resume, train
@@ -53,6 +53,7 @@ TITLES = {
 SHOWN = {
     "win/imitation/defender/selfplayed": "games won as defender, words met in self-play",
     "win/imitation/defender/heldout": "games won as defender, words never played",
+    "win/imitation/defender/imitated": "games won as defender, words of the experts' games",
     "win/imitation/attacker/selfplayed": "games won as attacker, words met in self-play",
     "win/imitation/attacker/heldout": "games won as attacker, words never played",
     "uttered/imitation/attacker/all": "games in which the attacker had the word uttered",
@@ -63,13 +64,39 @@ SHOWN = {
     "win/scripted/attacker/all": "against scripted players: won as attacker",
     "everyday/inference-4/selfplayed": "four-hint inference, words met in self-play",
     "everyday/inference-4/heldout": "four-hint inference, words never played",
+    "everyday/inference-4/imitated": "four-hint inference, words of the experts' games",
     "everyday/facts/yes_no": "yes/no questions about facts",
     "everyday/facts/recall": "recall of facts",
     "everyday/heldout-words/choose": "reasoning, words held out (choose)",
     "everyday/heldout-formats/choose_two_facts": "two facts at once, a format held out",
     "truth/imitation/attacker/all": "true hints, as attacker",
 }
-"""What the tables show, of all that was measured."""
+"""What the README's tables show, of all that was measured."""
+RARE = ("foul/", "silent/", "overlong/")
+"""Outcomes that the page leaves out where they hardly ever happened."""
+PAGE = """# The study
+
+What `python -m sparring.benchmarks.study` measured ({settings}; {seeds} training seeds). Means over seeds with half their
+95 % intervals. Seeds vary everything after the base model: imitation, words drawn, games, updates, measurement.
+
+How names are to be read: `win/imitation/defender/heldout` is the share of games that the trained model won as defender against the
+frozen imitation model on words that no game had as its secret. `imitated` are the words of the experts' games, `selfplayed` those met in
+self-play only, `heldout` those of neither; the replay of base texts in every update speaks of all words, whatever the arm. Controls by
+imitation see expert games about imitated words alone; shuffled reward meets the same words as self-play does. `tie/`, `uttered/` and the
+like are shares of games, `truth/` of hints; `everyday/` are scores of the everyday reasoning test (benchmarks/everyday.py).
+
+## After training
+
+{values}
+
+## Gain over the imitation model, paired by seed
+
+{gains}
+
+## What {first} brings beyond the controls, paired by seed
+
+{beyond}
+"""
 
 Task = tuple[int, str]
 """A seed and an arm, or the imitation that its arms start from."""
@@ -227,7 +254,14 @@ def of_seed(config: StudyConfig, seed: int) -> dict[str, Any]:
         after = answer(config, arm, seed)
         skills = {f"everyday/{task}": {"before": before[task], "after": after[task]} for task in before}
         arms[arm] = {**measurements(run_of(config, arm, seed)), **skills}
-    return {"arms": arms, "provenance": provenance(seed)}
+    runs = {IMITATION: imitated(config, seed), **{arm: run_of(config, arm, seed) for arm in config.arms}}
+    return {"arms": arms, "provenance": {name: _provenance(run) for name, run in runs.items()}}
+
+
+def _provenance(run: Path) -> dict[str, Any]:
+    """With what code, on what machine a run was made; no path of that machine."""
+    found = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    return {name: found[name] for name in ("commit", "hardware", "python", "versions")}
 
 
 def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
@@ -253,22 +287,45 @@ def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) ->
     return result
 
 
-def tables(result: Mapping[str, Any]) -> str:
+def tables(result: Mapping[str, Any]) -> tuple[str, str]:
     """The README's tables: what was measured before and after, and the paired differences of the first arm from the controls. Means over
     seeds with half their 95 % intervals.
     """
-    table = result["table"]
-    shown = {label: table[name] for name, label in SHOWN.items() if name in table}
-    arms = [arm for arm in ARMS if arm in next(iter(shown.values()))]
-    controls = [arm for arm in arms if arm in CONTROLS]
-    values = {label: [_short(row["before"]["mean"]), *(_interval(row[arm]["after"]) for arm in arms)] for label, row in shown.items()}
-    beyond = {label: [_interval(row[arms[0]][f"beyond {control}"]) for control in controls] for label, row in shown.items()}
-    return "\n\n".join(
-        (
-            _markdown(["", "before", *(TITLES[arm] for arm in arms)], values),
-            _markdown([f"{TITLES[arms[0]]} beyond", *(TITLES[arm] for arm in controls)], beyond),
-        )
+    shown = {label: result["table"][name] for name, label in SHOWN.items() if name in result["table"]}
+    return _values(shown), _beyond(shown)
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """docs/study.md: every measurement by its name in the result."""
+    table = {name: row for name, row in result["table"].items() if not name.startswith(RARE) or row["before"]["mean"] >= 0.001}
+    gains = {name: [_interval(row[arm]["gain"]) for arm in _arms(table)] for name, row in table.items()}
+    head = _markdown(["", *(TITLES[arm] for arm in _arms(table))], gains)
+    settings = ", ".join(f"{name} {result['settings'][name]}" for name in ("game", "rounds", "games", "questions"))
+    return PAGE.format(
+        seeds=len(result["seeds"]),
+        settings=settings,
+        values=_values(table),
+        gains=head,
+        beyond=_beyond(table),
+        first=TITLES[_arms(table)[0]],
     )
+
+
+def _arms(table: Mapping[str, Any]) -> list[str]:
+    return [arm for arm in ARMS if arm in next(iter(table.values()))]
+
+
+def _values(table: Mapping[str, Any]) -> str:
+    arms = _arms(table)
+    rows = {name: [_short(row["before"]["mean"]), *(_interval(row[arm]["after"]) for arm in arms)] for name, row in table.items()}
+    return _markdown(["", "before", *(TITLES[arm] for arm in arms)], rows)
+
+
+def _beyond(table: Mapping[str, Any]) -> str:
+    first, *others = _arms(table)
+    controls = [arm for arm in others if arm in CONTROLS]
+    rows = {name: [_interval(row[first][f"beyond {control}"]) for control in controls] for name, row in table.items()}
+    return _markdown([f"{TITLES[first]} beyond", *(TITLES[arm] for arm in controls)], rows)
 
 
 def _markdown(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -344,7 +401,7 @@ def main(config: StudyConfig) -> None:
     for seed in run_all(config, [seed for seed in range(config.seeds) if seed not in seeds]):
         seeds[seed] = of_seed(config, seed)
         write_result(config, seeds)
-    print(tables(write_result(config, seeds)))
+    print(page(write_result(config, seeds)))
 
 
 if __name__ == "__main__":

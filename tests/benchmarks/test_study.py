@@ -50,6 +50,9 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(beyond) / 2)
     assert row["group"]["beyond expert"]["n"] == 2
     assert result["table"]["everyday/task"]["group"]["gain"]["mean"] == 0.25
+    made = json.loads((study.run_of(config, "spag", 1) / "provenance.json").read_text())
+    assert result["seeds"]["1"]["provenance"]["spag"]["commit"] == made["commit"]
+    assert str(tmp_path) not in json.dumps(result["seeds"])
     assert len(asked) == 2 * 6 and len({seed for _, seed in asked}) == 2, "every model once, other questions for each seed"
     shared = (study.run_of(config, "spag", 1) / "measured" / "round-000.json").read_bytes()
     assert shared == (study.imitated(config, 1) / "measured" / "round-000.json").read_bytes()
@@ -82,16 +85,22 @@ def test_arms_matched_to_group_need_it():
 
 def test_tables_show_means_and_half_widths():
     name = "win/imitation/defender/selfplayed"
-    spag = {"after": {"low": 0.25, "mean": 0.5, "high": 0.75}}
+    spag = {"after": {"low": 0.25, "mean": 0.5, "high": 0.75}, "gain": {"low": 0.125, "mean": 0.375, "high": 0.625}}
     group = {"after": {"low": None, "mean": 1.0, "high": None}, "beyond shuffled": {"low": -0.0005, "mean": -0.0004, "high": -0.0003}}
-    shuffled = {"after": {"low": 0.1, "mean": 0.2, "high": 0.3}}
-    table = {name: {"before": {"mean": 0.125}, "group": group, "spag": spag, "shuffled": shuffled}, "foul/other": {}}
-    assert study.tables({"table": table}).splitlines() == [
+    group["gain"] = {"low": None, "mean": -0.875, "high": None}
+    shuffled = {"after": {"low": 0.1, "mean": 0.2, "high": 0.3}, "gain": {"low": 0.0, "mean": 0.075, "high": 0.15}}
+    table = {name: {"before": {"mean": 0.125}, "group": group, "spag": spag, "shuffled": shuffled}, "foul/x": {"before": {"mean": 0.0}}}
+    values, beyond = study.tables({"table": table})
+    assert values.splitlines() == [
         "|  | before | group-relative | SPAG | shuffled reward |",
         "| --- | --- | --- | --- | --- |",
         "| games won as defender, words met in self-play | .125 | 1.000 | .500 ± .250 | .200 ± .100 |",
-        "",
+    ]
+    assert beyond.splitlines() == [
         "| group-relative beyond | shuffled reward |",
         "| --- | --- |",
         "| games won as defender, words met in self-play | .000 ± .000 |",
     ]
+    page = study.page({"table": table, "seeds": {"0": {}}, "settings": {"game": "G", "rounds": 1, "games": 2, "questions": 3}})
+    assert f"| {name} | -.875 | .375 ± .250 | .075 ± .075 |" in page
+    assert "foul/" not in page.split("##", 1)[1]
