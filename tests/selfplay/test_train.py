@@ -221,14 +221,18 @@ def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, mod
     assert all(0 <= mine - theirs < 200 for mine, theirs in zip(own, like, strict=True))
 
 
+TALKS = (("Begin.", "It is red."), ("It is red.", "I know the word! It is apple."), ("It is red.", "Do you know what it is?"))
+"""What a user might give to imitate, that a random model first speaks at all."""
+
+
 @pytest.mark.parametrize(("kind", "template"), [("llama", "llama3"), ("qwen3", "gemma"), ("gpt2", None), ("qwen2", "llama2")])
 def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None, tmp_path: Path):
-    place = save_tiny(tmp_path / "model", kind, template, everyday=False)
+    place = save_tiny(tmp_path / "model", kind, template, length=512, everyday=False)
     words = tmp_path / "words.txt"
     words.write_text("river\nmountain\nwindow\ngarden\n")
     replay = tmp_path / "chats.jsonl"
-    chat = [{"role": "user", "content": "Begin."}, {"role": "assistant", "content": "It is red."}]
-    replay.write_text(json.dumps({"messages": chat}) + "\n")
+    chats = [[{"role": "user", "content": said}, {"role": "assistant", "content": reply}] for said, reply in TALKS]
+    replay.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     summary = train(
         small_run(
             place,
@@ -237,11 +241,17 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
             words=str(words),
             heldout=0.25,
             replay=str(replay),
-            imitation=ImitationConfig(steps=2, minibatch=4),
+            max_new_tokens=24,
+            games_per_round=16,
+            imitation=ImitationConfig(steps=100, minibatch=8, lr=1e-2),
         )
     )
     assert summary.data["run"]["word_counts"] == {"imitated": 3, "selfplayed": 0, "heldout": 1}
-    assert summary.data["rounds"][0]["truth"] is None
+    record = summary.data["rounds"][0]
+    assert record["truth"] is None
+    unended = sum(record["reasons"].get(reason, 0) for reason in ("overlong", "silent"))
+    assert unended <= record["games"] / 2, "it has learnt to play games to an end"
+    assert record["grad_norm"] > 0 and record["policy_loss"] != 0, "there is something to learn from"
 
 
 def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path):
