@@ -37,6 +37,8 @@ def train(arguments: list[str]) -> int:
     """Self-play training: play, judge, learn, measure, report."""
     import tyro
 
+    from sparring.agents.names import checkpoint_model, checkpoint_rounds
+
     from .config import TrainConfig
     from .progress import Quiet, Shown
     from .run_folder import RunFolder
@@ -50,7 +52,9 @@ def train(arguments: list[str]) -> int:
         if rest or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
             raise ValueError("--resume continues a run as it was set; leave the other options out")
         config = load(RunFolder.open(chosen.resume).config, TrainConfig)
-        summary = resume(chosen.resume, evaluations=_evaluations(config), progress=progress)
+        rounds = checkpoint_rounds(chosen.resume)
+        model = str(checkpoint_model(chosen.resume, rounds[0])) if rounds else config.model
+        summary = resume(chosen.resume, evaluations=_evaluations(model), progress=progress)
     else:
         default = _base_config(chosen, rest)
         config = parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "sparring train", rest, default)
@@ -66,7 +70,7 @@ def train(arguments: list[str]) -> int:
 
             _print_plan(plan(prepare(config)), as_json=chosen.json)
             return 0
-        summary = start_run(config, evaluations=_evaluations(config), progress=progress)
+        summary = start_run(config, evaluations=_evaluations(config.model), progress=progress)
     if os.environ.get("RANK", "0") != "0":
         return 0
     if chosen.json:
@@ -178,9 +182,9 @@ def _value_of(name: str, arguments: list[str]) -> str | None:
     return None
 
 
-def _evaluations(config: "TrainConfig") -> tuple["Evaluation", ...]:
+def _evaluations(model: str) -> tuple["Evaluation", ...]:
     """The everyday test, for models that speak the everyday world's English."""
     from sparring.agents.names import model_card
     from sparring.benchmarks.everyday import everyday_evaluation
 
-    return (everyday_evaluation(),) if model_card(config.model).everyday else ()
+    return (everyday_evaluation(),) if model_card(model).everyday else ()

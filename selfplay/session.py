@@ -97,11 +97,11 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
             "or give conversations to imitate with --imitation.data FILE"
         )
-    own = model_card(config.model)
+    place = str(weights) if weights else model_place(config.model)
+    own = model_card(str(weights or config.model))
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
     replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
     taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
-    place = str(weights) if weights else model_place(config.model)
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.informed)
     context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place))) if bounded else None

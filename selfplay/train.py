@@ -67,19 +67,23 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     ranks = join(config.device)
     progress = progress or Quiet()
 
-    def clear() -> int | None:
+    def last_whole() -> int | None:
         done, damages = checkpoint.newest(path)
         for damage in damages:
             progress.say(damage)
-        folder.sweep()
-        folder.forget_after(-1 if done is None else done, keep_games=True)
         return done
 
-    done = ranks.from_main(clear)
+    def clear() -> None:
+        folder.sweep()
+        folder.forget_after(-1 if done is None else done, keep_games=True)
+
+    done = ranks.from_main(last_whole)
     # Of a LoRA run the weights stay those of round 0; its adapter is read when the learner has been made.
     session = prepare(config, weights=None if done is None else checkpoint_model(path, 0 if config.learner.lora_rank else done))
     _require_replayable(session, ranks)
     require_space(path, bytes_needed(session, done or 0))
+    # Nothing is forgotten before all that could be missing is there.
+    ranks.from_main(clear)
     return Loop(session, folder, evaluations, progress, ranks).run(done)
 
 
