@@ -12,14 +12,12 @@ import shlex
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
 
 from sparring.agents.adapters import merge
 from sparring.agents.core import derive_seed
@@ -53,6 +51,7 @@ from .settings import load, to_yaml
 from .spag import retelling
 from .streams import read_played, write_streams
 from .summary import Summary, summarise
+from .trackers import Log, as_text, tracked
 from .word_sets import round_tasks
 
 CHUNK = 20
@@ -251,10 +250,10 @@ class _Loop:
             before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
             self.first_round = next((record for record in before if record["round"] == 1), None)
             try:
-                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) if self.ranks.main else nullcontext() as board:
+                with self._tracked(done) as log:
                     self._measure_between(done, measuring)  # what an interruption left out
                     for number in range(done + 1, self.config.rounds + 1):
-                        self._round(number, learner, board, first)
+                        self._round(number, learner, log, first)
                         done = number
                         self._measure_between(done, measuring)
                 return done
@@ -271,6 +270,12 @@ class _Loop:
                     return done
                 self.rollbacks += 1
                 self.progress.say(f"back to the model of round {done}, with half the learning rate")
+
+    def _tracked(self, done: int) -> AbstractContextManager[Log | None]:
+        """Around rounds after `done`: what takes their metrics, on the main process."""
+        if not self.ranks.main:
+            return nullcontext()
+        return tracked(self.config.tracker, self.folder, self.config, first=done + 1, say=self.progress.say)
 
     def _measure_between(self, number: int, measuring: Measuring) -> None:
         """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
@@ -456,12 +461,13 @@ class _Loop:
             raise ValueError("no conversation to replay fits into the model's context; set --replay none")
         return rows
 
-    def _round(self, number: int, learner: Learner, board: SummaryWriter | None, first: LanguageModel) -> None:
+    def _round(self, number: int, learner: Learner, log: Log | None, first: LanguageModel) -> None:
         config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
         record: dict[str, Any] = {"round": number}
         sampled = 0
+        played: list[Played] = []
         rows: Sequence[Example]
         if config.arm == "selfplay" and config.objective == "spin":
             rows = self.ranks.from_main(lambda: self._spin(number, seed))
@@ -493,18 +499,16 @@ class _Loop:
             times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
             if number == 1:
                 self.first_round = record
-            if board is not None:
-                self._record(number, record, times, board)
+            if log is not None:
+                self._record(number, record, times)
+                log(number, {**scalars(record), **times}, {"games": as_text(played)} if played else {})
             self._save(number, learner.state_dict())
         self.progress.say(_line(number, config.rounds, record, time.perf_counter() - began))
 
-    def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float], board: SummaryWriter) -> None:
+    def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float]) -> None:
         """Writes a round's metrics."""
         self.folder.append(self.folder.metrics, record)
         self.folder.append(self.folder.timings, {"round": number, **times})
-        for name, value in {**scalars(dict(record)), **times}.items():
-            board.add_scalar(name, value, number)
-        board.flush()
 
     def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
         """What is learnt from a round's games."""
