@@ -88,8 +88,6 @@ def read_adapter(folder: Path) -> dict[str, Tensor]:
 
 def merge(model: Any) -> None:
     """Works a model's one adapter into its weights, and leaves no trace of adapters."""
-    if getattr(model, "is_quantized", False):
-        model.dequantize()
     for name, layer in [(name, m) for name, m in model.named_modules() if any(m is layer for layer in lora_layers(model))]:
         layer.merge(adapter_names=list(layer.lora_A))
         parent, _, child = name.rpartition(".")

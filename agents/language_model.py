@@ -120,8 +120,8 @@ def load_language_model(
     """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
 
     device: None takes a GPU where there is one. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
-    attn: the attention implementation outside generation (training). four_bit: the weights are kept in four bits (NF4, arXiv 2305.14314)
-    on a GPU, by bitsandbytes. Raises ValueError with what is missing.
+    attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
+    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. Raises ValueError with what is missing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -133,14 +133,17 @@ def load_language_model(
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     options: dict[str, Any] = {"attn_implementation": attn} if attn else {}
     if four_bit:
-        options["quantization_config"] = _four_bits(target)
+        options["quantization_config"] = _four_bits(kind)
     base = adapter_base(Path(path))
     try:
         with quiet_if(Path(path).is_dir()):
             model: Any = AutoModelForCausalLM.from_pretrained(base or path, dtype=kind, trust_remote_code=trust_remote_code, **options)
     except OSError as error:
         raise ValueError(f"no model weights in {str(base or path)!r}: {error}") from error
+    _trainable_in_four_bits(model)
     if base is not None:
+        if getattr(model, "is_quantized", False):
+            model.dequantize()  # what an adapter adds is finer than four bits
         load_adapter(model, path, "stored")
         merge(model)
     return LanguageModel(
@@ -155,15 +158,32 @@ def load_language_model(
     )
 
 
-def _four_bits(device: torch.device) -> Any:
-    """The setting of transformers. Raises ValueError where weights cannot be kept in four bits."""
-    if device.type != "cuda":
-        raise ValueError(f"weights in four bits need a CUDA GPU, and this is {device}: leave learner.four_bit out, or set device cuda")
+def _four_bits(kind: torch.dtype | str) -> Any:
+    """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError("weights in four bits need bitsandbytes: pip install bitsandbytes")
+        raise ValueError("weights in four bits need the extra qlora: pip install 'sparring[qlora]'")
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+    compute = torch.bfloat16 if kind == "auto" else kind
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
+
+
+def _trainable_in_four_bits(model: Any) -> None:
+    """Takes two traps out of a model with weights in four bits.
+
+    bitsandbytes repacks such weights at their first use on a CPU, in evaluation mode, for products that know no gradient: nothing below
+    them would ever be learnt. transformers cannot save weights again that it has read in four bits, as it wants to turn its reading around.
+    """
+    if getattr(model, "is_quantized", False):
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                module.support_avx512bf16_for_cpu = False
+        kept = [c for c in vars(model).get("_weight_conversions") or () if not any(map(_of_bitsandbytes, getattr(c, "operations", ())))]
+        model._weight_conversions = kept
+
+
+def _of_bitsandbytes(operation: Any) -> bool:
+    return type(operation).__module__ == "transformers.integrations.bitsandbytes"
 
 
 def _aligned(model: Any) -> Any:

@@ -71,7 +71,9 @@ def show_game(console: "Console", game: dict[str, Any]) -> None:
 
     from sparring.agents.human import printable
 
-    outcome, evidence = game["outcome"], game["outcome"]["evidence"]
+    from .episodes import verdict
+
+    evidence = game["outcome"]["evidence"]
     if game["task"]["secret"]:
         console.print(Text(f"secret word: {game['task']['secret']}", style="bold"))
     for turn, utterance in enumerate(game["utterances"]):
@@ -79,9 +81,4 @@ def show_game(console: "Console", game: dict[str, Any]) -> None:
         if evidence and evidence["turn"] == turn:
             text.stylize("bold reverse", evidence["start"], evidence["end"])
         console.print(Text(f"  {utterance['role']}: ").append_text(text))
-    winner = f"the {outcome['winner']} wins" if outcome["winner"] else "nobody wins"
-    verdict = Text(f"  -- {outcome['reason']}, {winner}", style="bold")
-    if evidence and outcome["reason"] not in ("silent", "overlong"):
-        said = printable(game["utterances"][evidence["turn"]]["text"][evidence["start"] : evidence["end"]])
-        verdict.append(f": [{said}]" if said else "")
-    console.print(verdict.append("\n"))
+    console.print(Text(f"  -- {verdict(game)}\n", style="bold"))

@@ -126,6 +126,9 @@ class TrainConfig:
     """Measurement of strength."""
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
     """When a round is unhealthy, and what happens then."""
+    tracker: str = "tensorboard"
+    """Where a round's metrics go besides metrics.jsonl: tensorboard, or any other of accelerate's trackers that is installed, as wandb,
+    mlflow, trackio; several with commas (docs/metrics.md)."""
     concurrency: int = 256
     """Games in play at once. More: faster, until memory is short."""
     max_memory: float = 0.0

@@ -6,11 +6,12 @@ Text in these files was written by models: it is data, to be escaped wherever it
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.agents.human import printable
 from sparring.agents.rollout import Played
 from sparring.envs.core import Evidence, Outcome, State, Task, Utterance, make_game, replay
 from sparring.envs.forms import table_hash
@@ -114,3 +115,20 @@ def episode(line: str, where: str) -> Episode:
         return Episode(data, task, utterances, outcome)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{where}: not a game ({error!r})") from error
+
+
+def verdict(game: Mapping[str, Any]) -> str:
+    """How the game of a line ended: the reason, the winner, and what was said that decided it."""
+    outcome, evidence = game["outcome"], game["outcome"]["evidence"]
+    ended = f"{outcome['reason']}, the {outcome['winner']} wins" if outcome["winner"] else f"{outcome['reason']}, nobody wins"
+    said = ""
+    if evidence and outcome["reason"] not in ("silent", "overlong"):
+        said = printable(game["utterances"][evidence["turn"]]["text"][evidence["start"] : evidence["end"]])
+    return f"{ended}: [{said}]" if said else ended
+
+
+def transcript(game: Mapping[str, Any]) -> str:
+    """The game of a line as plain text, without what could steer a terminal."""
+    lines = [f"secret word: {game['task']['secret']}"] if game["task"]["secret"] else []
+    lines += [f"  {utterance['role']}: {printable(utterance['text'])}" for utterance in game["utterances"]]
+    return "\n".join([*lines, f"  -- {verdict(game)}"])

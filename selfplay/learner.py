@@ -65,7 +65,7 @@ class LearnerConfig:
     """Rank of a LoRA adapter (extra peft) that is trained on all linear layers but the head, with the model frozen under it as the anchor;
     0 trains all weights. Larger: more can be learnt, more memory. Wants about ten times the learning rate."""
     four_bit: bool = False
-    """QLoRA: the frozen model's weights in four bits (bitsandbytes, on a GPU). Needs lora_rank."""
+    """QLoRA: the frozen model's weights in four bits (extra qlora). Needs lora_rank. Run on a CPU so far, never on a GPU."""
     clip_low: float = 0.2
     """PPO clip below 1."""
     clip_high: float = 0.2

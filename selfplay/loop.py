@@ -8,11 +8,9 @@ update that a signal stopped goes on from its step; what else an interrupted rou
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
@@ -43,6 +41,7 @@ from .scoring import Scorer, with_reference
 from .session import Session, seed_everything
 from .spag import retelling
 from .summary import Summary, summarise
+from .trackers import Log, as_text, tracked
 
 PAIRED = ("dpo", "ipo", "spin")
 """Objectives that learn from pairs, against a reference."""
@@ -124,10 +123,10 @@ class Loop:
             before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
             self.first_round = next((record for record in before if record["round"] == 1), None)
             try:
-                with SummaryWriter(str(self.folder.tensorboard), purge_step=done + 1) if self.ranks.main else nullcontext() as board:
+                with self._tracked(done) as log:
                     self._measure_between(done, measuring)  # what an interruption left out
                     for number in range(done + 1, self.config.rounds + 1):
-                        self._round(number, learner, board, first)
+                        self._round(number, learner, log, first)
                         done = number
                         self._measure_between(done, measuring)
                 return done
@@ -144,6 +143,12 @@ class Loop:
                     return done
                 self.rollbacks += 1
                 self.progress.say(f"back to the model of round {done}, with half the learning rate")
+
+    def _tracked(self, done: int) -> AbstractContextManager[Log | None]:
+        """Around rounds after `done`: what takes their metrics, on the main process."""
+        if not self.ranks.main:
+            return nullcontext()
+        return tracked(self.config.tracker, self.folder, self.config, first=done + 1, say=self.progress.say)
 
     def _measure_between(self, number: int, measuring: Measuring) -> None:
         """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
@@ -213,12 +218,13 @@ class Loop:
 
         self.ranks.from_main(write)
 
-    def _round(self, number: int, learner: Learner, board: SummaryWriter | None, first: LanguageModel) -> None:
+    def _round(self, number: int, learner: Learner, log: Log | None, first: LanguageModel) -> None:
         config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
         record: dict[str, Any] = {"round": number}
         sampled = 0
+        played: Sequence[Played] = ()
         rows: Sequence[Example]
         if config.arm == "selfplay" and config.objective == "spin":
             rows = self.ranks.from_main(lambda: self._spin(number, seed))
@@ -252,18 +258,16 @@ class Loop:
             times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
             if number == 1:
                 self.first_round = record
-            if board is not None:
-                self._record(number, record, times, board)
+            if log is not None:
+                self._record(number, record, times)
+                log(number, {**scalars(record), **times}, {"games": as_text(played)} if played else {})
             self._save(number, learner.state_dict())
         self.progress.say(round_line(number, config.rounds, record, time.perf_counter() - began))
 
-    def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float], board: SummaryWriter) -> None:
+    def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float]) -> None:
         """Writes a round's metrics."""
         self.folder.append(self.folder.metrics, record)
         self.folder.append(self.folder.timings, {"round": number, **times})
-        for name, value in {**scalars(dict(record)), **times}.items():
-            board.add_scalar(name, value, number)
-        board.flush()
 
     def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
         """What is learnt from a round's games."""

@@ -15,7 +15,7 @@ def plan(session: Session) -> dict[str, Any]:
     most, and what is written.
     """
     config, model = session.config, session.model
-    parameters = sum(p.numel() for p in model.model.parameters())
+    parameters = model.model.num_parameters()
     weights = sum(p.numel() * p.element_size() for p in model.model.parameters())
     first = next(model.model.parameters())
     rank = config.learner.lora_rank

@@ -20,6 +20,7 @@ from . import lora
 from .chats import Chat
 from .config import TrainConfig
 from .formats import read_chats
+from .trackers import trackers
 from .word_sets import NO_SECRETS, WordSets, word_sets
 
 
@@ -88,6 +89,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
 
     weights: the model folder to load instead of config.model (a checkpoint).
     """
+    trackers(config.tracker)
     rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
     game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0

@@ -41,6 +41,17 @@ def load(path: Path, kind: type[T]) -> T:
         raise ValueError(f"{path}: {error}") from error
 
 
+def flat(config: Any) -> dict[str, Any]:
+    """The configuration by dotted names, with plain values; tuples as text with commas."""
+    found: dict[str, Any] = {}
+    for name, value in _plain(config).items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return found
+
+
 def near(given: str, known: Iterable[str]) -> str:
     """ "did you mean X?" where something is near, and what is known."""
     names = list(known)

@@ -12,7 +12,7 @@ import pytest
 
 ALLOWED_SKIPS = (
     "needs a CUDA GPU",
-    r"needs the extra (harness|reasoning|textarena|trl)",
+    r"needs the extra (harness|qlora|reasoning|textarena|trl)",
     r"needs the sources of the word forms \(wordnet-base, lemminflect\)",
 )
 """Regular expressions of the whole reasons for which a test may be skipped. Any other skip fails."""

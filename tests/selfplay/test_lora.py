@@ -1,5 +1,6 @@
 """Runs that train an adapter: the model under it is its own anchor, the trained model plays, and its name means the same everywhere."""
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -141,9 +142,10 @@ def test_a_run_trains_stops_resumes_and_is_exported(model: str, tmp_path: Path):
     assert torch.allclose(logits(load_language_model(checkpoint_model(moved, 2), device="cpu").model), logits(plain), atol=1e-5)
 
 
-def test_four_bits_need_a_gpu(model: str, tmp_path: Path):
+def test_four_bits_need_an_adapter_and_bitsandbytes(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match=r"learner.four_bit .* needs learner.lora_rank"):
         config(model, tmp_path, learner=LearnerConfig(four_bit=True))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     wanted = config(model, tmp_path, learner=LearnerConfig(four_bit=True, lora_rank=4), imitation=ImitationConfig(), device="cpu")
-    with pytest.raises(ValueError, match="need a CUDA GPU, and this is cpu"):
+    with pytest.raises(ValueError, match=r"need the extra qlora: pip install 'sparring\[qlora\]'"):
         prepare(wanted)

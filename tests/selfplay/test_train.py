@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from forked import command, start
 from small_runs import NOTHING_MEASURED, Heard, Interrupting, Signalling, small_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_model
@@ -52,7 +53,8 @@ def test_a_run_leaves_what_it_promises(run: Path):
     assert {e["words"] for e in summary["strength"]} == {"imitated", "selfplayed", "heldout", "all"}
     assert len(list(read_episodes(run / "rounds" / "001" / "games.jsonl.gz"))) == 8
     assert (run / "report.html").stat().st_size > 1000
-    assert list((run / "tensorboard").iterdir())
+    board = EventAccumulator(str(run / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("kl")] == [event.step for event in board.Tensors("games/text_summary")] == [1, 2]
     assert len(read_lines(run / "timings.jsonl")) == 2
     assert summary["rounds"][0]["mismatch_kl"] == pytest.approx(0, abs=1e-6)
     assert all(0 < r["occupancy"] <= 1 for r in summary["rounds"])
