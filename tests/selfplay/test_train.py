@@ -10,7 +10,7 @@ import pytest
 from small_runs import NOTHING_MEASURED, Heard, Interrupting, files, small_run
 from tiny import save_tiny
 
-from sparring.agents.names import checkpoint_model
+from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import Alarm, AlarmsConfig
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
@@ -18,6 +18,7 @@ from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.run_folder import read_lines
+from sparring.selfplay.settings import load
 from sparring.selfplay.train import resume, train
 
 
@@ -80,6 +81,37 @@ def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Pa
     resume(folder, progress=heard)
     assert "model.safetensors is damaged or missing: round 2 is done again" in heard.said[0]
     assert {name: data for name, data in files(folder).items() if "damaged" not in name} == files(run)
+
+
+def test_a_run_from_the_latest_round_of_another_resumes_from_that_round(run: Path, tmp_path: Path):
+    source = Path(shutil.copytree(run, tmp_path / "source"))
+    latest = {"model": f"{source}@latest", "seat": "defender", "opponent": f"{source}@latest", "evaluation": NOTHING_MEASURED}
+    train(small_run(out=tmp_path / "whole", **latest))
+    with pytest.raises(Stopped):
+        train(small_run(out=tmp_path / "stopped", **latest), progress=Interrupting("round 2/2: play"))
+    shutil.copytree(checkpoint_folder(source, 0), checkpoint_folder(source, 3))  # it has gone on
+    resume(tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    made = load(tmp_path / "stopped" / "config.yaml", TrainConfig)
+    assert made.model == made.opponent == f"{source}@2"
+
+
+def test_what_a_run_came_from_is_needed_until_its_first_checkpoint(run: Path, tmp_path: Path):
+    source = Path(shutil.copytree(run, tmp_path / "source"))
+    made = small_run(f"{source}@2", tmp_path / "run", evaluation=NOTHING_MEASURED)
+    train(replace(made, out=tmp_path / "whole"))
+    early = replace(made, imitation=ImitationConfig(steps=1, minibatch=4, games=4), out=tmp_path / "early")
+    against = replace(made, seat="defender", opponent=f"{source}@2", out=tmp_path / "against")
+    for one, phase in ((made, "round 1/2: play"), (early, "imitation"), (against, "round 1/2: play")):
+        with pytest.raises(Stopped):
+            train(one, progress=Interrupting(phase))
+    shutil.rmtree(source)
+    resume(tmp_path / "run")
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+    with pytest.raises(ValueError, match=r"early has no checkpoint yet and needs the model .* begin with: .*source: no such run folder"):
+        resume(tmp_path / "early")
+    with pytest.raises(ValueError, match=r"there is no opponent to play against: .*source: no such run folder"):
+        resume(tmp_path / "against")
 
 
 def test_an_interrupted_update_plays_no_game_again(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
