@@ -126,6 +126,20 @@ def _split_adapter(spec: str) -> tuple[str, str | None]:
     return base, adapter
 
 
+def pinned(spec: str) -> str:
+    """The same name with RUN@latest as the round that it is now, RUN@N, so that it means the same when the run has gone on."""
+    server = _SERVER.fullmatch(spec)
+    if server is not None:
+        kind, model, url = server.groups()
+        return f"vllm:{pinned(model)}@{url}" if kind == "vllm" and model and url else spec
+    base, adapter = _split_adapter(spec)
+    if adapter is not None:
+        return f"{pinned(base)}+{adapter}"
+    run, at, which = spec.rpartition("@")
+    rounds = checkpoint_rounds(Path(run)) if at and which == "latest" and not Path(spec).is_dir() else ()
+    return f"{run}@{rounds[-1]}" if rounds else spec
+
+
 def _server(spec: str) -> Model | None:
     """The server of a name; None for names of other things."""
     match = _SERVER.fullmatch(spec)
@@ -177,6 +191,8 @@ def model_place(spec: str) -> str:
         return str(_of_run(Path(run), which))
     if at and Path(run).is_dir():
         raise ValueError(f"{run} is no run folder, so {spec!r} means nothing: it has no {_CHECKPOINTS}")
+    if at and (which == "latest" or which.isdecimal()):
+        raise ValueError(f"{run}: no such run folder, so {spec!r} means nothing")
     if any(mark in spec for mark in "/\\") or spec.startswith((".", "~")):
         raise ValueError(f"{spec}: no such model folder")
     raise ValueError(f"unknown agent {spec!r}; {near(spec, [f for f in FORMS if f.islower()])}an agent is one of {', '.join(FORMS)}")

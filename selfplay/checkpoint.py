@@ -2,8 +2,9 @@
 
 The checkpoint of a round is a folder round-NNN: model/ (a plain transformers folder; of a LoRA run after round 0 the adapter alone),
 state.json (round, baselines, counts), trainer.pt (optimiser, schedule, and the float32 weights of a model that has others; of the last two
-rounds) and manifest.json with a SHA-256 of every file. An update that was stopped in its middle is a folder update-NNN with the weights in
-its trainer.pt. What a name begins with a dot was never finished, or is being deleted; damaged-round-NNN is what is left of one.
+rounds) and manifest.json with a SHA-256 of every file. An update that was stopped in its middle is a folder update-NNN, or update-control,
+with the weights in its trainer.pt. What a name begins with a dot was never finished, or is being deleted; damaged-round-NNN is what is left
+of one.
 
 Nothing that a checkpoint holds is ever executed: weights are safetensors, trainer.pt is read by torch's restricted unpickler.
 """
@@ -43,15 +44,16 @@ def save(
     _commit(checkpoint_folder(run, round_number), fill, {"round": round_number, **state})
 
 
-def save_update(run: Path, round_number: int, trainer: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Writes what an update that was stopped goes on from. trainer: with the weights. Raises as `save`."""
-    _commit(update_folder(run, round_number), lambda folder: torch.save(dict(trainer), folder / TRAINER), {"round": round_number, **state})
+def save_update(run: Path, update: int | str, trainer: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Writes what an update that was stopped goes on from. update: of which round, or a control's name. trainer: with the weights. Raises
+    as `save`."""
+    _commit(update_folder(run, update), lambda folder: torch.save(dict(trainer), folder / TRAINER), {"round": update, **state})
 
 
-def update_folder(run: Path, round_number: int) -> Path:
-    """Where the update of a round lies that was stopped in its middle."""
-    folder = checkpoint_folder(run, round_number)
-    return folder.with_name(folder.name.replace("round-", "update-"))
+def update_folder(run: Path, update: int | str) -> Path:
+    """Where the update of a round, or of a control, lies that was stopped in its middle."""
+    name = update if isinstance(update, str) else f"{update:03d}"
+    return checkpoint_folder(run, 0).with_name(f"update-{name}")
 
 
 def _commit(folder: Path, fill: Callable[[Path], None], state: Mapping[str, Any]) -> None:

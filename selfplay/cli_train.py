@@ -10,6 +10,8 @@ from .cli_common import console, parse, print_json
 from .cli_matches import make, refuse_words
 
 if TYPE_CHECKING:
+    from sparring.agents.player_card import PlayerCard
+
     from .config import TrainConfig
     from .measuring import Evaluation
 
@@ -37,13 +39,13 @@ def train(arguments: list[str]) -> int:
     """Self-play training: play, judge, learn, measure, report."""
     import tyro
 
-    from sparring.agents.names import checkpoint_model, checkpoint_rounds
+    from sparring.agents.names import model_card
 
     from .config import TrainConfig
     from .progress import Quiet, Shown
     from .run_folder import RunFolder
     from .settings import load, to_yaml
-    from .train import resume
+    from .train import first_card, resume
     from .train import train as start_run
 
     chosen, rest = _start_options(arguments)
@@ -52,9 +54,7 @@ def train(arguments: list[str]) -> int:
         if rest or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
             raise ValueError("--resume continues a run as it was set; leave the other options out")
         config = load(RunFolder.open(chosen.resume).config, TrainConfig)
-        rounds = checkpoint_rounds(chosen.resume)
-        model = str(checkpoint_model(chosen.resume, rounds[0])) if rounds else config.model
-        summary = resume(chosen.resume, evaluations=_evaluations(model), progress=progress)
+        summary = resume(chosen.resume, evaluations=_evaluations(first_card(chosen.resume, config)), progress=progress)
     else:
         default = _base_config(chosen, rest)
         config = parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "sparring train", rest, default)
@@ -70,7 +70,7 @@ def train(arguments: list[str]) -> int:
 
             _print_plan(plan(prepare(config)), as_json=chosen.json)
             return 0
-        summary = start_run(config, evaluations=_evaluations(config.model), progress=progress)
+        summary = start_run(config, evaluations=_evaluations(model_card(config.model)), progress=progress)
     if os.environ.get("RANK", "0") != "0":
         return 0
     if chosen.json:
@@ -182,9 +182,8 @@ def _value_of(name: str, arguments: list[str]) -> str | None:
     return None
 
 
-def _evaluations(model: str) -> tuple["Evaluation", ...]:
+def _evaluations(card: "PlayerCard") -> tuple["Evaluation", ...]:
     """The everyday test, for models that speak the everyday world's English."""
-    from sparring.agents.names import model_card
     from sparring.benchmarks.everyday import everyday_evaluation
 
-    return (everyday_evaluation(),) if model_card(model).everyday else ()
+    return (everyday_evaluation(),) if card.everyday else ()

@@ -69,7 +69,7 @@ class TrainConfig:
     """One run of self-play training."""
 
     model: str = "mini@imitation"
-    """Who learns: mini, mini@imitation, a model folder, RUN@N, RUN@latest or hf:ID."""
+    """Who learns: mini, mini@imitation, a model folder, hf:ID, RUN@N, or RUN@latest, recorded as the RUN@N that it is at the beginning."""
     game: str = "AdversarialTaboo"
     """AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays; TwentyQuestions; or a game
     of TextArena for two players, textarena:ID (extra textarena), which has no secret words."""

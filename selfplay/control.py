@@ -3,32 +3,56 @@
 from typing import Any
 
 from sparring.agents.core import derive_seed
+from sparring.agents.language_model import LanguageModel
 
 from .demonstrations import expert_round, replay_rows, tokens_of
 from .learner import Learner
 from .measuring import Measuring
+from .pauses import Pauses
 from .run_folder import to_json, write_text
 
+NAME = "control"
 
-def measured_control(measuring: Measuring, last: int) -> dict[str, Any] | None:
+
+def measured_control(measuring: Measuring, pauses: Pauses, last: int) -> dict[str, Any] | None:
     """What was measured of the control of the rounds up to the last one; None where the run has none."""
     session, folder, ranks = measuring.session, measuring.folder, measuring.ranks
     config = session.config
     if not (config.evaluation.control and last and config.arm == "selfplay" and session.words.everyday):
         return None
-    path = folder.measurement("control")
+    path = folder.measurement(NAME)
     if not ranks.from_main(path.is_file):
-        model = session.load_first(folder.path)
-        learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
-        model.adapter = learner.adapter
-        with measuring.progress.phase("control: expert games, as many tokens", last, "rounds") as advance:
-            for number in range(1, last + 1):
-                seed = derive_seed(config.seed, "control", number)
-                rows = expert_round(session, seed, tokens_of(folder.path, number))
-                learner.update(rows, seed=seed, replay=replay_rows(session, config.replay_pool, derive_seed(seed, "replay")))
-                advance(1)
-        learner.publish()
-        model.set_version("control")
-        found = measuring.of(model, last, "control")
+        found = measuring.of(_control(measuring, pauses, last), last, NAME)
         ranks.from_main(lambda: write_text(path, to_json(found)))
-    return ranks.from_main(lambda: measuring.read("control"))
+    ranks.from_main(lambda: pauses.forget(NAME))
+    return ranks.from_main(lambda: measuring.read(NAME))
+
+
+def _control(measuring: Measuring, pauses: Pauses, last: int) -> LanguageModel:
+    """The control itself. What it has learnt is saved when a signal stops it, and at the end, until it has been measured."""
+    session, folder, config = measuring.session, measuring.folder, measuring.config
+    model = session.load_first(folder.path)
+    learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
+    model.adapter = learner.adapter
+    tokens = [tokens_of(folder.path, number) for number in range(1, last + 1)]
+    about = {"seed": config.seed, "tokens": tokens}
+    stopped = pauses.taken_up(NAME, about, learner)
+    at = stopped.get("number", 0)
+    title = "control: expert games, as many tokens"
+    with pauses.interrupts.held(), measuring.progress.phase(title, last, "rounds") as advance:
+        for number in range(1, last + 1):
+            if number >= at:
+                seed = derive_seed(config.seed, NAME, number)
+                learner.update(
+                    expert_round(session, seed, tokens[number - 1]),
+                    seed=seed,
+                    replay=replay_rows(session, config.replay_pool, derive_seed(seed, "replay")),
+                    watch=lambda *_, now=number: pauses.after_step(NAME, learner, {**about, "number": now}),
+                    done=stopped["done"] if number == at else None,
+                )
+            advance(1)
+        if at <= last:
+            pauses.save(NAME, learner, {**about, "number": last + 1})
+    learner.publish()
+    model.set_version(NAME)
+    return model

@@ -120,8 +120,9 @@ class Learner:
         master = copy.deepcopy(model).float() if own_master else model
         parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         self.penalised = self.config.kl > 0 and (self.config.anchor == "played" or anchor is not None)
-        # A process may train several models; the precision is each one's own.
-        AcceleratorState._reset_state()
+        # A process may train several models, each in its own precision; accelerate shares one among all and refuses another. Its
+        # `_reset_state` would empty the dictionary that earlier ones still look into.
+        AcceleratorState._shared_state = {}
         self.accelerator = Accelerator(
             cpu=parameter.device.type == "cpu",
             mixed_precision="bf16" if own_master and parameter.device.type == "cuda" else "no",

@@ -36,7 +36,7 @@ from .report import write_report
 from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_games import games_of
 from .round_metrics import describe, reward_spread, round_line, scalars
-from .run_folder import RunFolder, read_lines, remove
+from .run_folder import RunFolder, read_lines
 from .scoring import Scorer, with_reference
 from .session import Session, seed_everything
 from .spag import retelling
@@ -106,7 +106,7 @@ class Loop:
         self.rollbacks = checkpoint.stopped(self.folder.path, done + 1).get("rollbacks", self.rollbacks)
         last = self._rounds(first, done, measuring) if config.rounds else 0
         measuring.measure(last, self.model)
-        control = measured_control(measuring, last)
+        control = measured_control(measuring, self.pauses, last)
 
         def report() -> Summary:
             counts = self.session.words.counts
@@ -214,7 +214,7 @@ class Loop:
             checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
             checkpoint.prune(self.folder.path, self.config.keep)
             self.folder.streams(number).unlink(missing_ok=True)
-            remove(checkpoint.update_folder(self.folder.path, number))
+            self.pauses.forget(number)
 
         self.ranks.from_main(write)
 

@@ -8,11 +8,11 @@ from .interrupts import Interrupts
 from .learner import Learner
 from .progress import Progress
 from .ranks import Ranks
-from .run_folder import RunFolder
+from .run_folder import RunFolder, remove
 
 
 class Pauses:
-    """Of one run. All processes are asked, and all stop at the same step."""
+    """Of one run. All processes are asked, and all stop at the same step. An update is named by its round, or is the control's."""
 
     def __init__(self, folder: RunFolder, interrupts: Interrupts, ranks: Ranks, progress: Progress) -> None:
         self.folder = folder
@@ -20,29 +20,38 @@ class Pauses:
         self.ranks = ranks
         self.progress = progress
 
-    def after_step(self, number: int, learner: Learner, state: Mapping[str, Any]) -> None:
-        """Where a signal asks for it, saves what the update of a round has come to and ends it by KeyboardInterrupt. state: what tells the
-        update from others, and what its run has to know again (JSON)."""
+    def after_step(self, update: int | str, learner: Learner, state: Mapping[str, Any]) -> None:
+        """Where a signal asks for it, saves what an update has come to and ends it by KeyboardInterrupt. state: what tells the update from
+        others, and what its run has to know again (JSON)."""
         asked = next((sent for sent in self.ranks.gather(self.interrupts.received) if sent is not None), None)
         if asked is not None:
             self.interrupts.received = self.interrupts.received or asked
-            trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far}
-            self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, number, trainer, whole))
+            self.save(update, learner, state)
             raise KeyboardInterrupt
 
-    def taken_up(self, number: int, about: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
-        """The state that `after_step` saved of this very update, after bringing the learner there; empty where there is none. about: what
-        tells it from other updates."""
-        folder = checkpoint.update_folder(self.folder.path, number)
+    def save(self, update: int | str, learner: Learner, state: Mapping[str, Any]) -> None:
+        """Saves what an update has come to. state: as of `after_step`."""
+        trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far}
+        self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, update, trainer, whole))
+
+    def taken_up(self, update: int | str, about: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
+        """The state that was saved of this very update, after bringing the learner there; empty where there is none. about: what tells it
+        from other updates."""
+        folder = checkpoint.update_folder(self.folder.path, update)
         if not folder.is_dir():
             return {}
+        name = f"the update of round {update}" if isinstance(update, int) else f"the {update}"
         try:
             trainer, state = checkpoint.load(folder)
         except ValueError as error:
-            self.progress.say(f"{error}: the update of round {number} begins anew")
+            self.progress.say(f"{error}: {name} begins anew")
             return {}
-        if any(state.get(name) != value for name, value in about.items()):
+        if any(state.get(key) != value for key, value in about.items()):
             return {}
         learner.load_state_dict(trainer)
-        self.progress.say(f"the update of round {number} goes on after step {len(state['done']['norms'])}")
+        self.progress.say(f"{name} goes on after optimiser step {learner.steps}")
         return state
+
+    def forget(self, update: int | str) -> None:
+        """Deletes what was saved of an update, if anything was. Only the main process calls this."""
+        remove(checkpoint.update_folder(self.folder.path, update))

@@ -11,7 +11,7 @@ from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Agent, AgentMap, Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model, load_tokenizer
 from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
-from sparring.agents.player_card import PlayerCard
+from sparring.agents.player_card import PlayerCard, load_card
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import Message, Prompts, load_prompts
@@ -87,7 +87,7 @@ def pick_device(name: str) -> str | None:
 def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     """Loads what the configuration names. Raises ValueError with what is wrong.
 
-    weights: the model folder to load instead of config.model (a checkpoint).
+    weights: the model folder to load instead of config.model, which is then not needed any more (a checkpoint).
     """
     trackers(config.tracker)
     rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
@@ -100,7 +100,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
             "or give conversations to imitate with --imitation.data FILE"
         )
     place = str(weights) if weights else model_place(config.model)
-    own = model_card(str(weights or config.model))
+    own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
     replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
     taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
@@ -126,15 +126,18 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
 
 
 def _opponent(config: TrainConfig, game: Game) -> Agent | None:
-    """The fixed opponent, at self-play's temperature. Raises ValueError for a name that means nothing, or that needs a keyboard."""
+    """The fixed opponent, at self-play's temperature. Raises ValueError where it cannot be had, or needs a keyboard."""
     spec = config.opponent
     if spec is None:
         return None
     if spec == "human":
         raise ValueError("opponent human: training needs an opponent that plays by itself")
     role = next(role for role in game.roles if role != config.seat)
-    sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
-    return resolve(spec, role=role, sampling=sampling, device=config.device, dtype=config.dtype, attention=config.attention)
+    try:
+        sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
+        return resolve(spec, role=role, sampling=sampling, device=config.device, dtype=config.dtype, attention=config.attention)
+    except ValueError as error:
+        raise ValueError(f"there is no opponent to play against: {error}") from error
 
 
 def load_player(config: TrainConfig, place: str | Path, context: int | None, **options: Any) -> LanguageModel:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparring.agents.names import checkpoint_model
+from sparring.agents.names import checkpoint_model, model_card, pinned
+from sparring.agents.player_card import PlayerCard, load_card
 from sparring.envs.words import list_names
 
 from . import checkpoint
@@ -38,6 +39,7 @@ def train(
     wrong, before anything is written, and Stopped when it is interrupted.
     """
     ranks = join(config.device)
+    config = ranks.from_main(lambda: _pinned(config))
     out = config.out or ranks.from_main(lambda: next_free(Path("runs"), Path(config.model.partition("@")[0]).name))
     config = replace(config, out=out)
     ranks.from_main(lambda: RunFolder.require_free(out))
@@ -78,6 +80,7 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
         folder.forget_after(-1 if done is None else done, keep_games=True)
 
     done = ranks.from_main(last_whole)
+    first_card(path, config)
     # Of a LoRA run the weights stay those of round 0; its adapter is read when the learner has been made.
     session = prepare(config, weights=None if done is None else checkpoint_model(path, 0 if config.learner.lora_rank else done))
     _require_replayable(session, ranks)
@@ -85,6 +88,23 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     # Nothing is forgotten before all that could be missing is there.
     ranks.from_main(clear)
     return Loop(session, folder, evaluations, progress, ranks).run(done)
+
+
+def _pinned(config: TrainConfig) -> TrainConfig:
+    """The same with names that mean the same when the run is resumed."""
+    return replace(config, model=pinned(config.model), opponent=config.opponent and pinned(config.opponent))
+
+
+def first_card(run: Path, config: TrainConfig) -> PlayerCard:
+    """The card of the model that a run began with: of its first checkpoint, else of the model that it was told. Raises ValueError where
+    neither is there."""
+    first = checkpoint_model(run, 0)
+    if first.is_dir():
+        return load_card(first)
+    try:
+        return model_card(config.model)
+    except ValueError as error:
+        raise ValueError(f"{run} has no checkpoint yet and needs the model that it is to begin with: {error}") from error
 
 
 def _require_replayable(session: Session, ranks: Ranks) -> None:

@@ -14,6 +14,7 @@ from sparring.agents.names import (
     is_model,
     model_card,
     model_place,
+    pinned,
     resolve,
     with_sampling,
 )
@@ -73,6 +74,17 @@ def test_models_of_a_run(run: Path):
     assert len(models) == 2
 
 
+def test_the_latest_round_of_a_run_can_be_named_for_good(run: Path):
+    for name, meant in (
+        (f"{run}@latest", f"{run}@11"),
+        (f"{run}@latest+folder/adapter", f"{run}@11+folder/adapter"),
+        (f"vllm:{run}@latest@http://host/v1", f"vllm:{run}@11@http://host/v1"),
+    ):
+        assert pinned(name) == meant
+    for name in (f"{run}@2", "nowhere@latest", "mini@imitation", "scripted", "openai:m@latest@http://host/v1", "hf:some/model@latest"):
+        assert pinned(name) == name
+
+
 def test_missing_rounds_are_refused(run: Path, tmp_path: Path, model: Path):
     with pytest.raises(ValueError, match=r"has no round '3'; it has 0, 2, 11 and latest"):
         resolve(f"{run}@3")
@@ -92,6 +104,8 @@ def test_missing_rounds_are_refused(run: Path, tmp_path: Path, model: Path):
         ("mini@imitatoin", "did you mean 'mini@imitation'"),
         ("silnt", "did you mean 'silent'"),
         ("./nowhere", "no such model folder"),
+        ("./nowhere@3", "nowhere: no such run folder, so './nowhere@3' means nothing"),
+        ("nowhere@latest", "nowhere: no such run folder"),
         ("hf:", "needs the id"),
         ("openai:gpt", "needs a model and the address of a server, as in openai:gpt@http"),
         ("openai:@http://a", "needs a model"),

@@ -29,6 +29,12 @@ def small_run(model: str, out: Path, **changes) -> TrainConfig:
     return replace(made, **changes)
 
 
+def files(run: Path) -> dict[str, bytes]:
+    """What must be equal in equal runs: everything but times, the event files and the place."""
+    found = {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    return {name: data for name, data in found.items() if not name.startswith(("tensorboard", "timings", "config", "report"))}
+
+
 class Heard(Quiet):
     """Remembers what was said."""
 
@@ -52,11 +58,11 @@ class Interrupting(Quiet):
 
 
 class Signalling(Heard):
-    """Sends a signal once, after so many steps of a phase."""
+    """Sends a signal once, after so many steps of a phase. later: steps of any phase since then."""
 
     def __init__(self, title: str, steps: int, number: int) -> None:
         super().__init__()
-        self.title, self.steps, self.number = title, steps, number
+        self.title, self.steps, self.number, self.later = title, steps, number, 0
 
     @contextmanager
     def phase(self, title: str, total: int, unit: str = "games"):
@@ -65,8 +71,9 @@ class Signalling(Heard):
         def advance(steps: int = 1, tokens: int = 0, occupancy: float | None = None) -> None:
             nonlocal done
             done += steps
+            self.later += not self.number
             if title == self.title and done >= self.steps and self.number:
-                os.kill(os.getpid(), self.number)
-                self.number = 0
+                number, self.number = self.number, 0
+                os.kill(os.getpid(), number)
 
         yield advance

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tiny import tiny_model
 from torch import Tensor
 
@@ -397,3 +399,14 @@ def test_bfloat16_weights_are_trained_in_float32_and_handed_back():
     assert all(p.dtype == torch.bfloat16 for p in of.parameters())
     assert any(not torch.equal(p, q) for p, q in zip(of.parameters(), before, strict=True))
     assert all(p.dtype == torch.float32 for p in learner.model.parameters())
+
+
+def test_models_of_one_process_are_trained_each_in_its_own_precision(monkeypatch: pytest.MonkeyPatch):
+    of = model()
+    rows = policy_rows(of)
+    alone = Learner(of, config=CONFIG).gradients(rows)
+    monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # a process in which nothing has been trained yet
+    earlier = Accelerator(mixed_precision="bf16", cpu=True)  # as of a model in bfloat16 on a GPU
+    learner = Learner(of, config=CONFIG)
+    assert (earlier.mixed_precision, learner.accelerator.mixed_precision) == ("bf16", "no")
+    assert all(torch.equal(alone[name], gradient) for name, gradient in learner.gradients(rows).items())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_runs import LEARNER, NOTHING_MEASURED, Interrupting, small_run
-from tiny import save_tiny, tiny_model
+from tiny import tiny_model
 from transformers import AutoModelForCausalLM
 
 from sparring.agents.adapters import lora_layers, merge, through
@@ -92,11 +92,6 @@ def test_a_merged_adapter_says_the_same_and_leaves_no_trace():
 def test_models_without_linear_layers_are_refused():
     with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no linear layers .* set learner.lora_rank 0"):
         Learner(tiny_model("gpt2"), config=CONFIG)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny(tmp_path_factory.mktemp("model"))
 
 
 def config(model: str, out: Path, **changes) -> TrainConfig:

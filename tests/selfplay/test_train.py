@@ -1,21 +1,17 @@
 """The loop on a random model: equal runs, resumed runs, controls, and what it refuses."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from forked import command, start
-from small_runs import NOTHING_MEASURED, Heard, Interrupting, Signalling, small_run
+from small_runs import NOTHING_MEASURED, Heard, Interrupting, files, small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import save_tiny
 
-from sparring.agents.names import checkpoint_model
+from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import Alarm, AlarmsConfig
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
@@ -23,19 +19,8 @@ from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.run_folder import read_lines
-from sparring.selfplay.settings import to_yaml
+from sparring.selfplay.settings import load
 from sparring.selfplay.train import resume, train
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny(tmp_path_factory.mktemp("model"))
-
-
-def files(run: Path) -> dict[str, bytes]:
-    """What must be equal in equal runs: everything but times, the event files and the place."""
-    found = {str(p.relative_to(run)): p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    return {name: data for name, data in found.items() if not name.startswith(("tensorboard", "timings", "config", "report"))}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +85,37 @@ def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Pa
     assert {name: data for name, data in files(folder).items() if "damaged" not in name} == files(run)
 
 
+def test_a_run_from_the_latest_round_of_another_resumes_from_that_round(run: Path, tmp_path: Path):
+    source = Path(shutil.copytree(run, tmp_path / "source"))
+    latest = {"model": f"{source}@latest", "seat": "defender", "opponent": f"{source}@latest", "evaluation": NOTHING_MEASURED}
+    train(small_run(out=tmp_path / "whole", **latest))
+    with pytest.raises(Stopped):
+        train(small_run(out=tmp_path / "stopped", **latest), progress=Interrupting("round 2/2: play"))
+    shutil.copytree(checkpoint_folder(source, 0), checkpoint_folder(source, 3))  # it has gone on
+    resume(tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    made = load(tmp_path / "stopped" / "config.yaml", TrainConfig)
+    assert made.model == made.opponent == f"{source}@2"
+
+
+def test_what_a_run_came_from_is_needed_until_its_first_checkpoint(run: Path, tmp_path: Path):
+    source = Path(shutil.copytree(run, tmp_path / "source"))
+    made = small_run(f"{source}@2", tmp_path / "run", evaluation=NOTHING_MEASURED)
+    train(replace(made, out=tmp_path / "whole"))
+    early = replace(made, imitation=ImitationConfig(steps=1, minibatch=4, games=4), out=tmp_path / "early")
+    against = replace(made, seat="defender", opponent=f"{source}@2", out=tmp_path / "against")
+    for one, phase in ((made, "round 1/2: play"), (early, "imitation"), (against, "round 1/2: play")):
+        with pytest.raises(Stopped):
+            train(one, progress=Interrupting(phase))
+    shutil.rmtree(source)
+    resume(tmp_path / "run")
+    assert files(tmp_path / "run") == files(tmp_path / "whole")
+    with pytest.raises(ValueError, match=r"early has no checkpoint yet and needs the model .* begin with: .*source: no such run folder"):
+        resume(tmp_path / "early")
+    with pytest.raises(ValueError, match=r"there is no opponent to play against: .*source: no such run folder"):
+        resume(tmp_path / "against")
+
+
 def test_an_interrupted_update_plays_no_game_again(run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "run"
 
@@ -144,16 +160,6 @@ def full_from_round(first: int):
         save(run, number, *rest)
 
     return saved
-
-
-@pytest.fixture
-def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wins dealt out in turn: a random model's attacker loses every game, by saying too much."""
-
-    def returns(played):
-        return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
-
-    monkeypatch.setattr("sparring.selfplay.loop.outcome_returns", returns)
 
 
 @pytest.mark.parametrize("changes", [{"objective": "spag"}, {"objective": "rae"}, {"shuffle_rewards": True}, {"arm": "winning-expert"}])
@@ -390,56 +396,3 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
         "back to the model of round 0, with half the learning rate",
     ], "round 1 has been pruned"
     assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2, 3, 4]
-
-
-def test_a_measurement_in_between_that_was_interrupted_is_made_up_for(model: str, tmp_path: Path):
-    made = small_run(model, tmp_path / "run", evaluation=EvaluationConfig(games=2, games_between=2, every=1, control=False))
-    with pytest.raises(Stopped):
-        train(made, progress=Interrupting("strength of the model of round 1"))
-    assert {entry["round"] for entry in resume(tmp_path / "run").data["strength"]} == {0, 1, 2}
-
-
-@pytest.mark.parametrize(
-    ("title", "steps", "changes", "number"),
-    [
-        ("imitation", 23, {"rounds": 0, "imitation": ImitationConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
-        ("round 1/1: learn", 12, {"rounds": 1, "objective": "rae"}, signal.SIGINT),
-        ("round 1/1: learn", 1, {"rounds": 1, "objective": "spag", "drop": (), "schedule": "cosine", "per_round": True}, signal.SIGTERM),
-        ("round 1/1: play", 5, {"rounds": 1}, signal.SIGTERM),
-    ],
-)
-def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
-    model: str, tmp_path: Path, dealt: None, title: str, steps: int, changes: dict, number: int
-):
-    schedule = {name: changes.pop(name) for name in ("schedule", "per_round") if name in changes}
-    given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, anchor="played", kl_form="sampled", **schedule)
-    made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
-    train(replace(made, out=tmp_path / "whole"))
-    with pytest.raises(Stopped) as stop:
-        train(made, progress=Signalling(title, steps, number))
-    assert stop.value.signal == number
-    saved = sorted(p.name for p in (tmp_path / "stopped" / "checkpoints").glob("update-*"))
-    heard = Heard()
-    resume(tmp_path / "stopped", progress=heard)
-    if "play" in title:
-        assert saved == []
-    else:
-        assert saved == ["update-000" if title == "imitation" else "update-001"]
-        (said,) = [text for text in heard.said if "goes on after step" in text]
-        assert not said.endswith("step 0")
-    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
-
-
-def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
-    folder, said = tmp_path / "run", tmp_path / "said"
-    made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
-    (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NOTHING_MEASURED)))
-    process = start(said, command, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
-    while not (said.exists() and "learn" in said.read_text()):
-        assert process.is_alive(), said.read_text()
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGTERM)
-    process.join()
-    assert process.exitcode == 143
-    assert f"stopped; continue with: sparring train --resume {folder}" in said.read_text()
-    assert (folder / "checkpoints" / "update-001").is_dir()

@@ -1,0 +1,20 @@
+"""Fixtures of the tests of whole runs."""
+
+import pytest
+from tiny import save_tiny
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random model with its tokenizer and card."""
+    return save_tiny(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wins dealt out in turn: a random model's attacker loses every game, by saying too much."""
+
+    def returns(played):
+        return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
+
+    monkeypatch.setattr("sparring.selfplay.loop.outcome_returns", returns)
