@@ -59,8 +59,7 @@ class Outcome:
     evidence: Evidence | None = None
 
 
-@dataclass(frozen=True)
-class Observation:
+class Observation(NamedTuple):
     """All that one role may know. Built by the game, so that a leak is impossible by construction.
 
     rules: public facts of the game (Taboo: max_turns). private: what only this role knows (Taboo's attacker: the word).
@@ -144,6 +143,12 @@ class Game(Protocol):
 
     def config(self) -> dict[str, Any]:
         """All settings, JSON-serialisable: `make_game(name, **config)` gives an equal game."""
+
+
+def check_limits(max_turns: int, max_characters: int) -> None:
+    """Raises ValueError for limits of a game that are no whole numbers of at least 1."""
+    if not all(isinstance(limit, int) and limit >= 1 for limit in (max_turns, max_characters)):
+        raise ValueError(f"max_turns and max_characters must be whole numbers of at least 1, got {max_turns!r}, {max_characters!r}")
 
 
 def next_utterance(state: State, text: str, truncated: bool) -> Utterance:

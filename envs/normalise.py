@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from string import ascii_lowercase
 from typing import NamedTuple
 
 
@@ -127,8 +128,10 @@ def _fold_each(text: str, fold_one: Callable[[str], str]) -> Folded:
     return Folded("".join(pieces), starts, [at + 1 for at in starts])
 
 
-_PLAIN_BYTES = b"abcdefghijklmnopqrstuvwxyz \t\n.,;:?!'\"()[]{}<>/&%+=#^~`"
-_SHAPE = bytes(b"a "[not chr(code).isalnum()] for code in range(256))
+_PLAIN_MARKS = b" \t\n.,;:?!'\"()[]{}<>/&%+=#^~`"
+_SHAPE = bytes(b"a"[0] if chr(code) in ascii_lowercase else b" -"[code not in _PLAIN_MARKS] for code in range(256))
+"""Letters to a, plain marks to blanks, all else to hyphens."""
+_OTHER = ord("-")
 _LONE = re.compile(b" a {1,4}a ")
 _BANG = re.compile("![a-z]")
 
@@ -140,11 +143,10 @@ def undisguised(text: str) -> str | None:
     if not text.isascii():
         return None
     folded = text.lower()
-    raw = folded.encode()
-    if raw.translate(None, _PLAIN_BYTES) or "n't" in folded or ("!" in folded and _BANG.search(folded)):
+    shape = folded.encode().translate(_SHAPE)
+    if _OTHER in shape or "n't" in folded or ("!" in folded and _BANG.search(folded)):
         return None
-    shape = raw.translate(_SHAPE)
-    return None if b" a " in shape and _LONE.search(shape + b" ") else folded
+    return None if shape.find(b" a ") >= 0 and _LONE.search(shape + b" ") else folded
 
 
 def is_silent(text: str) -> bool:

@@ -6,14 +6,15 @@ from sparring.envs.pettingzoo_env import aec_env, parallel_env
 from typing import Any
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from pettingzoo import AECEnv, ParallelEnv
 
+from .chat_view import ChatView
 from .core import Task
-from .opponents import chat
 from .spaces import UnicodeText
 from .taboo import ROLES, make_taboo
-from .taboo_env import LONGEST_VIEW
+from .taboo_env import LONGEST_VIEW, NOT_PLAYING, told
 from .views import load_prompts
 from .words import require_listed, word_list
 
@@ -52,6 +53,8 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         self._actions = {role: UnicodeText(LONGEST_VIEW) for role in ROLES}
         self._rng: np.random.Generator | None = None
         self._state: Any = None
+        self._views: dict[str, ChatView] = {}
+        self.agent_selection = ROLES[0]
 
     def observation_space(self, agent: str) -> UnicodeText:
         return self._spaces[agent]
@@ -60,7 +63,8 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         return self._actions[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn."""
+        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn. PettingZoo's checkers want
+        other options to be ignored."""
         if seed is not None or self._rng is None:
             self._rng, _ = seeding.np_random(seed)
         drawn = self.words[int(self._rng.integers(len(self.words)))]
@@ -74,13 +78,20 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         self._cumulative_rewards = dict.fromkeys(ROLES, 0.0)
         self.terminations = dict.fromkeys(ROLES, False)
         self.truncations = dict.fromkeys(ROLES, False)
+        self.infos: dict[str, dict[str, Any]] = {}
+        self._views = {role: ChatView(self.renderer, self._state.observe(role)) for role in ROLES}
         self._tell()
 
     def observe(self, agent: str) -> str:
-        messages = chat(self.renderer, self._state.observe(agent))
-        return _Text("\n\n".join(f"{m['role']}: {m['content']}" for m in messages)[:LONGEST_VIEW])
+        if self._state is None:
+            raise ResetNeeded(NOT_PLAYING)
+        if agent not in self._views:
+            raise ValueError(f"unknown agent {agent!r}; the agents are {', '.join(ROLES)}")
+        return _Text(self._views[agent].text[:LONGEST_VIEW])
 
     def step(self, action: str | None) -> None:
+        if not self.agents:
+            raise ResetNeeded(NOT_PLAYING)
         actor = self.agent_selection
         if self.terminations[actor] or self.truncations[actor]:
             self._was_dead_step(action)
@@ -98,19 +109,16 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
             self.render()
 
     def _tell(self) -> None:
-        self.infos = {role: self._info(role) for role in ROLES}
-
-    def _info(self, role: str) -> dict[str, Any]:
-        info: dict[str, Any] = {"messages": chat(self.renderer, self._state.observe(role))}
         outcome = self._state.outcome
-        if outcome:
-            evidence = outcome.evidence and dict(vars(outcome.evidence))
-            info["outcome"] = {"winner": outcome.winner, "reason": outcome.reason, "evidence": evidence}
-        return info
+        for role, view in self._views.items():
+            view.hear(self._state.shown(role))
+            self.infos[role] = {"messages": view.messages.copy()}
+            if outcome:
+                self.infos[role]["outcome"] = told(outcome)
 
     def render(self) -> str | None:
         """The talk so far ("ansi"), or its last utterance, printed ("human")."""
-        said = [f"{u.role}: {u.text}" for u in self._state.utterances]
+        said = [f"{u.role}: {u.text}" for u in self._state.utterances] if self._state is not None else []
         if self.render_mode == "human":
             print(said[-1] if said else "")
             return None
@@ -118,6 +126,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
 
     def close(self) -> None:
         self._state = None
+        self.agents = []
 
 
 class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
@@ -144,7 +153,12 @@ class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
     def step(
         self, actions: dict[str, str]
     ) -> tuple[dict[str, str], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        self.inner.step(actions[self.inner.agent_selection])
+        actor = self.inner.agent_selection
+        if not self.agents:
+            raise ResetNeeded(NOT_PLAYING)
+        if actor not in actions:
+            raise ValueError(f"it is the turn of {actor!r}, but there are actions of {', '.join(map(repr, actions)) or 'nobody'} alone")
+        self.inner.step(actions[actor])
         seen = self._seen()
         rewards, ended = dict(self.inner.rewards), dict(self.inner.terminations)
         if all(ended.values()):
@@ -162,6 +176,7 @@ class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
 
     def close(self) -> None:
         self.inner.close()
+        self.agents = []
 
 
 def aec_env(**settings: Any) -> TabooAEC:

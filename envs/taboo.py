@@ -7,9 +7,9 @@ declaration or by saying the word otherwise; the attacker loses by saying it. Si
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from .core import GAMES, Evidence, GameSpec, Observation, Outcome, Task, Utterance, heard, next_utterance, register_game
+from .core import GAMES, Evidence, GameSpec, Observation, Outcome, Task, Utterance, check_limits, heard, next_utterance, register_game
 from .forms import RULES, clean_target
 from .judge import verdict
 
@@ -60,8 +60,7 @@ class AdversarialTaboo:
             object.__setattr__(self, "prices", Prices(**self.prices))
         if self.rule not in RULES:
             raise ValueError(f"unknown rule {self.rule!r}; known rules: {', '.join(RULES)}")
-        if self.max_turns < 1 or self.max_characters < 1:
-            raise ValueError(f"max_turns and max_characters must be at least 1, got {self.max_turns}, {self.max_characters}")
+        check_limits(self.max_turns, self.max_characters)
 
     @property
     def horizon(self) -> int:
@@ -88,25 +87,22 @@ class AdversarialTaboo:
         return settings
 
 
-@dataclass(frozen=True)
-class TabooState:
+class TabooState(NamedTuple):
     """One position: the rules, the task and what has been said."""
 
     game: AdversarialTaboo
     task: Task
     utterances: tuple[Utterance, ...] = ()
+    to_act: str | None = ATTACKER
     outcome: Outcome | None = None
-
-    @property
-    def to_act(self) -> str | None:
-        return None if self.outcome else ROLES[len(self.utterances) % 2]
 
     def apply(self, text: str, *, truncated: bool = False) -> "TabooState":
         said = next_utterance(self, text, truncated)
-        return TabooState(self.game, self.task, (*self.utterances, said), self._judge(said))
+        outcome = self._judge(said)
+        return TabooState(self.game, self.task, (*self.utterances, said), None if outcome else _OTHER[said.role], outcome)
 
     def _judge(self, said: Utterance) -> Outcome | None:
-        role, text, truncated = said.role, said.text, said.truncated
+        role, text, truncated = said
         turn, limit = len(self.utterances), self.game.max_characters
         ruling = verdict(text[:limit], role, self.task.secret, self.game.rule)
         if ruling and ruling.reason != "silent":
@@ -133,7 +129,7 @@ class TabooState:
 
     def shown(self, role: str) -> tuple[Utterance, ...]:
         """What a role is shown of what was said."""
-        return heard(self.utterances, self.outcome, role)
+        return heard(self.utterances, self.outcome, role) if self.outcome else self.utterances
 
 
 TASKS = tuple(Task(f"example-{word}", word, word, seed) for seed, word in enumerate(("lemon", "piano", "horse")))

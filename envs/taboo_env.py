@@ -1,13 +1,13 @@
 """Adversarial Taboo as a Gymnasium environment of free text."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import gymnasium
 
-from .core import VOID, Task, Utterance
-from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, chat, resolve_opponent, sit_down, speak
+from .chat_view import ChatView
+from .core import VOID, Outcome, Task
+from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, resolve_opponent, sit_down, speak
 from .spaces import UnicodeText
 from .taboo import make_taboo
 from .views import load_prompts
@@ -17,30 +17,27 @@ ROLES = ("attacker", "defender")
 LONGEST_VIEW = 1 << 20
 """Characters of the longest observation."""
 
+NOT_PLAYING = "the game has ended or not begun: call reset() first"
+
 Info = dict[str, Any]
 
 
-@dataclass
-class _View:
-    """What a role sees, which grows as it hears more. heard: how many utterances are in it."""
+def told(outcome: Outcome) -> Info:
+    """What `info["outcome"]` holds: "winner", "reason", and "evidence" where something that was said decided the game (in place of a None,
+    which Gymnasium's vector environments cannot hold beside dictionaries)."""
+    info: Info = {"winner": outcome.winner, "reason": outcome.reason}
+    return {**info, "evidence": dict(vars(outcome.evidence))} if outcome.evidence else info
 
-    messages: list[dict[str, str]]
-    text: str
-    heard: int
 
-    @classmethod
-    def opened(cls, messages: Sequence[dict[str, str]], heard: int) -> "_View":
-        return cls(list(messages), "\n\n".join(f"{message['role']}: {message['content']}" for message in messages), heard)
-
-    def hear(self, utterances: Iterable[Utterance], role: str) -> None:
-        """Adds what `views.spoken` would."""
-        text = self.text
-        for speaker, content, _ in utterances:
-            said_by = "assistant" if speaker == role else "user"
-            self.messages.append({"role": said_by, "content": content})
-            text += f"\n\n{said_by}: {content}"
-            self.heard += 1
-        self.text = text
+def asked_for(options: dict[str, Any] | None, words: Sequence[str]) -> str | None:
+    """The secret word that reset options ask for, if they do. Raises ValueError for other options and words that are not listed."""
+    if not options:
+        return None
+    if unknown := set(options) - {"word"}:
+        raise ValueError(f"unknown reset options {', '.join(map(repr, sorted(unknown)))}; the one there is is 'word', the secret word")
+    word: str = options["word"]
+    require_listed(word, words)
+    return word
 
 
 class TabooEnv(gymnasium.Env[str, str]):
@@ -86,7 +83,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         self._shown = 0
         self._over = self._failed = False
         self._actor = ROLES[0]
-        self._views: dict[str, _View] = {}
+        self._views: dict[str, ChatView] = {}
 
     @staticmethod
     def _other(role: str) -> str:
@@ -99,11 +96,12 @@ class TabooEnv(gymnasium.Env[str, str]):
         the next step, whatever it says, ends the episode with its reward.
         """
         self.begin(seed, options)
-        opponents_speak([self])
+        if self._player is not None:
+            opponents_speak([self])
         if self._failed:
             self.close()
             raise RuntimeError("the opponent failed before the game had begun")
-        return self._seen()
+        return self.seen()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, Info]:
         self.act(action)
@@ -116,12 +114,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         super().reset(seed=seed)
         self.close()
         drawn = self.words[int(self.np_random.integers(len(self.words)))]
-        options = options or {}
-        if unknown := set(options) - {"word"}:
-            raise ValueError(f"unknown reset options {', '.join(map(repr, sorted(unknown)))}; the one there is is 'word', the secret word")
-        word = options.get("word", drawn)
-        if word is not drawn:
-            require_listed(word, self.words)
+        word = asked_for(options, self.words) or drawn
         game_seed = int(self.np_random.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self._actor = ROLES[0] if self.role == "both" else self.role
@@ -132,17 +125,19 @@ class TabooEnv(gymnasium.Env[str, str]):
             self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
 
     def act(self, action: str) -> None:
-        """The part of `step` before the opponent speaks."""
+        """The part of `step` before the opponent speaks. What is said to an opponent that has failed already is not heard."""
         if self._state is None or self._over:
-            raise gymnasium.error.ResetNeeded("the game has ended or not begun: call reset() first")
+            raise gymnasium.error.ResetNeeded(NOT_PLAYING)
         actor = self._state.to_act
-        if actor is not None:
+        if actor is not None and not self._failed:
+            if self.role not in ("both", actor):
+                raise gymnasium.error.ResetNeeded(f"the {actor}, an opponent, has failed to speak: call reset()")
             self._actor = actor
             self._state = self._state.apply(action)
 
     def owed(self) -> Turn | None:
         """The opponent's turn, where it is its turn."""
-        if self._player is None or self._state.to_act != self._other(self.role):
+        if self._player is None or self._failed or self._state.to_act != self._other(self.role):
             return None
         return self._player.turn(self._state.observe(self._state.to_act))
 
@@ -155,38 +150,32 @@ class TabooEnv(gymnasium.Env[str, str]):
 
     def result(self) -> tuple[str, float, bool, bool, Info]:
         """What `step` returns."""
-        text, info = self._seen()
+        text, info = self.seen()
         outcome = self._state.outcome
         if outcome is None and not self._failed:
             return text, 0.0, False, False, info
         self._over = True
         if self._failed:
-            info["outcome"] = {"winner": None, "reason": VOID, "evidence": None}
+            info["outcome"] = {"winner": None, "reason": VOID}
         reward = float(outcome.utilities[self._actor]) if outcome and not self._failed else 0.0
         return text, reward, outcome is not None and not self._failed, self._failed, info
 
-    def _seen(self) -> tuple[str, Info]:
+    def seen(self) -> tuple[str, Info]:
+        """What `reset` returns: what the role to act sees, or the one that acted last. Only what is new to it is rendered."""
         if self.render_mode == "human":
             print(self._new_lines(), end="")
-        outcome = self._state.outcome
-        role = self.role if self.role != "both" else (self._state.to_act or self._actor)
-        view = self._view(role)
-        info: Info = {"role": role, "messages": list(map(dict.copy, view.messages))}
-        if outcome is not None:
-            evidence = outcome.evidence and dict(vars(outcome.evidence))
-            info["outcome"] = {"winner": outcome.winner, "reason": outcome.reason, "evidence": evidence}
+        state = self._state
+        role = self.role if self.role != "both" else (state.to_act or self._actor)
+        view = self._views.get(role)
+        if view is None:
+            view = self._views[role] = ChatView(self.renderer, state.observe(role))
+        else:
+            view.hear(state.shown(role))
+        info: Info = {"role": role, "messages": view.messages.copy()}
+        if (outcome := state.outcome) is not None:
+            info["outcome"] = told(outcome)
             info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
         return view.text[:LONGEST_VIEW], info
-
-    def _view(self, role: str) -> _View:
-        """What a role sees now; only what is new to it is rendered."""
-        view = self._views.get(role)
-        shown = self._state.shown(role)
-        if view is None:
-            view = self._views[role] = _View.opened(chat(self.renderer, self._state.observe(role)), len(shown))
-        elif len(shown) > view.heard:
-            view.hear(shown[view.heard :], role)
-        return view
 
     def _new_lines(self) -> str:
         said = self._state.utterances[self._shown :]

@@ -37,16 +37,20 @@ class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Texts, Info]:
         """seed: one number (game i takes seed + i) or one for each game. options: {"word": ...} for all games."""
-        seeds = [None if seed is None else seed + i for i in range(self.num_envs)] if seed is None or isinstance(seed, int) else list(seed)
+        seeds = list(seed) if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"{self.num_envs} games need as many seeds, got {len(seeds)}")
         for env, own in zip(self.envs, seeds, strict=True):
             env.begin(own, options)
         opponents_speak(self.envs)
         self._ended[:] = False
-        return self._collect([(text, info) for text, _, _, _, info in (env.result() for env in self.envs)])
+        texts, _, _, _, infos = self._results(np.ones(self.num_envs, np.bool_))
+        return texts, infos
 
     def step(self, actions: Sequence[str]) -> tuple[Texts, NDArray[Any], NDArray[Any], NDArray[Any], Info]:
+        """Raises TypeError and ValueError for wrong actions, and then no game has gone on."""
+        if isinstance(actions, str) or not all(isinstance(action, str) for action in actions):
+            raise TypeError(f"actions are a sequence of one str for each game, got {actions!r}")
         if len(actions) != self.num_envs:
             raise ValueError(f"{self.num_envs} games need as many actions, got {len(actions)}")
         began = self._ended.copy()
@@ -56,19 +60,28 @@ class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
             else:
                 env.act(action)
         opponents_speak(self.envs)
-        results = [env.result() for env in self.envs]
-        terminated = np.array([r[2] for r in results]) & ~began
-        truncated = np.array([r[3] for r in results]) & ~began
-        rewards = np.where(began, 0.0, [r[1] for r in results])
+        texts, rewards, terminated, truncated, infos = self._results(began)
         self._ended = terminated | truncated
-        texts, infos = self._collect([(r[0], r[4]) for r in results])
         return texts, rewards, terminated, truncated, infos
 
-    def _collect(self, seen: Sequence[tuple[str, Info]]) -> tuple[Texts, Info]:
+    def _results(self, began: NDArray[np.bool_]) -> tuple[Texts, NDArray[Any], NDArray[Any], NDArray[Any], Info]:
+        """What came of all games, in columns. One that has just begun is not over yet, even if the opponent lost or failed at once."""
+        rows = []
+        for env, new in zip(self.envs, began, strict=True):
+            if new:
+                text, info = env.seen()
+                rows.append((text, 0.0, False, False, info))
+            else:
+                rows.append(env.result())
+        texts, rewards, terminated, truncated, told = zip(*rows, strict=True)
         infos: Info = {}
-        for i, (_, info) in enumerate(seen):
-            infos = self._add_info(infos, info, i)
-        return tuple(text for text, _ in seen), infos
+        for key in ("role", "messages"):
+            infos[key] = np.fromiter([info.pop(key) for info in told], object, self.num_envs)
+            infos[f"_{key}"] = np.ones(self.num_envs, np.bool_)
+        for i, info in enumerate(told):
+            if info:
+                infos = self._add_info(infos, info, i)
+        return texts, np.array(rewards), np.array(terminated), np.array(truncated), infos
 
     def render(self) -> Any:
         return tuple(env.render() for env in self.envs)

@@ -23,7 +23,7 @@ import numpy as np
 import textarena
 from textarena.envs.registration import ENV_REGISTRY
 
-from .core import HOST, VOID, Evidence, GameSpec, Observation, Outcome, Task, Utterance, next_utterance, replay
+from .core import HOST, VOID, Evidence, GameSpec, Observation, Outcome, Task, Utterance, check_limits, next_utterance, replay
 
 ROLES = ("player_0", "player_1")
 """By the library's numbers of players."""
@@ -53,8 +53,7 @@ class TextArenaGame:
     replayable = True
 
     def __post_init__(self) -> None:
-        if self.max_turns < 1 or self.max_characters < 1:
-            raise ValueError(f"max_turns and max_characters must be at least 1, got {self.max_turns}, {self.max_characters}")
+        check_limits(self.max_turns, self.max_characters)
 
     @property
     def name(self) -> str:

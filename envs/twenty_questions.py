@@ -8,7 +8,7 @@ questions may be answered either way. Silence and over-long speech lose for thei
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, heard, next_utterance, register_game
+from .core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, check_limits, heard, next_utterance, register_game
 from .declarations import declaration
 from .english import Guess, Probe, parse_sentences
 from .forms import clean_target
@@ -39,8 +39,7 @@ class TwentyQuestions:
     replayable = True
 
     def __post_init__(self) -> None:
-        if self.max_turns < 1 or self.max_characters < 1:
-            raise ValueError(f"max_turns and max_characters must be at least 1, got {self.max_turns}, {self.max_characters}")
+        check_limits(self.max_turns, self.max_characters)
 
     @property
     def horizon(self) -> int:

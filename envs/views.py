@@ -53,7 +53,8 @@ class Prompts:
         system = self.system[observation.role].format(**observation.rules, **observation.private)
         messages = [Message("system", system)]
         said = observation.utterances
-        if not said or said[0].role == observation.role:
+        first = said[0].role if said else observation.to_act
+        if first == observation.role:
             messages.append(Message("user", self.opening))
         return (*messages, *spoken(said, observation.role))
 

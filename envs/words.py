@@ -40,7 +40,7 @@ def word_list(words: str) -> tuple[str, ...]:
 def require_listed(word: str, words: Sequence[str]) -> None:
     """Raises ValueError where a secret word that was asked for is not among an environment's words."""
     if word not in words:
-        near = difflib.get_close_matches(str(word), words, n=3)
+        near = difflib.get_close_matches(word, words, n=3) if isinstance(word, str) else []
         raise ValueError(
             f"the word {word!r} is not among the environment's {len(words)} words"
             + (f" (near: {', '.join(near)})" if near else "")
@@ -65,7 +65,9 @@ def curriculum(words: str) -> tuple[tuple[str, ...], ...]:
 
 
 def list_names(words: str) -> list[str]:
-    """The single lists of a comma-separated list; a file's name may hold commas."""
+    """The single lists of a comma-separated list; a file's name may hold commas. Raises TypeError for what is no str."""
+    if not isinstance(words, str):
+        raise TypeError(f"words is the name of a list or of a file with one word a line, as a str; got {words!r}")
     return [words] if Path(words).is_file() else words.split(",")
 
 

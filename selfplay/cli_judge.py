@@ -10,8 +10,8 @@ from .cli_common import parse, positional, print_json
 class Judge:
     """Judges utterances, or lists the games whose outcome is another one under a rule.
 
-    A file of lines {"target", "role", "text"} gives a line {"reason", "winner", "span", "matched"} each. A file of games (games.jsonl.gz)
-    gives a line for every game whose outcome changes.
+    A file of lines {"target", "role", "text"}, compressed or not, gives a line {"reason", "winner", "span", "matched"} each. A file of
+    games (games.jsonl.gz) gives a line for every game whose outcome changes.
 
     Examples:
       sparring judge utterances.jsonl --rule family
@@ -22,6 +22,8 @@ class Judge:
     """JSON lines, of utterances or of games."""
     rule: str = "lemma"
     """lemma (inflections), family (derivations too), spag (the substring rule of the published code)."""
+    json: bool = False
+    """Taken as by every command; what is printed is JSON either way."""
 
 
 def judge(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from sparring.agents.human import printable
 from sparring.agents.rollout import Played
@@ -89,10 +89,14 @@ def write_episodes(path: Path, played: Iterable[Played]) -> None:
             file.write(json.dumps(record(p), ensure_ascii=True, allow_nan=False, sort_keys=False).encode() + b"\n")
 
 
+def open_text(path: Path) -> TextIO:
+    """A text file, or a compressed one by its name."""
+    return cast(TextIO, gzip.open(path, "rt", encoding="utf-8")) if path.suffix == ".gz" else path.open(encoding="utf-8")
+
+
 def read_episodes(path: Path) -> Iterator[Episode]:
     """The games of a .jsonl or .jsonl.gz file. Raises ValueError naming the line that cannot be read."""
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")  # noqa: SIM115
-    with opened as file:
+    with open_text(path) as file:
         try:
             for number, line in enumerate(file, 1):
                 if line.strip():

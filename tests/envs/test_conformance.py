@@ -85,7 +85,7 @@ def observing(**changes: Callable[[EchoState, str], Any]) -> dict[str, Any]:
     observe = EchoState.observe
 
     def broken(self: EchoState, role: str) -> Observation:
-        return replace(observe(self, role), **{name: change(self, role) for name, change in changes.items()})
+        return observe(self, role)._replace(**{name: change(self, role) for name, change in changes.items()})
 
     return {"observe": broken}
 

@@ -59,23 +59,28 @@ def test_the_secret_alone_changes_nothing_that_others_are_shown(name: str, data:
 def test_every_role_has_prompts_and_the_informed_are_told_the_secret(name: str):
     game = make_game(name)
     task = GAMES[name].example_tasks[0]
+    state = game.start(task)
     for role in game.roles:
-        system, opening = GAME_PROMPTS[name].render(game.start(task).observe(role))
+        system, *opening = GAME_PROMPTS[name].render(state.observe(role))
         assert (task.secret in system.content) == (role in game.informed)
-        assert (system.role, opening.role) == ("system", "user")
+        assert [message.role for message in (system, *opening)] == ["system", "user"][: 1 + (role == state.to_act)], (
+            "who speaks first is told so"
+        )
 
 
-def test_views_grow_at_their_end_only():
-    """So that token streams go on: a later view begins with the earlier one."""
-    for spec in GAMES.values():
+@pytest.mark.parametrize("name", NAMES)
+def test_views_grow_at_their_end_only(name: str):
+    """So that token streams go on: a later view of a role, whether it is to act or not, begins with the earlier one."""
+    spec = GAMES[name]
+    for talk in spec.example_talks:
         state = spec.make().start(spec.example_tasks[0])
         seen: dict[str, tuple[Message, ...]] = {}
-        for text in spec.example_talks[0]:
-            state = state.apply(text)
-            if state.to_act is not None:
-                view = GAME_PROMPTS[spec.name].render(state.observe(state.to_act))
-                assert view[: len(seen.get(state.to_act, ()))] == seen.get(state.to_act, ())
-                seen[state.to_act] = view
+        for text in ("", *talk):
+            state = state.apply(text) if text else state
+            for role in spec.make().roles:
+                view = GAME_PROMPTS[name].render(state.observe(role))
+                assert view[: len(seen.get(role, ()))] == seen.get(role, ())
+                seen[role] = view
 
 
 def test_a_talk_is_replayed_from_texts_or_utterances():
@@ -99,4 +104,4 @@ def test_games_are_known_by_their_names():
 def test_prompts_for_an_unknown_role_say_what_to_do():
     seen = make_game("AdversarialTaboo").start(Task("t", "lemon", "lemon", 0)).observe("defender")
     with pytest.raises(ValueError, match=r"'judge' of AdversarialTaboo.*GAME_PROMPTS"):
-        PROMPTS["full"].render(replace(seen, role="judge"))
+        PROMPTS["full"].render(seen._replace(role="judge"))

@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+from gymnasium.error import ResetNeeded
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
 
 from sparring.envs.pettingzoo_env import aec_env, parallel_env
@@ -37,6 +38,61 @@ def test_a_game_by_hand():
     assert env.rewards == {"attacker": -1.0, "defender": 1.0}
     assert env.terminations == {"attacker": True, "defender": True}
     assert env.infos["attacker"]["outcome"]["reason"] == "declared_right"
+
+
+def test_what_is_shown_step_by_step_is_the_whole_view():
+    env = aec_env()
+    env.reset(seed=1, options={"word": "lemon"})
+    assert "You speak first." in env.observe("attacker")
+    assert "You speak first." not in env.observe("defender")
+    for text in ("It is sour.", "Hm.", "It is a lemon."):
+        env.step(text)
+        for role in env.possible_agents:
+            view = env.renderer.render(env._state.observe(role))
+            assert env.infos[role]["messages"] == [message._asdict() for message in view]
+            assert env.observe(role) == "\n\n".join(f"{message.role}: {message.content}" for message in view)
+    assert "lemon" not in env.observe("defender"), "a foul is not shown on"
+
+
+def test_the_secret_changes_nothing_that_the_defender_sees():
+    def seen(word: str) -> list[str]:
+        env = aec_env()
+        env.reset(seed=3, options={"word": word})
+        found = []
+        for text in ("Hint.", "Question?", "Hint."):
+            found += [repr((env.observe("defender"), env.infos["defender"], env.rewards, env.terminations))]
+            env.step(text)
+        return found
+
+    assert seen("lemon") == seen("piano")
+
+
+def test_misuse_is_named():
+    env = aec_env()
+    for misuse in (lambda: env.step("Hm."), lambda: env.observe("attacker"), env.last):
+        with pytest.raises(ResetNeeded, match=r"call reset\(\) first"):
+            misuse()
+    with pytest.raises(ValueError, match="'lemons' is not among the environment's 339 words"):
+        env.reset(options={"word": "lemons"})
+    env.reset(seed=1, options={"word": "lemon"})
+    with pytest.raises(ValueError, match="unknown agent 'judge'; the agents are attacker, defender"):
+        env.observe("judge")
+    with pytest.raises(TypeError, match="an utterance is a str, got int"):
+        env.step(3)
+    env.step("A lemon.")
+    for _ in range(2):
+        env.step(None)
+    with pytest.raises(ResetNeeded):
+        env.step(None)
+    both = parallel_env()
+    with pytest.raises(ResetNeeded):
+        both.step({"attacker": "Hm."})
+    both.reset(seed=1, options={"word": "lemon"})
+    with pytest.raises(ValueError, match="the turn of 'attacker', but there are actions of 'defender' alone"):
+        both.step({"defender": "Hm."})
+    both.step({"attacker": "A lemon."})
+    with pytest.raises(ResetNeeded):
+        both.step({"attacker": "Hm.", "defender": "Hm."})
 
 
 def test_only_the_player_to_act_is_heard():

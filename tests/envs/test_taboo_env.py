@@ -1,5 +1,8 @@
 """The environment as RL code meets it."""
 
+import copy
+import json
+import operator
 import os
 import pickle
 import subprocess
@@ -120,10 +123,14 @@ def test_a_game_goes_on_from_a_pickle(role: str):
     env = gymnasium.make(ID, role=role)
     env.reset(seed=4)
     env.step("Tell me more.")
-    copy = pickle.loads(pickle.dumps(env))
+    again = pickle.loads(pickle.dumps(env))
     for text in ("Hm.", "So?"):
-        assert env.step(text) == copy.step(text)
-    assert env.reset() == copy.reset()
+        *_, info = seen = env.step(text)
+        assert seen == again.step(text)
+        with pytest.raises(TypeError, match="change a copy"):
+            again.unwrapped.seen()[1]["messages"][0]["content"] = "changed"
+        assert info["messages"][0]["content"] != "changed"
+    assert env.reset() == again.reset()
 
 
 def test_a_spec_goes_through_json():
@@ -153,19 +160,63 @@ def test_a_step_after_the_end_asks_for_a_reset():
         env.step("I am late.")
 
 
+def test_nobody_speaks_for_an_opponent_that_has_broken_down():
+    def breaks_down(messages):
+        if len(messages) > 2:
+            raise RuntimeError("out of order")
+        return "It is sour."
+
+    env = gymnasium.make(ID, role="defender", opponent=breaks_down)
+    env.reset(seed=1, options={"word": "lemon"})
+    with pytest.raises(RuntimeError, match="out of order"):
+        env.step("Is it yellow?")
+    with pytest.raises(gymnasium.error.ResetNeeded, match="the attacker, an opponent, has failed to speak"):
+        env.step("Then it is no lemon.")
+    assert env.reset(seed=1)[1]["messages"][-1]["content"] == "It is sour."
+
+
 def test_a_step_before_the_first_reset_asks_for_one():
     with pytest.raises(gymnasium.error.ResetNeeded):
         gymnasium.make(ID).step("I am early.")
 
 
-def test_messages_are_the_callers_own():
+def test_the_list_of_messages_is_the_callers_own_and_the_messages_cannot_be_changed():
     env = gymnasium.make(ID, role="both")
     _, info = env.reset(seed=0)
-    for message in info["messages"]:
-        message["content"] = "changed"
+    system = info["messages"][0]
+    kept = dict(system)
+    for change in (
+        lambda: system.update(content="changed"),
+        lambda: operator.setitem(system, "content", "changed"),
+        lambda: system.pop("content"),
+        lambda: system.setdefault("name", "changed"),
+        system.clear,
+        system.popitem,
+        lambda: operator.delitem(system, "content"),
+        lambda: operator.ior(system, {"content": "changed"}),
+    ):
+        with pytest.raises(TypeError, match=r"change a copy of it: dict\(message\)"):
+            change()
+    info["messages"].clear()
     env.step("Hm.")
     *_, info = env.step("Hm.")
-    assert "changed" not in repr(info["messages"])
+    assert info["messages"][0] == kept
+    assert len(info["messages"]) == 4
+
+
+def test_messages_are_data_like_any_other():
+    _, info = gymnasium.make(ID, role="both").reset(seed=0)
+    messages = info["messages"]
+    assert json.loads(json.dumps(messages)) == messages
+    for copied in (
+        copy.deepcopy(messages),
+        pickle.loads(pickle.dumps(messages)),
+        list(map(dict, messages)),
+        list(map(dict.copy, messages)),
+    ):
+        assert copied == messages
+        copied[0]["content"] = "changed"
+        assert "changed" not in repr(messages)
 
 
 @pytest.mark.parametrize(
@@ -177,10 +228,13 @@ def test_messages_are_the_callers_own():
         ({"rule": "stem"}, "unknown rule 'stem'"),
         ({"game": "TwentyQuestions"}, "games of Adversarial Taboo: AdversarialTaboo, AdversarialTaboo-DrawingOut"),
         ({"words": "band:9-1"}, "got 9-1"),
+        ({"words": ["lemon", "piano"]}, "a file with one word a line, as a str; got .'lemon', 'piano'."),
+        ({"max_turns": "5"}, "whole numbers of at least 1, got '5'"),
+        ({"max_turns": 2.5}, "whole numbers of at least 1, got 2.5"),
     ],
 )
-def test_bad_arguments_are_named(arguments: dict[str, str], message: str):
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments_are_named(arguments: dict[str, object], message: str):
+    with pytest.raises((ValueError, TypeError), match=message):
         gymnasium.make(ID, **arguments)
 
 
@@ -220,5 +274,5 @@ def test_what_is_shown_step_by_step_is_the_whole_view():
         *_, info = env.step(text)
         assert info["messages"] == chat(env.renderer, env._state.observe(info["role"]))
         info["messages"].clear()
-        shown = env._seen()[0]
+        shown = env.seen()[0]
         assert shown == "\n\n".join(f"{m['role']}: {m['content']}" for m in chat(env.renderer, env._state.observe(info["role"])))

@@ -1,8 +1,12 @@
 """Many games at once: as one by one, never mixed."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
+
+from sparring.agents.core import Reply
 
 ID = "sparring.envs:sparring/AdversarialTaboo-v0"
 
@@ -41,6 +45,25 @@ def test_an_ended_game_begins_anew_at_the_next_step():
     assert seen[0].count("It is sour.") == 1
 
 
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_tie_and_a_win_may_end_in_one_step(others: int, mode: str):
+    """Of several outcomes in one step some have evidence and some have none, in either order, in Gymnasium's vector environments too."""
+    env = gymnasium.make_vec(ID, num_envs=2, vectorization_mode=mode, role="both", max_turns=1)
+    env.reset(seed=1)
+    env.step(["Hm.", "Hm."])
+    said = ["Hm.", "Hm."]
+    said[others] = "I know the word! It is a zebra."
+    _, _, terminated, _, infos = env.step(said)
+    assert terminated.all()
+    outcome = infos["outcome"]
+    assert outcome["reason"][others] == "declared_wrong"
+    assert outcome["reason"][1 - others] == "turn_limit"
+    assert outcome["_evidence"][others]
+    assert not outcome["_evidence"][1 - others]
+    assert outcome["evidence"]["matched"][others] == "zebra"
+
+
 @pytest.mark.parametrize("game", ["AdversarialTaboo", "AdversarialTaboo-DrawingOut"])
 def test_games_never_mix(game: str):
     """Over games that end at different steps and begin anew: every view holds its own game's talk alone, an attacker's its own secret."""
@@ -66,6 +89,59 @@ def test_spaces_hold_what_is_seen():
     seen, _ = env.reset(seed=1)
     assert env.observation_space.contains(seen)
     assert env.action_space.contains(env.action_space.sample())
+
+
+def test_an_opponent_may_lose_with_its_first_words():
+    """As in a single environment the game ends at the next step, whatever is said there; the others go on."""
+    fouls = iter([True, False, False, False])
+    env = vector(2, role="defender", opponent=lambda messages: "It is a lemon." if next(fouls, False) else "It is sour.")
+    _, infos = env.reset(seed=1, options={"word": "lemon"})
+    assert infos["outcome"]["reason"].tolist() == ["foul", None]
+    _, rewards, terminated, _, infos = env.step(["Hm.", "Hm."])
+    assert (rewards.tolist(), terminated.tolist()) == ([1, 0], [True, False])
+    assert infos["outcome"]["reason"].tolist() == ["foul", None]
+    seen, rewards, terminated, _, _ = env.step(["Not heard.", "Hm."])
+    assert (rewards.tolist(), terminated.tolist()) == ([0, 0], [False, False])
+    assert "It is sour." in seen[0]
+    assert "Not heard." not in seen[0]
+
+
+class Faltering:
+    """An agent whose infrastructure fails in the turns of those numbers."""
+
+    def __init__(self, *failing: int) -> None:
+        self.failing, self.turns = failing, itertools.count()
+
+    def seat(self, game, role, key, seed):
+        return self
+
+    def act(self, observation):
+        return Reply("Hm.", finish="error" if next(self.turns) in self.failing else "stop")
+        yield
+
+    def close(self):
+        return ()
+
+
+def test_a_game_whose_opponent_fails_is_void_and_the_others_go_on():
+    env = vector(2, role="defender", opponent=Faltering(0, 4))
+    env.reset(seed=1)
+    for failed in ([True, False], [False, True]):
+        _, rewards, terminated, truncated, infos = env.step(["Hm.", "Hm."])
+        assert (rewards.tolist(), terminated.tolist(), truncated.tolist()) == ([0, 0], [False, False], failed)
+        assert [reason for reason in infos["outcome"]["reason"] if reason] == ["void"]
+    *_, truncated, _ = env.step(["Hm.", "Hm."])
+    assert not truncated.any()
+
+
+def test_wrong_actions_are_named_and_move_no_game():
+    env, other = vector(2, role="both"), vector(2, role="both")
+    env.reset(seed=1)
+    other.reset(seed=1)
+    for actions in (["Hm.", 3], "ab", ["Hm.", None]):
+        with pytest.raises(TypeError, match="one str for each game, got"):
+            env.step(actions)
+    assert env.step(["Hm.", "Well."])[0] == other.step(["Hm.", "Well."])[0]
 
 
 def test_counts_must_fit():
