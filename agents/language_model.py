@@ -16,6 +16,7 @@ from sparring.envs.views import Message, Renderer
 from .adapters import adapter_base, load_adapter, merge, through
 from .chat import ChatFormat
 from .core import Finish, Model, Reply, Request, Sampling, Segment, derive_seed
+from .devices import pick_device
 from .hfloop import HFLoop
 from .token_streams import TokenStreams
 
@@ -119,15 +120,15 @@ def load_language_model(
 ) -> LanguageModel:
     """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
 
-    device: None takes a GPU where there is one. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
+    device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights are kept in four bits (NF4, arXiv 2305.14314)
     on a GPU, by bitsandbytes. Raises ValueError with what is missing.
     """
     from transformers import AutoModelForCausalLM
 
     path = str(path_or_id)
+    target = pick_device(device)
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
-    target = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype)
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
