@@ -5,6 +5,7 @@ Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples,
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -39,6 +40,18 @@ def load(path: Path, kind: type[T]) -> T:
         return from_yaml(path.read_text(encoding="utf-8"), kind)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def not_finite(config: Any, prefix: str = "") -> list[str]:
+    """What is wrong with numbers of a dataclass that are NaN or infinite, nested ones too, a sentence each."""
+    wrong = []
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            wrong += not_finite(value, f"{name}.")
+        numbers = value if isinstance(value, tuple) else (value,)
+        wrong += [f"{name} must be a finite number, got {v}" for v in numbers if isinstance(v, float) and not math.isfinite(v)]
+    return wrong
 
 
 def near(given: str, known: Iterable[str]) -> str:
