@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -42,7 +43,7 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
             model.load_adapter(str(place), adapter_name=name)
         # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the model's own under such names.
         model._weight_conversions = conversions
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise ValueError(f"the adapter in {folder} does not fit {type(model).__name__}: {str(error).splitlines()[0]}") from error
     head = model.get_output_embeddings()
     adapted = [layer for layer in lora_layers(model) if name in layer.lora_A or name in layer.lora_embedding_A]

@@ -6,6 +6,7 @@ them to each backend in batches, so that workflows (reflection, search, vote) ne
 """
 
 import hashlib
+import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -22,7 +23,8 @@ Finish = Literal["stop", "length", "error"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch those filters off."""
+    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch those filters off. Raises ValueError for what is no
+    distribution."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -31,6 +33,14 @@ class Sampling:
     max_new_tokens: int = 256
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature must be a number of at least 0, got {self.temperature}")
+        if self.top_k < 0 or not 0 < self.top_p <= 1 or not 0 <= self.min_p <= 1:
+            raise ValueError(
+                f"top_k must be at least 0, top_p in (0, 1] and min_p in [0, 1], got {self.top_k}, {self.top_p} and {self.min_p}"
+            )
 
     @property
     def exact(self) -> bool:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message, Renderer
@@ -16,6 +18,7 @@ from sparring.envs.views import Message, Renderer
 from .adapters import adapter_base, load_adapter, merge, through
 from .chat import ChatFormat
 from .core import Finish, Model, Reply, Request, Sampling, Segment, derive_seed
+from .devices import pick_device
 from .hfloop import HFLoop
 from .token_streams import TokenStreams
 
@@ -82,16 +85,25 @@ class LanguageModel:
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error."""
+        """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error; and
+        ValueError where its logits are no numbers."""
+        finished = self.loop.poll()
+        if any(np.isnan(done.logprobs).any() for done in finished):
+            raise ValueError(no_numbers(self.name))
         return [
             (done.tag, self.streams.reply(done.tag, done.ids.tolist(), done.logprobs.tolist(), done.finish, ended=done.ended))
-            for done in self.loop.poll()
+            for done in finished
         ]
 
     def close(self, stream: str) -> tuple[Segment, ...]:
         """Frees a stream and returns its segments; a reply in the making is dropped."""
         self.loop.close(stream)
         return self.streams.close(stream)
+
+
+def no_numbers(name: str) -> str:
+    """What is wrong with a model whose probabilities are NaN."""
+    return f"{name}: its probabilities are no numbers (NaN): the weights are damaged, perhaps by too high a learning rate"
 
 
 def _end_ids(model: Any) -> tuple[int, ...]:
@@ -119,15 +131,15 @@ def load_language_model(
 ) -> LanguageModel:
     """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
 
-    device: None takes a GPU where there is one. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
+    device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
     arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. Raises ValueError with what is missing.
     """
     from transformers import AutoModelForCausalLM
 
     path = str(path_or_id)
+    target = pick_device(device)
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
-    target = torch.device(device if device is not None else "cuda" if torch.cuda.is_available() else "cpu")
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype)
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
@@ -140,6 +152,8 @@ def load_language_model(
             model: Any = AutoModelForCausalLM.from_pretrained(base or path, dtype=kind, trust_remote_code=trust_remote_code, **options)
     except OSError as error:
         raise ValueError(f"no model weights in {str(base or path)!r}: {error}") from error
+    except SafetensorError as error:
+        raise ValueError(f"the model weights in {str(base or path)!r} cannot be read, the file is cut off or damaged: {error}") from error
     _trainable_in_four_bits(model)
     if base is not None:
         if getattr(model, "is_quantized", False):

@@ -110,9 +110,7 @@ def resolve(
         # A round of a LoRA run: the rounds of one run share the model that they began with.
         place, adapter = str(under), place
     if place not in models:
-        models[place] = _server(spec) or load_language_model(
-            place, name=base, device=given(device), dtype=given(dtype), attn=given(attention)
-        )
+        models[place] = _server(spec) or load_language_model(place, name=base, device=device, dtype=given(dtype), attn=given(attention))
     model = models[place]
     through = model.load_adapter(adapter) if adapter and isinstance(model, LanguageModel) else None
     return ModelAgent(model, renderer or card.prompts, chosen, name=spec, adapter=through)

@@ -79,7 +79,8 @@ class Settings:
 
 
 class Drawn(NamedTuple):
-    """ids int64 [n]; logprobs float32 [n], of the processed distribution (0 for a greedy choice); near bool [n], True at a near-tie."""
+    """ids int64 [n]; logprobs float32 [n], of the processed distribution (0 for a greedy choice, NaN where a
+    row's logits are no numbers); near bool [n], True at a near-tie."""
 
     ids: Tensor
     logprobs: Tensor
@@ -115,7 +116,8 @@ def draw(logits: Tensor, u: Tensor, settings: Settings) -> Drawn:
     # NOTE: u < 1 - 2**-24, so the target rounds to less than the total, and the token found has a positive
     # probability.
     target = u[:, None] * total
-    ids = torch.searchsorted(cdf, target, right=True)
+    # Logits that are no numbers have no distribution; the last id stands for one, with a log-probability of NaN.
+    ids = torch.searchsorted(cdf, target, right=True).clamp_(max=scaled.shape[-1] - 1)
     logprobs = scaled.gather(1, ids) - top - total.log()
     below = torch.where(ids > 0, cdf.gather(1, (ids - 1).clamp_(min=0)), -torch.inf)
     near = torch.minimum(cdf.gather(1, ids) - target, target - below) < NEAR * total
@@ -126,7 +128,7 @@ def draw(logits: Tensor, u: Tensor, settings: Settings) -> Drawn:
         best = scaled.topk(2, dim=-1) if scaled.shape[-1] > 1 else None
         cold = settings.greedy
         ids = torch.where(cold, scaled.argmax(dim=-1) if best is None else best.indices[:, 0], ids)
-        logprobs = torch.where(cold, 0.0, logprobs)
+        logprobs = torch.where(cold & top[:, 0].isfinite(), 0.0, logprobs)
         tie = torch.zeros_like(cold) if best is None else best.values[:, 0] - best.values[:, 1] < NEAR
         near = torch.where(cold, tie, near)
     return Drawn(ids, logprobs, near)

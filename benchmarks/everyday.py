@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sparring.agents.language_model import LanguageModel
+from sparring.agents.language_model import LanguageModel, no_numbers
 from sparring.envs.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
 from sparring.envs.views import TABOO_BRIEF, Message
@@ -99,11 +99,15 @@ def _row(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> Row:
 
 
 def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]) -> NDArray[np.float64]:
-    """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)]."""
+    """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)].
+    Raises ValueError where they are no numbers."""
     rows = [_row(model, prompt, given) for prompt, given in prompts]
     with model.speaking():
         scored = with_reference(Scorer(model.model), rows, TOKENS_PER_BATCH)
-    return np.array([row.logprobs.sum(dtype=np.float64) for row in rows_of(scored)])
+    found = np.array([row.logprobs.sum(dtype=np.float64) for row in rows_of(scored)])
+    if np.isnan(found).any():
+        raise ValueError(no_numbers(model.name))
+    return found
 
 
 def score(model: LanguageModel, test: Sequence[Item]) -> NDArray[np.float64]:

@@ -17,11 +17,11 @@ from statistics import mean, median
 from typing import Any
 
 import numpy as np
-import torch
 
 from sparring.agents.core import Sampling, derive_seed
+from sparring.agents.devices import pick_device
 from sparring.agents.language_model import ModelAgent, load_language_model
-from sparring.agents.names import given, model_card, model_place
+from sparring.agents.names import model_card, model_place
 from sparring.agents.rollout import play_all
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import make_game
@@ -85,9 +85,9 @@ class SpeedConfig:
 
 def prepare(config: SpeedConfig) -> Setting:
     """Loads the model. Raises ValueError for an unknown one."""
-    device = _device(config)
+    device = pick_device(config.device)
     if config.model.startswith(RANDOM):
-        model, card = random_model(config.model.removeprefix(RANDOM), torch.device(device))
+        model, card = random_model(config.model.removeprefix(RANDOM), device)
     else:
         card = model_card(config.model)
         model = load_language_model(model_place(config.model), name=config.model, device=device)
@@ -153,11 +153,7 @@ def _processes(config: SpeedConfig) -> tuple[int, ...]:
 
 
 def _on_gpu(config: SpeedConfig) -> bool:
-    return not _device(config).startswith("cpu")
-
-
-def _device(config: SpeedConfig) -> str:
-    return given(config.device) or ("cuda" if torch.cuda.is_available() else "cpu")
+    return pick_device(config.device).type != "cpu"
 
 
 def _best_way(teams: Mapping[int, Team], config: SpeedConfig, name: str) -> Way:

@@ -32,7 +32,7 @@ def bench(arguments: list[str]) -> int:
     options: Bench = parse(positional(Bench), "sparring bench", arguments)
 
     from sparring.agents.language_model import load_language_model
-    from sparring.agents.names import given, is_model, model_place
+    from sparring.agents.names import is_model, model_place
     from sparring.benchmarks.everyday import everyday_evaluation
 
     evaluation = everyday_evaluation(options.items)
@@ -42,7 +42,7 @@ def bench(arguments: list[str]) -> int:
     for spec in options.models:
         if not is_model(spec):
             raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
-        model = load_language_model(model_place(spec), name=spec, device=given(options.device))
+        model = load_language_model(model_place(spec), name=spec, device=options.device)
         results.append(evaluation.measure(model))
     found: dict[str, Any] = {"models": options.models, "before": evaluation.brief(results[0])}
     if len(results) > 1:

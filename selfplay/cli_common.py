@@ -17,16 +17,22 @@ class BadOptionsError(ValueError):
 
 def parse(kind: Any, program: str, arguments: list[str] | None, default: Any = None, *, description: str | None = None) -> Any:
     """Options by tyro. program: its whole name. arguments: None for those of this process. Raises BadOptionsError where they are bad (tyro
-    has said why), SystemExit(0) after --help."""
+    has said why), ValueError for a number that is NaN or infinite, SystemExit(0) after --help."""
     import tyro
+
+    from .settings import not_finite
 
     options: dict[str, Any] = {} if default is None else {"default": default}
     try:
-        return tyro.cli(kind, prog=program, args=arguments, description=description or kind.__doc__, **options)
+        found = tyro.cli(kind, prog=program, args=arguments, description=description or kind.__doc__, **options)
     except SystemExit as end:
         if end.code:
             raise BadOptionsError from end
         raise
+    wrong = not_finite(found)
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return found
 
 
 def positional(kind: Any) -> Any:

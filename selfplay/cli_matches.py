@@ -27,6 +27,10 @@ class MatchOptions:
     json: bool = False
     """Print one JSON object instead."""
 
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature cannot be negative, got {self.temperature}; 0 is greedy")
+
 
 def make(name: str, max_turns: int | None = None) -> "Game":
     """A game by its name. max_turns: None for its own number."""

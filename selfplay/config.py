@@ -15,7 +15,7 @@ from sparring.envs.forms import RULES
 
 from .alarms import AlarmsConfig
 from .learner import LearnerConfig
-from .settings import near
+from .settings import near, not_finite
 from .spag import DROPS, PUBLISHED, Corrections
 
 Objective = Literal["group", "rae", "spag", "dpo", "ipo", "spin"]
@@ -155,7 +155,7 @@ class TrainConfig:
 
 def check(config: TrainConfig) -> None:
     """Raises ValueError where values contradict each other, before anything has been loaded or written."""
-    wrong: list[str] = []
+    wrong = not_finite(config)
     if config.games_per_round < 1 or config.group_size < 1 or config.games_per_round % config.group_size:
         wrong.append(f"games_per_round ({config.games_per_round}) must be a multiple of group_size ({config.group_size})")
     if config.objective in ("group", "dpo", "ipo") and config.group_size < 2 and config.arm == "selfplay":
@@ -180,8 +180,9 @@ def check(config: TrainConfig) -> None:
     wrong += [f"{name} must be at least 1, got {value}" for name, value in positive.items() if value < 1]
     if config.max_memory < 0:
         wrong.append(f"max_memory cannot be negative, got {config.max_memory}")
-    if config.imitation.kl < 0:
-        wrong.append(f"imitation.kl cannot be negative, got {config.imitation.kl}")
+    for name in ("lr", "kl"):
+        if getattr(config.imitation, name) < 0:
+            wrong.append(f"imitation.{name} cannot be negative, got {getattr(config.imitation, name)}")
     if config.evaluation.temperature < 0:
         wrong.append(f"evaluation.temperature cannot be negative, got {config.evaluation.temperature}")
     if config.imitation.steps and config.imitation.games < 1:
@@ -193,6 +194,10 @@ def check(config: TrainConfig) -> None:
     for name in ("lr", "kl", "replay_per_minibatch", "replay_weight", "weight_decay", "warmup", "clip_low", "clip_high"):
         if getattr(learner, name) < 0:
             wrong.append(f"learner.{name} cannot be negative, got {getattr(learner, name)}")
+    if not all(0 <= beta < 1 for beta in learner.betas):
+        wrong.append(f"learner.betas must be in [0, 1), got {learner.betas[0]} and {learner.betas[1]}")
+    if learner.grad_clip <= 0:
+        wrong.append(f"learner.grad_clip must be above 0, got {learner.grad_clip}")
     if learner.schedule != "constant" and learner.total_steps < 1 and not learner.per_round:
         wrong.append(f"learner.schedule {learner.schedule} needs learner.total_steps, the optimiser steps of the whole run")
     if learner.lora_rank < 0:

@@ -9,6 +9,7 @@ import torch
 from sparring.agents.adapters import peft as require_peft
 from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Agent, AgentMap, Sampling
+from sparring.agents.devices import pick_device
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model, load_tokenizer
 from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
 from sparring.agents.player_card import PlayerCard, load_card
@@ -71,19 +72,6 @@ class Session:
         return load_player(self.config, place, self.context, name="imitation", device=self.model.loop.packed.device, dtype=parameter.dtype)
 
 
-def pick_device(name: str) -> str | None:
-    """The device of a setting, made the current one; None leaves the choice to the machine. Raises ValueError where there is none."""
-    if name == "auto":
-        return None
-    try:
-        device = torch.device(name)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return name
-
-
 def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     """Loads what the configuration names. Raises ValueError with what is wrong.
 
@@ -99,6 +87,9 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
             "or give conversations to imitate with --imitation.data FILE"
         )
+    device = pick_device(config.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     place = str(weights) if weights else model_place(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
@@ -112,7 +103,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
         place,
         context,
         name=config.model,
-        device=pick_device(config.device),
+        device=device,
         dtype=given(config.dtype),
         four_bit=config.learner.four_bit and weights is None,
     )

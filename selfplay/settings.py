@@ -5,6 +5,7 @@ Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples,
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -50,6 +51,18 @@ def flat(config: Any) -> dict[str, Any]:
         else:
             found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
     return found
+
+
+def not_finite(config: Any, prefix: str = "") -> list[str]:
+    """What is wrong with numbers of a dataclass that are NaN or infinite, nested ones too, a sentence each."""
+    wrong = []
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            wrong += not_finite(value, f"{name}.")
+        numbers = value if isinstance(value, tuple) else (value,)
+        wrong += [f"{name} must be a finite number, got {v}" for v in numbers if isinstance(v, float) and not math.isfinite(v)]
+    return wrong
 
 
 def near(given: str, known: Iterable[str]) -> str:

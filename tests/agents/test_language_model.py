@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import TEMPLATES, tiny_model, tiny_tokenizer
+from tiny import TEMPLATES, save_tiny, tiny_model, tiny_tokenizer
 
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
@@ -79,6 +79,22 @@ def test_what_is_missing_is_named(tmp_path: Path, files: tuple[str, ...] | None,
             (folder / file).write_text("{}")
     with pytest.raises(ValueError, match=message):
         load_language_model(folder)
+
+
+def test_weights_that_are_cut_off_are_named(tmp_path: Path):
+    folder = save_tiny(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cannot be read, the file is cut off or damaged"):
+        load_language_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_weights_that_are_no_numbers_are_named(temperature: float):
+    model = language_model()
+    next(model.model.parameters()).data.fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"model: its probabilities are no numbers \(NaN\)"):
+        play(model, temperature=temperature)
 
 
 def test_a_saved_model_plays_the_same_games(tmp_path: Path):

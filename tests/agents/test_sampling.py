@@ -21,6 +21,23 @@ def test_tokens_come_as_often_as_they_should(temperature: float):
     assert many(logits, Sampling(temperature=temperature)) == pytest.approx(expected, abs=0.015)
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1.0}, {"temperature": np.nan}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"min_p": np.nan}]
+)
+def test_what_is_no_distribution_is_refused(wrong: dict):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be|{next(iter(wrong))} in"):
+        Sampling(**wrong)
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_logits_that_are_no_numbers_break_their_own_row_alone(broken: float):
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, broken, 2.0], [0.0, broken, 2.0], [0.0, 1.0, 2.0]])
+    settings = Settings.of([Sampling(), Sampling(), Sampling(temperature=0), Sampling(temperature=0)])
+    drawn = draw(logits, torch.full((4,), 0.5), settings)
+    assert drawn.logprobs.isnan().tolist() == [False, True, True, False]
+    assert ((drawn.ids >= 0) & (drawn.ids < 3)).all()
+
+
 def test_uniform_numbers_are_uniform_and_differ_by_seed_and_step():
     n = 10_000
     by_seed = uniform(torch.arange(n), torch.zeros(n, dtype=torch.int64))
