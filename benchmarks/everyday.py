@@ -2,18 +2,22 @@
 
 Tasks: facts (recall, yes/no), reasoning in formats that the base texts contain but on words whose reasoning questions were never seen,
 reasoning in formats that no text contains, and *inference in the game's format*: hints of a game, after which the defender declares. Every
-multiple-choice accuracy stands beside its baselines: the majority answer, the shortest option, and an untrained model of the same shape.
+multiple-choice accuracy stands beside its baselines: chance, the majority answer, the shortest option and the longest.
+
+A model far below its baseline has taken an unseen format for one that it knows: sparring-mini answers "Which is smaller" as if asked which
+is bigger (smaller .05, bigger .97), and asked to leave out the one that lacks a fact it names one that has it (leave_out .04).
 """
 
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, no_numbers
 from sparring.envs.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
@@ -43,9 +47,11 @@ class Item(NamedTuple):
     cluster: str
 
 
-def _choice_item(question: Question, task: str) -> Item:
-    prompts = tuple((Message("user", question.text), Message("assistant", option)) for option in question.options)
-    return Item(task, prompts, 0, (question.options.index(question.answer),), True, question.words[0])
+def _choice_item(question: Question, task: str, order: random.Random) -> Item:
+    """order: shuffles the options, so that a model to which all are equal is right by chance."""
+    options = order.sample(question.options, k=len(question.options))
+    prompts = tuple((Message("user", question.text), Message("assistant", option)) for option in options)
+    return Item(task, prompts, 0, (options.index(question.answer),), True, question.words[0])
 
 
 def _inference(world: World, word: str, hints: int, rng: random.Random) -> tuple[tuple[Message, ...], tuple[str, ...]]:
@@ -67,21 +73,28 @@ def _inference_item(world: World, word: str, hints: int, group: str, rng: random
     return Item(f"inference-{hints}/{group}", prompts, len(DECLARES), tuple(range(len(prompts))), False, word)
 
 
-def items(per_task: int = 200, seed: int = 0) -> list[Item]:
-    """The test. Facts on all words; trained formats on held-out words; held-out formats and inference by word group."""
-    world, groups = everyday(), word_groups()
-    rng = random.Random(seed)
-    found = [_choice_item(make(world, world.nouns, rng), f"facts/{make.__name__}") for make in BASE for _ in range(per_task)]
+def choices(per_task: int, rng: random.Random, order: random.Random) -> list[Item]:
+    """The multiple choice: facts on all words, trained formats on held-out words, held-out formats on all words."""
+    world = everyday()
+    found = []
     for label, formats, words in (
-        ("heldout-words", TRAINED, groups.heldout),
+        ("facts", BASE, world.nouns),
+        ("heldout-words", TRAINED, word_groups().heldout),
         ("heldout-formats", HELDOUT, world.nouns),
     ):
         for make in formats:
             questions = [make(world, words, rng) for _ in range(per_task)]
-            found += [_choice_item(question, f"{label}/{question.format}") for question in questions]
-    for group, words in groups._asdict().items():
+            found += [_choice_item(question, f"{label}/{question.format}", order) for question in questions]
+    return found
+
+
+def items(per_task: int = 200, seed: int = 0) -> list[Item]:
+    """The test: the choices, and inference by word group."""
+    rng = random.Random(seed)
+    found = choices(per_task, rng, random.Random(derive_seed(seed, "options")))
+    for group, words in word_groups()._asdict().items():
         for hints in (3, 4):
-            found += [_inference_item(world, rng.choice(words), hints, group, rng) for _ in range(per_task)]
+            found += [_inference_item(everyday(), rng.choice(words), hints, group, rng) for _ in range(per_task)]
     return found
 
 
@@ -125,19 +138,30 @@ def score(model: LanguageModel, test: Sequence[Item]) -> NDArray[np.float64]:
 
 
 def baselines(test: Sequence[Item]) -> dict[str, dict[str, float]]:
-    """Per multiple-choice task: accuracy of always giving the most frequent answer, and of always taking the shortest option."""
+    """Per multiple-choice task the accuracy of answers that know nothing: any option (chance), always the most frequent answer (majority),
+    always the shortest option, always the longest (options of equal length share the credit)."""
     found: dict[str, dict[str, float]] = {}
     for task in dict.fromkeys(item.task for item in test if item.choice):
         own = [item for item in test if item.task == task]
         answers = Counter(item.prompts[item.right[0]][-1].content for item in own)
-        lengths = [[len(prompt[-1].content) for prompt in item.prompts] for item in own]
-        shortest = [float(n.index(min(n)) in item.right) for n, item in zip(lengths, own, strict=True)]
-        found[task] = {"majority": max(answers.values()) / len(own), "shortest": float(np.mean(shortest))}
+        found[task] = {
+            "chance": float(np.mean([len(item.right) / len(item.prompts) for item in own])),
+            "majority": max(answers.values()) / len(own),
+            "shortest": float(np.mean([_by_length(item, min) for item in own])),
+            "longest": float(np.mean([_by_length(item, max) for item in own])),
+        }
     return found
 
 
+def _by_length(item: Item, extreme: Callable[[list[int]], int]) -> float:
+    lengths = [len(prompt[-1].content) for prompt in item.prompts]
+    taken = [i for i, length in enumerate(lengths) if length == extreme(lengths)]
+    return sum(i in item.right for i in taken) / len(taken)
+
+
 def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0) -> dict[str, Any]:
-    """Scores by task, with intervals and baselines; `scores` holds every item's score, for paired comparison."""
+    """Scores by task, with intervals, baselines and `baseline`, the best of these; `scores` holds every item's score, for paired
+    comparison."""
     test = items(per_task, seed)
     scores = score(model, test)
     base = baselines(test)
@@ -146,6 +170,7 @@ def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0) -> dict[s
         own = np.array([s for s, item in zip(scores, test, strict=True) if item.task == task])
         row: dict[str, Any] = {"n": len(own), "score": float(own.mean()), **base.get(task, {})}
         if task in base:
+            row["baseline"] = max(base[task].values())
             row["low"], row["high"] = wilson(int(own.sum()), len(own))
         tasks[task] = row
     return {

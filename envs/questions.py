@@ -53,16 +53,39 @@ def _shuffled(items: Sequence[str], rng: random.Random) -> list[str]:
     return rng.sample(list(items), k=len(items))
 
 
+def _values(world: World, noun: str, kind: str) -> tuple[str, ...]:
+    """All values of one kind that a noun has, sorted."""
+    return tuple(sorted(fact.value for fact in world.facts[noun] if fact.kind == kind))
+
+
+def _wrong_values(world: World, right: tuple[str, ...], kind: str, rng: random.Random, n: int = 3) -> list[tuple[str, ...]]:
+    """n wrong answers of the shape of the right one, as many values, not all of them true: what other nouns have, no value in two answers;
+    where that cannot be, any values of the kind."""
+    found: list[tuple[str, ...]] = []
+    for noun in _shuffled(world.nouns, rng):
+        values = _values(world, noun, kind)
+        if len(values) == len(right) and not set(values) & {v for answer in (right, *found) for v in answer}:
+            found.append(values)
+            if len(found) == n:
+                return found
+    while len(found) < n:  # from all values: were the right one's left out, the answer that shares no value would be the right one
+        values = tuple(sorted(rng.sample(world.values(kind), k=len(right))))
+        if values not in (right, *found):
+            found.append(values)
+    return found
+
+
 def recall(world: World, words: Sequence[str], rng: random.Random) -> Question:
-    """The values of one kind for one word."""
+    """The values of one kind for one word. Who knows nothing but how many nouns have each value is right in .40 of the cases."""
     word = rng.choice(words)
     kind = _fact(world, word, rng).kind
     text = _capital(PHRASINGS[kind].what.format(s=world.a(word)))
-    values = sorted(f.value for f in world.facts[word] if f.kind == kind)
-    others = [v for v in world.values(kind) if v not in values]
-    wrong = rng.sample(others, k=min(3, len(others)))
-    answer = _capital(" and ".join(values)) + "."
-    return Question("recall", text, answer, (answer, *(_capital(v) + "." for v in wrong)), (word,))
+    right = _values(world, word, kind)
+    others = [v for v in world.values(kind) if v not in right]
+    # NOTE: the base texts, which show no options, hang on these draws; so options come from a generator that they seed.
+    own = random.Random(repr(rng.sample(others, k=min(3, len(others)))))
+    answer, *wrong = (_capital(" and ".join(values)) + "." for values in (right, *_wrong_values(world, right, kind, own)))
+    return Question("recall", text, answer, tuple(_shuffled((answer, *wrong), own)), (word,))
 
 
 def yes_no(world: World, words: Sequence[str], rng: random.Random) -> Question:

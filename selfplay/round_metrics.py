@@ -17,15 +17,15 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
     """The outcome mix and the manner of talk.
 
     Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth: share of true claims about
-    the secret, None where it is not known. distinct_utterances_per_1000_games: different texts among the first thousand games, scaled to a
-    thousand. repeated: share of utterances that say again what their speaker said before in the same game.
+    the secret, None where it is not known. distinct_utterances: different texts in the round; distinct_share: those as a share of its
+    utterances, which falls with the size of a round. repeated: share of utterances that say again what their speaker said before in the
+    same game.
     {role}/completions/mean_length: sampled tokens per utterance; {role}/completions/clipped_ratio: share of utterances cut at their limit.
     """
     games = [p for p in played if p.outcome.reason != VOID]
     roles = played[0].match.game.roles if played else ()
     said = [(p, u) for p in games for u in p.state.utterances]
-    first = games[:1000]
-    distinct = len({u.text for p in first for u in p.state.utterances})
+    distinct = len({u.text for _, u in said})
     found: dict[str, Any] = {
         "games": len(games),
         "void": len(played) - len(games),
@@ -34,7 +34,8 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
         "reasons": dict(sorted(Counter(p.outcome.reason for p in games).items())),
         "mean_turns": len(said) / len(games) if games else None,
         "truth": truthfulness(games, truth),
-        "distinct_utterances_per_1000_games": distinct * 1000 / len(first) if first else None,
+        "distinct_utterances": distinct,
+        "distinct_share": distinct / len(said) if said else None,
         "repeated": sum(_repeats(p) for p in games) / len(said) if said else None,
     }
     for role in roles:

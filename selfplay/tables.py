@@ -30,14 +30,16 @@ def show_summary(summary: Summary, console: Console) -> None:
 
 
 def evaluation_table(name: str, result: Mapping[str, Any]) -> Table:
-    """An evaluation by task: before, after, and the paired differences of after and of a control from before, where they are known."""
+    """An evaluation by task: the best baseline, before, after, and the paired differences of after and of a control from before, where they
+    are known."""
     rows = []
     for task, before in result["before"].items():
-        after = f"{result['after'][task]['score']:.3f}" if "after" in result else "-"
+        after = _short(result["after"][task]["score"], ".3f") if "after" in result else "-"
+        guess = _short(before["baseline"], ".3f") if "baseline" in before else "-"
         differences = [_difference(result[kind][task]) if kind in result else "-" for kind in ("difference", "control_difference")]
-        rows.append((task, str(before["n"]), f"{before['score']:.3f}", after, *differences))
-    title = f"{name} test (paired difference, half of its 95 % interval)"
-    return _table(title, ("task", "n", "before", "after", "difference", "control's"), rows)
+        rows.append((task, str(before["n"]), guess, _short(before["score"], ".3f"), after, *differences))
+    title = f"{name} test (guess: the best baseline; paired difference, half of its 95 % interval)"
+    return _table(title, ("task", "n", "guess", "before", "after", "difference", "control's"), rows, gap=1)
 
 
 def tournament_table(title: str, entries: Sequence[Mapping[str, Any]]) -> Table:
@@ -62,8 +64,10 @@ def _short(number: float, form: str) -> str:
     return format(number, form).replace("0.", ".", 1) if abs(number) < 1 else format(number, form)
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), title_style="bold", header_style="dim")
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], gap: int = 2) -> Table:
+    table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, padding=(0, gap, 0, 0), title_style="bold", header_style="dim"
+    )
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:

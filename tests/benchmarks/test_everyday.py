@@ -1,6 +1,7 @@
 """The everyday test: right answers, honest scores, paired differences."""
 
 import math
+import random
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.language_model import LanguageModel
-from sparring.benchmarks.everyday import baselines, compare, evaluate, items, log_probabilities, score
+from sparring.benchmarks.everyday import Item, baselines, choices, compare, evaluate, items, log_probabilities, score
 from sparring.envs.english import parse
 from sparring.envs.views import Message
 from sparring.envs.world import everyday, word_groups
@@ -73,11 +74,42 @@ def test_a_choice_is_right_when_its_best_option_is(model: LanguageModel, monkeyp
         assert got == pytest.approx(1.0 if item.choice else min(1.0, 0.1 * len(item.prompts)))
 
 
-def test_baselines_stand_beside_every_choice_task():
-    test = items(50)
-    found = baselines(test)
-    assert set(found) == {item.task for item in test if item.choice}
-    assert all(0 < one["majority"] <= 1 and 0 <= one["shortest"] <= 1 for one in found.values())
+LEANING = {"heldout-words/bigger": "shortest", "heldout-words/both": "longest"}
+"""Where the world itself, or the texts the base was trained on, make the length of an answer tell something."""
+
+
+def test_the_length_of_an_option_tells_little_and_what_it_tells_is_a_baseline():
+    found = baselines(choices(2000, random.Random(0), random.Random(1)))
+    assert found["facts/recall"]["chance"] == 0.25
+    assert found["heldout-formats/leave_out"]["chance"] == pytest.approx(1 / 3)
+    for task, one in found.items():
+        for name in ("shortest", "longest"):
+            assert one[name] < one["chance"] + (0.1 if LEANING.get(task) == name else 0.04), (task, name)
+
+
+def test_a_model_to_which_all_options_are_equal_is_right_by_chance(model: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    test = choices(400, random.Random(0), random.Random(1))
+    monkeypatch.setattr("sparring.benchmarks.everyday.log_probabilities", lambda model, asked: np.zeros(len(asked)))
+    scores = score(model, test)
+    for task, one in baselines(test).items():
+        own = [s for s, item in zip(scores, test, strict=True) if item.task == task]
+        assert abs(np.mean(own) - one["chance"]) < 0.08, task
+
+
+def test_baselines_by_hand():
+    def asked(right: int, *options: str) -> Item:
+        return Item("t", tuple((Message("user", "?"), Message("assistant", option)) for option in options), 0, (right,), True, "w")
+
+    found = baselines([asked(0, "Red.", "Green."), asked(1, "Blue.", "Red."), asked(1, "Pale.", "Dark.")])["t"]
+    assert found == pytest.approx({"chance": 1 / 2, "majority": 2 / 3, "shortest": 2.5 / 3, "longest": 0.5 / 3})
+
+
+def test_the_best_baseline_stands_beside_every_choice(model: LanguageModel):
+    test = items(4)
+    tasks = evaluate(model, per_task=4)["tasks"]
+    for task, one in baselines(test).items():
+        assert tasks[task]["baseline"] == max(one.values())
+    assert {task for task, row in tasks.items() if "baseline" in row} == {item.task for item in test if item.choice}
 
 
 def test_a_model_does_not_differ_from_itself(model: LanguageModel):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from sparring.envs.questions import BASE, HELDOUT, SIZES, TRAINED, Format, smaller
+from sparring.envs.questions import BASE, HELDOUT, SIZES, TRAINED, Format, recall, smaller
 from sparring.envs.world import everyday
 
 WORLD = everyday()
@@ -21,9 +21,24 @@ def test_every_question_has_its_answer_among_distinct_options(make: Format):
 
 def test_position_of_the_answer_tells_nothing():
     rng = random.Random(2)
-    for make in (TRAINED[0], TRAINED[1], HELDOUT[0], HELDOUT[1]):
+    for make in (TRAINED[0], TRAINED[1], HELDOUT[0], HELDOUT[1]):  # three options each
         first = sum(item.options[0] == item.answer for item in (make(WORLD, WORLD.nouns, rng) for _ in range(600)))
         assert 150 < first < 250
+
+
+def test_wrong_answers_of_recall_have_the_shape_of_the_right_one_and_are_false():
+    rng = random.Random(4)
+    alone = []
+    for _ in range(2000):
+        item = recall(WORLD, WORLD.nouns, rng)
+        values = [set(option.lower().removesuffix(".").split(" and ")) for option in item.options]
+        right = set(item.answer.lower().removesuffix(".").split(" and "))
+        assert len(values) == 4
+        assert all(len(each) == len(right) for each in values)
+        assert values.count(right) == 1  # so that each other one holds a false value
+        sharing_none = [each for each in values if sum(bool(each & other) for other in values) == 1] or values
+        alone.append((right in sharing_none) / len(sharing_none))
+    assert sum(alone) / len(alone) < 0.28  # an answer that shares no value with another is right no more often than by chance
 
 
 def test_smaller_is_smaller():

@@ -1,5 +1,6 @@
 """Base texts: deterministic, true, and silent about what the reasoning test holds out."""
 
+import hashlib
 import random
 from itertools import islice
 
@@ -14,6 +15,13 @@ WORLD = everyday()
 def test_same_seed_same_texts():
     assert list(islice(conversations(3), 50)) == list(islice(conversations(3), 50))
     assert list(islice(conversations(3), 50)) != list(islice(conversations(4), 50))
+
+
+def test_the_texts_are_those_of_the_shipped_base():
+    found = hashlib.sha256()
+    for text in islice(conversations(0), 500):
+        found.update("".join(f"{message.role}: {message.content}\n" for message in text).encode())
+    assert found.hexdigest() == "204981a6e6fd8a58caae2734505d9ea4ce37f2a795112b9f868f7e6df81ec0c7"
 
 
 def test_conversations_alternate_and_end_with_the_assistant():

@@ -69,7 +69,7 @@ def test_a_round_in_numbers():
     played = play_all(schedule({"attacker": TALKS, "defender": TALKS}, GAME, WORDS, 2, seed=0))
     found = describe(played)
     assert (found["games"], found["ties"], found["mean_turns"]) == (2, 2, 6)
-    assert found["distinct_utterances_per_1000_games"] == 500
+    assert (found["distinct_utterances"], found["distinct_share"]) == (1, 1 / 12)
     assert found["repeated"] == pytest.approx(8 / 12)
     assert found["truth"] is None
 

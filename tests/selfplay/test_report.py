@@ -51,7 +51,7 @@ def run(tmp_path: Path) -> Path:
     )
     record = {
         "round": 1, "games": 1, "void": 0, "attacker_wins": 0, "defender_wins": 1, "ties": 0, "reasons": {"foul": 1}, "truth": None,
-        "mean_turns": 1.0, "distinct_utterances_per_1000_games": 1000.0, "kl": 0.1, "entropy": 2.0,
+        "mean_turns": 1.0, "distinct_utterances": 2, "distinct_share": 0.4, "kl": 0.1, "entropy": 2.0,
     }  # fmt: skip
     data = {
         "schema": 1,
@@ -83,7 +83,7 @@ def test_hostile_text_is_shown_and_never_run(run: Path):
 def test_the_page_shows_strength_rounds_and_games(run: Path):
     tags = Tags()
     tags.feed(write_report(run).read_text())
-    for expected in ("0.700", "foul 100%", "Secret word: lemon", "not known", "sparring games RUN", "a note"):
+    for expected in ("0.700", "foul 100%", "Secret word: lemon", "not known", "2 (40%)", "sparring games RUN", "a note"):
         assert expected in tags.text
     assert "svg" in tags.seen
 

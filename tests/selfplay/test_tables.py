@@ -21,11 +21,12 @@ def test_a_rate_stands_with_its_interval_and_nothing_counted_is_a_dash():
 
 def test_the_longest_tasks_and_names_are_shown_whole():
     task = "heldout-formats/choose_two_facts"
-    score = {task: {"n": 2000, "score": 0.5}}
+    score = {task: {"n": 2000, "score": 0.5, "baseline": 0.361}}
     difference = {task: {"mean": -0.0251, "low": -0.06, "high": 0.02}}
     found = {"before": score, "after": score, "difference": difference, "control_difference": difference}
     text = shown(evaluation_table("everyday", found))
     assert task in text
+    assert ".361" in text
     assert text.count("-.025 ±.040") == 2
     assert "…" not in text
     entry = {"player": "mini@imitation", "seat": "attacker", "opponent": "runs/quickstart@latest", "wins": 100, "losses": 99, "ties": 1}
