@@ -18,11 +18,12 @@ from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.batch import Row, rows_of, sft_row
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, TrainConfig
+from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.progress import Quiet
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
-from sparring.selfplay.train import Stopped, resume, train
+from sparring.selfplay.train import resume, train
 
 if find_spec("bitsandbytes") is None:
     pytest.skip("needs the extra qlora", allow_module_level=True)
