@@ -287,6 +287,16 @@ class Truth(NamedTuple):
     unparsed: int
     sentences: int
 
+    @property
+    def true_share(self) -> float | None:
+        """True claims as a share of all claims; None without claims."""
+        return self.true / self.claims if self.claims else None
+
+    @property
+    def unparsed_share(self) -> float | None:
+        """Sentences that were not of this English, whose truth nobody can tell, as a share of all; None without sentences."""
+        return self.unparsed / self.sentences if self.sentences else None
+
 
 def truth(texts: Iterable[str], secret: str, world: World | None = None) -> Truth:
     """Checks what was said about a secret noun against the world."""

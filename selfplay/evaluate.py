@@ -14,11 +14,12 @@ from sparring.agents.core import Agent, AgentMap, derive_seed
 from sparring.agents.names import with_sampling
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.core import VOID, Game, Task
+from sparring.envs.english import Truth
 
 from .statistics import wilson
 
-TruthOf = Callable[[Iterable[str], str], tuple[int, int]]
-"""What the claims in some utterances about a secret are worth: how many claims, how many of them true."""
+TruthOf = Callable[[Iterable[str], str], Truth]
+"""What the claims in some utterances about a secret are worth."""
 
 TELLS = "attacker"
 """The role that knows the secret, whose claims can be true or false."""
@@ -29,7 +30,8 @@ class Cell:
     """Games of one player in one seat against one opponent on one group of words.
 
     games: those that count, void ones apart. win_rate and its 95 % Wilson interval: wins of games, a tie is no win; None without games.
-    truth: the share of the player's claims about the secret that are true; None in the seat that makes none, and where it is not known.
+    truth: the share of the player's claims about the secret that are true; unparsed: the share of its sentences that could not be checked,
+    as they are no sentences of the everyday world's English; both None in the seat that makes no claims, and where truth is not known.
     mean_turns: utterances of the player per game.
     """
 
@@ -46,6 +48,7 @@ class Cell:
     high: float | None
     reasons: Mapping[str, int]
     truth: float | None
+    unparsed: float | None
     mean_turns: float | None
 
     def record(self, round_number: int) -> dict[str, Any]:
@@ -152,6 +155,7 @@ def cell(played: Sequence[Played], opponent: str, seat: str, words: str, truth: 
     ties = sum(p.outcome.winner is None for p in counted)
     interval = wilson(wins, len(counted)) if counted else None
     turns = sum(u.role == seat for p in counted for u in p.state.utterances)
+    told = truthfulness(counted, truth if seat == TELLS else None)
     return Cell(
         opponent=opponent,
         seat=seat,
@@ -165,17 +169,15 @@ def cell(played: Sequence[Played], opponent: str, seat: str, words: str, truth: 
         low=interval.low if interval else None,
         high=interval.high if interval else None,
         reasons=dict(sorted(Counter(p.outcome.reason for p in counted).items())),
-        truth=truthfulness(counted, truth) if seat == TELLS else None,
+        truth=told and told.true_share,
+        unparsed=told and told.unparsed_share,
         mean_turns=turns / len(counted) if counted else None,
     )
 
 
-def truthfulness(played: Iterable[Played], truth: TruthOf | None) -> float | None:
-    """The share of true claims about the secret; None where there are none, or where truth is not known."""
+def truthfulness(played: Iterable[Played], truth: TruthOf | None) -> Truth | None:
+    """What was said about the secrets by the role that knows them, all games together; None where truth is not known."""
     if truth is None:
         return None
-    claims = right = 0
-    for p in played:
-        made, held = truth((u.text for u in p.state.utterances if u.role == TELLS), p.match.task.secret)
-        claims, right = claims + made, right + held
-    return right / claims if claims else None
+    found = [truth((u.text for u in p.state.utterances if u.role == TELLS), p.match.task.secret) for p in played]
+    return Truth(*(sum(one[i] for one in found) for i in range(len(Truth._fields))))

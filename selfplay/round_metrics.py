@@ -17,7 +17,8 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
     """The outcome mix and the manner of talk.
 
     Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth: share of true claims about
-    the secret, None where it is not known. distinct_utterances: different texts in the round; distinct_share: those as a share of its
+    the secret; unparsed: share of the sentences of who knows it that could not be checked, being none of the everyday world's English;
+    both None where truth is not known. distinct_utterances: different texts in the round; distinct_share: those as a share of its
     utterances, which falls with the size of a round. repeated: share of utterances that say again what their speaker said before in the
     same game.
     {role}/completions/mean_length: sampled tokens per utterance; {role}/completions/clipped_ratio: share of utterances cut at their limit.
@@ -25,6 +26,7 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
     games = [p for p in played if p.outcome.reason != VOID]
     roles = played[0].match.game.roles if played else ()
     said = [(p, u) for p in games for u in p.state.utterances]
+    told = truthfulness(games, truth)
     distinct = len({u.text for _, u in said})
     found: dict[str, Any] = {
         "games": len(games),
@@ -33,7 +35,8 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
         "ties": sum(p.outcome.winner is None for p in games),
         "reasons": dict(sorted(Counter(p.outcome.reason for p in games).items())),
         "mean_turns": len(said) / len(games) if games else None,
-        "truth": truthfulness(games, truth),
+        "truth": told and told.true_share,
+        "unparsed": told and told.unparsed_share,
         "distinct_utterances": distinct,
         "distinct_share": distinct / len(said) if said else None,
         "repeated": sum(_repeats(p) for p in games) / len(said) if said else None,
@@ -93,7 +96,7 @@ def round_line(number: int, rounds: int, record: Mapping[str, Any], seconds: flo
         parts += [f"{name.removesuffix('_wins')} {record[name] / games:.0%}" for name in record if name.endswith("_wins")]
         parts.append(f"ties {record['ties'] / games:.0%}")
         if record["truth"] is not None:
-            parts.append(f"true hints {record['truth']:.0%}")
+            parts.append(f"true hints {record['truth']:.0%} (unparsed {record['unparsed']:.1%})")
         parts += [f"{name} {record['reasons'][name] / games:.0%}" for name in ("uttered", "silent") if record["reasons"].get(name)]
     parts += [f"{name} {record[name]:.3f}" for name in ("kl", "entropy") if name in record]
     return ", ".join([*parts, f"{seconds:.1f} s"])

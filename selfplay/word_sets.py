@@ -61,16 +61,11 @@ class WordSets:
     @property
     def truth(self) -> TruthOf | None:
         """The truth of hints, where it is known."""
-        return _truth if self.everyday else None
+        return truth if self.everyday else None
 
 
 NO_SECRETS = WordSets((), ("",), ())
 """Of a game that has no secret word: its tasks differ by their seeds alone."""
-
-
-def _truth(texts: object, secret: str) -> tuple[int, int]:
-    found = truth(texts, secret)  # type: ignore[arg-type]
-    return found.claims, found.true
 
 
 def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:

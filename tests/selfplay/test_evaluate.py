@@ -74,6 +74,19 @@ def test_a_round_in_numbers():
     assert found["truth"] is None
 
 
+def test_unparsed_sentences_stand_beside_the_true_ones():
+    says = FunctionAgent(lambda observation, rng: "It is often yellow. It feels handle. It is often blue.")
+    (played,) = play_all(schedule({"attacker": says, "defender": SilentAgent()}, GAME, ("lemon",), 1, seed=0))
+    truth = word_sets("everyday", 0.5, imitating=True).truth
+    found = describe([played], truth)
+    assert (found["truth"], found["unparsed"]) == (1 / 2, 1 / 3)
+    seen = cell([played], "silent", "attacker", "all", truth)
+    assert (seen.truth, seen.unparsed) == (1 / 2, 1 / 3)
+    seen = cell([played], "talker", "defender", "all", truth)
+    assert (seen.truth, seen.unparsed) == (None, None)
+    assert describe([played])["unparsed"] is None
+
+
 def test_the_spread_of_rewards_by_role_and_group():
     played = play_all(schedule({"attacker": TALKS, "defender": TALKS}, GAME, WORDS[:2], 4, seed=0))
     won = dict(zip((p.match.id for p in sorted(played, key=lambda p: p.match.task.secret)), (1.0, -1.0, 1.0, 1.0), strict=True))

@@ -50,8 +50,8 @@ def run(tmp_path: Path) -> Path:
         play_all([Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)]),
     )
     record = {
-        "round": 1, "games": 1, "void": 0, "attacker_wins": 0, "defender_wins": 1, "ties": 0, "reasons": {"foul": 1}, "truth": None,
-        "mean_turns": 1.0, "distinct_utterances": 2, "distinct_share": 0.4, "kl": 0.1, "entropy": 2.0,
+        "round": 1, "games": 1, "void": 0, "attacker_wins": 0, "defender_wins": 1, "ties": 0, "reasons": {"foul": 1}, "truth": 0.9,
+        "unparsed": 0.0156, "mean_turns": 1.0, "distinct_utterances": 2, "distinct_share": 0.4, "kl": 0.1, "entropy": 2.0,
     }  # fmt: skip
     data = {
         "schema": 1,
@@ -83,9 +83,18 @@ def test_hostile_text_is_shown_and_never_run(run: Path):
 def test_the_page_shows_strength_rounds_and_games(run: Path):
     tags = Tags()
     tags.feed(write_report(run).read_text())
-    for expected in ("0.700", "foul 100%", "Secret word: lemon", "not known", "2 (40%)", "sparring games RUN", "a note"):
+    for expected in ("0.700", "foul 100%", "Secret word: lemon", "90%", "1.6%", "2 (40%)", "sparring games RUN", "a note"):
         assert expected in tags.text
     assert "svg" in tags.seen
+
+
+def test_a_round_whose_truth_is_not_known_says_so(run: Path):
+    data = json.loads((run / "summary.json").read_text())
+    data["rounds"][0] |= {"truth": None, "unparsed": None}
+    (run / "summary.json").write_text(json.dumps(data))
+    page = write_report(run).read_text()
+    assert "not known" in page
+    assert "1.6%" not in page
 
 
 def test_equal_runs_give_equal_pages(run: Path, tmp_path: Path):
