@@ -166,8 +166,15 @@ def is_model(spec: str) -> bool:
     return spec not in ("random", "silent", "human") and spec.partition(":")[0] != "scripted"
 
 
+def short_name(spec: str) -> str:
+    """A name without the folders before it."""
+    return spec if spec.startswith(HUB) or "/" not in spec or _SERVER.fullmatch(spec) else Path(spec).name
+
+
 def model_place(spec: str) -> str:
     """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is wrong."""
+    if not is_model(spec):
+        raise ValueError(f"{spec} has no weights: it can play and be an opponent, but only language models can be trained")
     if _SERVER.fullmatch(spec):
         raise ValueError(f"{spec} plays from a server; this needs a model whose weights are here")
     base, adapter = _split_adapter(spec)

@@ -197,6 +197,6 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
     return difference
 
 
-def everyday_evaluation(per_task: int = 200) -> Evaluation:
+def everyday_evaluation(per_task: int = 200, seed: int = 0) -> Evaluation:
     """The test as `train` takes it."""
-    return Evaluation("everyday", lambda model: evaluate(model, per_task), compare, lambda result: dict(result["tasks"]))
+    return Evaluation("everyday", lambda model: evaluate(model, per_task, seed), compare, lambda result: dict(result["tasks"]))

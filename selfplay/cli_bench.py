@@ -35,7 +35,9 @@ def bench(arguments: list[str]) -> int:
     from sparring.agents.names import is_model, model_place
     from sparring.benchmarks.everyday import everyday_evaluation
 
-    evaluation = everyday_evaluation(options.items)
+    if options.items < 1:
+        raise ValueError(f"--items must be at least 1, got {options.items}")
+    evaluation = everyday_evaluation(options.items, options.seed)
     results = []
     if not 1 <= len(options.models) <= 2:
         raise ValueError(f"give one model, or two to compare; got {len(options.models)}")

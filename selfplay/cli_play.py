@@ -32,7 +32,7 @@ class Play(MatchOptions):
     games: int = 3
     """How many games."""
     show: int = 3
-    """How many of them are printed."""
+    """How many of them are printed; JSON holds all."""
 
 
 def play(arguments: list[str]) -> int:
@@ -63,7 +63,7 @@ def play(arguments: list[str]) -> int:
     played = play_all(schedule(agents, game, words, options.games, options.seed), concurrency=together, progress=ended)
     cells = [cell(played, agents[other].name, seat, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
     if options.json:
-        print_json({"games": [record(p) for p in played[: options.show]], "cells": [dict(vars(c)) for c in cells]})
+        print_json({"games": [record(p) for p in played], "cells": [dict(vars(c)) for c in cells]})
         return 0
     for p in played[: options.show] if together > 1 else ():
         show_game(terminal, record(p))

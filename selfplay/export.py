@@ -6,7 +6,7 @@ from pathlib import Path
 from sparring.agents.adapters import save_adapter
 from sparring.agents.language_model import LanguageModel, load_language_model, quiet_if
 from sparring.agents.names import is_model, model_card, model_place
-from sparring.agents.player_card import PlayerCard
+from sparring.agents.player_card import CARD, PlayerCard
 
 from .model_card import write_card
 
@@ -47,3 +47,6 @@ def write_model(model: LanguageModel, card: PlayerCard, folder: Path, base: Path
             model.model.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
     card.save(folder)
+    mode = (folder / CARD).stat().st_mode  # as the umask has it; safetensors lets the owner alone read
+    for file in folder.iterdir():
+        file.chmod(mode)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.agents.language_model import LanguageModel
-from sparring.agents.names import HUB, checkpoint_rounds
+from sparring.agents.names import HUB, checkpoint_rounds, short_name
 from sparring.agents.player_card import PlayerCard
 
 from .config import TrainConfig
@@ -71,8 +71,8 @@ def write_card(spec: str, model: LanguageModel, card: PlayerCard, title: str) ->
         title=escaped(title),
         parameters=sum(p.numel() for p in model.model.parameters()),
         architecture=escaped(type(model.model).__name__),
-        spec=code(_short(spec)),
-        origin="\n".join([f"- base: {code(_short(base))}" + " (sparring's embedded model)" * embedded, *steps]),
+        spec=code(short_name(spec)),
+        origin="\n".join([f"- base: {code(short_name(base))}" + " (sparring's embedded model)" * embedded, *steps]),
         license="Apache-2.0, as sparring itself" if embedded else "unknown; see where the base comes from",
         training=_settings(chain[0][2]) if chain else "",
         strength=_strength(chain[0][0], chain[0][1]) if chain else "Not measured: the model was not exported from a run.",
@@ -93,11 +93,6 @@ def code(text: str) -> str:
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", plain)), default=0))
     pad = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{fence}{pad}{plain}{pad}{fence}"
-
-
-def _short(spec: str) -> str:
-    """A name without the folders before it."""
-    return spec if spec.startswith(HUB) or "/" not in spec else Path(spec).name
 
 
 def _runs(spec: str) -> Iterator[tuple[Path, int, TrainConfig]]:
@@ -153,7 +148,7 @@ def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _told(value: Any) -> str:
-    return _short(str(value)) if isinstance(value, str | Path) else str(value)
+    return short_name(str(value)) if isinstance(value, str | Path) else str(value)
 
 
 def _strength(run: Path, number: int) -> str:
@@ -166,7 +161,7 @@ def _strength(run: Path, number: int) -> str:
     if not cells:
         return "Not measured."
     rows = [
-        f"| {escaped(_short(c['opponent']))} | {escaped(c['seat'])} | {escaped(c['words'])} | {c['win_rate']:.3f} "
+        f"| {escaped(short_name(c['opponent']))} | {escaped(c['seat'])} | {escaped(c['words'])} | {c['win_rate']:.3f} "
         f"| {c['low']:.3f} to {c['high']:.3f} | {c['games']} |"
         for c in cells
     ]

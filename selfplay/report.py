@@ -1,12 +1,15 @@
 """The report of a run as one HTML file: no network, no script, every text of a model escaped."""
 
 import io
+import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import jinja2
+
+from sparring.agents.names import short_name
 
 from . import summary as summaries
 from .episodes import Episode, read_episodes
@@ -34,10 +37,13 @@ def write_report(run: Path) -> Path:
         _chart(rounds, {"true hints": "truth"}, "share of claims"),
         _chart(rounds, {"entropy": "entropy", "KL to the first model": "kl"}, "nats per token"),
     ]
+    environment.filters["short"] = short_name
+    name = run.resolve().name
     page = environment.get_template("report.html.jinja").render(
         data=data,
         roles=roles,
-        name=run.resolve().name,
+        name=name,
+        next_steps=[step.replace("RUN", shlex.quote(name)) for step in data["next_steps"]],
         strength=strength_table(data),
         charts=[chart for chart in charts if chart],
         games=shown,

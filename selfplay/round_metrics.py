@@ -12,6 +12,9 @@ from sparring.envs.core import VOID
 from .evaluate import TruthOf, truthfulness
 from .rewards import Returns
 
+MUTE, RARE = ("silent", "foul", "overlong"), 0.01
+"""How games end that were not played, and the share of them that a round's line does not mention."""
+
 
 def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str, Any]:
     """The outcome mix and the manner of talk.
@@ -97,6 +100,7 @@ def round_line(number: int, rounds: int, record: Mapping[str, Any], seconds: flo
         parts.append(f"ties {record['ties'] / games:.0%}")
         if record["truth"] is not None:
             parts.append(f"true hints {record['truth']:.0%} (unparsed {record['unparsed']:.1%})")
-        parts += [f"{name} {record['reasons'][name] / games:.0%}" for name in ("uttered", "silent") if record["reasons"].get(name)]
+        shares = {name: count / games for name, count in record["reasons"].items()}
+        parts += [f"{name} {share:.0%}" for name, share in shares.items() if name == "uttered" or (name in MUTE and share > RARE)]
     parts += [f"{name} {record[name]:.3f}" for name in ("kl", "entropy") if name in record]
     return ", ".join([*parts, f"{seconds:.1f} s"])

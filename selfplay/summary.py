@@ -45,6 +45,8 @@ def summarise(
         "run": {
             "model": config.model,
             "game": config.game,
+            "seat": config.seat,
+            "opponent": config.opponent,
             "objective": config.objective if config.arm == "selfplay" else config.arm,
             "shuffled_rewards": config.shuffle_rewards,
             "preset": config.preset,
@@ -106,10 +108,10 @@ def next_steps(config: TrainConfig) -> list[str]:
 
 
 def read(path: Path) -> Summary:
-    """The summary of a run folder. Raises ValueError where the run has none."""
-    file = path / "summary.json"
+    """The summary of a run folder. Raises ValueError where there is no run, or the run has none."""
+    file = RunFolder.open(path).summary
     if not file.is_file():
-        raise ValueError(f"{path} has no summary.json: no run, or one that has not ended (sparring train --resume {path})")
+        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {path})")
     data = json.loads(file.read_text(encoding="utf-8"))
     if data.get("schema") != SCHEMA:
         raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")

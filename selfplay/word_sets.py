@@ -9,7 +9,7 @@ from sparring.agents.core import derive_seed
 from sparring.envs.core import Task
 from sparring.envs.english import truth
 from sparring.envs.words import SPLITS, curriculum, list_names, split_words
-from sparring.envs.world import everyday, word_groups
+from sparring.envs.world import word_groups
 
 from .evaluate import TruthOf
 
@@ -17,12 +17,14 @@ from .evaluate import TruthOf
 @dataclass(frozen=True)
 class WordSets:
     """imitated: targets of imitation and of self-play. selfplayed: of self-play only. heldout: never a target. stages: the played words
-    list by list, in the order of a curriculum; empty where they are one list."""
+    list by list, in the order of a curriculum; empty where they are one list. everyday: whether they are the list `everyday`, asked for by
+    that name, so that experts can play and hints can be checked; other lists are the user's own, whatever nouns they hold."""
 
     imitated: tuple[str, ...]
     selfplayed: tuple[str, ...]
     heldout: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...] = ()
+    everyday: bool = False
 
     @property
     def played(self) -> tuple[str, ...]:
@@ -54,11 +56,6 @@ class WordSets:
         }
 
     @property
-    def everyday(self) -> bool:
-        """Whether all of them are nouns of the everyday world, so that experts can play and hints can be checked."""
-        return set(self.played + self.heldout) <= set(everyday().nouns)
-
-    @property
     def truth(self) -> TruthOf | None:
         """The truth of hints, where it is known."""
         return truth if self.everyday else None
@@ -75,7 +72,7 @@ def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
     imitating: whether experts are imitated on the played words first. Raises ValueError for a list that leaves no words to play about.
     """
     if words == "everyday":
-        return WordSets(*word_groups())
+        return WordSets(*word_groups(), everyday=True)
     stages: list[tuple[str, ...]] = []
     held: list[str] = []
     for name, stage in zip(list_names(words), curriculum(words), strict=True):
@@ -86,7 +83,8 @@ def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
         held += out
     played = tuple(word for stage in stages for word in stage)
     several = tuple(stages) if len(stages) > 1 else ()
-    return WordSets(played if imitating else (), () if imitating else played, tuple(sorted(held)), several)
+    named = words in [f"everyday@{split}" for split in SPLITS]
+    return WordSets(played if imitating else (), () if imitating else played, tuple(sorted(held)), several, named)
 
 
 def _split(name: str, words: Sequence[str], heldout: float) -> tuple[Sequence[str], Sequence[str]]:

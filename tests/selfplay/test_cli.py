@@ -147,7 +147,9 @@ def test_every_command_has_help_with_an_example(name: str):
         (["collect", "x.jsonl", "--temperature", "-0.5"], "temperature cannot be negative"),
         (["tournament", "silent", "random", "--temperature", "inf"], "temperature must be a finite number"),
         (["games", "nowhere"], "no such run folder"),
-        (["report", "nowhere"], "no summary.json"),
+        (["report", "nowhere"], "nowhere: no such run folder"),
+        (["bench", "mini", "--items", "0"], "--items must be at least 1"),
+        (["train", "--model", "scripted"], "only language models can be trained"),
         (["export", "scripted", "x"], "no weights to export"),
         (["collect", "x.jsonl", "--teacher", "nobody"], "unknown agent 'nobody'"),
         (["collect", "x.jsonl", "--teacher", "human"], "need no keyboard"),
@@ -190,6 +192,8 @@ def test_an_exported_model_is_a_plain_transformers_folder(run: Path, tmp_path: P
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     assert model.config.vocab_size >= len(tokenizer)
     assert "sparring" in (tmp_path / "out" / "README.md").read_text()
+    modes = {file.name: file.stat().st_mode for file in (tmp_path / "out").iterdir()}
+    assert len(set(modes.values())) == 1, f"whoever may read one may read all: {modes}"
     assert sparring("export", f"{run}@1", tmp_path / "out").returncode == 2
 
 
@@ -211,7 +215,7 @@ def test_players_meet_in_games_and_tournaments(run: Path):
         "--json",
     )
     found = json.loads(done.stdout)
-    assert len(found["games"]) == 1
+    assert len(found["games"]) == 2, "JSON holds all, whatever is shown"
     assert {cell["seat"] for cell in found["cells"]} == {"attacker", "defender"}
     done = sparring("tournament", "scripted", "silent", f"{run}@latest", "--games", "2", "--max-turns", "2", "--json")
     found = json.loads(done.stdout)

@@ -115,6 +115,14 @@ def test_word_groups_are_disjoint_and_only_everyday_words_have_truth():
     assert sets.counts == {"imitated": 127, "selfplayed": 127, "heldout": 85}
     assert sets.truth is not None
     assert word_sets("common", 0.2, imitating=False).truth is None
+    assert word_sets("everyday@train", 0.2, imitating=False).everyday
+
+
+def test_a_file_of_everyday_nouns_is_the_users_own_list(tmp_path: Path):
+    """No experts play on it and nothing is known of hints."""
+    (tmp_path / "words.txt").write_text("\n".join(word_list("everyday")))
+    sets = word_sets(str(tmp_path / "words.txt"), 0.1, imitating=False)
+    assert not sets.everyday and sets.truth is None
 
 
 def test_a_single_list_is_one_stage_and_split_as_before():

@@ -1,5 +1,6 @@
 """The page and the summary: what models wrote is text there, never markup."""
 
+import gzip
 import json
 import shutil
 from html.parser import HTMLParser
@@ -56,7 +57,7 @@ def run(tmp_path: Path) -> Path:
     data = {
         "schema": 1,
         "run": {
-            "model": "m", "game": "AdversarialTaboo", "objective": "group", "shuffled_rewards": False, "preset": "quick", "seed": 0,
+            "model": "/else/m", "game": "AdversarialTaboo", "objective": "group", "shuffled_rewards": False, "preset": "quick", "seed": 0,
             "rounds": 1, "games_per_round": 1, "imitation_steps": 0, "word_counts": {"imitated": 1},
         },
         "strength": [entry(0, 50), entry(1, 70)],
@@ -83,9 +84,50 @@ def test_hostile_text_is_shown_and_never_run(run: Path):
 def test_the_page_shows_strength_rounds_and_games(run: Path):
     tags = Tags()
     tags.feed(write_report(run).read_text())
-    for expected in ("0.700", "foul 100%", "Secret word: lemon", "90%", "1.6%", "2 (40%)", "sparring games RUN", "a note"):
+    for expected in (
+        "0.700",
+        "foul 100%",
+        "Secret word: lemon",
+        "90%",
+        "1.6%",
+        "2 (40%)",
+        "sparring games 'a <b>run'",
+        "a note",
+        "m learns",
+    ):
         assert expected in tags.text
     assert "svg" in tags.seen
+    assert "else" not in tags.text and "control" not in tags.text, "there was none"
+    assert "by playing against itself" in tags.text
+
+
+def changed(folder: Path, *, run: dict | None = None, **about) -> str:
+    """The text of the page of a run whose summary says something else."""
+    data = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**data, **about, "run": {**data["run"], **(run or {})}}))
+    tags = Tags()
+    tags.feed(write_report(folder).read_text())
+    return tags.text
+
+
+def test_a_control_is_a_column(run: Path):
+    text = changed(run, control={"arm": "expert", "strength": [entry(1, 60)]})
+    assert "The control is the same model" in text and "0.600" in text
+
+
+def test_a_fixed_opponent_is_named(run: Path):
+    text = changed(run, run={"seat": "defender", "opponent": "/home/somebody/run@3"})
+    assert "as defender against run@3" in text and "itself" not in text
+
+
+def test_a_game_without_a_secret_names_none(run: Path):
+    game = AdversarialTaboo()
+    agent = FunctionAgent(lambda observation, rng: "Hm.")
+    played = play_all([Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)])
+    path = run / "rounds" / "001" / "games.jsonl.gz"
+    write_episodes(path, played)
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b'"lemon"', b'""')))
+    assert "Secret word" not in changed(run)
 
 
 def test_a_round_whose_truth_is_not_known_says_so(run: Path):
@@ -103,7 +145,10 @@ def test_equal_runs_give_equal_pages(run: Path, tmp_path: Path):
 
 
 def test_a_folder_without_a_summary_is_named(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"no summary\.json"):
+    with pytest.raises(ValueError, match="no such run folder"):
+        write_report(tmp_path / "nowhere")
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"no summary\.json: the run has not ended"):
         write_report(tmp_path)
 
 
