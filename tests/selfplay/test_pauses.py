@@ -48,6 +48,19 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
+def test_a_stopped_update_that_is_damaged_begins_anew(model: str, tmp_path: Path):
+    made = small_run(model, tmp_path / "stopped", rounds=1, learner=LearnerConfig(minibatch=1), evaluation=NOTHING_MEASURED)
+    train(replace(made, out=tmp_path / "whole"))
+    with pytest.raises(Stopped):
+        train(made, progress=Signalling("round 1/1: learn", 1, signal.SIGTERM))
+    trainer = tmp_path / "stopped" / "checkpoints" / "update-001" / "trainer.pt"
+    trainer.write_bytes(trainer.read_bytes()[:-1])
+    heard = Heard()
+    resume(tmp_path / "stopped", progress=heard)
+    assert any(f"{trainer} is damaged or missing: the update of round 1 begins anew" in text for text in heard.said)
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
 def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
     folder, said = tmp_path / "run", tmp_path / "said"
     made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")

@@ -119,29 +119,34 @@ def settings(model: str, out: Path) -> TrainConfig:
     return small_run(model, out, rounds=1, games_per_round=12, objective="rae", learner=learner, replay_pool=4, device="cpu")
 
 
-@pytest.mark.parametrize("lora_rank", [0, 4])
-def test_two_processes_are_one_run_and_one_goes_on_with_it(tmp_path: Path, lora_rank: int):
+@pytest.mark.parametrize(("lora_rank", "before", "after"), [(0, 2, 1), (4, 1, 2)])
+def test_two_processes_are_one_run_and_any_number_goes_on_with_it(tmp_path: Path, lora_rank: int, before: int, after: int):
     made = settings(save_tiny(tmp_path / "model"), tmp_path / "one")
     made = replace(made, imitation=ImitationConfig(steps=2, minibatch=4, games=8), learner=replace(made.learner, lora_rank=lora_rank))
-    one, two, heard = tmp_path / "one", tmp_path / "two", Heard()
-    together(_train, tmp_path, replace(made, out=two))
+    one, other = tmp_path / "one", tmp_path / "other"
     train(replace(made, rounds=2))
-    assert same_games(one, two, 1)
-    same_metrics(read_lines(one / "metrics.jsonl")[:2], read_lines(two / "metrics.jsonl"))
-    assert len(list((two / "tensorboard").iterdir())) == 1, "one writer"
-    assert json.loads((two / "measured/round-000.json").read_text()) == json.loads((one / "measured/round-000.json").read_text())
-    states = [checkpoint.load(checkpoint_folder(run, 1))[1] for run in (one, two)]
-    assert states[1] == {**states[0], "processes": 2}
+    by(before, _train, tmp_path, replace(made, out=other))
+    assert same_games(one, other, 1)
+    same_metrics(read_lines(one / "metrics.jsonl")[:2], read_lines(other / "metrics.jsonl"))
+    assert len(list((other / "tensorboard").iterdir())) == 1, "one writer"
+    assert json.loads((other / "measured/round-000.json").read_text()) == json.loads((one / "measured/round-000.json").read_text())
+    states = [checkpoint.load(checkpoint_folder(run, 1))[1] for run in (one, other)]
+    assert states[1] == {**states[0], "processes": before}
 
-    longer = replace(load(two / "config.yaml", TrainConfig), rounds=2)
-    (two / "config.yaml").write_text(to_yaml(longer))
-    resume(two, progress=heard)
-    assert any("until now 2 processes, from now on 1: model and optimiser go on" in text for text in heard.said)
-    assert same_games(one, two, 2)
-    same_metrics(read_lines(one / "metrics.jsonl"), read_lines(two / "metrics.jsonl"))
-    mine, theirs = (checkpoint.load(checkpoint_folder(run, 2))[0] for run in (one, two))
+    longer = replace(load(other / "config.yaml", TrainConfig), rounds=2)
+    (other / "config.yaml").write_text(to_yaml(longer))
+    by(after, _resume, tmp_path, other)
+    assert f"until now {before} processes, from now on {after}: model and optimiser go on" in (tmp_path / "heard").read_text()
+    assert same_games(one, other, 2)
+    same_metrics(read_lines(one / "metrics.jsonl"), read_lines(other / "metrics.jsonl"))
+    mine, theirs = (checkpoint.load(checkpoint_folder(run, 2))[0] for run in (one, other))
     assert mine["steps"] == theirs["steps"] > read_lines(one / "metrics.jsonl")[1]["steps"], "of both rounds"
     torch.testing.assert_close(theirs["optimizer"]["state"], mine["optimizer"]["state"], atol=1e-6, rtol=1e-2)
+
+
+def by(processes: int, work, folder: Path, *arguments) -> None:
+    """The work by one process, this one, or by two."""
+    together(work, folder, *arguments) if processes == 2 else work(*arguments)
 
 
 def same_games(one: Path, other: Path, number: int) -> bool:
@@ -159,6 +164,13 @@ def same_metrics(some: list[dict], others: list[dict]) -> None:
 
 def _train(config: TrainConfig) -> None:
     train(config)
+
+
+def _resume(run: Path) -> None:
+    heard = Heard()
+    resume(run, progress=heard)
+    if heard.said:  # by the main process alone
+        (run.parent / "heard").write_text("\n".join(heard.said))
 
 
 def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):

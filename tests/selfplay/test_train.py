@@ -1,6 +1,7 @@
 """The loop on a random model: equal runs, resumed runs, controls, and what it refuses."""
 
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -160,6 +161,30 @@ def full_from_round(first: int):
         save(run, number, *rest)
 
     return saved
+
+
+@pytest.mark.parametrize(
+    "file", ["games.jsonl.gz", "streams.npz", "metrics.jsonl", "trainer.pt", "round-002.json", "summary.json", "report.html"]
+)
+def test_a_run_goes_on_after_a_full_disk_to_the_same_bytes(
+    run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+):
+    """The second time that the file comes to the disk, where there is one, there is no room."""
+    left = 1 if file in ("round-002.json", "summary.json", "report.html") else 2
+
+    def fsync(descriptor: int, flush=os.fsync) -> None:
+        nonlocal left
+        left -= file in os.readlink(f"/proc/self/fd/{descriptor}")
+        if left == 0:
+            left = -1
+            raise OSError(28, "No space left on device")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="what was saved before is whole, continue with: sparring train --resume"):
+        train(small_run(model, tmp_path / "run"))
+    resume(tmp_path / "run")
+    assert files(tmp_path / "run") == files(run)
 
 
 @pytest.mark.parametrize("changes", [{"objective": "spag"}, {"objective": "rae"}, {"shuffle_rewards": True}, {"arm": "winning-expert"}])
@@ -355,6 +380,7 @@ def test_an_alarm_ends_a_run_before_its_collapse_is_complete(model: str, tmp_pat
     summary = train(collapsing(model, tmp_path / "run", "stop"))
     alarm = summary.data["alarms"][0]
     assert (alarm["name"], alarm["round"]) == ("entropy", 1)
+    assert 1 < alarm["step"] < 8, "steps of the round: heard in its middle"
     assert 0.1 < alarm["value"] < 0.9, "heard while most of the entropy was left"
     assert summary.data["rounds"] == []
     assert checkpoint_model(tmp_path / "run", 0).is_dir()
