@@ -1,5 +1,6 @@
 """One role's chat so far, as messages and as text, which grows as the role hears more: no step renders or copies what came before."""
 
+from dataclasses import dataclass
 from typing import Any, Never
 
 from .core import Observation, Utterance
@@ -21,22 +22,33 @@ class ChatMessage(dict[str, str]):
         return dict, (dict(self),)
 
 
+@dataclass
 class ChatView:
-    """What a role sees. messages: the chat, system message first. text: the same, one message a paragraph."""
+    """What a role sees. messages: the chat, system message first. text: the same, one message a paragraph. heard: how many utterances are
+    in it."""
 
-    def __init__(self, renderer: Renderer, observation: Observation) -> None:
-        self.role = observation.role
-        self.messages = [ChatMessage(role=role, content=content) for role, content in renderer.render(observation)]
-        self.text = "\n\n".join([f"{message['role']}: {message['content']}" for message in self.messages])
-        self._heard = len(observation.utterances)
+    role: str
+    messages: list[ChatMessage]
+    text: str
+    heard: int
+
+    @classmethod
+    def opened(cls, renderer: Renderer, observation: Observation) -> "ChatView":
+        messages = [ChatMessage(role=role, content=content) for role, content in renderer.render(observation)]
+        text = "\n\n".join([f"{message['role']}: {message['content']}" for message in messages])
+        return cls(observation.role, messages, text, len(observation.utterances))
+
+    def again(self) -> "ChatView":
+        """The same for another game."""
+        return ChatView(self.role, self.messages.copy(), self.text, self.heard)
 
     def hear(self, utterances: tuple[Utterance, ...]) -> None:
         """Adds those of all utterances so far that are new."""
-        for speaker, content, _ in utterances[self._heard :]:
+        for speaker, content, _ in utterances[self.heard :]:
             said_by = "assistant" if speaker == self.role else "user"
             self.messages.append(ChatMessage(role=said_by, content=content))
             self.text = f"{self.text}\n\n{said_by}: {content}"
-        self._heard = len(utterances)
+        self.heard = len(utterances)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, messages=list(map(ChatMessage, state["messages"])))

@@ -79,7 +79,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         self.terminations = dict.fromkeys(ROLES, False)
         self.truncations = dict.fromkeys(ROLES, False)
         self.infos: dict[str, dict[str, Any]] = {}
-        self._views = {role: ChatView(self.renderer, self._state.observe(role)) for role in ROLES}
+        self._views = {role: ChatView.opened(self.renderer, self._state.observe(role)) for role in ROLES}
         self._tell()
 
     def observe(self, agent: str) -> str:

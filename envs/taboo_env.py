@@ -84,6 +84,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         self._over = self._failed = False
         self._actor = ROLES[0]
         self._views: dict[str, ChatView] = {}
+        self._openings: dict[str, ChatView] = {}
 
     @staticmethod
     def _other(role: str) -> str:
@@ -168,14 +169,21 @@ class TabooEnv(gymnasium.Env[str, str]):
         role = self.role if self.role != "both" else (state.to_act or self._actor)
         view = self._views.get(role)
         if view is None:
-            view = self._views[role] = ChatView(self.renderer, state.observe(role))
-        else:
-            view.hear(state.shown(role))
+            view = self._views[role] = self._opened(role)
+        view.hear(state.shown(role))
         info: Info = {"role": role, "messages": view.messages.copy()}
         if (outcome := state.outcome) is not None:
             info["outcome"] = told(outcome)
             info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
         return view.text[:LONGEST_VIEW], info
+
+    def _opened(self, role: str) -> ChatView:
+        """A role's view of a game. Those who do not know the secret see the same at the beginning of every game."""
+        if role in self.game.informed:
+            return ChatView.opened(self.renderer, self._state.observe(role))
+        if role not in self._openings:
+            self._openings[role] = ChatView.opened(self.renderer, self.game.start(self._state.task).observe(role))
+        return self._openings[role].again()
 
     def _new_lines(self) -> str:
         said = self._state.utterances[self._shown :]

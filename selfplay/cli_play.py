@@ -44,8 +44,8 @@ def play(arguments: list[str]) -> int:
     from .episodes import record
     from .evaluate import cell, schedule
 
-    if options.games < 1:
-        raise ValueError(f"--games must be at least 1, got {options.games}")
+    if options.games < 1 or options.show < 0:
+        raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
     game = make(options.game, options.max_turns)
     role = options.role or next(role for role in game.roles if role not in game.informed)
     if role not in game.roles:
@@ -68,5 +68,9 @@ def play(arguments: list[str]) -> int:
     for p in played[: options.show] if together > 1 else ():
         show_game(terminal, record(p))
     void = f", and {cells[0].void} void" if cells[0].void else ""
-    terminal.print(f"{cells[0].games} games: " + ", ".join(f"{c.seat} won {c.wins}" for c in cells) + f", ties {cells[0].ties}{void}")
+    terminal.print(
+        f"{cells[0].games} {'game' if cells[0].games == 1 else 'games'}: "
+        + ", ".join(f"{c.seat} won {c.wins}" for c in cells)
+        + f", ties {cells[0].ties}{void}"
+    )
     return 0

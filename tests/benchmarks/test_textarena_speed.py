@@ -4,7 +4,19 @@ import pytest
 
 pytest.importorskip("textarena", reason="needs the extra textarena")
 
-from sparring.benchmarks.textarena_speed import THEIR_TURNS, TextArenaSpeedConfig, loops, measure, show
+from textarena.envs.Taboo.env import TabooEnv as TheirTaboo
+
+from sparring.benchmarks.textarena_speed import SAID, THEIR_TURNS, TextArenaSpeedConfig, loops, measure, show
+from sparring.envs.judge import ROLES, verdict
+from sparring.envs.words import word_list
+
+
+def test_nothing_that_is_said_ends_a_game():
+    assert not [(word, text) for word in word_list("everyday") for text in SAID for role in ROLES if verdict(text, role, word)]
+    data = TheirTaboo(["things"], 4, 6).data
+    taboo = {word.lower() for target, words in data.items() for word in (target, *words)}
+    said = {word.strip(".,?[]").lower() for text in SAID for word in text.split()}
+    assert not taboo & said
 
 
 @pytest.mark.parametrize("length", [10, THEIR_TURNS])
@@ -19,4 +31,18 @@ def test_figures_are_medians_and_their_ratios():
     rates = of["steps_per_second"]
     assert of["ratios"]["rules / textarena_raw"] == rates["rules"] / rates["textarena_raw"]
     assert found["provenance"]["libraries"]["textarena"]
+    assert of["ratios"]["vector / textarena_batch"] == rates["vector"] / rates["textarena_batch"]
     assert len(show(found)) == 1 + len(rates) + len(of["ratios"])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TextArenaSpeedConfig(games=0), "at least 1"),
+        (TextArenaSpeedConfig(utterances=(3,)), "lengths even"),
+        (TextArenaSpeedConfig(games=100), "at most 64 or a multiple"),
+    ],
+)
+def test_bad_settings_are_named(config: TextArenaSpeedConfig, message: str):
+    with pytest.raises(ValueError, match=message):
+        measure(config)

@@ -96,6 +96,7 @@ def test_every_command_has_help_with_an_example(name: str):
         (["play", "--opponent", "nobody"], "unknown agent 'nobody'"),
         (["play", "--opponent", "scripted", "--words", "nonsense"], "unknown word list"),
         (["play", "--opponent", "scripted", "--games", "0"], "--games must be at least 1"),
+        (["play", "--opponent", "scripted", "--show", "-1"], "--show at least 0"),
         (
             ["play", "--opponent", "scripted", "--role", "asker"],
             "unknown role 'asker'; the roles of AdversarialTaboo are attacker, defender",
@@ -261,6 +262,16 @@ def test_what_decided_a_game_is_highlighted():
     assert "I like a \x1b[1;7mlemon\x1b[0m in it." in written
     assert "uttered, the attacker wins: [lemon]" in written
     assert "\x1b[2J" not in written and "Tea\ufffd[2J?" in written
+
+
+def test_a_person_plays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Is it a fruit?\nI know the word! It is a zebra.\n"))
+    assert main(["play", "--role", "defender", "--opponent", "scripted", "--games", "1"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("Play the game of Adversarial Taboo.")
+    assert told.count("defender (you): ") == 2
+    assert "-- declared_wrong, the attacker wins: [I know the word! It is a zebra.]" in told
+    assert told.endswith("attacker won 1, defender won 0, ties 0\n")
 
 
 def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
