@@ -18,6 +18,7 @@ from .config import TrainConfig
 from .settings import load
 
 EMBEDDED = ("mini", "mini@imitation")
+_MADE = " (sparring's embedded model; `sparring.selfplay.make_mini` makes it)"
 _UNTOLD = ("out", "device", "preset", "concurrency", "keep")
 """Settings that change nothing of the model."""
 
@@ -72,7 +73,7 @@ def write_card(spec: str, model: LanguageModel, card: PlayerCard, title: str) ->
         parameters=sum(p.numel() for p in model.model.parameters()),
         architecture=escaped(type(model.model).__name__),
         spec=code(short_name(spec)),
-        origin="\n".join([f"- base: {code(short_name(base))}" + " (sparring's embedded model)" * embedded, *steps]),
+        origin="\n".join([f"- base: {code(short_name(base))}" + _MADE * embedded, *steps]),
         license="Apache-2.0, as sparring itself" if embedded else "unknown; see where the base comes from",
         training=_settings(chain[0][2]) if chain else "",
         strength=_strength(chain[0][0], chain[0][1]) if chain else "Not measured: the model was not exported from a run.",
