@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator, ParallelismConfig
+from accelerate.utils import DistributedType
 from forked import Heard, command, start
-from tiny import save_tiny, tiny_model
+from tiny import save_tiny, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from sparring.agents.names import checkpoint_model
+from sparring.selfplay import checkpoint, learner, sharding
 from sparring.selfplay.batch import Example, Pair, Row, sft_row
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.episodes import read_episodes
@@ -28,23 +31,52 @@ from sparring.selfplay.train import resume, train
 LEARNER = LearnerConfig(lr=1e-3, kl=0.0, token_budget=60)
 
 
+class Splitting(Accelerator):
+    """accelerate's, which splits weights on CPUs too: its state leaves FSDP out where there are no GPUs, all that follows knows CPUs."""
+
+    def __init__(self, *, fsdp_plugin=None, **options) -> None:
+        super().__init__(fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None:
+            self.state.distributed_type, self.state.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+            self.state.parallelism_config = ParallelismConfig(dp_shard_size=self.num_processes)
+            self.state.device_mesh = self.parallelism_config.get_device_mesh("cpu")
+
+
+def split_on_cpus() -> None:
+    """In a process of its own that was told to split weights."""
+    if sharding.wanted():
+        learner.Accelerator = Splitting
+        sharding.on_gpus = lambda device: True
+
+
 def free_port() -> str:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return str(opened.getsockname()[1])
 
 
-def two(work, folder: Path, *arguments) -> list:
+WHOLE: dict[str, str] = {}
+SPLIT = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
+"""What accelerate launch says of a configuration with FSDP2."""
+ENGINES = pytest.mark.parametrize("engine", [WHOLE, SPLIT], ids=["ddp", "fsdp2"])
+
+
+def two(work, folder: Path, *arguments, **environment: str) -> list:
     """The work in two processes that know of each other, as torchrun starts them."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "ACCELERATE_USE_CPU": "true",
+    }
     return [
-        start(folder / f"said-{rank}", work, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="true", **shared)
-        for rank in range(2)
+        start(folder / f"said-{rank}", work, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **shared, **environment) for rank in range(2)
     ]
 
 
-def together(work, folder: Path, *arguments) -> None:
-    both = two(work, folder, *arguments)
+def together(work, folder: Path, *arguments, **environment: str) -> None:
+    both = two(work, folder, *arguments, **environment)
     assert exits(both) == [0, 0], "\n".join((folder / f"said-{rank}").read_text() for rank in range(2))
 
 
@@ -69,6 +101,7 @@ def examples(seed: int) -> tuple[list[Example], list[Row]]:
     return rows, [row("sft", 6 + i) for i in range(3)]
 
 
+UPDATE = replace(LEARNER, minibatch=4, epochs=2)
 CASES = {
     "token": (LEARNER, Corrections()),
     "sequence": (replace(LEARNER, aggregation="sequence"), Corrections()),
@@ -82,27 +115,48 @@ def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Te
     return {name.removeprefix("module."): gradient for name, gradient in found.items()}
 
 
-def made_by_one(folder: Path) -> None:
+def made_by_one(folder: Path, name: str) -> None:
     """Gradients, and an update with its metrics. One row alone leaves a process with nothing to do."""
+    split_on_cpus()
     ranks = join("cpu")
     rows, replay = examples(0)
     found = {case: gradients(case, rows, replay) for case in CASES} | {"alone": gradients("token", rows[:1], [])}
-    learner = Learner(tiny_model(vocab=64), config=replace(LEARNER, minibatch=4, epochs=2))
-    metrics = learner.update(rows, seed=0, replay=replay)
+    made = Learner(tiny_model(vocab=64), config=UPDATE)
+    assert made.split == sharding.wanted()
+    metrics = made.update(rows, seed=0, replay=replay)
     assert ranks.gather(metrics) == [metrics] * ranks.size
+    made.publish()
+    state = made.state_dict(weights=True)
     if ranks.main:
-        torch.save([found, metrics, learner.published.state_dict()], folder / f"of-{ranks.size}")
+        torch.save([found, metrics, made.published.state_dict(), state], folder / name)
 
 
-def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
-    together(made_by_one, tmp_path, tmp_path)
-    made_by_one(tmp_path)
-    (one, metrics, weights), (two, *rest) = (torch.load(tmp_path / f"of-{n}") for n in (1, 2))
+def goes_on(folder: Path, before: str, name: str) -> None:
+    """A second update, from the state after the first."""
+    split_on_cpus()
+    ranks = join("cpu")
+    made = Learner(tiny_model(vocab=64, seed=1), config=UPDATE)
+    made.load_state_dict(torch.load(folder / before)[3])
+    made.update(examples(1)[0], seed=1)
+    made.publish()
+    if ranks.main:
+        torch.save(made.published.state_dict(), folder / name)
+
+
+@ENGINES
+def test_two_processes_compute_the_gradients_of_one(tmp_path: Path, engine: dict[str, str]):
+    together(made_by_one, tmp_path, tmp_path, "two", **engine)
+    made_by_one(tmp_path, "one")
+    (one, metrics, weights, state), (two, *rest) = (torch.load(tmp_path / name) for name in ("one", "two"))
     for case, found in one.items():
         for name, gradient in found.items():
             torch.testing.assert_close(two[case][name], gradient, atol=1e-6, rtol=1e-5, msg=f"{case} {name}")
     assert rest[0] == pytest.approx(metrics, rel=1e-4)
     torch.testing.assert_close(rest[1], weights, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rest[2], state, atol=1e-5, rtol=1e-5)
+    goes_on(tmp_path, "two", "whole")
+    together(goes_on, tmp_path, tmp_path, "one", "split", **engine)
+    torch.testing.assert_close(torch.load(tmp_path / "whole"), torch.load(tmp_path / "split"), atol=1e-5, rtol=1e-5)
 
 
 def settings(model: str, out: Path) -> TrainConfig:
@@ -123,9 +177,10 @@ def settings(model: str, out: Path) -> TrainConfig:
     )
 
 
-def test_two_processes_are_one_run(tmp_path: Path):
+@ENGINES
+def test_two_processes_are_one_run(tmp_path: Path, engine: dict[str, str]):
     model = save_tiny(tmp_path / "model")
-    together(_train, tmp_path, settings(model, tmp_path / "two"))
+    together(_train, tmp_path, settings(model, tmp_path / "two"), **engine)
     train(settings(model, tmp_path / "one"))
     one, two = tmp_path / "one", tmp_path / "two"
     assert (two / "rounds/001/games.jsonl.gz").read_bytes() == (one / "rounds/001/games.jsonl.gz").read_bytes()
@@ -140,23 +195,33 @@ def test_two_processes_are_one_run(tmp_path: Path):
     states = [json.loads((checkpoint_model(run, 1).parent / "state.json").read_text()) for run in (one, two)]
     assert states[1] == {**states[0], "processes": 2}
 
-    longer = replace(load(two / "config.yaml", TrainConfig), rounds=2)
-    (two / "config.yaml").write_text(to_yaml(longer))
+    for run in (one, two):
+        (run / "config.yaml").write_text(to_yaml(replace(load(run / "config.yaml", TrainConfig), rounds=2)))
     heard = Heard()
     resume(two, progress=heard)
     assert any("until now 2 processes, from now on 1: model and optimiser go on" in text for text in heard.said)
     assert len(list(read_episodes(two / "rounds/002/games.jsonl.gz"))) == 12
+    together(_resume, tmp_path, one, **engine)
+    ends = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["replay_loss"] for run in (one, two)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-3)
 
 
 def _train(config: TrainConfig) -> None:
+    split_on_cpus()
     train(config)
 
 
-def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
+def _resume(run: Path) -> None:
+    split_on_cpus()
+    resume(run)
+
+
+@ENGINES
+def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path, engine: dict[str, str]):
     made = replace(settings(save_tiny(tmp_path / "model"), tmp_path / "run"), imitation=ImitationConfig(), replay="none")
     made = replace(made, evaluation=EvaluationConfig(games=0, control=False), learner=replace(made.learner, epochs=10_000))
     (tmp_path / "config.yaml").write_text(to_yaml(made))
-    both = two(command, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
+    both = two(_command, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")], **engine)
     said = tmp_path / "said-0"
     while not (said.exists() and "learn" in said.read_text()):
         assert both[0].is_alive(), said.read_text()
@@ -164,17 +229,16 @@ def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
     os.kill(both[0].pid, signal.SIGTERM)  # the other one may not have begun to learn yet
     assert exits(both) == [143, 143], said.read_text()
     assert "continue with: sparring train --resume" in said.read_text()
-    assert (tmp_path / "run" / "checkpoints" / "update-001").is_dir()
+    trainer, _ = checkpoint.load(tmp_path / "run" / "checkpoints" / "update-001")
+    assert {value.shape for value in trainer["master"].values()} == {p.shape for p in tiny_model(vocab=len(tiny_tokenizer())).parameters()}
+
+
+def _command(arguments: list[str]) -> int:
+    split_on_cpus()
+    return command(arguments)
 
 
 def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="one device, but 2 processes run"):
         join("cuda:1")
-
-
-@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
-def test_engines_that_split_the_weights_are_refused(monkeypatch: pytest.MonkeyPatch, engine: str):
-    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
-    with pytest.raises(ValueError, match=f"weights split by {engine} cannot be trained yet"):
-        join("auto")
