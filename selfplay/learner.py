@@ -15,14 +15,14 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import get_scheduler
 
 from sparring.agents.adapters import through
 
-from . import lora
+from . import lora, sharding
 from .batch import Example, Row, TokenBatch, collate, micro_batches, minibatches, rows_of
 from .meter import Meter
 from .objectives import (
@@ -116,23 +116,31 @@ class Learner:
         parameter = next(model.parameters())
         self.published = model
         self.adapter = lora.NAME if self.config.lora_rank else None
-        own_master = parameter.dtype != torch.float32 and self.adapter is None
-        master = copy.deepcopy(model).float() if own_master else model
-        parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         self.penalised = self.config.kl > 0 and (self.config.anchor == "played" or anchor is not None)
+        on_cpu, rounded = parameter.device.type == "cpu", parameter.dtype != torch.float32 and self.adapter is None
         # A process may train several models, each in its own precision; accelerate shares one among all and refuses another. Its
-        # `_reset_state` would empty the dictionary that earlier ones still look into.
+        # `_reset_state` would empty the dictionaries that earlier ones still look into.
         AcceleratorState._shared_state = {}
+        if sharding.wanted():
+            PartialState._shared_state = {}
         self.accelerator = Accelerator(
-            cpu=parameter.device.type == "cpu",
-            mixed_precision="bf16" if own_master and parameter.device.type == "cuda" else "no",
+            cpu=on_cpu,
+            mixed_precision="bf16" if rounded and not on_cpu else "no",
+            fsdp_plugin=sharding.plugin(half=rounded and not on_cpu),
         )
+        self.split = self.accelerator.is_fsdp2
+        master = model
+        if rounded or self.split:
+            # Split parts go to the GPU one by one; all at once they may not fit beside the model that plays.
+            master = copy.deepcopy(model).to("cpu" if self.split else parameter.device, torch.float32)
+        parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
         self.schedule = self._schedule(optimizer, self.config.total_steps or 1)
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
-        self.scorer = Scorer(master.eval())
+        master.eval()
+        self.scorer = Scorer(model if self.split else master)  # which tries what it allows, on its device
         self.checkpointed = checkpointed_layers(master) if self.config.gradient_checkpointing else []
-        self.model, self.optimizer = self.accelerator.prepare(master, optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(sharding.Whole(master) if self.split else master, optimizer)
         self.scorer.model = self.model
         self.anchor: Scorer | None = None
         if anchor is not None and self.config.kl > 0 and self.config.anchor == "first":
@@ -186,10 +194,11 @@ class Learner:
         skipped = len(meter.norms)
         rows = self._referred(rows)
         if self.config.per_round:
-            at_step = self.state_dict()
+            at_step = self.optimizer.state_dict(), self.schedule.state_dict()
             self._begin_anew(self.config.epochs * len(minibatches(rows, self.config.minibatch, seed)))
             if done:
-                self.load_state_dict(at_step)
+                self.optimizer.load_state_dict(at_step[0])
+                self.schedule.load_state_dict(at_step[1])
         given = 0
         for epoch in range(self.config.epochs):
             for part in minibatches(rows, self.config.minibatch, seed + epoch):
@@ -218,7 +227,7 @@ class Learner:
     def gradients(self, rows: Sequence[Example], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
         """The gradient of one optimiser step over rows, by parameter name, without taking the step."""
         self._accumulate(self._referred(rows), list(replay), Meter())
-        found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
+        found = {name: sharding.whole(p.grad).clone() for name, p in self.model.named_parameters() if p.grad is not None}
         self.optimizer.zero_grad()
         return found
 
@@ -239,33 +248,43 @@ class Learner:
 
     def publish(self) -> None:
         """Writes the trained weights into the model that was given."""
-        master = self.accelerator.unwrap_model(self.model)
+        master = self.scorer.unwrapped
         if master is self.published:
             return
         with torch.no_grad():
             for target, source in zip(self.published.parameters(), master.parameters(), strict=True):
-                target.copy_(source)
+                target.copy_(sharding.whole(source))
 
     def state_dict(self, *, weights: bool = False) -> dict[str, Any]:
         """Optimiser, schedule and step count; what is trained too (all weights, or the adapter) where it is asked for, or where it is not
-        the model's own."""
-        master = self.accelerator.unwrap_model(self.model)
-        own: dict[str, Any] = {}
+        the model's own. Where weights are split, all processes have to ask, and the main process alone gets the tensors."""
+        master = self.scorer.unwrapped
+        state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps}
         if weights or master is not self.published:
             trained = {name for name, parameter in master.named_parameters() if parameter.requires_grad}
-            own["master"] = {name: value for name, value in master.state_dict().items() if not self.adapter or name in trained}
-        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps, **own}
+            state["master"] = {name: value for name, value in master.state_dict().items() if not self.adapter or name in trained}
+        return sharding.gathered(state, keep=self.accelerator.is_main_process) if self.split else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        master = self.scorer.unwrapped
+        self.optimizer.load_state_dict(self._split_optimizer(state["optimizer"]) if self.split else state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.steps = state["steps"]
         if "master" in state:
-            self.accelerator.unwrap_model(self.model).load_state_dict(state["master"], strict=not self.adapter)
+            own = master.state_dict()
+            master.load_state_dict(
+                {name: sharding.part(value, own[name]) for name, value in state["master"].items()}, strict=not self.adapter
+            )
+
+    def _split_optimizer(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """An optimiser's state with this process's parts of Adam's averages, which are of their parameters' shapes."""
+        parameters = list(self.model.parameters())
+        split = {i: {name: sharding.part(value, parameters[i]) for name, value in of.items()} for i, of in state["state"].items()}
+        return {**state, "state": split}
 
     def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> None:
         self._accumulate(rows, replay, meter)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        norm = sharding.whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
         if not torch.isfinite(norm):
             self.optimizer.zero_grad()
             raise ValueError(
@@ -336,8 +355,9 @@ class Learner:
 
     @contextmanager
     def _sync(self, last: bool) -> Iterator[None]:
-        """Lets processes exchange gradients at the last micro-batch alone."""
-        if last:
+        """Lets processes exchange gradients at the last micro-batch alone; where weights are split, at each, as whole gradients would not
+        fit."""
+        if last or self.split:
             yield
         else:
             with self.accelerator.no_sync(self.model):

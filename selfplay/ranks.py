@@ -84,11 +84,7 @@ class Ranks:
 
 
 def join(device: str) -> Ranks:
-    """Meets the other processes of this run. device: as configured. Raises ValueError for a device that all of them would share, and for
-    engines that split the weights among processes, which the learner does not know yet (docs/scale.md)."""
-    for engine in ("FSDP", "DEEPSPEED"):
-        if os.environ.get(f"ACCELERATE_USE_{engine}", "false").lower() == "true":
-            raise ValueError(f"weights split by {engine} cannot be trained yet: start with a plain configuration (docs/examples/ddp.yaml)")
+    """Meets the other processes of this run. device: as configured. Raises ValueError for a device that all of them would share."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Ranks()

@@ -17,7 +17,7 @@ from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.views import Message, Prompts, load_prompts
 
-from . import lora
+from . import lora, sharding
 from .chats import Chat
 from .config import TrainConfig
 from .formats import read_chats
@@ -78,6 +78,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     weights: the model folder to load instead of config.model, which is then not needed any more (a checkpoint).
     """
     trackers(config.tracker)
+    sharding.check(config.device, adapter=config.learner.lora_rank > 0)
     rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
     game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0

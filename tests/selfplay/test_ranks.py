@@ -36,17 +36,15 @@ def free_port() -> str:
         return str(opened.getsockname()[1])
 
 
-def two(work, folder: Path, *arguments) -> list:
+def two(work, folder: Path, *arguments, **environment: str) -> list:
     """The work in two processes that know of each other, as torchrun starts them."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    return [
-        start(folder / f"said-{rank}", work, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="true", **shared)
-        for rank in range(2)
-    ]
+    shared |= {"ACCELERATE_USE_CPU": "true", **environment}
+    return [start(folder / f"said-{rank}", work, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
 
 
-def together(work, folder: Path, *arguments) -> None:
-    both = two(work, folder, *arguments)
+def together(work, folder: Path, *arguments, **environment: str) -> None:
+    both = two(work, folder, *arguments, **environment)
     assert exits(both) == [0, 0], "\n".join((folder / f"said-{rank}").read_text() for rank in range(2))
 
 
@@ -192,10 +190,3 @@ def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="one device, but 2 processes run"):
         join("cuda:1")
-
-
-@pytest.mark.parametrize("engine", ["FSDP", "DEEPSPEED"])
-def test_engines_that_split_the_weights_are_refused(monkeypatch: pytest.MonkeyPatch, engine: str):
-    monkeypatch.setenv(f"ACCELERATE_USE_{engine}", "true")
-    with pytest.raises(ValueError, match=f"weights split by {engine} cannot be trained yet"):
-        join("auto")
