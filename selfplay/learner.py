@@ -180,7 +180,8 @@ class Learner:
         preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of
         grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
         learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
-        metrics are empty. Raises ValueError when the gradient is not finite; nothing has been changed by that step.
+        metrics are empty. A step whose gradient is not finite changes nothing: `watch` sees it with an infinite grad_norm, and where that
+        is let pass, ValueError is raised.
         """
         meter = self._meter = Meter.of(done or {})
         skipped = len(meter.norms)
@@ -201,11 +202,14 @@ class Learner:
                     skipped -= 1
                     continue
                 step = Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
-                self._step(part, beside, step)
+                finite = self._step(part, beside, step)
                 self._agree(step)
-                meter.take(step)
+                if finite:
+                    meter.take(step)
                 if watch is not None:
-                    watch(len(meter.norms), step.metrics())
+                    watch(len(meter.norms) + (not finite), step.metrics())
+                if not finite:
+                    raise ValueError(f"the gradient of step {self.steps + 1} is not finite: lower learner.lr ({self.config.lr})")
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
         return meter.metrics()
@@ -263,19 +267,18 @@ class Learner:
         if "master" in state:
             self.accelerator.unwrap_model(self.model).load_state_dict(state["master"], strict=not self.adapter)
 
-    def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> None:
+    def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> bool:
+        """Takes an optimiser step where its gradient is finite; whether it was."""
         self._accumulate(rows, replay, meter)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        if not torch.isfinite(norm):
-            self.optimizer.zero_grad()
-            raise ValueError(
-                f"the gradient of step {self.steps + 1} is {float(norm)}: lower the learning rate (learner.lr {self.config.lr})"
-            )
-        self.optimizer.step()
-        meter.stepped(float(norm), self.schedule.get_last_lr()[0])
-        self.schedule.step()
+        finite = bool(torch.isfinite(norm))
+        meter.stepped(float(norm) if finite else math.inf, self.schedule.get_last_lr()[0])
+        if finite:
+            self.optimizer.step()
+            self.schedule.step()
+            self.steps += 1
         self.optimizer.zero_grad()
-        self.steps += 1
+        return finite
 
     def _accumulate(self, examples: list[Example], replay: list[Row], meter: "Meter") -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""
