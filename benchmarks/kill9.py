@@ -27,6 +27,7 @@ import torch
 from sparring.agents import rollout
 from sparring.agents.core import derive_seed
 from sparring.selfplay import checkpoint, loop, train
+from sparring.selfplay.alarms import AlarmsConfig
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.learner import Learner, LearnerConfig
 from sparring.selfplay.measuring import Measuring
@@ -61,6 +62,7 @@ PHASES: Mapping[str, tuple[Any, str]] = {
     "update": (Learner, "update"),
     "save": (checkpoint, "save"),
     "prune": (checkpoint, "prune"),
+    "go back": (loop.Loop, "_go_back"),
     "measure": (Measuring, "measure"),
 }
 """What runs while a phase does; phases within phases count as the inner one, and what is in none as "between"."""
@@ -81,6 +83,19 @@ class Point(NamedTuple):
 
 LEARNER = LearnerConfig(minibatch=4, replay_per_minibatch=2, schedule="cosine", total_steps=40)
 MEASURED = EvaluationConfig(games=1, control=False, scripted=False)
+EASILY_ALARMED = AlarmsConfig(
+    action="rollback",
+    entropy=None,
+    reward_std=None,
+    mute=None,
+    repeated=None,
+    imbalance=None,
+    ties=None,
+    fouls=None,
+    mismatch_kl=None,
+    grad_norm=1.5,
+    truth=None,
+)
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "plain": {"objective": "rae"},
     "lora": {"objective": "rae", "learner": replace(LEARNER, lora_rank=4)},
@@ -91,9 +106,10 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     },
     "pairs": {"objective": "dpo"},
     "measured": {"evaluation": replace(MEASURED, games_between=1, control=True)},
+    "rollback": {"objective": "rae", "learner": replace(LEARNER, minibatch=2), "alarms": EASILY_ALARMED},
 }
 """What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs; measured:
-between rounds too, and with a control."""
+between rounds too, and with a control; rollback: goes back after alarms, some of them false."""
 
 
 def settings(model: str, out: Path, variant: str = "plain") -> TrainConfig:

@@ -4,6 +4,7 @@ Entropy and the spread of rewards fall before play collapses (RAGEN's "echo trap
 arXiv 2506.24119), so they are looked at after every optimiser step and every round.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -41,12 +42,18 @@ class AlarmsConfig:
 
 
 class Alarm(NamedTuple):
-    """A metric beyond its limit. step: of the round's optimiser steps, None for what was seen in the games."""
+    """A metric beyond its limit. value: infinite of a gradient that is not finite. step: of the round's optimiser steps, None for what was
+    seen in the games."""
 
     name: str
     value: float
     limit: float
     step: int | None = None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As JSON, which knows nothing infinite."""
+        return {**self._asdict(), "value": self.value if math.isfinite(self.value) else None, "text": self.text}
 
     @property
     def text(self) -> str:

@@ -188,7 +188,8 @@ class Learner:
         preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of
         grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
         learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
-        metrics are empty. Raises ValueError when the gradient is not finite; nothing has been changed by that step.
+        metrics are empty. A step whose gradient is not finite changes nothing: `watch` sees it with an infinite grad_norm, and where that
+        is let pass, ValueError is raised.
         """
         meter = self._meter = Meter.of(done or {})
         skipped = len(meter.norms)
@@ -210,11 +211,14 @@ class Learner:
                     skipped -= 1
                     continue
                 step = Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
-                self._step(part, beside, step)
+                finite = self._step(part, beside, step)
                 self._agree(step)
-                meter.take(step)
+                if finite:
+                    meter.take(step)
                 if watch is not None:
-                    watch(len(meter.norms), step.metrics())
+                    watch(len(meter.norms) + (not finite), step.metrics())
+                if not finite:
+                    raise ValueError(f"the gradient of step {self.steps + 1} is not finite: lower learner.lr ({self.config.lr})")
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
         return meter.metrics()
@@ -282,19 +286,18 @@ class Learner:
         split = {i: {name: sharding.part(value, parameters[i]) for name, value in of.items()} for i, of in state["state"].items()}
         return {**state, "state": split}
 
-    def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> None:
+    def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> bool:
+        """Takes an optimiser step where its gradient is finite; whether it was."""
         self._accumulate(rows, replay, meter)
         norm = sharding.whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
-        if not torch.isfinite(norm):
-            self.optimizer.zero_grad()
-            raise ValueError(
-                f"the gradient of step {self.steps + 1} is {float(norm)}: lower the learning rate (learner.lr {self.config.lr})"
-            )
-        self.optimizer.step()
-        meter.stepped(float(norm), self.schedule.get_last_lr()[0])
-        self.schedule.step()
+        finite = bool(torch.isfinite(norm))
+        meter.stepped(float(norm) if finite else math.inf, self.schedule.get_last_lr()[0])
+        if finite:
+            self.optimizer.step()
+            self.schedule.step()
+            self.steps += 1
         self.optimizer.zero_grad()
-        self.steps += 1
+        return finite
 
     def _accumulate(self, examples: list[Example], replay: list[Row], meter: "Meter") -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""

@@ -201,7 +201,7 @@ class Loop:
         for alarm in found:
             if (number, alarm.name) in known:
                 continue
-            self.alarms.append({"round": number, **alarm._asdict(), "text": alarm.text})
+            self.alarms.append({"round": number, **alarm.record})
             self.progress.say(f"alarm in round {number}: {alarm.text}")
         if found and self.config.alarms.action != "warn":
             raise Unhealthy(found)

@@ -50,4 +50,5 @@ def test_what_is_not_known_raises_nothing():
 
 def test_an_alarm_says_what_was_found_and_what_is_allowed():
     assert Alarm("ties", 0.75, 0.6).text == "share of ties 0.75, above 0.6"
+    assert Alarm("grad_norm", float("inf"), 10.0, 2).record["value"] is None, "as JSON has it"
     assert Alarm("entropy", 0.3, 0.5, step=4).text == "entropy as a share of the first round's 0.3 at step 4, below 0.5"

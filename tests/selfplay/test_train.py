@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import NOTHING_MEASURED, Heard, Interrupting, files, small_run
+from small_runs import LEARNER, NOTHING_MEASURED, Heard, Interrupting, files, small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import save_tiny
 
+from sparring.agents.language_model import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.selfplay import checkpoint
 from sparring.selfplay.alarms import Alarm, AlarmsConfig
@@ -369,9 +370,13 @@ def test_a_full_disk_is_seen_before_the_run(model: str, tmp_path: Path, monkeypa
     assert not (tmp_path / "run").exists()
 
 
+DEAF = AlarmsConfig(reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
+"""To what a random model's games sound like."""
+
+
 def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
     """A learning rate far too high, and an alarm that hears the fall of entropy at its beginning."""
-    alarms = AlarmsConfig(action=action, entropy=0.9, reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
+    alarms = replace(DEAF, action=action, entropy=0.9)
     learner = LearnerConfig(lr=0.05, minibatch=2, replay_per_minibatch=2)
     return small_run(model, out, alarms=alarms, learner=learner, **changes)
 
@@ -402,6 +407,31 @@ def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: 
     assert last["learning_rate"] == 0.04 / 2 ** len(summary.data["alarms"])
     state = json.loads((checkpoint_model(tmp_path / "run", 1).parent / "state.json").read_text())
     assert state["rollbacks"] == len(summary.data["alarms"])
+
+
+@pytest.mark.parametrize("action", ["rollback", "warn"])
+def test_a_gradient_that_is_not_finite_is_an_alarm(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str):
+    accumulate, steps = Learner._accumulate, []
+
+    def broken(learner: Learner, *given) -> None:
+        accumulate(learner, *given)
+        steps.append(0.0)
+        if len(steps) == 4:
+            next(p for p in learner.model.parameters() if p.grad is not None).grad[0] = float("nan")
+
+    monkeypatch.setattr(Learner, "_accumulate", broken)
+    alarms, learner = replace(DEAF, action=action), replace(LEARNER, minibatch=4)
+    made = small_run(model, tmp_path / "run", learner=learner, evaluation=NOTHING_MEASURED, alarms=alarms)
+    if action == "warn":
+        with pytest.raises(ValueError, match=r"the gradient of step 4 is not finite: lower learner\.lr"):
+            train(made)
+        assert all(p.isfinite().all() for p in load_language_model(checkpoint_model(tmp_path / "run", 1), device="cpu").model.parameters())
+    else:
+        summary = train(made)
+        (alarm,) = summary.data["alarms"]
+        assert (alarm["name"], alarm["value"], alarm["round"]) == ("grad_norm", None, 2)
+        assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2]
+        assert summary.data["rounds"][-1]["learning_rate"] == LEARNER.lr / 2
 
 
 def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
