@@ -75,6 +75,7 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
             progress.say(damage)
         folder.sweep()
         folder.forget_after(-1 if done is None else done, keep_games=True)
+        checkpoint.prune(path, config.keep)
         return done
 
     done = ranks.from_main(clear)
