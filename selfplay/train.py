@@ -78,6 +78,7 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     def clear() -> None:
         folder.sweep()
         folder.forget_after(-1 if done is None else done, keep_games=True)
+        checkpoint.prune(path, config.keep)
 
     done = ranks.from_main(last_whole)
     first_card(path, config)

@@ -87,6 +87,13 @@ def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Pa
     assert {name: data for name, data in files(folder).items() if "damaged" not in name} == files(run)
 
 
+def test_what_a_pruning_that_was_killed_left_behind_is_pruned(run: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(run, tmp_path / "run"))
+    (checkpoint_folder(folder, 0) / "trainer.pt").write_bytes(b"no longer in the manifest")
+    resume(folder)
+    assert files(folder) == files(run)
+
+
 def test_a_run_from_the_latest_round_of_another_resumes_from_that_round(run: Path, tmp_path: Path):
     source = Path(shutil.copytree(run, tmp_path / "source"))
     latest = {"model": f"{source}@latest", "seat": "defender", "opponent": f"{source}@latest", "evaluation": NOTHING_MEASURED}
