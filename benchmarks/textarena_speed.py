@@ -16,6 +16,7 @@ counts is the ratio of medians.
 - textarena_raw: textarena_kept without a wrapper: lists of messages, no text
 """
 
+import gc
 import json
 import os
 import random
@@ -202,10 +203,13 @@ def _measure(config: TextArenaSpeedConfig, length: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {name: [] for name in every}
     for number in range(config.runs + 1):
         for name, loop in every.items():
+            gc.collect()
+            gc.freeze()  # a loop pays for the garbage of its own, not for what was there before
             began = time.process_time()
             steps = loop(config.games, length, config.seed + number * config.games)
             if number:
                 found[name].append(steps / (time.process_time() - began))
+    gc.unfreeze()
     rates = {name: median(runs) for name, runs in found.items()}
     return {
         "steps_per_second": rates,

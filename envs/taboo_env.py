@@ -114,9 +114,10 @@ class TabooEnv(gymnasium.Env[str, str]):
         """The part of `reset` before the opponent speaks."""
         super().reset(seed=seed)
         self.close()
-        drawn = self.words[int(self.np_random.integers(len(self.words)))]
+        rng = self.np_random
+        drawn = self.words[rng.integers(len(self.words))]
         word = asked_for(options, self.words) or drawn
-        game_seed = int(self.np_random.integers(1 << 62))
+        game_seed = int(rng.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
         self._actor = ROLES[0] if self.role == "both" else self.role
         self._shown = 0
@@ -131,7 +132,7 @@ class TabooEnv(gymnasium.Env[str, str]):
             raise gymnasium.error.ResetNeeded(NOT_PLAYING)
         actor = self._state.to_act
         if actor is not None and not self._failed:
-            if self.role not in ("both", actor):
+            if actor != self.role and self.role != "both":
                 raise gymnasium.error.ResetNeeded(f"the {actor}, an opponent, has failed to speak: call reset()")
             self._actor = actor
             self._state = self._state.apply(action)

@@ -42,7 +42,7 @@ class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
             raise ValueError(f"{self.num_envs} games need as many seeds, got {len(seeds)}")
         for env, own in zip(self.envs, seeds, strict=True):
             env.begin(own, options)
-        opponents_speak(self.envs)
+        self._opponents_speak()
         self._ended[:] = False
         texts, _, _, _, infos = self._results(np.ones(self.num_envs, np.bool_))
         return texts, infos
@@ -59,15 +59,19 @@ class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
                 env.begin(None, None)
             else:
                 env.act(action)
-        opponents_speak(self.envs)
+        self._opponents_speak()
         texts, rewards, terminated, truncated, infos = self._results(began)
         self._ended = terminated | truncated
         return texts, rewards, terminated, truncated, infos
 
+    def _opponents_speak(self) -> None:
+        if self.envs[0].opponent is not None:
+            opponents_speak(self.envs)
+
     def _results(self, began: NDArray[np.bool_]) -> tuple[Texts, NDArray[Any], NDArray[Any], NDArray[Any], Info]:
         """What came of all games, in columns. One that has just begun is not over yet, even if the opponent lost or failed at once."""
         rows = []
-        for env, new in zip(self.envs, began, strict=True):
+        for env, new in zip(self.envs, began.tolist(), strict=True):
             if new:
                 text, info = env.seen()
                 rows.append((text, 0.0, False, False, info))

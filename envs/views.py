@@ -56,7 +56,7 @@ class Prompts:
         first = said[0].role if said else observation.to_act
         if first == observation.role:
             messages.append(Message("user", self.opening))
-        return (*messages, *spoken(said, observation.role))
+        return tuple(messages + spoken(said, observation.role))
 
 
 def spoken(utterances: Iterable[Utterance], role: str) -> list[Message]:
