@@ -1,4 +1,4 @@
-"""Splitting weights is refused, before anything is written, where the learner cannot do it. What it does: test_ranks.py."""
+"""Splitting weights is refused, before anything is written, where the learner cannot do it. What it does: test_split_ranks.py."""
 
 from pathlib import Path
 
