@@ -47,7 +47,8 @@ class TabooEnv(gymnasium.Env[str, str]):
     role that acted, at the end of the game, else 0. terminated: the rules ended the game (the turn limit is a rule: a tie). truncated: the
     opponent's infrastructure failed, and the game is void.
 
-    info: "role" to act; "messages", its view as chat messages; after the end "outcome" and, with role="both", "rewards" by role.
+    info: "role" to act; "messages", its view as a chat (change a copy: the infos of a game share their messages); after the end "outcome"
+    ("winner", "reason", and "evidence" if something said decided the game) and "rewards" by role.
     """
 
     metadata = {"render_modes": ["ansi", "human"]}  # noqa: RUF012  Gymnasium declares it so
