@@ -4,14 +4,9 @@ import random
 from collections.abc import Callable
 
 from sparring.envs.core import Observation
-from sparring.envs.views import game_prompts
+from sparring.envs.views import game_prompts, printable
 
 from .simple import FunctionAgent
-
-
-def printable(text: str) -> str:
-    """A text without what could steer a terminal; as long as the text."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
 
 
 def show(observation: Observation) -> str:

@@ -15,7 +15,7 @@ from .core import Task
 from .spaces import UnicodeText
 from .taboo import ROLES, make_taboo
 from .taboo_env import LONGEST_VIEW, NOT_PLAYING, told
-from .views import load_prompts
+from .views import load_prompts, printable
 from .words import require_listed, word_list
 
 
@@ -120,7 +120,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         """The talk so far ("ansi"), or its last utterance, printed ("human")."""
         said = [f"{u.role}: {u.text}" for u in self._state.utterances] if self._state is not None else []
         if self.render_mode == "human":
-            print(said[-1] if said else "")
+            print(printable(said[-1]) if said else "")
             return None
         return "\n".join(said) if self.render_mode == "ansi" else None
 

@@ -10,7 +10,7 @@ from .core import VOID, Outcome, Task
 from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, resolve_opponent, sit_down, speak
 from .spaces import UnicodeText
 from .taboo import make_taboo
-from .views import load_prompts
+from .views import load_prompts, printable
 from .words import require_listed, word_list
 
 ROLES = ("attacker", "defender")
@@ -190,7 +190,7 @@ class TabooEnv(gymnasium.Env[str, str]):
     def _new_lines(self) -> str:
         said = self._state.utterances[self._shown :]
         self._shown += len(said)
-        lines = [f"{u.role}: {u.text}\n" for u in said]
+        lines = [f"{u.role}: {printable(u.text)}\n" for u in said]
         if self._state.outcome:
             lines.append(f"-- {self._state.outcome.reason}, winner: {self._state.outcome.winner or 'nobody'}\n")
         return "".join(lines)

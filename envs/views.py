@@ -13,6 +13,11 @@ from typing import NamedTuple, Protocol
 from .core import Observation, Utterance
 
 
+def printable(text: str) -> str:
+    """A text without what could steer a terminal; as long as the text."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
 class Message(NamedTuple):
     """One chat message. role: system, user or assistant (the field's names; a game's roles are something else)."""
 

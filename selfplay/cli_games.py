@@ -69,7 +69,7 @@ def show_game(console: "Console", game: dict[str, Any]) -> None:
     """One game, with what decided it highlighted and named in the verdict. What models said is printed as it is, never as markup."""
     from rich.text import Text
 
-    from sparring.agents.human import printable
+    from sparring.envs.views import printable
 
     from .episodes import verdict
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from sparring.agents.human import printable
 from sparring.agents.rollout import Played
 from sparring.envs.core import Evidence, Outcome, State, Task, Utterance, make_game, replay
 from sparring.envs.forms import table_hash
+from sparring.envs.views import printable
 
 from .run_folder import writing
 

@@ -276,3 +276,10 @@ def test_what_is_shown_step_by_step_is_the_whole_view():
         info["messages"].clear()
         shown = env.seen()[0]
         assert shown == "\n\n".join(f"{m['role']}: {m['content']}" for m in chat(env.renderer, env._state.observe(info["role"])))
+
+
+def test_what_players_say_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]):
+    env = TabooEnv(role="attacker", opponent=lambda messages: "Hm.\x1b[2J", render_mode="human")
+    env.reset(seed=0)
+    env.step("It is\x1b[31m red.")
+    assert capsys.readouterr().out == "attacker: It is\ufffd[31m red.\ndefender: Hm.\ufffd[2J\n"
