@@ -17,7 +17,7 @@ from sparring.envs.views import Message, Renderer
 
 from .adapters import adapter_base, load_adapter, merge, through
 from .chat import ChatFormat
-from .core import Finish, Model, Reply, Request, Sampling, Segment, derive_seed
+from .core import Model, Reply, Request, Sampling, Segment, derive_seed
 from .devices import pick_device
 from .hfloop import HFLoop
 from .token_streams import TokenStreams
@@ -324,8 +324,3 @@ class ModelAgent:
 
     def seat(self, game: Game, role: str, key: str, seed: int) -> _ModelSeat:
         return _ModelSeat(self, key, seed)
-
-
-def is_failure(finish: Finish) -> bool:
-    """Whether a reply says that the infrastructure failed, which voids the game."""
-    return finish == "error"

@@ -83,7 +83,8 @@ How names are to be read: `win/imitation/defender/heldout` is the share of games
 frozen imitation model on words that no game had as its secret. `imitated` are the words of the experts' games, `selfplayed` those met in
 self-play only, `heldout` those of neither; the replay of base texts in every update speaks of all words, whatever the arm. Controls by
 imitation see expert games about imitated words alone; shuffled reward meets the same words as self-play does. `tie/`, `uttered/` and the
-like are shares of games, `truth/` of hints; `everyday/` are scores of the everyday reasoning test (benchmarks/everyday.py).
+like are shares of games, `truth/` of hints that can be checked; `everyday/` are scores of the everyday reasoning test, whose tasks have
+baselines between .25 and .57 (`sparring bench` shows them; inference has none).
 
 ## After training
 

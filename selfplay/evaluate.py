@@ -68,32 +68,6 @@ def schedule(agents: AgentMap, game: Game, words: Sequence[str], n: int, seed: i
     return matches
 
 
-def head_to_head(
-    agents: AgentMap,
-    game: Game,
-    words: Mapping[str, Sequence[str]],
-    n: int,
-    seed: int,
-    *,
-    temperature: float | None = None,
-    concurrency: int = 256,
-    truth: TruthOf | None = None,
-    progress: Callable[[Played], None] | None = None,
-) -> list[Cell]:
-    """n games of two agents on every group of words: a cell per seat and group, and per seat over all groups ("all").
-
-    temperature: of both, where they sample; None leaves them as they are.
-    """
-    seated = {role: _at(agent, temperature) for role, agent in agents.items()}
-    matches = [m for group, of in words.items() for m in schedule(seated, game, of, n, seed, f"{group}/")]
-    played = play_all(matches, concurrency=concurrency, progress=progress)
-    cells = []
-    for role in game.roles:
-        opponent = next(agent.name for other, agent in agents.items() if other != role)
-        cells += _cells(played, lambda p: p.match.id.split("/")[0], words, opponent, role, truth)
-    return cells
-
-
 def strength(
     player: Agent,
     opponents: Mapping[str, Agent],

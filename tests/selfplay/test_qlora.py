@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import Interrupting, small_run
 from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -17,10 +18,9 @@ from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.batch import Row, rows_of, sft_row
 from sparring.selfplay.cli import main
-from sparring.selfplay.config import EvaluationConfig, TrainConfig
+from sparring.selfplay.config import EvaluationConfig
 from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
-from sparring.selfplay.progress import Quiet
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.train import resume, train
@@ -67,30 +67,9 @@ def test_gradients_are_those_of_the_same_weights_in_float32_also_after_play(mode
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
-class Interrupting(Quiet):
-    """Presses Ctrl-C in the middle of round 2."""
-
-    def phase(self, title: str, total: int, unit: str = "games"):
-        if title == "round 2/2: learn":
-            raise KeyboardInterrupt
-        return super().phase(title, total, unit)
-
-
 def test_a_run_trains_stops_resumes_plays_and_is_exported(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run, stopped = tmp_path / "run", tmp_path / "stopped"
-    made = TrainConfig(
-        model=model,
-        rounds=2,
-        games_per_round=8,
-        group_size=4,
-        max_turns=2,
-        max_new_tokens=8,
-        replay_pool=8,
-        learner=CONFIG,
-        evaluation=EvaluationConfig(games=1, scripted=False),
-        device="cpu",
-        out=run,
-    )
+    made = small_run(model, run, learner=CONFIG, evaluation=EvaluationConfig(games=1, scripted=False), device="cpu")
     train(made)
     records = read_lines(run / "metrics.jsonl")
     assert [r["mismatch_kl"] for r in records] == pytest.approx([0, 0], abs=1e-6), "the learner's pass gives what the sampler's gave"
@@ -98,7 +77,7 @@ def test_a_run_trains_stops_resumes_plays_and_is_exported(model: str, tmp_path: 
     assert (checkpoint_model(run, 0) / "model.safetensors").stat().st_size < (Path(model) / "model.safetensors").stat().st_size
 
     with pytest.raises(Stopped):
-        train(replace(made, out=stopped), progress=Interrupting())
+        train(replace(made, out=stopped), progress=Interrupting("round 2/2: learn"))
     resume(stopped)
     names = ("metrics.jsonl", "rounds/002/games.jsonl.gz", "checkpoints/round-002/model/adapter_model.safetensors")
     assert all((run / name).read_bytes() == (stopped / name).read_bytes() for name in names)
