@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .adapters import Places, lora_layers, per_token
@@ -185,37 +185,77 @@ def _few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
     return torch.bmm(torch.softmax(scores, dim=-1), v.reshape(n * heads, -1, size)).view(n, heads, queries, size)
 
 
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, layer: int, scale: float, softcap: float | None, window: int | None, sinks: Tensor | None
+) -> Tensor:
+    """Attention of one layer by the active plan: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq, D]."""
+    plan = _active.get()
+    assert plan is not None, "the attention of packed rows runs only inside `forward`"
+    out = _like_attended(query, key, value)
+    if isinstance(plan, _Probe):
+        plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
+        return out
+    q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
+    for part in plan.parts:
+        part.attend(plan.slots[layer], q, k, v, out[0], window, scale=scale, softcap=softcap, sinks=sinks)
+    # Tokens that only fill a bucket attend to nothing.
+    out[:, plan.parts[-1].stop :] = 0
+    return out
+
+
+def _like_attended(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Tensor:
+    return query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
+
+
+_attend_compiled = torch.library.custom_op("sparring::attend_rows", _attend, mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
+"""The same, opaque to a compiler: it reads the plan of the step and writes caches, which no graph may hold."""
+_attend_compiled.register_fake(_like_attended)
+
+
 def _attend_rows(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """The registered attention function: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq, D]."""
-    plan = _active.get()
-    assert plan is not None, "the attention of packed rows runs only inside `forward`"
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
-    if isinstance(plan, _Probe):
-        plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
-        return out, None
+    """The registered attention function, see `_attend`."""
     scale = kwargs.get("scaling")
-    extra = {
-        "scale": query.shape[-1] ** -0.5 if scale is None else float(scale),
-        "softcap": kwargs.get("softcap"),
-        "sinks": kwargs.get("s_aux"),
-    }
-    q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
-    for part in plan.parts:
-        part.attend(plan.slots[layer], q, k, v, out[0], kwargs.get("sliding_window"), **extra)
+    attend = _attend_compiled if torch.compiler.is_compiling() else _attend
+    out = attend(
+        query,
+        key,
+        value,
+        int(module.layer_idx),  # type: ignore[arg-type]
+        query.shape[-1] ** -0.5 if scale is None else float(scale),
+        kwargs.get("softcap"),
+        kwargs.get("sliding_window"),
+        kwargs.get("s_aux"),
+    )
     return out, None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attend_rows)
 
 
-class PackedModel:
-    """A causal model, seen as a function from packed tokens to logits at chosen places."""
+def bucket(tokens: int) -> int:
+    """How many tokens a compiled pass takes for so many: the next multiple of 64, beyond 256 in steps of about a quarter."""
+    step = 64 * max(1, 1 << ((tokens - 1) // 64).bit_length() - 3) if tokens > 256 else 64
+    return -(-tokens // step) * step
 
-    def __init__(self, model: Any) -> None:
+
+def _compiled(model: Any, compiler: str) -> Any:
+    """The model's forward pass, compiled. On a GPU Inductor replays it as CUDA graphs from attention to attention, one per bucket."""
+    replay = compiler == "inductor" and model.device.type == "cuda"
+    return torch.compile(model.forward, backend=compiler, dynamic=True, mode="reduce-overhead" if replay else None)
+
+
+class PackedModel:
+    """A causal model, seen as a function from packed tokens to logits at chosen places.
+
+    compiler: a backend of `torch.compile`, such as "inductor"; passes then have few lengths (`bucket`). Those through adapters are not
+    compiled.
+    """
+
+    def __init__(self, model: Any, compiler: str | None = None) -> None:
         self.model = model
+        self._compiled = _compiled(model, compiler) if compiler else None
         configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
         self._configs = [config for config in configs.values() if hasattr(config, "_attn_implementation")]
         parameter = next(model.parameters())
@@ -223,7 +263,7 @@ class PackedModel:
         probe = _Probe()
         ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
         with torch.inference_mode(), self._rows(probe):
-            self._call(ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
+            self._call(model, ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
         if not probe.shapes:
             raise ValueError(f"{type(model).__name__} does not take its attention from transformers' attention interface")
         kinds = set(probe.shapes.values())
@@ -251,8 +291,8 @@ class PackedModel:
             if training:
                 self.model.train()
 
-    def _call(self, ids: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
-        logits: Tensor = self.model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
+    def _call(self, forward: Any, ids: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
+        logits: Tensor = forward(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
         return logits[0]
 
     def forward(
@@ -262,4 +302,7 @@ class PackedModel:
         which tokens go through which.
         """
         with self._rows(Plan(parts, self.slots)), per_token(lora_layers(self.model), adapters):
-            return self._call(ids[None], positions[None], keep)
+            if self._compiled is None or adapters:
+                return self._call(self.model, ids[None], positions[None], keep)
+            ids, positions, kept = (pad(x, (0, bucket(len(x)) - len(x))) for x in (ids, positions, keep))
+            return self._call(self._compiled, ids[None], positions[None], kept)[: len(keep)]

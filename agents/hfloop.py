@@ -110,7 +110,7 @@ class HFLoop:
     full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
     that all caches may take; where max_rows and max_streams could need more, they are lowered. Raises ValueError where not even one row
     fits. prefill_tokens: the most new tokens that enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the
-    replies in the making begin again, to the same tokens.
+    replies in the making begin again, to the same tokens. compiler: see PackedModel.
     """
 
     def __init__(
@@ -123,8 +123,9 @@ class HFLoop:
         max_streams: int = 1024,
         max_memory: int | None = None,
         prefill_tokens: int = 8192,
+        compiler: str | None = None,
     ) -> None:
-        self.packed = PackedModel(model)
+        self.packed = PackedModel(model, compiler)
         self.end_ids = end_ids
         own = model_length(model)
         self.max_length = min(own, max_length or own)

@@ -27,7 +27,8 @@ class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length, max_memory: see HFLoop. adapter: what it speaks through where a request names no other; None, the model itself.
+    max_streams, max_length, max_memory, compiler: see HFLoop. adapter: what it speaks through where a request names no other; None, the
+    model itself.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class LanguageModel:
         max_streams: int = 1024,
         max_length: int | None = None,
         max_memory: int | None = None,
+        compiler: str | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -54,6 +56,7 @@ class LanguageModel:
             max_length=max_length,
             max_streams=max_streams,
             max_memory=max_memory,
+            compiler=compiler,
         )
         self.streams = TokenStreams(self.format, name)
         self.adapters: dict[str, str] = {}
@@ -128,12 +131,13 @@ def load_language_model(
     max_length: int | None = None,
     max_memory: int | None = None,
     four_bit: bool = False,
+    compiler: str | None = None,
 ) -> LanguageModel:
     """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
-    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. Raises ValueError with what is missing.
+    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. Raises ValueError with what is missing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -169,6 +173,7 @@ def load_language_model(
         max_streams=max_streams,
         max_length=max_length,
         max_memory=max_memory,
+        compiler=compiler,
     )
 
 

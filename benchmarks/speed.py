@@ -66,6 +66,8 @@ class SpeedConfig:
     """Sampling temperature."""
     seed: int = 0
     """Decides words and what is said."""
+    compile: bool = False
+    """Our loop compiles the model, see agents/hfattention.py."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, ..."""
     json: bool = False
@@ -85,12 +87,12 @@ class SpeedConfig:
 
 def prepare(config: SpeedConfig) -> Setting:
     """Loads the model. Raises ValueError for an unknown one."""
-    device = pick_device(config.device)
+    device, compiler = pick_device(config.device), "inductor" if config.compile else None
     if config.model.startswith(RANDOM):
-        model, card = random_model(config.model.removeprefix(RANDOM), device)
+        model, card = random_model(config.model.removeprefix(RANDOM), device, compiler)
     else:
         card = model_card(config.model)
-        model = load_language_model(model_place(config.model), name=config.model, device=device)
+        model = load_language_model(model_place(config.model), name=config.model, device=device, compiler=compiler)
     sampling = Sampling(config.temperature, max_new_tokens=card.max_new_tokens)
     return Setting(model, card.prompts, sampling, make_game("AdversarialTaboo"), word_list("everyday"), config.seed)
 

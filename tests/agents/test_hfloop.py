@@ -1,6 +1,7 @@
 """The generation loop against plain forward passes, for every architecture it is meant for."""
 
 import functools
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from tiny import tiny_model
 
 from sparring.agents.core import Sampling
-from sparring.agents.hfattention import PackedModel
+from sparring.agents.hfattention import PackedModel, bucket
 from sparring.agents.hfloop import HFLoop
 from sparring.agents.kvcache import Lanes, Layout, Pool, cache_bytes
 
@@ -56,6 +57,37 @@ def test_logprobs_equal_a_plain_forward_pass(kind: str):
     model = tiny_model(kind)
     _, ids, logprobs, sampled = play(model, streams=11, turns=3)
     assert off_by(model, ids, logprobs, sampled) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "compiler"),
+    [("llama", "aot_eager"), ("mistral", "aot_eager"), pytest.param("gpt2", "inductor", marks=pytest.mark.full)],
+)
+def test_a_compiled_model_says_the_same(kind: str, compiler: str):
+    torch.compiler.reset()
+    model = tiny_model(kind)
+    passes = Counter[int]()
+    whole = PackedModel._call
+
+    def watched(self, forward, ids, positions, keep):
+        passes[ids.shape[1] if forward is not self.model else 0] += 1
+        return whole(self, forward, ids, positions, keep)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PackedModel, "_call", watched)
+        _, ids, logprobs, sampled = play(model, streams=11, turns=3, compiler=compiler)
+    assert passes.pop(0) == 1, "only the first pass, which learns the shapes, is not compiled"
+    assert set(passes) <= {64, 128, 192, 256}, "few lengths"
+    assert off_by(model, ids, logprobs, sampled) < 1e-4
+    assert ids == play(model, streams=11, turns=3)[1]
+
+
+def test_buckets_are_few_and_fill_at_most_a_quarter_more():
+    sizes = {bucket(tokens) for tokens in range(1, 8193)}
+    assert len(sizes) == 24
+    assert all(tokens <= bucket(tokens) < max(tokens + 64, 1.25 * tokens + 1) for tokens in range(1, 8193))
+    assert bucket(64) == 64 and bucket(65) == 128
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
