@@ -84,12 +84,14 @@ class LanguageModel:
         request = replace(request, adapter=request.adapter or self.adapter)
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
-        stop = (lambda said: any(text in self.format.decode(said) for text in stops)) if stops else None
+        # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at the edge.
+        tail = max((len(text.encode()) for text in stops), default=0) + 4
+        stop = (lambda said: any(text in self.format.decode(said[-tail:]) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error; and
-        ValueError where its logits are no numbers."""
+        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when a GPU's memory
+        runs out: see HFLoop."""
         finished = self.loop.poll()
         if any(np.isnan(done.logprobs).any() for done in finished):
             raise ValueError(no_numbers(self.name))
