@@ -48,7 +48,8 @@ def off_by(model, ids, logprobs, sampled) -> float:
     worst = 0.0
     for name, stream in ids.items():
         with torch.no_grad():
-            whole = (model(input_ids=torch.tensor([stream])).logits[0].float() / 0.9).log_softmax(-1)
+            ids_in = torch.tensor([stream], device=model.device)
+            whole = (model(input_ids=ids_in).logits[0].float() / 0.9).log_softmax(-1)
         for at in np.flatnonzero(sampled[name]):
             worst = max(worst, abs(float(whole[at - 1, stream[at]]) - logprobs[name][at]))
     return worst
