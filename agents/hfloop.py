@@ -116,6 +116,8 @@ class HFLoop:
     that all caches may take; where max_rows and max_streams could need more, they are lowered. Raises ValueError where not even one row
     fits. prefill_tokens: the most new tokens that enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the
     replies in the making begin again, to the same tokens. compiler: see PackedModel.
+
+    Raises ValueError for a model whose streams could not be kept apart (state spaces, convolutions), see PackedModel.
     """
 
     def __init__(
