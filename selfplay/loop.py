@@ -256,6 +256,7 @@ class Loop:
             learner.publish()
             self.model.set_version(str(number))
             times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
+            times |= {"games_per_second": len(played) / times["play_seconds"], "tokens_per_second": sampled / times["play_seconds"]}
             if number == 1:
                 self.first_round = record
             if log is not None:

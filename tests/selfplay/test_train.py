@@ -42,7 +42,10 @@ def test_a_run_leaves_what_it_promises(run: Path):
     assert (run / "report.html").stat().st_size > 1000
     board = EventAccumulator(str(run / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("kl")] == [event.step for event in board.Tensors("games/text_summary")] == [1, 2]
-    assert len(read_lines(run / "timings.jsonl")) == 2
+    times = read_lines(run / "timings.jsonl")
+    assert len(times) == 2
+    assert [t["games_per_second"] * t["play_seconds"] for t in times] == [pytest.approx(8)] * 2
+    assert board.Scalars("tokens_per_second")[1].value == pytest.approx(times[1]["sampled_tokens"] / times[1]["play_seconds"])
     assert summary["rounds"][0]["mismatch_kl"] == pytest.approx(0, abs=1e-6)
     assert all(0 < r["occupancy"] <= 1 for r in summary["rounds"])
     for number in (0, 1, 2):
@@ -52,7 +55,8 @@ def test_a_run_leaves_what_it_promises(run: Path):
 def test_every_metric_is_explained(run: Path):
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     explained = set(re.findall(r"`([^`]+)`", page))
-    names = {re.sub(r"^(attacker|defender)/", "ROLE/", name) for r in read_lines(run / "metrics.jsonl") for name in r}
+    records = read_lines(run / "metrics.jsonl") + read_lines(run / "timings.jsonl")
+    names = {re.sub(r"^(attacker|defender)/", "ROLE/", name) for r in records for name in r}
     assert {name for name in names if name not in explained and name.removeprefix("ROLE/") not in explained} == {"round"}
 
 
