@@ -5,6 +5,7 @@ round counts as done when its checkpoint is. Its games are on the disk, with the
 update that a signal stopped goes on from its step; what else an interrupted round left behind is dropped and done again.
 """
 
+import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -188,7 +189,7 @@ class Loop:
 
     def _watch_step(self, number: int, about: Mapping[str, Any], learner: Learner, step: int, metrics: Mapping[str, float]) -> None:
         """about: which update it is."""
-        if number == step == 1:
+        if number == step == 1 and math.isfinite(metrics["grad_norm"]):
             self.first_step = metrics
         self._watch(metrics, number, step)
         state = {**about, "first_step": self.first_step, "alarms": self.alarms, "rollbacks": self.rollbacks}

@@ -48,6 +48,15 @@ def test_what_is_not_known_raises_nothing():
     assert raised({"entropy": 0.01, "grad_norm": 1e6, "truth": None}, {}, AlarmsConfig()) == []
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("first", [{}, {"grad_norm": 0.0}, {"grad_norm": float("inf")}, {"grad_norm": 0.3}])
+@pytest.mark.parametrize("limit", [10.0, None])
+def test_a_gradient_that_is_not_finite_is_an_alarm_whatever_came_first(value: float, first: dict[str, float], limit: float | None):
+    (alarm,) = raised({"grad_norm": value}, first, AlarmsConfig(grad_norm=limit), 1)
+    assert alarm.text == "gradient not finite at step 1"
+    assert alarm.record["value"] is None and alarm.name == "grad_norm"
+
+
 def test_an_alarm_says_what_was_found_and_what_is_allowed():
     assert Alarm("ties", 0.75, 0.6).text == "share of ties 0.75, above 0.6"
     assert Alarm("grad_norm", float("inf"), 10.0, 2).record["value"] is None, "as JSON has it"

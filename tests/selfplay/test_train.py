@@ -416,29 +416,36 @@ def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: 
     assert state["rollbacks"] == len(summary.data["alarms"])
 
 
-@pytest.mark.parametrize("action", ["rollback", "warn"])
-def test_a_gradient_that_is_not_finite_is_an_alarm(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str):
+def breaking(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
+    """Makes the gradient of the nth step of the process no number."""
     accumulate, steps = Learner._accumulate, []
 
     def broken(learner: Learner, *given) -> None:
         accumulate(learner, *given)
         steps.append(0.0)
-        if len(steps) == 4:
+        if len(steps) == nth:
             next(p for p in learner.model.parameters() if p.grad is not None).grad[0] = float("nan")
 
     monkeypatch.setattr(Learner, "_accumulate", broken)
+
+
+@pytest.mark.parametrize(("action", "nth"), [("rollback", 4), ("rollback", 1), ("stop", 1), ("warn", 4)])
+def test_a_gradient_that_is_not_finite_is_an_alarm(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, action: str, nth: int):
+    """The fourth is in round 2; the first has no other to be compared with."""
+    breaking(monkeypatch, nth)
     alarms, learner = replace(DEAF, action=action), replace(LEARNER, minibatch=4)
     made = small_run(model, tmp_path / "run", learner=learner, evaluation=NOTHING_MEASURED, alarms=alarms)
     if action == "warn":
         with pytest.raises(ValueError, match=r"the gradient of step 4 is not finite: lower learner\.lr"):
             train(made)
         assert all(p.isfinite().all() for p in load_language_model(checkpoint_model(tmp_path / "run", 1), device="cpu").model.parameters())
-    else:
-        summary = train(made)
-        (alarm,) = summary.data["alarms"]
-        assert (alarm["name"], alarm["value"], alarm["round"]) == ("grad_norm", None, 2)
-        assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2]
-        assert summary.data["rounds"][-1]["learning_rate"] == LEARNER.lr / 2
+        return
+    summary = train(made)
+    (alarm,) = summary.data["alarms"]
+    assert (alarm["name"], alarm["value"], alarm["round"]) == ("grad_norm", None, 2 if nth == 4 else 1)
+    rounds = [(entry["round"], entry["learning_rate"]) for entry in summary.data["rounds"]]
+    halved = LEARNER.lr / 2
+    assert rounds == ([] if action == "stop" else [(1, LEARNER.lr if nth == 4 else halved), (2, halved)])
 
 
 def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
