@@ -42,7 +42,8 @@ class ImitationConfig:
     winners_only: bool = False
     """Only the winner's side of a game is imitated, as SPAG does; ties are dropped."""
     kl: float = 0.0
-    """Weight of SPAG's KL to the model as it came (0.1 there); above 0 every conversation counts alike, however long."""
+    """Weight of SPAG's KL to the model as it came (0.1 there); above 0 every conversation counts alike, replayed ones too, however
+    long."""
 
 
 @dataclass(frozen=True)

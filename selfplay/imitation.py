@@ -33,6 +33,8 @@ def imitate(session: Session, pauses: Pauses) -> None:
         per_round=False,
         epochs=1,
         kl=of.kl,
+        # SPAG's loss is one of rows. So that of replay is one too, or the step would not be the mean over its conversations.
+        aggregation="sequence" if of.kl > 0 else config.learner.aggregation,
     )
     learner = Learner(model.model, config=settings)
     examples: Sequence[Example] = expert_rows(session, of.games, seed, winners_only=of.winners_only)

@@ -319,9 +319,10 @@ class Learner:
                 self.accelerator.backward(loss)
 
     def _portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
-        """What goes through the model together on a process: one kind at a time, normalised over the whole step."""
+        """What goes through the model together on a process: one kind at a time, normalised over the whole step, and weighed by its share
+        of the examples."""
         groups: list[list[Any]] = [*([e for e in examples if e.kind == kind] for kind in KINDS), list(replay)]
-        weights = [1.0] * len(KINDS) + [self.config.replay_weight]
+        weights = [len(group) / max(len(examples), 1) for group in groups[:-1]] + [self.config.replay_weight]
         return [
             _Portion(part, self._norm(group), weight, i == len(KINDS))
             for i, (group, weight) in enumerate(zip(groups, weights, strict=True))
