@@ -27,7 +27,7 @@ class AlarmsConfig:
     """Largest share of games lost by silence or over-long speech."""
     repeated: float | None = 0.2
     """Largest share of utterances that their speaker has said before in the same game."""
-    imbalance: float | None = 0.95
+    imbalance: float | None = 0.85
     """Largest share of decided games that one role wins."""
     ties: float | None = 0.6
     """Largest share of ties."""

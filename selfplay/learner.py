@@ -184,11 +184,11 @@ class Learner:
         replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. watch: called after
         each step with its number in this update, from 1, and its own metrics; what it raises ends the update. done: what `so_far` was when
         this very update was interrupted; the learner is at that step. Metrics: means over tokens of
-        policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; means over pairs of
-        preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of
-        grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
-        learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
-        metrics are empty. A step whose gradient is not finite changes nothing: `watch` sees it with an infinite grad_norm, and where that
+        policy_loss, kl, clip_ratio/region_mean and (of pairs too) entropy, each also per role ("attacker/kl"), sft_loss, replay_loss; means
+        over pairs of preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of grad_norm;
+        of policy rows sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities mismatch_kl, the k3
+        estimate of KL(sampler || learner) before the first step; learning_rate of the last step; steps; own_tokens, actions of the rows in
+        one epoch, replay apart. No rows: nothing happens and the metrics are empty. A step whose gradient is not finite changes nothing: `watch` sees it with an infinite grad_norm, and where that
         is let pass, ValueError is raised.
         """
         meter = self._meter = Meter.of(done or {})
@@ -210,7 +210,9 @@ class Learner:
                 if skipped:
                     skipped -= 1
                     continue
-                step = Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
+                own = sum(row.actions for row in rows_of(part)) if epoch == 0 else 0
+                # Where the reference was scored by the learner's own weights, a comparison with it says nothing of the sampler.
+                step = Meter(own, first=not meter.norms and not self.corrections.to_score)
                 finite = self._step(part, beside, step)
                 self._agree(step)
                 if finite:
@@ -382,7 +384,8 @@ class Learner:
     def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: "_Portion", meter: "Meter") -> Tensor:
         kind = portion.examples[0].kind
         policy = kind == "policy"
-        scores = self.scorer.score(batch, entropies=policy, anchor=self.anchor if policy and self._exact else None)
+        sampled = policy or kind in ("dpo", "ipo")
+        scores = self.scorer.score(batch, entropies=sampled, anchor=self.anchor if policy and self._exact else None)
         logprobs = scores.logprobs
         if kind in ("dpo", "ipo"):
             losses = self._pair_losses(batch, len(rows), kind, logprobs, meter)
@@ -395,6 +398,8 @@ class Learner:
         else:
             losses = -logprobs
             meter.add("", replay_loss=losses) if portion.replayed else meter.add("", sft_loss=losses)
+        if scores.entropy is not None:
+            meter.add_by_role({"entropy": scores.entropy}, batch.rows, rows)
         if self._by_row(kind):
             scale = torch.tensor([rows_of([e])[0].weight for e in portion.examples], device=losses.device)
         else:
@@ -424,8 +429,6 @@ class Learner:
             seen["kl"] = sampled_kl(now, sampler, of_anchor) if scores.kl is None else scores.kl
             losses = losses + self.config.kl * seen["kl"]
         meter.add_policy(seen, now - sampler, penalised, units, rows, low=low, high=high)
-        assert scores.entropy is not None
-        meter.add_by_role({"entropy": scores.entropy}, batch.rows, rows)
         return losses
 
     def _referred(self, examples: Sequence[Example]) -> list[Example]:

@@ -43,6 +43,13 @@ def test_one_sick_metric_raises_its_alarm_alone(name: str):
     assert raised(record, HEALTHY, replace(AlarmsConfig(), **{name: None})) == []
 
 
+@pytest.mark.parametrize(("attacker", "defender", "heard"), [(31_273, 2_700, True), (90, 10, True), (79, 21, False), (21, 79, False)])
+def test_a_role_that_wins_nearly_always_is_heard(attacker: int, defender: int, heard: bool):
+    """The first is a replication of SPAG that collapsed; 0.79 is what healthy runs came to."""
+    found = raised(HEALTHY | {"attacker_wins": attacker, "defender_wins": defender}, HEALTHY, AlarmsConfig())
+    assert [alarm.name for alarm in found] == ["imbalance"] * heard
+
+
 def test_what_is_not_known_raises_nothing():
     assert raised({}, {}, AlarmsConfig()) == []
     assert raised({"entropy": 0.01, "grad_norm": 1e6, "truth": None}, {}, AlarmsConfig()) == []

@@ -150,6 +150,15 @@ def test_pairs_stay_together_and_are_learnt():
     assert metrics["rewards/accuracies"] > 0.8
     assert metrics["rewards/margins"] == pytest.approx(metrics["rewards/chosen"] - metrics["rewards/rejected"], rel=1e-3)
     assert metrics["own_tokens"] == sum(row.actions for row in rows_of(made))
+    assert "sampling/importance_sampling_ratio/max" not in metrics, "there was no ratio"
+
+
+def test_the_entropy_of_pairs_is_that_of_their_rows():
+    of = model()
+    made = pairs(of, 3)
+    rows = rows_of(made)
+    found = Learner(of, config=CONFIG).update(made, seed=0)
+    assert found["entropy"] == pytest.approx(Learner(model(), config=CONFIG).update(rows, seed=0)["entropy"], rel=1e-5)
 
 
 def test_a_reference_is_computed_in_the_order_of_its_rows():
