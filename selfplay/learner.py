@@ -188,8 +188,8 @@ class Learner:
         over pairs of preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of grad_norm;
         of policy rows sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities mismatch_kl, the k3
         estimate of KL(sampler || learner) before the first step; learning_rate of the last step; steps; own_tokens, actions of the rows in
-        one epoch, replay apart. No rows: nothing happens and the metrics are empty. A step whose gradient is not finite changes nothing: `watch` sees it with an infinite grad_norm, and where that
-        is let pass, ValueError is raised.
+        one epoch, replay apart. No rows: nothing happens and the metrics are empty. A step whose gradient is not finite changes nothing:
+        `watch` sees it with an infinite grad_norm, and where that is let pass, ValueError is raised.
         """
         meter = self._meter = Meter.of(done or {})
         skipped = len(meter.norms)

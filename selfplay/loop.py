@@ -5,6 +5,7 @@ round counts as done when its checkpoint is. Its games are on the disk, with the
 update that a signal stopped goes on from its step; what else an interrupted round left behind is dropped and done again.
 """
 
+import gc
 import math
 import signal
 import time
@@ -12,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
+
+import torch
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
@@ -106,6 +109,7 @@ class Loop:
                 )
         self.rollbacks = checkpoint.stopped(self.folder.path, done + 1).get("rollbacks", self.rollbacks)
         last = self._rounds(first, done, measuring) if config.rounds else 0
+        _free()
         measuring.measure(last, self.model)
         control = measured_control(measuring, self.pauses, last)
 
@@ -120,6 +124,7 @@ class Loop:
     def _rounds(self, first: LanguageModel, done: int, measuring: Measuring) -> int:
         """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
         while True:
+            _free()
             learner = self._learner(first, done)
             before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
             self.first_round = next((record for record in before if record["round"] == 1), None)
@@ -144,6 +149,7 @@ class Loop:
                     return done
                 self.rollbacks += 1
                 self.progress.say(f"back to the model of round {done}, with half the learning rate")
+                del learner  # before the next one is made: two at once may not fit
 
     def _tracked(self, done: int) -> AbstractContextManager[Log | None]:
         """Around rounds after `done`: what takes their metrics, on the main process."""
@@ -316,3 +322,9 @@ class Loop:
                 concurrency=config.concurrency,
                 progress=advance,
             )
+
+
+def _free() -> None:
+    """Frees learners that nobody needs any more; they refer to themselves, so that this is the collector's work."""
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where there is no GPU

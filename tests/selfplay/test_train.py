@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -431,6 +432,22 @@ def breaking(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
             next(p for p in learner.model.parameters() if p.grad is not None).grad[0] = float("nan")
 
     monkeypatch.setattr(Learner, "_accumulate", broken)
+
+
+def test_who_goes_back_drops_one_learner_before_the_next_is_made(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    breaking(monkeypatch, 4)
+    make, made = Learner.__init__, []
+
+    def counted(learner: Learner, *given, **options) -> None:
+        assert [old() for old in made] == [None] * len(made), "an old learner is still there"
+        make(learner, *given, **options)
+        made.append(weakref.ref(learner))
+
+    monkeypatch.setattr(Learner, "__init__", counted)
+    imitation = ImitationConfig(steps=1, minibatch=4, games=4)
+    run = small_run(model, tmp_path / "run", evaluation=NOTHING_MEASURED, alarms=replace(DEAF, action="rollback"), imitation=imitation)
+    train(replace(run, learner=replace(LEARNER, minibatch=4)))
+    assert len(made) == 3, "of imitation, and two of rounds"
 
 
 @pytest.mark.parametrize(("action", "nth"), [("rollback", 4), ("rollback", 1), ("stop", 1), ("warn", 4)])
