@@ -40,7 +40,7 @@ def imitate(session: Session, pauses: Pauses) -> None:
     examples: Sequence[Example] = expert_rows(session, of.games, seed, winners_only=of.winners_only)
     if of.kl > 0:
         anchored = [replace(row, kind="anchored-sft") for row in rows_of(examples)]
-        examples = with_reference(Scorer(model.model, around=model.speaking), anchored, config.learner.token_budget)
+        examples = with_reference(Scorer(model.model, around=model.speaking), anchored, config.learner.token_budget, ranks=pauses.ranks)
     rng = random.Random(derive_seed(seed, "order"))
     replayed = round(of.minibatch * of.replay_share) if session.words.everyday and config.replay != "none" else 0
     metrics: dict[str, float] = {}

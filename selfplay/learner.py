@@ -35,6 +35,7 @@ from .objectives import (
     row_sums,
     sampled_kl,
 )
+from .ranks import Ranks
 from .recomputing import checkpointed_layers, recomputing
 from .scoring import Scorer, Scores, with_reference
 from .spag import MICRO_BATCH, Corrections
@@ -144,7 +145,8 @@ class Learner:
         self.scorer.model = self.model
         self.anchor: Scorer | None = None
         if anchor is not None and self.config.kl > 0 and self.config.anchor == "first":
-            self.anchor = Scorer(self.model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
+            # Not as the engine wraps it, whose passes exchange things: each process scores rows of its own.
+            self.anchor = Scorer(model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
         self.steps = 0
         self._meter = Meter()
 
@@ -437,7 +439,8 @@ class Learner:
         if self.anchor is None or self._exact:
             return list(examples)
         own = [e for e in examples if e.kind == "policy"]
-        referred = iter(with_reference(self.anchor, own, self.config.token_budget, apart=True))
+        ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
+        referred = iter(with_reference(self.anchor, own, self.config.token_budget, apart=True, ranks=ranks))
         return [next(referred) if e.kind == "policy" else e for e in examples]
 
     def _pair_losses(self, batch: TokenBatch, rows: int, kind: str, logprobs: Tensor, meter: "Meter") -> Tensor:

@@ -382,6 +382,13 @@ def test_a_full_disk_is_seen_before_the_run(model: str, tmp_path: Path, monkeypa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("changes", [{"learner": replace(LEARNER, kl=0.0)}, {"learner": replace(LEARNER, anchor="played")}])
+def test_no_second_model_is_loaded_where_nobody_asks_for_it(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict):
+    monkeypatch.setattr("sparring.selfplay.session.Session.first_model", lambda *_: pytest.fail("it was loaded"))
+    train(small_run(model, tmp_path / "run", rounds=1, evaluation=NOTHING_MEASURED, **changes))
+    assert read_lines(tmp_path / "run" / "metrics.jsonl")
+
+
 DEAF = AlarmsConfig(reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
 """To what a random model's games sound like."""
 
@@ -487,3 +494,22 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
         "back to the model of round 0, with half the learning rate",
     ], "round 1 has been pruned"
     assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2, 3, 4]
+
+
+def test_a_run_goes_back_to_a_round_that_is_whole(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    damaged: list[Path] = []
+
+    def raised(record, first, limits, step=None):
+        if record.get("round") == 3 and not damaged:
+            damaged.append(checkpoint_model(tmp_path / "run", 2) / "model.safetensors")
+            damaged[0].write_bytes(damaged[0].read_bytes()[:-1])
+            return [Alarm("grad_norm", 11.0, 10.0, 1)]
+        return []
+
+    monkeypatch.setattr("sparring.selfplay.loop.raised", raised)
+    heard = Heard()
+    made = small_run(model, tmp_path / "run", rounds=3, alarms=AlarmsConfig(action="rollback"), learner=replace(LEARNER, kl=0.0))
+    summary = train(replace(made, evaluation=NOTHING_MEASURED), progress=heard)
+    assert any(f"{damaged[0]} is damaged or missing" in text for text in heard.said)
+    assert "back to the model of round 1, with half the learning rate" in heard.said
+    assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2, 3]
