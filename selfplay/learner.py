@@ -91,9 +91,9 @@ class LearnerConfig:
     grad_clip: float = 1.0
     """Largest norm of a step's gradient."""
     warmup: int = 0
-    """Optimiser steps until the full learning rate."""
+    """Optimiser steps until the full learning rate. Imitation has its own: a fifth of its steps, 20 at most."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps."""
+    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps. Imitation's is always cosine."""
     total_steps: int = 0
     """Optimiser steps of the whole run, for cosine and linear."""
     per_round: bool = False
