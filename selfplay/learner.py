@@ -222,7 +222,7 @@ class Learner:
                 if watch is not None:
                     watch(len(meter.norms) + (not finite), step.metrics())
                 if not finite:
-                    raise ValueError(f"the gradient of step {self.steps + 1} is not finite: lower learner.lr ({self.config.lr})")
+                    raise ValueError(f"the gradient of step {self.steps + 1} is not finite: lower its learning rate ({self.config.lr:g})")
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
         return meter.metrics()

@@ -464,7 +464,7 @@ def test_a_gradient_that_is_not_finite_is_an_alarm(model: str, tmp_path: Path, m
     alarms, learner = replace(DEAF, action=action), replace(LEARNER, minibatch=4)
     made = small_run(model, tmp_path / "run", learner=learner, evaluation=NOTHING_MEASURED, alarms=alarms)
     if action == "warn":
-        with pytest.raises(ValueError, match=r"the gradient of step 4 is not finite: lower learner\.lr"):
+        with pytest.raises(ValueError, match=r"the gradient of step 4 is not finite: lower its learning rate \(0\.0003\)"):
             train(made)
         assert all(p.isfinite().all() for p in load_language_model(checkpoint_model(tmp_path / "run", 1), device="cpu").model.parameters())
         return
@@ -474,6 +474,29 @@ def test_a_gradient_that_is_not_finite_is_an_alarm(model: str, tmp_path: Path, m
     rounds = [(entry["round"], entry["learning_rate"]) for entry in summary.data["rounds"]]
     halved = LEARNER.lr / 2
     assert rounds == ([] if action == "stop" else [(1, LEARNER.lr if nth == 4 else halved), (2, halved)])
+
+
+def test_a_gradient_of_imitation_that_is_not_finite_ends_the_command(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """There is no round to go back to yet."""
+    breaking(monkeypatch, 2)
+    made = small_run(model, tmp_path / "run", alarms=replace(DEAF, action="rollback"), evaluation=NOTHING_MEASURED)
+    with pytest.raises(ValueError, match=r"the gradient of step 2 is not finite: lower its learning rate \(0\.005\)"):
+        train(replace(made, imitation=ImitationConfig(steps=3, minibatch=4, games=4, lr=0.005)))
+    assert not checkpoint_folder(tmp_path / "run", 0).exists()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_going_on_without_an_optimiser_says_what_is_lost(model: str, tmp_path: Path, dtype: str):
+    train(small_run(model, tmp_path / "run", rounds=1, dtype=dtype, evaluation=NOTHING_MEASURED))
+    folder, config = checkpoint_folder(tmp_path / "run", 1), tmp_path / "run" / "config.yaml"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["trainer.pt"]  # as pruning does
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    config.write_text(config.read_text().replace("rounds: 1\n", "rounds: 2\n"))
+    heard = Heard()
+    resume(tmp_path / "run", progress=heard)
+    (said,) = [text for text in heard.said if text.startswith("the optimiser of round 1 was not kept")]
+    assert ("the float32 weights that were trained are made from the model's rounded ones" in said) == (dtype == "bfloat16")
 
 
 def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
