@@ -400,6 +400,23 @@ def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
     return small_run(model, out, alarms=alarms, learner=learner, **changes)
 
 
+@pytest.mark.full
+def test_the_alarms_as_they_come_hear_a_collapse_of_the_embedded_model_before_it_is_complete(tmp_path: Path):
+    """At a learning rate of 1e-3, held back by neither an anchor nor replay, its hints become false and then no English, until the defender
+    hardly wins."""
+    learner = LearnerConfig(lr=1e-3, kl=0.0, minibatch=4, token_budget=2048)
+    made = TrainConfig(rounds=10, games_per_round=64, replay="none", learner=learner, evaluation=NOTHING_MEASURED, out=tmp_path / "run")
+    assert made.alarms == AlarmsConfig() and made.model == "mini@imitation"
+    summary = train(made).data
+    rounds = {record["round"]: record for record in summary["rounds"]}
+    heard, (first, last) = rounds[summary["alarms"][0]["round"]], (rounds[1], rounds[10])
+    assert 1 < heard["round"] <= 7
+    assert heard["truth"] > 0.65 and heard["defender_wins"] > 0.1 * heard["games"], "heard while most of its talk was sound"
+    assert last["truth"] < min(heard["truth"], first["truth"] - 0.15), "and it was heard rightly"
+    assert last["unparsed"] > 10 * first["unparsed"]
+    assert {"truth", "imbalance"} <= {alarm["name"] for alarm in summary["alarms"]}
+
+
 def test_an_alarm_ends_a_run_before_its_collapse_is_complete(model: str, tmp_path: Path):
     summary = train(collapsing(model, tmp_path / "run", "stop"))
     alarm = summary.data["alarms"][0]
