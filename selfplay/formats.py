@@ -185,7 +185,7 @@ def _winning(state: State, renderer: Renderer) -> list[Chat]:
     view = own_view(state, winner, renderer) if winner else ()
     for message in view:
         _text(message.content, "an utterance")
-    return [Chat(view)] if view else []
+    return [Chat(view, role=winner)] if winner and view else []
 
 
 class Talk:
