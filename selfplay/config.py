@@ -19,6 +19,8 @@ from .settings import near, not_finite
 from .spag import DROPS, PUBLISHED, Corrections
 
 Objective = Literal["group", "rae", "spag", "dpo", "ipo", "spin"]
+PAIRED = ("dpo", "ipo", "spin")
+"""Objectives that learn from pairs, against a reference."""
 Arm = Literal["selfplay", "expert", "winning-expert"]
 
 

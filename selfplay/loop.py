@@ -25,6 +25,7 @@ from sparring.envs.views import taboo_wordings
 from . import checkpoint, lora
 from .alarms import Unhealthy, raised
 from .batch import Example, Pair, digest, rows_of
+from .config import PAIRED
 from .control import measured_control
 from .demonstrations import expert_round, expert_talks, replay_rows, tokens_of
 from .experience import experience
@@ -47,8 +48,6 @@ from .spag import retelling
 from .summary import Summary, summarise
 from .trackers import Log, as_text, tracked
 
-PAIRED = ("dpo", "ipo", "spin")
-"""Objectives that learn from pairs, against a reference."""
 ROLLBACKS = 3
 """How often a run goes back to a healthy round before it ends."""
 
