@@ -81,7 +81,7 @@ def test_a_void_game_has_not_changed_unless_a_rule_ends_it_earlier(tmp_path: Pat
     assert (found["id"], found["before"]["reason"], found["after"]["reason"]) == ("near", "void", "uttered")
 
 
-@pytest.mark.parametrize("damage", [b"no gzip", gzip.compress(b'{"target": "cat"}\n' * 99)[:-9]])
+@pytest.mark.parametrize("damage", [b"no gzip", gzip.compress(b'{"target": "cat"}\n' * 99)[:-9]], ids=["no gzip", "cut off"])
 def test_a_damaged_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: bytes):
     (tmp_path / "lines.jsonl.gz").write_bytes(damage)
     assert main(["judge", str(tmp_path / "lines.jsonl.gz")]) == 2
