@@ -1,18 +1,16 @@
-"""Token streams through a server that speaks vLLM's documented protocol: a stub over a tiny model, not vLLM itself."""
+"""Token streams through a server that speaks as vLLM does: a stub over a tiny model. benchmarks/vllm_check.py asks a real one."""
 
-import threading
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
-import torch
-from stub_server import HANG, Answer, Asked, Stub, stub_server
+from stub_server import HANG, Answer, Stub, stub_server
+from tiny_vllm import TinyVLLM, save, tiny_model
 
 from sparring.agents import vllm_server
 from sparring.agents.core import Request, Sampling
-from sparring.agents.hfloop import HFLoop
 from sparring.agents.http_client import Failed, HTTPClient, Limits, Refused
 from sparring.agents.language_model import LanguageModel, ModelAgent
 from sparring.agents.names import model_card, resolve
@@ -23,88 +21,11 @@ from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
 
 GAME = AdversarialTaboo(max_turns=2, max_characters=10_000)
-LENGTH = 256
-
-
-@lru_cache(maxsize=1)
-def tiny_model():
-    return tiny.tiny_model(vocab=len(tiny.tiny_tokenizer("chatml")), length=LENGTH)
-
-
-@lru_cache(maxsize=1)
-def tiny_loop(end_ids: frozenset[int]) -> HFLoop:
-    return HFLoop(tiny_model(), end_ids=end_ids, max_rows=4, max_streams=4)
-
-
-class TinyVLLM:
-    """Answers as `vllm serve FOLDER --logprobs-mode processed_logprobs` is documented to, with VLLM_SERVER_DEV_MODE=1.
-
-    change: what becomes of an answer to /v1/completions before it is sent. processed: False as without that --logprobs-mode.
-    """
-
-    def __init__(self, folder: str, change=lambda body, asked: body, processed: bool = True) -> None:
-        self.processed = processed
-        self.folder = folder
-        self.change = change
-        self.lock = threading.Lock()
-        self.paused = False
-        self.control: list[tuple[str, object]] = []
-        self.failing = ""
-
-    def __call__(self, asked: Asked) -> Answer | str:
-        with self.lock:
-            if asked.path == "/v1/models":
-                return Answer({"object": "list", "data": [{"id": self.folder, "root": self.folder, "max_model_len": LENGTH}]})
-            if asked.path == "/v1/completions":
-                return self.complete(asked)
-            self.control.append((asked.path, asked.body))
-            if asked.path == self.failing:
-                return Answer({"error": "broken"}, status=500)
-            if asked.path in ("/pause?mode=wait", "/resume"):
-                self.paused = asked.path != "/resume"
-                return Answer({"status": "ok"})
-            assert self.paused or asked.path == "/init_weight_transfer_engine"
-            return Answer({"success": True} if asked.path == "/reset_prefix_cache" else {"message": "done"})
-
-    def complete(self, asked: Asked) -> Answer | str:
-        body = asked.body
-        assert not self.paused and body["model"] == self.folder and body["return_token_ids"]
-        if body["logprobs"] == 1:
-            return Answer({"choices": [{"logprobs": {"top_logprobs": [self.likeliest(body)]}}]})
-        assert body["logprobs"] == 0
-        assert len(body["prompt"]) + body["max_tokens"] <= LENGTH
-        loop = tiny_loop(frozenset(body["stop_token_ids"]))
-        names = ("temperature", "top_k", "top_p", "min_p")
-        sampling = Sampling(**{n: body[n] for n in names}, max_new_tokens=body["max_tokens"], min_new_tokens=body["min_tokens"])
-        loop.submit("s", body["prompt"], sampling, body["seed"])
-        (done,) = loop.poll()
-        loop.close("s")
-        choice = {
-            "index": 0,
-            "text": "not used",
-            "token_ids": done.ids.tolist(),
-            "prompt_token_ids": body["prompt"],
-            "logprobs": {"token_logprobs": done.logprobs.tolist(), "tokens": [], "top_logprobs": [], "text_offset": []},
-            "finish_reason": done.finish,
-            "stop_reason": None,
-        }
-        changed = self.change({"object": "text_completion", "choices": [choice]}, asked)
-        return changed if isinstance(changed, str) else Answer(changed)
-
-    def likeliest(self, body) -> dict[str, float]:
-        assert body["max_tokens"] == 1
-        with torch.no_grad():
-            logits = tiny_model()(input_ids=torch.tensor([body["prompt"]])).logits[0, -1]
-        best = (logits / (body["temperature"] if self.processed else 1.0)).log_softmax(-1).max()
-        return {"a": float(best), "b": float(best) - 3.0}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    tiny.tiny_tokenizer("chatml").save_pretrained(folder)
-    return folder
+    return save(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -308,7 +229,7 @@ def test_one_of_several_models_is_told_by_its_folder(folder: Path):
 
 
 def test_weights_from_a_folder(folder: Path):
-    stub_model = TinyVLLM(str(folder))
+    stub_model = TinyVLLM(str(folder), others={"/runs/x/model": 1})
     with stub_server(stub_model) as stub:
         model = server(stub, folder)
         ask(model, "Hi.", max_new_tokens=3)
@@ -349,7 +270,7 @@ def test_weights_by_transfer(folder: Path):
 
 @pytest.mark.parametrize("failing", ["/collective_rpc", "/reset_prefix_cache"])
 def test_no_game_is_played_on_half_an_update(folder: Path, failing: str):
-    stub_model = TinyVLLM(str(folder))
+    stub_model = TinyVLLM(str(folder), others={"/x": 1})
     stub_model.failing = failing
     with stub_server(stub_model) as stub:
         model = server(stub, folder)
