@@ -84,7 +84,8 @@ class VLLMServer:
         if limit <= 0:
             self._ready.append((request, self.streams.reply(request, [], [], "length", ended=False)))
             return
-        if request.trainable and not (request.sampling.exact and request.sampling.temperature == 1):
+        plain = request.sampling.exact and request.sampling.temperature == 1 and request.sampling.min_new_tokens == 0
+        if request.trainable and not plain:
             self._check_logprobs(prompt)
         self._asked[request.stream] = request
         body = self._body(request.sampling, request.seed, prompt, limit)
@@ -163,10 +164,9 @@ class VLLMServer:
         """
         if self._processed:
             return
+        likeliest = {"logprobs": 1, "return_tokens_as_token_ids": True}  # by text, two tokens of half a character would be one
         plain, sharp = (
-            read_likeliest(
-                self.client.request("POST", "/v1/completions", {**self._body(Sampling(temperature), 0, prompt, 1), "logprobs": 1})
-            )
+            read_likeliest(self.client.request("POST", "/v1/completions", {**self._body(Sampling(temperature), 0, prompt, 1), **likeliest}))
             for temperature in (1.0, 0.01)
         )
         if plain < math.log(0.9) and abs(plain - sharp) < 0.05:

@@ -109,7 +109,7 @@ def test_log_probabilities_that_cannot_be_trained_on_are_refused(folder: Path):
     with stub_server(TinyVLLM(str(folder), processed=False)) as stub:
         model = server(stub, folder)
         assert ask(model, "Hi.", temperature=1.0, max_new_tokens=2).tokens == 2
-        for i, sampling in enumerate(({"temperature": 0.7}, {"top_k": 5})):
+        for i, sampling in enumerate(({"temperature": 0.7}, {"top_k": 5}, {"min_new_tokens": 2})):
             with pytest.raises(ValueError, match="start it with --logprobs-mode processed_logprobs"):
                 ask(model, "Hi.", stream=f"t{i}", **sampling)
     with stub_server(TinyVLLM(str(folder), processed=True)) as stub:

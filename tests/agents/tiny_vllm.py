@@ -100,8 +100,8 @@ class TinyVLLM:
         return changed if isinstance(changed, str) else Answer(changed)
 
     def likeliest(self, body) -> dict[str, float]:
-        assert body["max_tokens"] == 1
+        assert body["max_tokens"] == 1 and body["return_tokens_as_token_ids"]
         with torch.no_grad():
             logits = tiny_model(self.seed)(input_ids=torch.tensor([body["prompt"]])).logits[0, -1]
         best = (logits / (body["temperature"] if self.processed else 1.0)).log_softmax(-1).max()
-        return {"a": float(best), "b": float(best) - 3.0}
+        return {"token_id:7": float(best), "token_id:8": float(best) - 3.0}
