@@ -1,7 +1,7 @@
 """A model behind a vLLM server, as a backend: token ids in, ids and log-probabilities out, so that its games can be trained on.
 
 Speaks `POST /v1/completions` with ids as the prompt. The server keeps what it has computed of a stream in its prefix cache, so each request
-carries the whole stream. Weights are updated through vLLM's development endpoints. Not yet run against a real server: see docs/servers.md.
+carries the whole stream. Weights are updated through vLLM's development endpoints. What was seen with a real server: docs/servers.md.
 """
 
 import json

@@ -9,7 +9,7 @@
 - update: the server is given the weights of another folder, and then its own again; beside passes of the old and the new model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,16 +78,21 @@ class Table:
 
     config: VLLMCheckConfig
 
-    def play(self, model: Model, sampling: Sampling) -> list[Played]:
-        """Raises ConnectionError where games came to nothing, as figures over the others would not say so."""
+    def play(self, model: Model, ways: Mapping[str, Sampling]) -> dict[str, list[Played]]:
+        """The same games by every way of sampling, all at once. Raises ConnectionError where games came to nothing."""
         card = model_card(self.config.model)
         game = make_game("AdversarialTaboo")
-        player = ModelAgent(model, card.prompts, replace(sampling, max_new_tokens=card.max_new_tokens), trainable=sampling.temperature > 0)
-        played = play_all(schedule(dict.fromkeys(game.roles, player), game, word_list("everyday"), self.config.games, self.config.seed))
+        matches = []
+        for name, sampling in ways.items():
+            told = replace(sampling, max_new_tokens=card.max_new_tokens)
+            player = ModelAgent(model, card.prompts, told, trainable=sampling.temperature > 0)
+            own = schedule(dict.fromkeys(game.roles, player), game, word_list("everyday"), self.config.games, self.config.seed)
+            matches += [replace(match, id=f"{name}/{match.id}") for match in own]
+        played = play_all(matches)
         void = sum(p.outcome.reason == VOID for p in played)
         if void:
             raise ConnectionError(f"{void} of {len(played)} games came to nothing: the server failed")
-        return played
+        return {name: [p for p in played if p.match.id.startswith(f"{name}/")] for name in ways}
 
 
 def alike(some: Sequence[Played], others: Sequence[Played]) -> dict[str, int]:
@@ -147,19 +152,20 @@ def update(table: Table, server: VLLMServer, own: LanguageModel, before: Sequenc
     assert config.other is not None
     places = {name: Path(model_place(name)).resolve() for name in (config.model, config.other)}
     other = load_language_model(places[config.other], device=config.device, dtype=config.dtype)
-    sampling = SETTINGS["plain"]
+    plain = {"plain": SETTINGS["plain"]}
     server.load_weights(places[config.other], "other")
     try:
-        after = segments(table.play(server, sampling))
+        after = segments(table.play(server, plain)["plain"])
     finally:
         server.load_weights(places[config.model], "own")
+    back = table.play(server, plain)["plain"]
     return {
         "other": config.other,
         "versions": sorted({segment.weight_version for segment in after}),
-        "beside_new": differences(other.model, after, sampling),
-        "beside_old": differences(own.model, after, sampling),
-        "back": differences(own.model, segments(table.play(server, sampling)), sampling),
-        "back_repeated": alike(before, table.play(server, sampling)),
+        "beside_new": differences(other.model, after, plain["plain"]),
+        "beside_old": differences(own.model, after, plain["plain"]),
+        "back": differences(own.model, segments(back), plain["plain"]),
+        "back_repeated": alike(before, back),
     }
 
 
@@ -170,15 +176,15 @@ def measure(config: VLLMCheckConfig) -> dict[str, Any]:
     version = server.client.request("GET", "/version")
     own = load_language_model(place, name=config.model, device=config.device, dtype=config.dtype)
     table = Table(config)
-    greedy = alike(table.play(own, Sampling(0.0)), table.play(server, Sampling(0.0)))
-    played = {name: table.play(server, sampling) for name, sampling in SETTINGS.items()}
+    cold = {"greedy": Sampling(0.0)}
+    played = table.play(server, {**SETTINGS, **cold, "repeated": SETTINGS["plain"]})
     return {
         "schema": 1,
         "settings": {**vars(config), "result": None},
         "max_length": server.served.max_length,
-        "greedy": greedy,
-        "logprobs": {name: differences(own.model, segments(of), SETTINGS[name]) for name, of in played.items()},
-        "repeated": alike(played["plain"], table.play(server, SETTINGS["plain"])),
+        "greedy": alike(table.play(own, cold)["greedy"], played["greedy"]),
+        "logprobs": {name: differences(own.model, segments(played[name]), sampling) for name, sampling in SETTINGS.items()},
+        "repeated": alike(played["plain"], played["repeated"]),
         "update": update(table, server, own, played["plain"]) if config.other else None,
         "provenance": provenance(config.seed, vllm=version.get("version") if isinstance(version, dict) else None),
     }

@@ -55,7 +55,7 @@ def test_a_server_that_does_not(folders: list[Path]):
 
 def test_games_that_come_to_nothing_are_an_error(folders: list[Path], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sparring.agents.http_client._Exchange._pause", lambda *_: 0.0)
-    with pytest.raises(ConnectionError, match="1 of 1 games came to nothing"):
+    with pytest.raises(ConnectionError, match="of 5 games came to nothing: the server failed"):
         check(folders, TinyVLLM(str(folders[0]), lambda body, asked: {} if asked.number > 2 else body))
 
 
