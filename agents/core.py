@@ -23,8 +23,8 @@ Finish = Literal["stop", "length", "error"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch those filters off. Raises ValueError for what is no
-    distribution."""
+    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch those filters off. Before min_new_tokens neither an
+    end token nor a stop string ends a reply. Raises ValueError for what is no distribution, no length, or an empty stop string."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -41,11 +41,18 @@ class Sampling:
             raise ValueError(
                 f"top_k must be at least 0, top_p in (0, 1] and min_p in [0, 1], got {self.top_k}, {self.top_p} and {self.min_p}"
             )
+        if self.max_new_tokens < 1 or not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise ValueError(
+                f"max_new_tokens must be at least 1 and min_new_tokens from 0 up to it, got {self.max_new_tokens} and {self.min_new_tokens}"
+            )
+        if "" in self.stop:
+            raise ValueError("a stop string cannot be empty")
 
     @property
     def exact(self) -> bool:
         """Whether stored log-probabilities are those of the model's full distribution at this temperature."""
-        return self.temperature > 0 and self.top_k == 0 and self.top_p == 1.0 and self.min_p == 0.0
+        filtered = self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.min_new_tokens > 0
+        return self.temperature > 0 and not filtered
 
 
 @dataclass(frozen=True)

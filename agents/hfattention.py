@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .adapters import Places, lora_layers, per_token
-from .kvcache import Layout
+from .kvcache import LANE, Layout
 
 NAME = "sparring_rows"
 """This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
@@ -27,6 +27,8 @@ NAME = "sparring_rows"
 
 _FEW = 64
 """Up to so many queries per row and head, a CPU multiplies matrices rather than call the fused kernel."""
+_WIDE = 1024
+"""Up to so many queries per row and head attend at once: masks and scores of longer prompts would take the square of their length."""
 
 
 class Decode:
@@ -75,7 +77,7 @@ class Prefill:
         steps = torch.arange(width, device=device)
         real = steps < count[:, None]
         self.last = self.start + begin + count - 1
-        self._pad = (begin[:, None] + steps).clamp_(max=self.stop - self.start - 1).flatten()
+        self._pad = (begin[:, None] + steps).clamp_(max=self.stop - self.start - 1)
         self._flat = real.flatten().nonzero()[:, 0]
         self._at = torch.tensor(firsts, device=device)[:, None] + steps
         self.positions = self._at.flatten()[self._flat]
@@ -83,13 +85,18 @@ class Prefill:
         self._cells = _cells(rows, self.positions, data)
         self._masks: dict[tuple[int | None, torch.dtype, int], Tensor] = {}
 
-    def mask(self, window: int | None, dtype: torch.dtype, groups: int) -> Tensor:
-        """[n, 1, G * W, L], 0 where a token attends and -inf elsewhere."""
+    def mask(self, window: int | None, dtype: torch.dtype, groups: int, steps: slice) -> Tensor:
+        """[n, 1, G * W, L] of the queries of some steps, 0 where a token attends and -inf elsewhere. Kept for other layers where it is
+        that of all.
+        """
         key = (window, dtype, groups)
-        if key not in self._masks:
-            places = torch.arange(self.data.shape[3], device=self.data.device)
-            self._masks[key] = _additive(places, self._at[:, None, :, None], window, dtype).repeat(1, 1, groups, 1)
-        return self._masks[key]
+        if key in self._masks:
+            return self._masks[key]
+        places = torch.arange(self.data.shape[3], device=self.data.device)
+        mask = _additive(places, self._at[:, None, steps, None], window, dtype).repeat(1, 1, groups, 1)
+        if mask.shape[2] == groups * self._at.shape[1]:
+            self._masks[key] = mask
+        return mask
 
     def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any) -> None:
         """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
@@ -97,13 +104,18 @@ class Prefill:
         keys, values = self.data[2 * slot], self.data[2 * slot + 1]
         _write(keys, self._cells, k[span])
         _write(values, self._cells, v[span])
-        n, heads, groups = len(keys), keys.shape[1], q.shape[1] // keys.shape[1]
-        width = len(self._pad) // n
-        padded = q[span].index_select(0, self._pad)  # [n * W, Hq, D]
-        query = padded.view(n, width, heads, groups, -1).permute(0, 2, 3, 1, 4).reshape(n, heads, groups * width, -1)
-        answer = attention(query, keys, values, self.mask(window, q.dtype, groups), **extra)
-        answer = answer.view(n, heads, groups, width, -1).permute(0, 3, 1, 2, 4).reshape(n * width, q.shape[1], -1)
-        out[span] = answer.index_select(0, self._flat)
+        heads, groups = keys.shape[1], q.shape[1] // keys.shape[1]
+        n, width = self._pad.shape
+        answers = []
+        for first in range(0, width, _WIDE):
+            steps = slice(first, first + _WIDE)
+            some = self._pad[:, steps]
+            padded = q[span].index_select(0, some.flatten()).view(*some.shape, heads, groups, -1)
+            query = padded.permute(0, 2, 3, 1, 4).reshape(n, heads, groups * some.shape[1], -1)
+            answer = attention(query, keys, values, self.mask(window, q.dtype, groups, steps), **extra)
+            answers.append(answer.view(n, heads, groups, some.shape[1], -1).permute(0, 3, 1, 2, 4))
+        whole = answers[0] if len(answers) == 1 else torch.cat(answers, dim=1)
+        out[span] = whole.reshape(n * width, q.shape[1], -1).index_select(0, self._flat)
 
 
 def _cells(rows: Tensor, positions: Tensor, data: Tensor) -> Tensor:
@@ -185,37 +197,77 @@ def _few(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
     return torch.bmm(torch.softmax(scores, dim=-1), v.reshape(n * heads, -1, size)).view(n, heads, queries, size)
 
 
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, layer: int, scale: float, softcap: float | None, window: int | None, sinks: Tensor | None
+) -> Tensor:
+    """Attention of one layer by the active plan: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq, D]."""
+    plan = _active.get()
+    assert plan is not None, "the attention of packed rows runs only inside `forward`"
+    out = _like_attended(query, key, value)
+    if isinstance(plan, _Probe):
+        plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
+        return out
+    q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
+    for part in plan.parts:
+        part.attend(plan.slots[layer], q, k, v, out[0], window, scale=scale, softcap=softcap, sinks=sinks)
+    # Tokens that only fill a bucket attend to nothing.
+    out[:, plan.parts[-1].stop :] = 0
+    return out
+
+
+def _like_attended(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Tensor:
+    return query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
+
+
+_attend_compiled = torch.library.custom_op("sparring::attend_rows", _attend, mutates_args=(), tags=(torch.Tag.cudagraph_unsafe,))
+"""The same, opaque to a compiler: it reads the plan of the step and writes caches, which no graph may hold."""
+_attend_compiled.register_fake(_like_attended)
+
+
 def _attend_rows(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """The registered attention function: query [1, Hq, T, D], key and value [1, H, T, D]; returns [1, T, Hq, D]."""
-    plan = _active.get()
-    assert plan is not None, "the attention of packed rows runs only inside `forward`"
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
-    if isinstance(plan, _Probe):
-        plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
-        return out, None
+    """The registered attention function, see `_attend`."""
     scale = kwargs.get("scaling")
-    extra = {
-        "scale": query.shape[-1] ** -0.5 if scale is None else float(scale),
-        "softcap": kwargs.get("softcap"),
-        "sinks": kwargs.get("s_aux"),
-    }
-    q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
-    for part in plan.parts:
-        part.attend(plan.slots[layer], q, k, v, out[0], kwargs.get("sliding_window"), **extra)
+    attend = _attend_compiled if torch.compiler.is_compiling() else _attend
+    out = attend(
+        query,
+        key,
+        value,
+        int(module.layer_idx),  # type: ignore[arg-type]
+        query.shape[-1] ** -0.5 if scale is None else float(scale),
+        kwargs.get("softcap"),
+        kwargs.get("sliding_window"),
+        kwargs.get("s_aux"),
+    )
     return out, None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, _attend_rows)
 
 
-class PackedModel:
-    """A causal model, seen as a function from packed tokens to logits at chosen places."""
+def bucket(tokens: int) -> int:
+    """How many tokens a compiled pass takes for so many: the next multiple of 64, beyond 256 in steps of about a quarter."""
+    step = 64 * max(1, 1 << ((tokens - 1) // 64).bit_length() - 3) if tokens > 256 else 64
+    return -(-tokens // step) * step
 
-    def __init__(self, model: Any) -> None:
+
+def _compiled(model: Any, compiler: str) -> Any:
+    """The model's forward pass, compiled. On a GPU Inductor replays it as CUDA graphs from attention to attention, one per bucket."""
+    replay = compiler == "inductor" and model.device.type == "cuda"
+    return torch.compile(model.forward, backend=compiler, dynamic=True, mode="reduce-overhead" if replay else None)
+
+
+class PackedModel:
+    """A causal model, seen as a function from packed tokens to logits at chosen places.
+
+    compiler: a backend of `torch.compile`, such as "inductor"; passes then have few lengths (`bucket`). Those through adapters are not
+    compiled.
+    """
+
+    def __init__(self, model: Any, compiler: str | None = None) -> None:
         self.model = model
+        self._compiled = _compiled(model, compiler) if compiler else None
         configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
         self._configs = [config for config in configs.values() if hasattr(config, "_attn_implementation")]
         parameter = next(model.parameters())
@@ -223,7 +275,7 @@ class PackedModel:
         probe = _Probe()
         ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
         with torch.inference_mode(), self._rows(probe):
-            self._call(ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
+            self._call(model, ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
         if not probe.shapes:
             raise ValueError(f"{type(model).__name__} does not take its attention from transformers' attention interface")
         kinds = set(probe.shapes.values())
@@ -232,11 +284,32 @@ class PackedModel:
             raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
+        if self._mixes():
+            raise ValueError(
+                f"{type(model).__name__} has layers beyond attention that carry what was said from token to token (convolutions, state "
+                "spaces), which this loop cannot keep apart: run it behind a server, as openai:MODEL@URL or vllm:FOLDER@URL"
+            )
+
+    def _mixes(self) -> bool:
+        """Whether the ids of one stream change the logits of another that is packed behind it."""
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        found = []
+        for other in (1, vocabulary // 2):
+            data = self.layout.empty(2, LANE).zero_()
+            part = Prefill(0, data, [0, 0], [3, 3])
+            ids = torch.tensor([*range(other, other + 3), *range(3)], device=self.device) % vocabulary
+            with torch.inference_mode():
+                found.append(self.forward(ids, part.positions, part.last[1:], [part])[0].float())
+        one, two = found
+        real = one.isfinite() & two.isfinite()
+        # Mixtures of experts batch tokens by expert, which rounds otherwise.
+        slack = 1e-3 if self.layout.dtype == torch.float32 else 2e-2
+        return bool(((one - two)[real].abs() > slack * one[real].abs().max()).any())
 
     @contextmanager
     def _rows(self, plan: Plan | _Probe) -> Iterator[None]:
         before = [config._attn_implementation for config in self._configs]
-        training = self.model.training
+        training = [module for module in self.model.modules() if module.training] if self.model.training else []
         token = _active.set(plan)
         try:
             if training:
@@ -248,11 +321,11 @@ class PackedModel:
             _active.reset(token)
             for config, name in zip(self._configs, before, strict=True):
                 config._attn_implementation = name
-            if training:
-                self.model.train()
+            for module in training:
+                module.training = True
 
-    def _call(self, ids: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
-        logits: Tensor = self.model(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
+    def _call(self, forward: Any, ids: Tensor, positions: Tensor, keep: Tensor) -> Tensor:
+        logits: Tensor = forward(input_ids=ids, position_ids=positions, use_cache=False, logits_to_keep=keep).logits
         return logits[0]
 
     def forward(
@@ -262,4 +335,11 @@ class PackedModel:
         which tokens go through which.
         """
         with self._rows(Plan(parts, self.slots)), per_token(lora_layers(self.model), adapters):
-            return self._call(ids[None], positions[None], keep)
+            compiled = None if adapters else self._compiled
+            # A product of a single row is another kernel, which rounds otherwise: there are always two.
+            sizes = (bucket(len(x)) if compiled else max(2, len(x)) for x in (ids, keep))
+            tokens, kept = (size - len(x) for size, x in zip(sizes, (ids, keep), strict=True))
+            if tokens or kept:
+                ids, positions, keep = pad(ids, (0, tokens)), pad(positions, (0, tokens)), pad(keep, (0, kept))
+            logits = self._call(compiled or self.model, ids[None], positions[None], keep)
+            return logits[: len(logits) - kept]

@@ -8,7 +8,7 @@ once.
 
 import warnings
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as joined
 from itertools import count
@@ -83,6 +83,11 @@ class _Stream:
     stored: int = 0
     job: "_Job | None" = None
 
+    @property
+    def new(self) -> int:
+        """Ids whose keys and values have yet to be computed."""
+        return len(self.ids) - self.stored
+
 
 @dataclass(eq=False)
 class _Job:
@@ -110,7 +115,9 @@ class HFLoop:
     full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
     that all caches may take; where max_rows and max_streams could need more, they are lowered. Raises ValueError where not even one row
     fits. prefill_tokens: the most new tokens that enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the
-    replies in the making begin again, to the same tokens.
+    replies in the making begin again, to the same tokens. compiler: see PackedModel.
+
+    Raises ValueError for a model whose streams could not be kept apart (state spaces, convolutions), see PackedModel.
     """
 
     def __init__(
@@ -123,8 +130,9 @@ class HFLoop:
         max_streams: int = 1024,
         max_memory: int | None = None,
         prefill_tokens: int = 8192,
+        compiler: str | None = None,
     ) -> None:
-        self.packed = PackedModel(model)
+        self.packed = PackedModel(model, compiler)
         self.end_ids = end_ids
         own = model_length(model)
         self.max_length = min(own, max_length or own)
@@ -145,7 +153,7 @@ class HFLoop:
         self._slots = list(range(self.max_rows - 1, -1, -1))
         self._replies = Replies(self.max_rows, device)
         self._step = 0
-        self._parameters: list[Tensor] = []
+        self._weighing: list[Tensor] = []
         self._weights = self._version()
 
     @property
@@ -202,9 +210,13 @@ class HFLoop:
             while not self._done and (self._waiting or self.active):
                 try:
                     self._advance()
+                    short = False
                 except torch.OutOfMemoryError:
                     if self.max_rows == 1:
                         raise
+                    short = True
+                if short:
+                    # Only here nothing refers to what the failed pass held any more.
                     self._halve()
         done, self._done = self._done, []
         return done
@@ -241,11 +253,11 @@ class HFLoop:
         self._weights = self._version()
 
     def _version(self) -> int:
-        """Changes whenever a parameter is written in place (`.data` writes excepted)."""
+        """Changes whenever a parameter or a stored buffer is replaced or written in place (`.data` writes excepted)."""
         if not self.active:
             # Walking over all modules takes as long as some operations of a small model: done only when a batch begins.
-            self._parameters = [parameter for parameter in self.packed.model.parameters() if not parameter.is_inference()]
-        return sum(parameter._version for parameter in self._parameters)
+            self._weighing = [weight for weight in _stored(self.packed.model) if not weight.is_inference()]
+        return hash(tuple((id(weight), weight._version) for weight in self._weighing))
 
     def _drop_cache(self, row: _Stream) -> None:
         self._pool.give(row.blocks)
@@ -271,12 +283,14 @@ class HFLoop:
         new: list[int] = []
         for lane, first in joining:
             streams = [job.stream for job in lane.rows[first:]]
-            counts = [len(row.ids) - row.stored for row in streams]
-            part = Prefill(old + len(new), lane.data[:, first : len(lane.rows)], [row.stored for row in streams], counts)
-            parts.append(part)
-            keep.append(part.last)
-            positions = torch.cat([positions, part.positions])
-            new.extend(joined.from_iterable(row.ids[row.stored :] for row in streams))
+            for start, stop in _alike([row.new for row in streams]):
+                some = streams[start:stop]
+                data = lane.data[:, first + start : first + stop]
+                part = Prefill(old + len(new), data, [row.stored for row in some], [row.new for row in some])
+                parts.append(part)
+                keep.append(part.last)
+                positions = torch.cat([positions, part.positions])
+                new.extend(joined.from_iterable(row.ids[row.stored :] for row in some))
         if new:
             ids = torch.cat([ids, torch.tensor(new, device=device)])
         logits = self.packed.forward(ids, positions, torch.cat(keep), parts, self._adapters(jobs, old))
@@ -295,7 +309,7 @@ class HFLoop:
         places: dict[str, list[int]] = {}
         at = 0
         for number, job in enumerate(jobs):
-            tokens = 1 if number < decoding else len(job.stream.ids) - job.stream.stored
+            tokens = 1 if number < decoding else job.stream.new
             if job.stream.adapter is not None:
                 places.setdefault(job.stream.adapter, []).extend(range(at, at + tokens))
             at += tokens
@@ -360,11 +374,13 @@ class HFLoop:
             job.slot = self._slots.pop()
             job.base = len(row.ids) - self._step - 1
             self.counters.shared += shared if source else 0
-            if not row.blocks:
+            if not row.blocks and self._prefixes.takes(row.begins):
                 computing.update(row.begins)
             lane = self._lane_for(min(len(row.ids) + _ROOM, self.max_length))
             joining.setdefault(lane.length, []).append(job)
         self._waiting.extendleft(reversed(held))
+        for jobs in joining.values():
+            jobs.sort(key=lambda job: job.stream.new)
         new = list(joined.from_iterable(joining.values()))
         self._replies.enter(
             [job.slot for job in new], [len(job.stream.ids) - 1 for job in new], [job.limit for job in new], [job.seed for job in new]
@@ -415,12 +431,12 @@ class HFLoop:
 
     def _retire(self, jobs: Sequence[_Job], verdict: Sequence[int]) -> None:
         """Hands out finished replies and keeps their caches in the pool. verdict: per job, see `Replies.record`."""
-        flags: dict[int, int] = {}
-        for job, flag in zip(jobs, verdict, strict=True):
-            if job.stop is not None and flag != ENDED and job.stop(self._replies.sampled(job.slot)):
-                flag = STOPPED
-            if flag != GOES_ON:
-                flags[job.slot] = flag
+        flags = {job.slot: flag for job, flag in zip(jobs, verdict, strict=True) if flag != GOES_ON}
+        asking = [(job.slot, job.stop, job.sampling.min_new_tokens) for job in jobs if job.stop and flags.get(job.slot) != ENDED]
+        said = self._replies.sampled([slot for slot, _, _ in asking]) if asking else []
+        for (slot, stop, least), ids in zip(asking, said, strict=True):
+            if len(ids) >= least and stop(ids):
+                flags[slot] = STOPPED
         if not flags:
             return
         for lane in self._lanes:
@@ -476,11 +492,36 @@ class HFLoop:
         return True
 
 
+def _alike(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cuts ascending numbers of new tokens into stretches (start, stop) in which none is far above the first, as all are padded to the
+    largest.
+    """
+    start = 0
+    for i, new in enumerate(counts):
+        if new > 2 * counts[start] + BLOCK:
+            yield start, i
+            start = i
+    yield start, len(counts)
+
+
+def _stored(model: Any) -> Iterator[Tensor]:
+    """Parameters and buffers that are saved with a model."""
+    for module in model.modules():
+        for name, tensor in joined(module._parameters.items(), module._buffers.items()):
+            if tensor is not None and name not in module._non_persistent_buffers_set:
+                yield tensor
+
+
 def model_length(model: Any) -> int:
-    """The longest stream, in tokens, that a model's positions allow (2048 where its configuration does not say)."""
+    """The longest stream, in tokens, that a model's positions allow (2048 where its configuration does not say).
+
+    Where positions are scaled by the longest stream of a batch (longrope), or attention sees chunks, only as far as neither matters.
+    """
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length"):
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return 2048
+    named = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")]
+    length = next((value for value in named if isinstance(value, int) and value > 0), 2048)
+    rope = getattr(config, "rope_parameters", None) or {}
+    for scaling in [rope, *(part for part in rope.values() if isinstance(part, dict))]:
+        if scaling.get("rope_type") == "longrope":
+            length = min(length, scaling.get("original_max_position_embeddings") or length)
+    return min(length, getattr(config, "attention_chunk_size", None) or length)

@@ -27,7 +27,8 @@ class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length, max_memory: see HFLoop. adapter: what it speaks through where a request names no other; None, the model itself.
+    max_streams, max_length, max_memory, compiler: see HFLoop. adapter: what it speaks through where a request names no other; None, the
+    model itself.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class LanguageModel:
         max_streams: int = 1024,
         max_length: int | None = None,
         max_memory: int | None = None,
+        compiler: str | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -54,6 +56,7 @@ class LanguageModel:
             max_length=max_length,
             max_streams=max_streams,
             max_memory=max_memory,
+            compiler=compiler,
         )
         self.streams = TokenStreams(self.format, name)
         self.adapters: dict[str, str] = {}
@@ -81,12 +84,14 @@ class LanguageModel:
         request = replace(request, adapter=request.adapter or self.adapter)
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
-        stop = (lambda said: any(text in self.format.decode(said) for text in stops)) if stops else None
+        # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at the edge.
+        tail = max((len(text.encode()) for text in stops), default=0) + 4
+        stop = (lambda said: any(text in self.format.decode(said[-tail:]) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, but running out of GPU memory ends the replies in the making with an error; and
-        ValueError where its logits are no numbers."""
+        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when a GPU's memory
+        runs out: see HFLoop."""
         finished = self.loop.poll()
         if any(np.isnan(done.logprobs).any() for done in finished):
             raise ValueError(no_numbers(self.name))
@@ -128,12 +133,13 @@ def load_language_model(
     max_length: int | None = None,
     max_memory: int | None = None,
     four_bit: bool = False,
+    compiler: str | None = None,
 ) -> LanguageModel:
     """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
-    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. Raises ValueError with what is missing.
+    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. Raises ValueError with what is missing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -169,6 +175,7 @@ def load_language_model(
         max_streams=max_streams,
         max_length=max_length,
         max_memory=max_memory,
+        compiler=compiler,
     )
 
 

@@ -57,12 +57,14 @@ class Prefixes:
                 return prefix, shared
         return None, 0
 
+    def takes(self, hashes: Chain) -> bool:
+        """Whether a prompt can be kept at all."""
+        return bool(hashes) and blocks_for(len(hashes) * CHUNK) <= self._pool.limit // SHARE
+
     def add(self, ids: Sequence[int], hashes: Chain) -> list[int]:
         """Keeps a prompt; the blocks that its keys and values belong into, none where it is kept already or the pool has no room."""
         need = blocks_for(len(hashes) * CHUNK)
-        if not hashes or hashes[-1] in self._by_hash:
-            return []
-        if need > self._pool.limit // SHARE:
+        if not self.takes(hashes) or hashes[-1] in self._by_hash:
             return []
         while self._kept and (self._blocks + need > self._pool.limit // SHARE or self._pool.available() < need):
             self._forget(next(iter(self._kept)))

@@ -49,9 +49,12 @@ class Replies:
         verdict = torch.where(ended, ENDED, (step + 1 >= self.limit[order]).to(torch.int64))
         return list(verdict.tolist())
 
-    def sampled(self, slot: int) -> list[int]:
-        """The ids of a reply so far."""
-        return list(self.out[slot, : int(self.step[slot])].tolist())
+    def sampled(self, slots: Sequence[int]) -> list[list[int]]:
+        """The ids of some replies so far."""
+        index = torch.tensor(slots, device=self.token.device)
+        counts: list[int] = self.step[index].tolist()
+        ids: list[list[int]] = self.out[index, : max(counts)].tolist()
+        return [row[:count] for row, count in zip(ids, counts, strict=True)]
 
     def collect(self, slots: Sequence[int]) -> tuple[list[NDArray[np.int64]], list[NDArray[np.float32]], list[int]]:
         """Sampled ids, their log-probabilities and near-ties of finished rows, on the host."""

@@ -16,7 +16,8 @@ from torch import Tensor
 from .core import Sampling
 
 NEAR = 1e-5
-"""A draw closer than this to an edge of its cumulative distribution (or a greedy choice closer to its rival's logit) is a near-tie.
+"""A draw closer than this to an edge of its cumulative distribution (or a greedy choice closer to its rival's logit, or a token closer to
+the edge of a filter) is a near-tie.
 """
 
 _MASK64 = (1 << 64) - 1
@@ -87,19 +88,27 @@ class Drawn(NamedTuple):
     near: Tensor
 
 
-def filter_logits(logits: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:
-    """logits [n, V] at their temperature, with -inf where top-k, then top-p, then min-p (each [n]; 0, 1, 0 are off) remove a token."""
+def filter_logits(logits: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> tuple[Tensor, Tensor]:
+    """logits [n, V] at their temperature, with -inf where top-k, then top-p, then min-p (each [n]; 0, 1, 0 are off) remove a token; and
+    bool [n], True where a token is so near to the edge of a filter that float arithmetic might have tipped it.
+    """
     ordered, order = torch.sort(logits, dim=-1, descending=True, stable=True)
     rank = torch.arange(logits.shape[-1], device=logits.device)
     limit = torch.where(top_k > 0, top_k, logits.shape[-1])[:, None]
+    last, next_one = (ordered.gather(1, place.clamp(max=len(rank) - 1)) for place in (limit - 1, limit))
+    near = ((last - next_one < NEAR) & (limit < len(rank)))[:, 0]
     ordered = ordered.masked_fill(rank >= limit, -torch.inf)
     probs = torch.softmax(ordered, dim=-1)
     # The smallest set that reaches top_p: a token goes when those before it already do. The first one always
     # stays.
-    gone = (torch.cumsum(probs, dim=-1) - probs >= top_p[:, None]) & (top_p < 1)[:, None]
-    gone |= probs < min_p[:, None] * probs[:, :1]
+    before, least = torch.cumsum(probs, dim=-1) - probs, min_p[:, None] * probs[:, :1]
+    gone = (before >= top_p[:, None]) & (top_p < 1)[:, None]
+    gone |= probs < least
     gone[:, 0] = False
-    return torch.full_like(logits, -torch.inf).scatter(1, order, ordered.masked_fill(gone, -torch.inf))
+    close = ((before - top_p[:, None]).abs() < NEAR) & (top_p < 1)[:, None]
+    close |= ((probs - least).abs() < NEAR) & (min_p > 0)[:, None]
+    near |= (close & (probs > NEAR))[:, 1:].any(dim=-1)
+    return torch.full_like(logits, -torch.inf).scatter(1, order, ordered.masked_fill(gone, -torch.inf)), near
 
 
 def draw(logits: Tensor, u: Tensor, settings: Settings) -> Drawn:
@@ -107,8 +116,9 @@ def draw(logits: Tensor, u: Tensor, settings: Settings) -> Drawn:
     scaled = logits.float()
     if settings.temperature is not None:
         scaled = scaled / settings.temperature[:, None]
+    tipped = None
     if settings.filtered is not None:
-        kept = filter_logits(scaled[settings.filtered], settings.top_k, settings.top_p, settings.min_p)
+        kept, tipped = filter_logits(scaled[settings.filtered], settings.top_k, settings.top_p, settings.min_p)
         scaled = scaled.index_copy(0, settings.filtered, kept)
     top = scaled.amax(dim=-1, keepdim=True)
     cdf = torch.cumsum((scaled - top).exp_(), dim=-1)
@@ -131,4 +141,6 @@ def draw(logits: Tensor, u: Tensor, settings: Settings) -> Drawn:
         logprobs = torch.where(cold & top[:, 0].isfinite(), 0.0, logprobs)
         tie = torch.zeros_like(cold) if best is None else best.values[:, 0] - best.values[:, 1] < NEAR
         near = torch.where(cold, tie, near)
+    if tipped is not None and settings.filtered is not None:
+        near[settings.filtered] |= tipped
     return Drawn(ids, logprobs, near)

@@ -1,7 +1,7 @@
 """The machine's own limit for generation: how long the matrix products of a run, and reading its keys and values, take by themselves.
 
-Both are measured where the run was, with the model's own weights, at the run's own mean shapes. Nothing else is counted: no norms, no
-activations, no softmax, no sampling, no Python.
+Both are measured where the run was, with the model's own weights, at the run's own mean shapes; so this is an estimate, good to a few
+per cent, of what steps of many shapes would take. Nothing else is counted: no norms, no activations, no softmax, no sampling, no Python.
 """
 
 import time
@@ -17,13 +17,13 @@ from .speed_games import Work
 
 
 def seconds(model: Any, work: Work, bytes_per_token: int) -> dict[str, float]:
-    """The least seconds that `work` takes: in all, and its parts, the products at mean shapes and the reading of live keys and values.
+    """The seconds that `work` takes at this limit: in all, and its parts, products at mean shapes and the reading of live keys and values.
 
     bytes_per_token: of keys and values of one cached position in all layers.
     """
     head = model.get_output_embeddings()
     body = [module for module in model.modules() if isinstance(module, nn.Linear | Conv1D) and module is not head]
-    drawn = work.rows / work.steps
+    drawn = work.drawn / work.steps
     packed = (work.rows + work.prefilled) / work.steps
     products = work.steps * (_products(body, round(packed), model) + _products([head], round(drawn), model))
     reading = work.attended * bytes_per_token / reading_rate(round(work.attended / work.steps * bytes_per_token), model)

@@ -23,8 +23,9 @@ MEAN_REPLY = 16
 """Mean length in tokens of what such a model says; the embedded model's utterances have about ten."""
 
 
-def random_model(size: str, device: torch.device) -> tuple[LanguageModel, PlayerCard]:
+def random_model(size: str, device: torch.device, compiler: str | None = None) -> tuple[LanguageModel, PlayerCard]:
     """A model of that size with the embedded model's tokenizer and prompts. Its replies end by chance, after MEAN_REPLY tokens on average.
+    compiler: see PackedModel.
 
     Raises ValueError for a size that is not in SHAPES.
     """
@@ -42,7 +43,7 @@ def random_model(size: str, device: torch.device) -> tuple[LanguageModel, Player
     end = tokenizer.eos_token_id
     model.get_output_embeddings().register_forward_hook(_talk(len(tokenizer), end))
     card = model_card("mini")
-    return LanguageModel(model, tokenizer, name=f"random {size}"), replace(card, max_new_tokens=4 * MEAN_REPLY)
+    return LanguageModel(model, tokenizer, name=f"random {size}", compiler=compiler), replace(card, max_new_tokens=4 * MEAN_REPLY)
 
 
 def _talk(known: int, end: int) -> Any:

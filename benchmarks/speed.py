@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -66,6 +67,8 @@ class SpeedConfig:
     """Sampling temperature."""
     seed: int = 0
     """Decides words and what is said."""
+    compile: bool = False
+    """Our loop compiles the model, see agents/hfattention.py."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, ..."""
     json: bool = False
@@ -85,12 +88,12 @@ class SpeedConfig:
 
 def prepare(config: SpeedConfig) -> Setting:
     """Loads the model. Raises ValueError for an unknown one."""
-    device = pick_device(config.device)
+    device, compiler = pick_device(config.device), "inductor" if config.compile else None
     if config.model.startswith(RANDOM):
-        model, card = random_model(config.model.removeprefix(RANDOM), device)
+        model, card = random_model(config.model.removeprefix(RANDOM), device, compiler)
     else:
         card = model_card(config.model)
-        model = load_language_model(model_place(config.model), name=config.model, device=device)
+        model = load_language_model(model_place(config.model), name=config.model, device=device, compiler=compiler)
     sampling = Sampling(config.temperature, max_new_tokens=card.max_new_tokens)
     return Setting(model, card.prompts, sampling, make_game("AdversarialTaboo"), word_list("everyday"), config.seed)
 
@@ -99,28 +102,30 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
     """All figures: per loop every run, medians, and ratios of useful tokens per second."""
     setting = prepare(config)
     with ExitStack() as stack:
-        teams = {processes: Team(processes, partial(prepare, config)) for processes in _processes(config)}
-        for team in teams.values():
-            stack.callback(team.close)
-        best = {name: _best_way(teams, config, name) for name in config.loops}
+        tried: dict[str, dict[int, Team]] = {name: {} for name in config.loops}
+        for name, processes in product(config.loops, _processes(config)):
+            tried[name][processes] = Team(processes, partial(prepare, config))
+            stack.callback(tried[name][processes].close)
+        best = {name: _best_way(ways, config, name) for name, ways in tried.items()}
+        teams = {name: tried[name][way.processes] for name, way in best.items()}
         found: dict[str, list[list[Run]]] = {name: [] for name in config.loops}
         with Shown().phase("runs of all loops", config.runs * len(found), "runs") as advance:
             for number in range(config.runs):
                 for name, runs in found.items():
                     way = best[name]
-                    runs.append(teams[way.processes].play(name, config.games, way.batch, derive_seed(config.seed, number)))
+                    runs.append(teams[name].play(name, config.games, way.batch, derive_seed(config.seed, number)))
                     advance(1, together(runs[-1]).tokens)
-        apart = {name: teams[way.processes].ask(phases, name, -(-way.batch // way.processes)) for name, way in best.items()}
-        least = limit(teams[best["ours"].processes], found["ours"])
-        profile = [] if _on_gpu(config) else teams[best["ours"].processes].ask(spent, "ours", config.games, best["ours"].batch)
+        apart = {name: teams[name].ask(phases, name, -(-way.batch // way.processes)) for name, way in best.items()}
+        least = limit(teams["ours"], found["ours"])
+        profile = [] if _on_gpu(config) else teams["ours"].ask(spent, "ours", config.games, best["ours"].batch)
         per_game = {
-            str(games): teams[best["ours"].processes].play("ours", games, best["ours"].batch, config.seed)[0].seconds / games
+            str(games): teams["ours"].play("ours", games, best["ours"].batch, config.seed)[0].seconds / games
             for games in ((500, config.many) if config.many else ())
         }
     whole = {name: [together(run) for run in runs] for name, runs in found.items()}
     rates = {name: median(run.tokens / run.seconds for run in runs) for name, runs in whole.items()}
     return {
-        "schema": 3,
+        "schema": 4,
         "settings": {**vars(config), "result": None},
         "parameters": sum(p.numel() for p in setting.model.model.parameters()),
         "ratios": {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"},
@@ -131,7 +136,6 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
         "limit": least,
         "profile": {kind: mean(part[kind] for part in profile) for kind in (profile[0] if profile else ())},
         "mismatch_kl": mismatch(setting),
-        "peak_memory_mib": {name: peak_memory(config, name, way) for name, way in best.items()},
         "runs": {name: [_record(run) for run in runs] for name, runs in whole.items()},
         "provenance": provenance(config.seed),
         **({"seconds_per_game": per_game} if per_game else {}),
@@ -140,11 +144,15 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Way:
-    """How a loop is run, and the useful tokens a second that it made so on a quarter of the games."""
+    """How a loop is run; the useful tokens a second that it made so on a quarter of the games, or as many as are in play at once; and the
+    memory of its processes in MiB, with the model loaded and at its highest.
+    """
 
     processes: int
     batch: int
     tokens_per_second: float
+    loaded_mib: float
+    peak_mib: float
 
 
 def _processes(config: SpeedConfig) -> tuple[int, ...]:
@@ -157,13 +165,15 @@ def _on_gpu(config: SpeedConfig) -> bool:
 
 
 def _best_way(teams: Mapping[int, Team], config: SpeedConfig, name: str) -> Way:
-    """How a loop is fastest. Warms it up too."""
+    """How a loop is fastest, of teams that play nothing else. Warms it up too."""
     ways = []
     for processes, team in teams.items():
+        loaded = sum(team.ask(highest_memory))
         team.play(name, min(config.games, 8 * processes), 8 * processes, config.seed)
         for batch in sorted({min(batch, config.games) for batch in config.batches}):
             run = together(team.play(name, max(batch, config.games // 4), batch, config.seed))
-            ways.append(Way(processes, batch, run.tokens / run.seconds))
+            # Batches are tried from the smallest on, so the highest so far is this one's.
+            ways.append(Way(processes, batch, run.tokens / run.seconds, loaded, sum(team.ask(highest_memory))))
     return max(ways, key=lambda way: way.tokens_per_second)
 
 
@@ -201,26 +211,15 @@ def mismatch(setting: Setting, games: int = 32) -> float:
     return float((np.exp(change) - 1 - change).mean(dtype=np.float64))
 
 
-def peak_memory(config: SpeedConfig, name: str, way: Way) -> dict[str, float]:
-    """Memory of a loop in MiB, of all its processes, made for this: with the model loaded, and at its highest in one run."""
-    team = Team(way.processes, partial(prepare, config))
-    try:
-        loaded = sum(team.ask(highest_memory))
-        team.play(name, config.games, way.batch, config.seed)
-        return {"loaded": loaded, "peak": sum(team.ask(highest_memory))}
-    finally:
-        team.close()
-
-
 def show(result: Mapping[str, Any]) -> None:
     print(
         f"{'':<20} {'useful tokens/s':>15} {'games/s':>8} {'prefill/s':>10} {'decode/s':>10} {'peak MiB':>9} {'batch':>6} {'processes':>9}"
     )
     for name, rate in result["tokens_per_second"].items():
-        apart, memory, way = result["phases"][name], result["peak_memory_mib"][name]["peak"], result["ways"][name]
+        apart, way = result["phases"][name], result["ways"][name]
         print(
             f"{name:<20} {rate:15,.0f} {result['games_per_second'][name]:8,.1f} {apart['prefill']:10,.0f} {apart['decode']:10,.0f} "
-            f"{memory:9,.0f} {way['batch']:6} {way['processes']:9}"
+            f"{way['peak_mib']:9,.0f} {way['batch']:6} {way['processes']:9}"
         )
     for name, ratio in result["ratios"].items():
         print(f"ours / {name}: {ratio:.2f}")

@@ -40,13 +40,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Work:
-    """steps: forward passes. rows: decoded rows, over all steps. prefilled: tokens computed without one being drawn from them.
-    attended: cached positions that decoded tokens attended to, over all of them.
+    """steps: forward passes. rows: decoded rows, over all steps. prefilled: tokens of prompts computed. drawn: tokens drawn, each from one
+    row of logits. attended: cached positions that drawn tokens attended to, over all of them.
     """
 
     steps: int
     rows: int
     prefilled: int
+    drawn: int
     attended: int
 
 

@@ -7,6 +7,7 @@ tokens: sampled ones, end tokens included; no prompts, no padding, nothing after
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -34,15 +35,15 @@ def ours(setting: Setting, games: int, batch: int) -> Run:
     matches = schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed)
     matches = [matches[number] for number in setting.numbers(games)]
     counters = setting.model.loop.counters
-    before = (counters.steps, counters.rows, counters.prefilled)
+    before = replace(counters)
     began = time.perf_counter()
     played = play_all(matches, concurrency=batch)
     seconds = time.perf_counter() - began
-    steps, rows, prefilled = (now - then for now, then in zip((counters.steps, counters.rows, counters.prefilled), before, strict=True))
+    steps, rows, prefilled, drawn = (getattr(counters, name) - getattr(before, name) for name in ("steps", "rows", "prefilled", "sampled"))
     replies = [reply for p in played for reply in p.replies]
     segments = [segment for p in played for role in setting.game.roles for segment in p.segments[role]]
     attended = sum(int(np.flatnonzero(segment.action).sum()) for segment in segments)
-    return Run(seconds, sum(reply.tokens for reply in replies), len(replies), len(played), Work(steps, rows, prefilled, attended))
+    return Run(seconds, sum(reply.tokens for reply in replies), len(replies), len(played), Work(steps, rows, prefilled, drawn, attended))
 
 
 def spag_loop(setting: Setting, games: int, batch: int) -> Run:

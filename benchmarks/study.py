@@ -6,12 +6,18 @@ Seeds vary everything after the base: imitation, words drawn, games, updates, me
 model. Arms: self-play by the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group
 arm of the same seed: imitation of new expert games, of the winners' side alone, and self-play with outcomes dealt out at random. What
 counts is the paired difference of an arm from a control, seed by seed.
+
+What each correction of SPAG does by itself is another study: SPAG as published, and with one error mended at a time, then all. The judge is
+the same in all of them.
+
+    python -m sparring.benchmarks.study --arms published token-ratio sampler-reference detached-kl global-norm prompts-as-played \\
+        capped-weights corrected --rounds 3 --seeds 3 --jobs 2 --result benchmarks/results/study_corrections.json
 """
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from graphlib import TopologicalSorter
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +31,7 @@ from sparring.agents.names import model_place
 from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import RunFolder, to_json, write_text
+from sparring.selfplay.spag import PUBLISHED, Corrections
 from sparring.selfplay.statistics import over_seeds
 from sparring.selfplay.summary import read
 from sparring.selfplay.train import resume, train
@@ -32,13 +39,27 @@ from sparring.selfplay.train import resume, train
 from . import everyday
 from .command import command
 
+
+def _spag(**mended: bool) -> dict[str, Any]:
+    """The settings of `spag-faithful` with some errors mended."""
+    faithful = preset("spag-faithful")
+    told = {name: getattr(faithful, name) for name in ("objective", "drop", "temperature", "group_size", "learner")}
+    return {**told, "spag": replace(PUBLISHED, **mended)}
+
+
+MENDED = {field.name.replace("_", "-"): {field.name: True} for field in fields(Corrections)}
 ARMS: dict[str, dict[str, Any]] = {
     "group": {"objective": "group"},
     "spag": {"objective": "spag"},
     "expert": {"arm": "expert"},
     "winning-expert": {"arm": "winning-expert"},
     "shuffled": {"objective": "group", "shuffle_rewards": True},
+    "published": _spag(),
+    **{arm: _spag(**mended) for arm, mended in MENDED.items()},
+    "corrected": {**_spag(), "spag": Corrections()},
 }
+FIRST = ("group", "published")
+"""Arms that may come first: those that others are compared with, or trained like."""
 CONTROLS = ("expert", "winning-expert", "shuffled")
 MATCHED = ("expert", "winning-expert")
 """Arms that train as many tokens a round as the group arm of their seed did, and so come after it."""
@@ -49,6 +70,9 @@ TITLES = {
     "expert": "experts",
     "winning-expert": "winning experts",
     "shuffled": "shuffled reward",
+    "published": "SPAG as published",
+    **{arm: arm.replace("-", " ") for arm in MENDED},
+    "corrected": "all mended",
 }
 SHOWN = {
     "win/imitation/defender/selfplayed": "games won as defender, words met in self-play",
@@ -94,9 +118,9 @@ baselines between .25 and .57 (`sparring bench` shows them; inference has none).
 
 {gains}
 
-## What {first} brings beyond the controls, paired by seed
+## What {beyond}, paired by seed
 
-{beyond}
+{difference}
 """
 
 Task = tuple[int, str]
@@ -123,7 +147,7 @@ class StudyConfig:
     questions: int = 500
     """Questions per task of everyday reasoning, other ones for each seed: what a model happens to know of the same questions in all seeds
     would look like a difference."""
-    arms: tuple[str, ...] = tuple(ARMS)
+    arms: tuple[str, ...] = ("group", "spag", *CONTROLS)
     """Which arms."""
     jobs: int = 1
     """Runs at a time, each in a process of its own with its share of the cores. Small models gain from it."""
@@ -132,10 +156,13 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         unknown = [arm for arm in self.arms if arm not in ARMS]
-        if unknown or not self.arms or self.arms[0] != "group":
+        if unknown or not self.arms or self.arms[0] not in FIRST:
             raise ValueError(
-                f"arms must be some of {', '.join(ARMS)}, group first, as others train on as many tokens; got {' '.join(self.arms)}"
+                f"arms must be some of {', '.join(ARMS)}; group first, as others train on as many tokens, or published; "
+                f"got {' '.join(self.arms)}"
             )
+        if self.arms[0] != "group" and set(self.arms) & set(MATCHED):
+            raise ValueError(f"{' and '.join(MATCHED)} train on as many tokens as group, which has to be there")
 
 
 def run_of(config: StudyConfig, arm: str, seed: int) -> Path:
@@ -237,7 +264,9 @@ def summarise(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
         for arm, values in after.items():
             row[arm] = {"after": over_seeds(values)._asdict(), "gain": _paired(values, before)}
             row[arm] |= {
-                f"beyond {control}": _paired(values, after[control]) for control in CONTROLS if control in after and control != arm
+                f"beyond {control}": _paired(values, after[control])
+                for control in (*CONTROLS, "published")
+                if control in after and control != arm
             }
         table[name] = row
     return table
@@ -301,14 +330,15 @@ def page(result: Mapping[str, Any]) -> str:
     table = {name: row for name, row in result["table"].items() if not name.startswith(RARE) or row["before"]["mean"] >= 0.001}
     gains = {name: [_interval(row[arm]["gain"]) for arm in _arms(table)] for name, row in table.items()}
     head = _markdown(["", *(TITLES[arm] for arm in _arms(table))], gains)
+    first = TITLES[_arms(table)[0]]
     settings = ", ".join(f"{name} {result['settings'][name]}" for name in ("game", "rounds", "games", "questions"))
     return PAGE.format(
         seeds=len(result["seeds"]),
         settings=settings,
         values=_values(table),
         gains=head,
-        beyond=_beyond(table),
-        first=TITLES[_arms(table)[0]],
+        difference=_beyond(table),
+        beyond="each mended error brings" if first == TITLES["published"] else f"{first} brings beyond the controls",
     )
 
 
@@ -324,6 +354,9 @@ def _values(table: Mapping[str, Any]) -> str:
 
 def _beyond(table: Mapping[str, Any]) -> str:
     first, *others = _arms(table)
+    if first == "published":
+        against = {name: [_interval(row[arm]["beyond published"]) for arm in others] for name, row in table.items()}
+        return _markdown(["beyond SPAG as published", *(TITLES[arm] for arm in others)], against)
     controls = [arm for arm in others if arm in CONTROLS]
     rows = {name: [_interval(row[first][f"beyond {control}"]) for control in controls] for name, row in table.items()}
     return _markdown([f"{TITLES[first]} beyond", *(TITLES[arm] for arm in controls)], rows)

@@ -143,11 +143,12 @@ def load_player(config: TrainConfig, place: str | Path, context: int | None, **o
 
 
 def limits(config: TrainConfig, context: int | None) -> dict[str, Any]:
-    """How many streams a model of a run keeps, and how long they are; options of LanguageModel."""
+    """How many streams a model of a run keeps, how long they are, and how it computes them; options of LanguageModel."""
     rows = config.concurrency
     # While strength is measured, two models play: who learns, and who it came from.
     memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
-    return {"max_rows": rows, "max_streams": 2 * rows, "max_length": context, "max_memory": memory}
+    compiler = "inductor" if config.compile else None
+    return {"max_rows": rows, "max_streams": 2 * rows, "max_length": context, "max_memory": memory, "compiler": compiler}
 
 
 def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig, chat: ChatFormat) -> int:

@@ -1,6 +1,8 @@
 """The generation loop against plain forward passes, for every architecture it is meant for."""
 
 import functools
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +11,10 @@ import torch
 from tiny import tiny_model
 
 from sparring.agents.core import Sampling
-from sparring.agents.hfattention import PackedModel
-from sparring.agents.hfloop import HFLoop
+from sparring.agents.hfattention import PackedModel, Prefill, bucket
+from sparring.agents.hfloop import HFLoop, Stop
 from sparring.agents.kvcache import Lanes, Layout, Pool, cache_bytes
+from sparring.agents.sampling import filter_logits
 
 KINDS = ["llama", "untied", "llama3", "qwen2", "qwen3", "gpt2", "mistral", "gemma2", "gemma3"]
 END = 5
@@ -45,26 +48,67 @@ def off_by(model, ids, logprobs, sampled) -> float:
     worst = 0.0
     for name, stream in ids.items():
         with torch.no_grad():
-            whole = (model(input_ids=torch.tensor([stream])).logits[0].float() / 0.9).log_softmax(-1)
+            ids_in = torch.tensor([stream], device=model.device)
+            whole = (model(input_ids=ids_in).logits[0].float() / 0.9).log_softmax(-1)
         for at in np.flatnonzero(sampled[name]):
             worst = max(worst, abs(float(whole[at - 1, stream[at]]) - logprobs[name][at]))
     return worst
 
 
+@pytest.mark.parametrize("rows", [8, 16], ids=["refilled", "all at once"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_logprobs_equal_a_plain_forward_pass(kind: str):
+def test_logprobs_equal_a_plain_forward_pass(kind: str, rows: int):
     model = tiny_model(kind)
-    _, ids, logprobs, sampled = play(model, streams=11, turns=3)
-    assert off_by(model, ids, logprobs, sampled) < 1e-4
+    _, ids, logprobs, sampled = play(model, streams=11, turns=5, max_rows=rows)
+    assert off_by(model, ids, logprobs, sampled) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["llama", "untied", "qwen3", "gpt2", "mistral"])
+def test_in_bfloat16_logprobs_stay_within_a_bound(kind: str):
+    model = tiny_model(kind).to(torch.bfloat16)
+    _, ids, logprobs, sampled = play(model, streams=11, turns=5)
+    assert 1e-5 < off_by(model, ids, logprobs, sampled) < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "compiler"),
+    [("llama", "aot_eager"), ("mistral", "aot_eager"), pytest.param("gpt2", "inductor", marks=pytest.mark.full)],
+)
+def test_a_compiled_model_says_the_same(kind: str, compiler: str):
+    torch.compiler.reset()
+    model = tiny_model(kind)
+    passes = Counter[int]()
+    whole = PackedModel._call
+
+    def watched(self, forward, ids, positions, keep):
+        passes[ids.shape[1] if forward is not self.model else 0] += 1
+        return whole(self, forward, ids, positions, keep)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PackedModel, "_call", watched)
+        _, ids, logprobs, sampled = play(model, streams=11, turns=3, compiler=compiler)
+    assert passes.pop(0) == 1, "only the first pass, which learns the shapes, is not compiled"
+    assert set(passes) <= {64, 128, 192, 256}, "few lengths"
+    assert off_by(model, ids, logprobs, sampled) < 1e-5
+    assert ids == play(model, streams=11, turns=3)[1]
+
+
+def test_buckets_are_few_and_fill_at_most_a_quarter_more():
+    sizes = {bucket(tokens) for tokens in range(1, 8193)}
+    assert len(sizes) == 24
+    assert all(tokens <= bucket(tokens) < max(tokens + 64, 1.25 * tokens + 1) for tokens in range(1, 8193))
+    assert bucket(64) == 64 and bucket(65) == 128
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
 def test_a_stream_does_not_depend_on_what_else_is_played(kind: str):
     model = tiny_model(kind)
-    _, together, _, _ = play(model, streams=11, turns=3)
+    _, together, _, _ = play(model, streams=11, turns=3, seed=3)
     for only in (0, 7):
-        loop, alone, _, _ = play(model, streams=11, turns=3, only=only)
-        assert loop.counters.near_ties > 0 or alone[f"{only}"] == together[f"{only}"]
+        loop, alone, _, _ = play(model, streams=11, turns=3, seed=3, only=only)
+        assert loop.counters.near_ties == 0, "another seed is wanted: what follows a near-tie proves nothing"
+        assert alone[f"{only}"] == together[f"{only}"]
 
 
 def test_evicted_streams_are_rebuilt_from_their_ids():
@@ -73,7 +117,7 @@ def test_evicted_streams_are_rebuilt_from_their_ids():
     loop, tight, logprobs, sampled = play(model, streams=9, turns=3, max_streams=1)
     assert loop.counters.rebuilt > 0
     assert tight == roomy
-    assert off_by(model, tight, logprobs, sampled) < 1e-4
+    assert off_by(model, tight, logprobs, sampled) < 1e-5
 
 
 def taken(loop: HFLoop) -> int:
@@ -140,9 +184,9 @@ def test_out_of_memory_halves_the_rows_and_changes_no_reply(monkeypatch: pytest.
         loop, tight, logprobs, sampled = play(model, streams=9, turns=3)
     assert loop.max_rows == 2
     assert tight == roomy
-    assert off_by(model, tight, logprobs, sampled) < 1e-4
-    monkeypatch.setattr(PackedModel, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+    assert off_by(model, tight, logprobs, sampled) < 1e-5
     loop = HFLoop(model, end_ids=frozenset(), max_rows=1)
+    monkeypatch.setattr(PackedModel, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
     loop.submit("a", [7], Sampling(), 0)
     with pytest.raises(torch.OutOfMemoryError):
         loop.poll()
@@ -169,17 +213,21 @@ def test_a_pool_that_cannot_grow_rebuilds_streams(monkeypatch: pytest.MonkeyPatc
     loop, tight, logprobs, sampled = play(model, streams=9, turns=3)
     assert loop._pool.limit == 2
     assert tight == roomy
-    assert off_by(model, tight, logprobs, sampled) < 1e-4
+    assert off_by(model, tight, logprobs, sampled) < 1e-5
 
 
-def test_changed_weights_invalidate_every_cache():
+@pytest.mark.parametrize("how", ["in place", "others assigned"])
+def test_changed_weights_invalidate_every_cache(how: str):
     model = tiny_model()
     loop = HFLoop(model, end_ids=frozenset({END}))
     loop.submit("a", [7, 8, 9], Sampling(max_new_tokens=5), seed=1)
     loop.poll()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(0.7)
+    if how == "in place":
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(0.7)
+    else:
+        model.load_state_dict({name: 0.7 * value for name, value in model.state_dict().items()}, assign=True)
     loop.submit("a", [10, 11], Sampling(temperature=0.9, max_new_tokens=5), seed=2)
     (done,) = loop.poll()
     ids = loop.ids("a")
@@ -200,6 +248,132 @@ def test_replies_end_by_end_token_or_length():
     loop.submit("goes on", [1, 2], Sampling(max_new_tokens=4), seed=0)
     (done,) = loop.poll()
     assert (done.finish, done.ended, len(done.ids)) == ("length", False, 4)
+
+
+def ask(model, sampling: Sampling, *, ends: Collection[int] = (), stop: Stop | None = None, n: int = 12):
+    """Replies to one prompt by seed."""
+    loop = HFLoop(model, end_ids=frozenset(ends))
+    for seed in range(n):
+        loop.submit(f"{seed}", [1, 2, 3], sampling, seed, stop=stop)
+    done = []
+    while len(done) < n:
+        done += loop.poll()
+    return sorted(done, key=lambda reply: int(reply.stream))
+
+
+def test_each_of_several_end_tokens_ends_a_reply_but_not_before_the_least_length():
+    model = tiny_model()
+    ends = range(6, 413)
+    free = ask(model, Sampling(max_new_tokens=30), ends=ends)
+    assert len({int(reply.ids[-1]) for reply in free if reply.ended}) > 2
+    assert min(len(reply.ids) for reply in free) < 4
+    held = ask(model, Sampling(max_new_tokens=30, min_new_tokens=4), ends=ends)
+    for reply in held:
+        assert len(reply.ids) >= 4
+        assert not set(reply.ids[:3].tolist()) & set(ends)
+        # Until then the rest is a distribution of its own.
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([[1, 2, 3]])).logits[0, -1]
+        logits[list(ends)] = -torch.inf
+        assert float(logits.log_softmax(-1)[reply.ids[0]]) == pytest.approx(float(reply.logprobs[0]), abs=1e-5)
+
+
+def test_a_stop_condition_ends_a_reply_but_not_before_the_least_length():
+    model = tiny_model()
+    for least in (0, 5):
+        for reply in ask(model, Sampling(max_new_tokens=9, min_new_tokens=least), stop=lambda said: said[-1] % 3 == 0):
+            thirds = [place for place, token in enumerate(reply.ids.tolist(), 1) if token % 3 == 0 and place >= least]
+            assert (len(reply.ids), reply.finish) == ((thirds[0], "stop") if thirds else (9, "length"))
+            assert not reply.ended
+
+
+@pytest.mark.parametrize("sampling", [{"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.2}, {"top_k": 5, "top_p": 0.9, "temperature": 2.0}])
+def test_filters_of_a_request_are_its_own(sampling: dict):
+    model = tiny_model()
+    loop = HFLoop(model, end_ids=frozenset())
+    settings = Sampling(**sampling, max_new_tokens=1)
+    for seed in range(40):
+        loop.submit(f"{seed}", [1, 2, 3], settings if seed % 2 else Sampling(max_new_tokens=1), seed)
+    replies = {int(reply.stream): reply for _ in range(2) for reply in loop.poll()}
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([[1, 2, 3]])).logits[:, -1] / settings.temperature
+    wanted = filter_logits(logits, *(torch.tensor([x]) for x in (settings.top_k, settings.top_p, settings.min_p)))[0].log_softmax(-1)[0]
+    own = logits[0].mul(settings.temperature).log_softmax(-1)
+    for seed, reply in replies.items():
+        expected = (wanted if seed % 2 else own)[int(reply.ids[0])]
+        assert float(expected) == pytest.approx(float(reply.logprobs[0]), abs=1e-5)
+    assert len(replies) == 40
+
+
+def test_long_prompts_attend_in_parts_and_apart_from_short_ones(monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model("gemma2")
+    whole = play(model, streams=7, turns=2)[1]
+    widths: list[int] = []
+    made = Prefill.mask
+
+    def watched(self, window, dtype, groups, steps):
+        mask = made(self, window, dtype, groups, steps)
+        widths.append(mask.shape[2] // groups)
+        return mask
+
+    monkeypatch.setattr(Prefill, "mask", watched)
+    monkeypatch.setattr("sparring.agents.hfattention._WIDE", 4)
+    loop, ids, logprobs, sampled = play(model, streams=7, turns=2)
+    assert max(widths) == 4
+    assert ids == whole
+    assert off_by(model, ids, logprobs, sampled) < 1e-5
+    monkeypatch.setattr("sparring.agents.hfattention._WIDE", 1024)
+    widths.clear()
+    loop = HFLoop(model, end_ids=frozenset())
+    for i in range(20):
+        loop.submit(f"{i}", list(range(i, i + 4)), Sampling(max_new_tokens=1), 0)
+    loop.submit("long", list(range(20)) * 10, Sampling(max_new_tokens=1), 0)
+    parts: list[tuple[int, ...]] = []
+    make = Prefill.__init__
+    monkeypatch.setattr(
+        Prefill,
+        "__init__",
+        lambda self, start, data, firsts, counts: parts.append(tuple(counts)) or make(self, start, data, firsts, counts),
+    )
+    loop.poll()
+    assert sorted(parts) == [(4,) * 20, (200,)]
+
+
+def test_one_token_is_computed_as_two(monkeypatch: pytest.MonkeyPatch):
+    sizes = set()
+    whole = PackedModel._call
+
+    def watched(self, forward, ids, positions, keep):
+        sizes.add((ids.shape[1], len(keep)))
+        return whole(self, forward, ids, positions, keep)
+
+    monkeypatch.setattr(PackedModel, "_call", watched)
+    model = tiny_model()
+    _, ids, logprobs, sampled = play(model, streams=1, turns=2)
+    assert min(tokens for tokens, _ in sizes) == 2
+    assert off_by(model, ids, logprobs, sampled) < 1e-5
+
+
+def test_streams_do_not_wait_for_a_beginning_that_cannot_be_kept():
+    loop = HFLoop(tiny_model(), end_ids=frozenset(), max_length=80, max_streams=1)
+    for i in range(10):
+        loop.submit(f"{i}", [*range(7, 67), 100 + i], Sampling(max_new_tokens=2), i)
+    while loop.counters.sampled < 20:
+        loop.poll()
+    assert loop.counters.steps == 2
+
+
+@pytest.mark.parametrize("kind", ["lfm2", "falcon-h1", "qwen3-next"])
+def test_models_that_would_mix_streams_are_refused(kind: str):
+    with pytest.raises(ValueError, match="carry what was said from token to token"):
+        HFLoop(tiny_model(kind), end_ids=frozenset())
+
+
+def test_a_stream_ends_where_positions_would_depend_on_others():
+    scaled = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 16}
+    model = tiny_model("llama", length=64, rope_parameters={**scaled, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4})
+    assert HFLoop(model, end_ids=frozenset()).max_length == 16
+    assert HFLoop(tiny_model("llama", length=64), end_ids=frozenset()).max_length == 64
 
 
 def test_a_stream_ends_where_the_context_does():

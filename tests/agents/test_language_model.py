@@ -56,6 +56,30 @@ def test_a_random_models_babble_is_data():
     assert outcomes <= {"overlong", "silent", "turn_limit", "declared_wrong", "foul", "uttered"}
 
 
+@pytest.mark.parametrize("template", ["chatml", "llama2"])
+def test_a_stop_string_ends_a_reply_at_the_token_that_completes_it(template: str):
+    model = language_model(template=template)
+
+    def replies(**sampling) -> dict[str, list[int]]:
+        """Ids of each first utterance by game."""
+        played = play(model, n=12, max_new_tokens=24, **sampling)
+        return {p.match.id: p.segments["attacker"][0].ids[slice(*_first(p))].tolist() for p in played}
+
+    def _first(p) -> tuple[int, int]:
+        return p.segments["attacker"][0].turns[0].start, p.segments["attacker"][0].turns[0].end
+
+    free = replies()
+    text = model.format.decode(free["0"])
+    stops = (text[9:12], text[5:7])
+    stopped = replies(stop=stops)
+    ended = 0
+    for name, ids in free.items():
+        ends = [n for n in range(1, len(ids) + 1) if any(stop in model.format.decode(ids[:n]) for stop in stops)]
+        assert stopped[name] == ids[: ends[0] if ends else None]
+        ended += bool(ends)
+    assert 0 < ended < len(free)
+
+
 def test_a_prompt_that_does_not_fit_says_so():
     tokenizer = tiny_tokenizer("chatml")
     model = LanguageModel(tiny_model(vocab=len(tokenizer), length=8), tokenizer, name="small")

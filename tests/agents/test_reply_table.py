@@ -13,7 +13,7 @@ def test_replies_are_recorded_by_slot_until_their_end():
         for ids, logprobs, ties in (([4, 6], [-0.5, -1.5], far), ([1, 3], [-2.0, -0.25], near))
     ]
     assert verdicts == [[GOES_ON, GOES_ON], [ENDED, FULL]]
-    assert table.sampled(0) == [6, 3]
+    assert table.sampled([0, 2]) == [[6, 3], [4, 1]]
     assert (table.token[order].tolist(), table.position[order].tolist()) == ([1, 3], [7, 11])
     ids, logprobs, ties = table.collect([0, 2])
     assert [x.tolist() for x in ids] == [[6, 3], [4, 1]]
@@ -30,5 +30,5 @@ def test_a_longer_limit_widens_the_table_and_a_slot_begins_anew():
     for number in range(50):
         verdict = table.record(slot, table.step[slot], slot + 10 + number, slot - 1.0, slot, slot + 2)
     assert verdict == [FULL]
-    assert table.sampled(0) == list(range(10, 60))
+    assert table.sampled([0]) == [list(range(10, 60))]
     assert int(table.position[0]) == 56

@@ -53,10 +53,10 @@ def test_filters_by_hand():
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     off = {"top_k": torch.tensor([0]), "top_p": torch.tensor([1.0]), "min_p": torch.tensor([0.0])}
     kept = {
-        "top_k": filter_logits(logits, **{**off, "top_k": torch.tensor([2])}),
-        "top_p": filter_logits(logits, **{**off, "top_p": torch.tensor([0.7])}),
-        "min_p": filter_logits(logits, **{**off, "min_p": torch.tensor([0.25])}),
-        "none": filter_logits(logits, **off),
+        "top_k": filter_logits(logits, **{**off, "top_k": torch.tensor([2])})[0],
+        "top_p": filter_logits(logits, **{**off, "top_p": torch.tensor([0.7])})[0],
+        "min_p": filter_logits(logits, **{**off, "min_p": torch.tensor([0.25])})[0],
+        "none": filter_logits(logits, **off)[0],
     }
     assert {name: torch.isfinite(x)[0].tolist() for name, x in kept.items()} == {
         "top_k": [True, True, False, False],
@@ -64,6 +64,40 @@ def test_filters_by_hand():
         "min_p": [True, True, True, False],
         "none": [True] * 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("sampling", "first", "second"),
+    [
+        ({"top_k": 2}, [0.5, 0.3, 0.3 - 2e-7], [0.5, 0.3 - 2e-7, 0.3]),
+        ({"top_p": 0.5}, [0.5 + 1e-6, 0.3, 0.2], [0.5 - 1e-6, 0.3, 0.2]),
+        ({"min_p": 0.4}, [0.5, 0.2 + 1e-6, 0.3], [0.5, 0.2 - 1e-6, 0.3]),
+    ],
+)
+def test_a_token_at_the_edge_of_a_filter_is_a_near_tie(sampling: dict, first: list[float], second: list[float]):
+    logits = torch.tensor([first, second, [0.6, 0.3, 0.1]]).log()
+    drawn = draw(logits, torch.full((3,), 0.75), Settings.of([Sampling(**sampling)] * 3))
+    assert drawn.near.tolist() == [True, True, False]
+    assert drawn.ids[0] != drawn.ids[1] or drawn.logprobs[0] != drawn.logprobs[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
+        ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens from 0 up to it, got 8 and 9"),
+        ({"stop": ("a", "")}, "a stop string cannot be empty"),
+    ],
+)
+def test_lengths_and_stops_that_make_no_sense_are_refused(wrong: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**wrong)
+
+
+def test_only_an_unchanged_distribution_is_exact():
+    assert Sampling(temperature=0.5).exact
+    for changed in ({"temperature": 0}, {"top_k": 1}, {"top_p": 0.9}, {"min_p": 0.1}, {"min_new_tokens": 1}):
+        assert not Sampling(**changed).exact
 
 
 def test_logprobs_are_those_of_the_processed_distribution():

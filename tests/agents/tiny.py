@@ -9,6 +9,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     CohereConfig,
     CohereForCausalLM,
+    FalconH1Config,
+    FalconH1ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
@@ -19,6 +21,8 @@ from transformers import (
     GptOssForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -28,6 +32,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
 )
 
 from sparring.agents.player_card import PlayerCard
@@ -85,7 +91,8 @@ def tiny_tokenizer(kind: str | None = "chatml", **options: Any) -> PreTrainedTok
 
 def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed: int = 0, **options: Any) -> Any:
     """A random model: llama, untied, llama3 (scaled rotation), qwen2, qwen3, gpt2, mistral (window of 24 positions), gemma2 (capped logits,
-    every other layer with a window), gemma3, gpt-oss (two experts), cohere and granite (scaled logits). options: of its configuration.
+    every other layer with a window), gemma3, gpt-oss (two experts), cohere and granite (scaled logits); with layers that carry a state:
+    lfm2, falcon-h1, qwen3-next. options: of its configuration.
     """
     torch.manual_seed(seed)
     shape: dict[str, Any] = {
@@ -126,6 +133,21 @@ def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed
         model = CohereForCausalLM(CohereConfig(**{"logit_scale": 3.0, **shape}))
     elif kind == "granite":
         model = GraniteForCausalLM(GraniteConfig(**{"logits_scaling": 0.2, **shape}))
+    elif kind == "lfm2":
+        model = Lfm2ForCausalLM(Lfm2Config(layer_types=["conv", "full_attention"], **shape))
+    elif kind == "falcon-h1":
+        inner = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8}
+        model = FalconH1ForCausalLM(FalconH1Config(**inner, **shape))
+    elif kind == "qwen3-next":
+        inner = {
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 2,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "head_dim": 16,
+        }
+        experts = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 16}
+        model = Qwen3NextForCausalLM(Qwen3NextConfig(layer_types=["linear_attention", "full_attention"], **inner, **experts, **shape))
     elif kind == "gpt2":
         sizes = {"vocab_size": vocab, "n_positions": length, "n_embd": 32, "n_layer": 2, "n_head": 4}
         ends = {"bos_token_id": None, "eos_token_id": None}

@@ -13,6 +13,7 @@ from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.config import ImitationConfig, TrainConfig
 from sparring.selfplay.learner import LearnerConfig
 from sparring.selfplay.settings import load
+from sparring.selfplay.spag import PUBLISHED
 
 
 def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -32,6 +33,10 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
         learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
     )
     monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
+    some = {
+        name: {**study.ARMS[name], "learner": replace(study.ARMS[name]["learner"], minibatch=4)} for name in ("published", "detached-kl")
+    }
+    monkeypatch.setattr(study, "ARMS", {**study.ARMS, **some})
     asked: list[tuple[str, int]] = []
 
     def questions(model, number: int, seed: int):
@@ -44,8 +49,10 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     result = json.loads((tmp_path / "result.json").read_text())
     assert set(result["seeds"]) == {"0", "1"}
     row = result["table"]["win/imitation/defender/selfplayed"]
-    assert set(row) == {*study.ARMS, "before"}
-    after = {arm: [result["seeds"][seed]["arms"][arm]["win/imitation/defender/selfplayed"]["after"] for seed in "01"] for arm in study.ARMS}
+    assert set(row) == {*config.arms, "before"}
+    after = {
+        arm: [result["seeds"][seed]["arms"][arm]["win/imitation/defender/selfplayed"]["after"] for seed in "01"] for arm in config.arms
+    }
     beyond = [a - b for a, b in zip(after["group"], after["expert"], strict=True)]
     assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(beyond) / 2)
     assert row["group"]["beyond expert"]["n"] == 2
@@ -60,6 +67,10 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     made = load(study.run_of(config, "spag", 1) / "config.yaml", TrainConfig)
     study.carry_out(replace(made, out=alone))
     assert (alone / "measured" / "round-000.json").read_bytes() == shared, "measured by the arm itself, the first model looks the same"
+    mending = replace(config, arms=("published", "detached-kl"), seeds=1, result=None)
+    study.main(mending)
+    spag = load(study.run_of(mending, "detached-kl", 0) / "config.yaml", TrainConfig).spag
+    assert spag == replace(PUBLISHED, detached_kl=True)
     elsewhere = replace(config, out=tmp_path / "elsewhere")
     study.main(elsewhere)
     assert not elsewhere.out.exists(), "seeds in the result file are not run again"
@@ -81,6 +92,8 @@ def test_runs_wait_for_what_they_start_from():
 def test_arms_matched_to_group_need_it():
     with pytest.raises(ValueError, match="group first"):
         study.StudyConfig(arms=("expert",))
+    with pytest.raises(ValueError, match="expert and winning-expert train on as many tokens as group"):
+        study.StudyConfig(arms=("published", "expert"))
 
 
 def test_tables_show_means_and_half_widths():
