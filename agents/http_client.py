@@ -183,6 +183,7 @@ class _Exchange:
         self.random = random.Random()  # pauses only; nothing that is recorded depends on it
         self.tasks: set[asyncio.Task[Any]] = set()
         self.reached = False
+        self.missed = 0
         self.told: set[str] = set()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name=f"requests to {url}", daemon=True)
@@ -219,6 +220,11 @@ class _Exchange:
         finally:
             self.tasks.discard(task)
 
+    @property
+    def lost(self) -> bool:
+        """Whether so many tries in a row could not connect as a full set of requests has. Until it answers again each is tried once."""
+        return self.missed >= self.limits.tries * self.limits.concurrency
+
     async def persist(self, method: str, path: str, body: Any, parse: Parse) -> Any:
         """Tries until there is an answer that `parse` takes. Raises Failed when out of tries or time, Refused, or ConnectionError."""
         async with self._place():
@@ -234,7 +240,7 @@ class _Exchange:
                 except _Again as error:
                     again = error
                 pause = self._pause(tries, again.after)
-                if tries >= self.limits.tries or time.monotonic() + pause >= end:
+                if tries >= self.limits.tries or self.lost or time.monotonic() + pause >= end:
                     failure = self._failure(again, tries)
                     self._tell(failure)
                     raise failure
@@ -256,7 +262,7 @@ class _Exchange:
         return longest * self.random.uniform(0.5, 1.0)
 
     def _failure(self, again: _Again, tries: int) -> Exception:
-        message = f"{self.url}: {again}" + (f" (tried {tries} times)" if tries > 1 else "")
+        message = f"{self.url}: {again}" + (f" (tried {tries} times)" if tries > 1 and not self.lost else "")
         if not again.reached and not self.reached:
             return ConnectionError(f"{message}; is the address right, and does the server run?")
         return Failed(message)
@@ -277,7 +283,7 @@ class _Exchange:
         data = bytearray()
         try:
             async with asyncio.timeout(seconds), self.client.stream(method, self.url + path, content=content, headers=headers) as response:
-                self.reached = True
+                self.reached, self.missed = True, 0
                 async for chunk in response.aiter_bytes():
                     data += chunk
                     if len(data) > self.limits.reply_bytes:
@@ -285,6 +291,7 @@ class _Exchange:
         except TimeoutError:
             raise _Again(f"no whole answer within {seconds:.3g} s") from None
         except httpx2.ConnectError as error:
+            self.missed += 1
             raise _Again(f"cannot connect: {self._quote(str(error))}", reached=False) from None
         except httpx2.InvalidURL as error:
             raise Refused(f"{self.url} is no address of a server: {error}") from None
