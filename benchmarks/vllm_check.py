@@ -9,9 +9,11 @@
 - update: the server is given the weights of another folder, and then its own again; beside passes of the old and the new model.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from sparring.agents.names import model_card, model_place
 from sparring.agents.rollout import Played, play_all
 from sparring.agents.sampling import filter_logits
 from sparring.agents.vllm_server import VLLMServer
+from sparring.agents.vllm_weights import store_head
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import VOID, make_game
 from sparring.envs.words import word_list
@@ -53,7 +56,7 @@ class VLLMCheckConfig:
     url: str = "http://127.0.0.1:8000"
     """The server's address."""
     other: str | None = None
-    """Another model of the same shape: the server is given its weights, by a path that it has to see. None leaves updates out."""
+    """Another model of the same shape: the server is given its weights, by a temporary folder that it has to see. None: no updates."""
     games: int = 32
     """Games of each setting."""
     seed: int = 0
@@ -143,22 +146,26 @@ def differences(model: Any, found: Sequence[Segment], sampling: Sampling) -> dic
 def _processed(logits: Tensor, sampling: Sampling) -> Tensor:
     """logits [n, V] at the sampling's temperature and after its filters."""
     rows = torch.ones(len(logits))
-    return filter_logits(logits / sampling.temperature, (rows * sampling.top_k).long(), rows * sampling.top_p, rows * sampling.min_p)
+    settings = (rows * sampling.top_k).long(), rows * sampling.top_p, rows * sampling.min_p
+    return filter_logits(logits / sampling.temperature, *settings)[0]
 
 
 def update(table: Table, server: VLLMServer, own: LanguageModel, before: Sequence[Played]) -> dict[str, Any]:
     """Gives the server the other model's weights and then its own again. before: games with its own, at temperature 1."""
     config = table.config
     assert config.other is not None
-    places = {name: Path(model_place(name)).resolve() for name in (config.model, config.other)}
-    other = load_language_model(places[config.other], device=config.device, dtype=config.dtype)
+    places = {"own": Path(model_place(config.model)), "other": Path(model_place(config.other))}
+    other = load_language_model(places["other"], device=config.device, dtype=config.dtype)
     plain = {"plain": SETTINGS["plain"]}
-    server.load_weights(places[config.other], "other")
-    try:
-        after = segments(table.play(server, plain)["plain"])
-    finally:
-        server.load_weights(places[config.model], "own")
-    back = table.play(server, plain)["plain"]
+    with TemporaryDirectory() as copies:
+        for name, place in places.items():
+            store_head(shutil.copytree(place, Path(copies, name)))
+        server.load_weights(Path(copies, "other"), "other")
+        try:
+            after = segments(table.play(server, plain)["plain"])
+        finally:
+            server.load_weights(Path(copies, "own"), "own")
+        back = table.play(server, plain)["plain"]
     return {
         "other": config.other,
         "versions": sorted({segment.weight_version for segment in after}),

@@ -16,6 +16,7 @@ from sparring.agents.language_model import LanguageModel, ModelAgent
 from sparring.agents.names import model_card, resolve
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.agents.vllm_server import Completion, VLLMServer, read_completion, read_likeliest
+from sparring.agents.vllm_weights import store_head
 from sparring.envs.core import VOID, Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
@@ -26,6 +27,14 @@ GAME = AdversarialTaboo(max_turns=2, max_characters=10_000)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of another model, with their head."""
+    made = save(tmp_path_factory.mktemp("other"), seed=1)
+    store_head(made)
+    return made
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -121,6 +130,20 @@ def test_log_probabilities_that_cannot_be_trained_on_are_refused(folder: Path):
         model = server(stub, folder)
         model.submit(Request(model, "s", (Message("user", "Hi."),), Sampling(0.7, max_new_tokens=2), 0, trainable=False))
         assert model.poll()[0][1].tokens == 2
+
+
+def test_log_probabilities_are_asked_for_until_they_show_something(folder: Path):
+    """After a prompt whose next token is nearly sure the question is still open."""
+    stub_model = TinyVLLM(str(folder), processed=False)
+    likeliest, sure = stub_model.likeliest, {"token_id:7": -0.01}
+    with stub_server(stub_model) as stub:
+        model = server(stub, folder)
+        stub_model.likeliest = lambda body: sure
+        for i in range(2):
+            ask(model, "Hi.", stream=f"{i}", temperature=0.7, max_new_tokens=2)
+        stub_model.likeliest = likeliest
+        with pytest.raises(ValueError, match="start it with --logprobs-mode processed_logprobs"):
+            ask(model, "Hi.", stream="t", temperature=0.7)
 
 
 def test_the_likeliest():
@@ -228,12 +251,12 @@ def test_one_of_several_models_is_told_by_its_folder(folder: Path):
     assert (served.model, served.max_length) == ("mine", 7)
 
 
-def test_weights_from_a_folder(folder: Path):
-    stub_model = TinyVLLM(str(folder), others={"/runs/x/model": 1})
+def test_weights_from_a_folder(folder: Path, other: Path):
+    stub_model = TinyVLLM(str(folder))
     with stub_server(stub_model) as stub:
         model = server(stub, folder)
         ask(model, "Hi.", max_new_tokens=3)
-        model.load_weights("/runs/x/model", "round-1")
+        model.load_weights(other, "round-1")
         assert model.weight_version == "round-1"
         ask(model, "And?", max_new_tokens=3)
         old, new = model.close("s")
@@ -241,10 +264,34 @@ def test_weights_from_a_folder(folder: Path):
     assert new.ids[: len(old.ids)].tolist() == old.ids.tolist()
     assert stub_model.control == [
         ("/pause?mode=wait", None),
-        ("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": "/runs/x/model"}}),
+        ("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(other)}}),
         ("/reset_prefix_cache", None),
         ("/resume", None),
     ]
+
+
+def test_weights_arrive_whole(folder: Path, other: Path):
+    """The replies after an update are those of the other model: its head has come too, though it is tied."""
+    said, own = talk(LanguageModel(tiny_model(1), tiny.tiny_tokenizer("chatml")))
+    with stub_server(TinyVLLM(str(folder))) as stub:
+        model = server(stub, folder)
+        model.load_weights(other, "1")
+        their_said, theirs = talk(model)
+    assert their_said == said
+    for (a,), (b,) in zip(own, theirs, strict=True):
+        assert (a.ids == b.ids).all()
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_weights_without_their_head_are_refused(folder: Path, tmp_path: Path):
+    stub_model = TinyVLLM(str(folder))
+    with stub_server(stub_model) as stub:
+        model = server(stub, folder)
+        with pytest.raises(ValueError, match="ties its head to its embeddings and holds no"):
+            model.load_weights(save(tmp_path, seed=1), "1")
+        with pytest.raises(ValueError, match="cannot be read as a model folder"):
+            model.load_weights(tmp_path / "none", "1")
+        assert stub_model.control == [] and ask(model, "Hi.", max_new_tokens=2).tokens == 2
 
 
 def test_weights_by_transfer(folder: Path):
@@ -269,41 +316,41 @@ def test_weights_by_transfer(folder: Path):
 
 
 @pytest.mark.parametrize("failing", ["/collective_rpc", "/reset_prefix_cache"])
-def test_no_game_is_played_on_half_an_update(folder: Path, failing: str):
-    stub_model = TinyVLLM(str(folder), others={"/x": 1})
+def test_no_game_is_played_on_half_an_update(folder: Path, other: Path, failing: str):
+    stub_model = TinyVLLM(str(folder))
     stub_model.failing = failing
     with stub_server(stub_model) as stub:
         model = server(stub, folder)
         with pytest.raises(Failed, match="broken"):
-            model.load_weights("/x", "1")
+            model.load_weights(other, "1")
         assert model.weight_version == "0" and not stub_model.paused
         with pytest.raises(RuntimeError, match="an update of its weights failed halfway"):
             ask(model, "Hi.")
         stub_model.failing = ""
-        model.load_weights("/x", "1")
+        model.load_weights(other, "1")
         assert ask(model, "Hi.", max_new_tokens=2).tokens == 2
 
 
-def test_a_server_without_development_endpoints_is_told_apart(folder: Path):
+def test_a_server_without_development_endpoints_is_told_apart(folder: Path, other: Path):
     with stub_server(lambda asked: Answer({"detail": "Not Found"}, status=404)) as stub:
         with pytest.raises(ValueError, match=r"has no /pause; start it with VLLM_SERVER_DEV_MODE=1"):
-            server(stub, folder).load_weights("/x", "1")
+            server(stub, folder).load_weights(other, "1")
         assert len(stub.asked) == 1
 
 
-def test_a_cache_that_stays_full_is_an_error(folder: Path):
+def test_a_cache_that_stays_full_is_an_error(folder: Path, other: Path):
     with stub_server(lambda asked: Answer({"success": False} if "reset" in asked.path else {})) as stub:
         with pytest.raises(RuntimeError, match="did not empty its prefix cache"):
-            server(stub, folder).load_weights("/x", "1")
+            server(stub, folder).load_weights(other, "1")
         assert stub.paths[-1] == "/resume"
 
 
-def test_weights_do_not_change_under_replies_in_the_making(folder: Path):
+def test_weights_do_not_change_under_replies_in_the_making(folder: Path, other: Path):
     with stub_server(TinyVLLM(str(folder), lambda body, asked: HANG)) as stub:
         model = server(stub, folder)
         model.submit(Request(model, "s", (Message("user", "Hi."),), Sampling(), 0))
         with pytest.raises(RuntimeError, match="1 replies are in the making"):
-            model.load_weights("/x", "1")
+            model.load_weights(other, "1")
         assert model.close("s") == ()
 
 
