@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .manifest import verify_model
+
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 """What peft puts before the names of weights in a file."""
@@ -25,8 +27,10 @@ Places = Mapping[str, Tensor]
 
 
 def load_adapter(model: Any, folder: str | Path, name: str) -> None:
-    """Loads an adapter folder into a model of transformers. Raises ValueError with what is missing, or cannot be mixed in a batch."""
+    """Loads an adapter folder into a model of transformers. Raises ValueError with what is missing, or cannot be mixed in a batch,
+    and as `verify_model`."""
     place = Path(folder)
+    verify_model(place)
     for file in (CONFIG, WEIGHTS):
         if not (place / file).is_file():
             raise ValueError(f"{folder} is no adapter folder: it has no {file}")
@@ -83,7 +87,8 @@ def save_adapter(model: Any, name: str, folder: Path, base: Path) -> None:
 
 
 def read_adapter(folder: Path) -> dict[str, Tensor]:
-    """The weights of an adapter folder, by their names in the model."""
+    """The weights of an adapter folder, by their names in the model. Raises ValueError as `verify_model`."""
+    verify_model(folder)
     return {key.removeprefix(_PREFIX): value for key, value in load_file(folder / WEIGHTS).items()}
 
 

@@ -10,10 +10,12 @@ import math
 import os
 import queue
 import random
+import socket
+import ssl
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ from urllib.parse import urlsplit
 
 _AGAIN = frozenset({408, 409, 425, 429})
 """Statuses below 500 after which the same request may succeed."""
+_NEVER = frozenset({501, 505})
+"""Statuses from 500 on after which it will not."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,12 +73,15 @@ class Refused(ValueError):  # noqa: N818
 
 
 class _Again(Exception):  # noqa: N818
-    """One try failed in a way that may pass. after: seconds that the server asks to wait. reached: whether there was a connection."""
+    """One try failed in a way that may pass. kind: what happened, alike for all that are told once. after: seconds that the server asks to
+    wait. reached: whether there was a connection. useless: whether the next try would meet the same."""
 
-    def __init__(self, message: str, *, after: float | None = None, reached: bool = True) -> None:
+    def __init__(self, message: str, kind: str, *, after: float | None = None, reached: bool = True, useless: bool = False) -> None:
         super().__init__(message)
+        self.kind = kind
         self.after = after
         self.reached = reached
+        self.useless = useless
 
 
 Parse = Callable[[Any], Any]
@@ -113,6 +120,11 @@ class HTTPClient:
     def in_flight(self) -> int:
         """Requests that wait for an answer."""
         return len(self._asked)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `wait` would return at once, because an answer has come."""
+        return not self._done.empty()
 
     def submit(self, tag: str, path: str, body: Mapping[str, Any], parse: Parse) -> None:
         """Posts `body` and goes on. tag: names the request; only one of a name may be in flight."""
@@ -236,13 +248,13 @@ class _Exchange:
                 except Refused:
                     raise
                 except ValueError as error:
-                    again = _Again(self._quote(f"its answer is {error}"))
+                    again = _Again(self._quote(f"its answer is {error}"), "answer")
                 except _Again as error:
                     again = error
                 pause = self._pause(tries, again.after)
-                if tries >= self.limits.tries or self.lost or time.monotonic() + pause >= end:
+                if again.useless or tries >= self.limits.tries or self.lost or time.monotonic() + pause >= end:
                     failure = self._failure(again, tries)
-                    self._tell(failure)
+                    self._tell(failure, again.kind)
                     raise failure
                 await self.sleep(pause)
         raise AssertionError("count() has no end")
@@ -262,17 +274,16 @@ class _Exchange:
         return longest * self.random.uniform(0.5, 1.0)
 
     def _failure(self, again: _Again, tries: int) -> Exception:
-        message = f"{self.url}: {again}" + (f" (tried {tries} times)" if tries > 1 and not self.lost else "")
+        message = f"{self.url}: {again}" + (f" (tried {tries} times)" if tries > 1 else "")
         if not again.reached and not self.reached:
             return ConnectionError(f"{message}; is the address right, and does the server run?")
         return Failed(message)
 
-    def _tell(self, failure: Exception) -> None:
-        """Warns of a failure, of equal ones once."""
-        message = str(failure)
-        if isinstance(failure, Failed) and message not in self.told:
-            self.told.add(message)
-            _log.warning("%s", message)
+    def _tell(self, failure: Exception, kind: str) -> None:
+        """Warns of a failure, of those of one kind once: their words may differ in every one, as by the number of a request."""
+        if isinstance(failure, Failed) and kind not in self.told:
+            self.told.add(kind)
+            _log.warning("%s", failure)
 
     async def _try(self, method: str, path: str, body: Any, seconds: float) -> Any:
         """One try. Raises _Again or Refused."""
@@ -287,30 +298,39 @@ class _Exchange:
                 async for chunk in response.aiter_bytes():
                     data += chunk
                     if len(data) > self.limits.reply_bytes:
-                        raise _Again(f"its answer is longer than {self.limits.reply_bytes} bytes")
+                        raise _Again(f"its answer is longer than {self.limits.reply_bytes} bytes", "long")
         except TimeoutError:
-            raise _Again(f"no whole answer within {seconds:.3g} s") from None
+            raise _Again(f"no whole answer within {seconds:.3g} s", "timeout") from None
         except httpx2.ConnectError as error:
             self.missed += 1
-            raise _Again(f"cannot connect: {self._quote(str(error))}", reached=False) from None
+            message = f"cannot connect: {self._quote(str(error))}"
+            raise _Again(message, "connect", reached=False, useless=self._useless(error)) from None
         except httpx2.InvalidURL as error:
             raise Refused(f"{self.url} is no address of a server: {error}") from None
+        except httpx2.LocalProtocolError as error:
+            raise Refused(f"{self.url} cannot be sent this request: {self._quote(str(error))}") from None
         except httpx2.RequestError as error:
-            raise _Again(f"the connection broke ({type(error).__name__})") from None
+            raise _Again(f"the connection broke ({type(error).__name__})", type(error).__name__) from None
         status = response.status_code
         if 200 <= status < 300:
             try:
                 return _json(bytes(data)) if data else None
             except ValueError as error:
-                raise _Again(f"its answer is {error}") from None
+                raise _Again(f"its answer is {error}", "answer") from None
         raise self._refusal(status, response.headers.get("Retry-After"), bytes(data))
+
+    def _useless(self, error: BaseException) -> bool:
+        """Whether there will be no connection the next time either: the certificate does not hold, or nobody ever had this name."""
+        wrong = (ssl.SSLCertVerificationError, socket.gaierror)
+        cause = next((cause for cause in _causes(error) if isinstance(cause, wrong)), None)
+        return isinstance(cause, ssl.SSLError) or (cause is not None and cause.errno == socket.EAI_NONAME and not self.reached)
 
     def _refusal(self, status: int, after: str | None, data: bytes) -> Exception:
         """What to make of an answer that is no success."""
         words, code = _complaint(data)
         said = f": {self._quote(words)}" if words else ""
-        if (status >= 500 or status in _AGAIN) and code != "insufficient_quota":
-            return _Again(f"it answered {status}{said}", after=_seconds(after))
+        if ((status >= 500 and status not in _NEVER) or status in _AGAIN) and code != "insufficient_quota":
+            return _Again(f"it answered {status}{said}", str(status), after=_seconds(after))
         if status == 401:
             # What the server says here may hold parts of the key.
             has = "the key in" if self.key else "a key is needed, in"
@@ -349,6 +369,13 @@ def _key(variable: str) -> str:
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ValueError(f"{variable} holds characters that no key can have (spaces, line breaks or letters beyond ASCII)")
     return key
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what lies behind it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _is_loopback(url: str) -> bool:

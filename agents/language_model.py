@@ -20,6 +20,7 @@ from .chat import ChatFormat
 from .core import Model, Reply, Request, Sampling, Segment, derive_seed
 from .devices import pick_device
 from .hfloop import HFLoop
+from .manifest import verify_model
 from .token_streams import TokenStreams
 
 
@@ -139,11 +140,13 @@ def load_language_model(
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
-    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. Raises ValueError with what is missing.
+    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. Raises ValueError with what is missing,
+    and for a model of a run's checkpoint that is not what the run wrote.
     """
     from transformers import AutoModelForCausalLM
 
     path = str(path_or_id)
+    verify_model(Path(path))
     target = pick_device(device)
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
     if isinstance(dtype, str) and dtype != "auto":
@@ -153,6 +156,8 @@ def load_language_model(
     if four_bit:
         options["quantization_config"] = _four_bits(kind)
     base = adapter_base(Path(path))
+    if base is not None:
+        verify_model(base)
     try:
         with quiet_if(Path(path).is_dir()):
             model: Any = AutoModelForCausalLM.from_pretrained(base or path, dtype=kind, trust_remote_code=trust_remote_code, **options)

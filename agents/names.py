@@ -85,12 +85,13 @@ def resolve(
     dtype: str = "auto",
     attention: str = "auto",
     models: MutableMapping[str, Model] | None = None,
+    max_memory: int | None = None,
 ) -> Agent:
     """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
 
     role: the seat it is for; a scripted style of the other role is then refused. sampling: None means temperature 1 and the length of the
     model's card. renderer: None means the prompts of the model's card. models: loaded models by place (servers by name), reused and added
-    to, so that names of one model share it.
+    to, so that names of one model share it. max_memory: bytes that the caches of a model that is loaded here may take, see HFLoop.
     """
     name, _, rest = spec.partition(":")
     if spec == "random":
@@ -104,16 +105,33 @@ def resolve(
     card = model_card(spec)
     chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
     models = {} if models is None else models
-    base, adapter = _split_adapter(spec)
-    place = spec if _SERVER.fullmatch(spec) else model_place(base)
-    if adapter is None and (under := adapter_base(Path(place))) is not None:
-        # A round of a LoRA run: the rounds of one run share the model that they began with.
-        place, adapter = str(under), place
+    base, _ = _split_adapter(spec)
+    place, adapter = _place(spec)
     if place not in models:
-        models[place] = _server(spec) or load_language_model(place, name=base, device=device, dtype=given(dtype), attn=given(attention))
+        models[place] = _server(spec) or load_language_model(
+            place, name=base, device=device, dtype=given(dtype), attn=given(attention), max_memory=max_memory
+        )
     model = models[place]
     through = model.load_adapter(adapter) if adapter and isinstance(model, LanguageModel) else None
     return ModelAgent(model, renderer or card.prompts, chosen, name=spec, adapter=through)
+
+
+def _place(spec: str) -> tuple[str, str | None]:
+    """What names of one model have in common (the name of a server, else where weights lie), and the folder of an adapter over it."""
+    if _SERVER.fullmatch(spec):
+        return spec, None
+    base, adapter = _split_adapter(spec)
+    place = model_place(base)
+    if adapter is None and (under := adapter_base(Path(place))) is not None:
+        # A round of a LoRA run: the rounds of one run share the model that they began with.
+        return str(under), place
+    return place, adapter
+
+
+def local_place(spec: str) -> str | None:
+    """Where the weights lie that are loaded here for a name, alike for all names that share them; None for servers and players without a
+    model."""
+    return _place(spec)[0] if is_model(spec) and not _SERVER.fullmatch(spec) else None
 
 
 def _split_adapter(spec: str) -> tuple[str, str | None]:

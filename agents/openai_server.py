@@ -45,6 +45,12 @@ class OpenAIServer:
         self._chats: dict[str, list[Message]] = {}
         self._asked: dict[str, Request] = {}
         self._answered = False
+        self._told: set[int] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether an answer has come that `poll` would return without waiting."""
+        return self.client.ready
 
     def submit(self, request: Request) -> None:
         chat = self._chats.setdefault(request.stream, [])
@@ -82,7 +88,10 @@ class OpenAIServer:
             grown = any(message.role == "assistant" for message in chat)
             if grown and (outcome.code in _TOO_LONG or _WORDS_TOO_LONG in str(outcome)):
                 return Reply("", finish="length")
-            _log.warning("%s", outcome)
+            if outcome.status not in self._told:
+                # Of every status once: servers quote a number of each request.
+                self._told.add(outcome.status)
+                _log.warning("%s", outcome)
         return Reply("", finish="error")
 
     def _body(self, sampling: Sampling, seed: int, chat: list[Message]) -> dict[str, Any]:

@@ -4,8 +4,11 @@ Knows games, agents and backends by their protocols only. What a match comes to 
 played beside it.
 """
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -52,8 +55,9 @@ class Played:
 
 @dataclass(eq=False)
 class _Table:
-    """A game in play. turn: the coroutine of the seat that is to act."""
+    """A game in play. number: its place among the matches. turn: the coroutine of the seat that is to act."""
 
+    number: int
     match: Match
     state: State
     seats: dict[str, Seat]
@@ -63,6 +67,8 @@ class _Table:
 
 
 _runs = count()
+_AHEAD = 4
+"""Times `concurrency`: how many games `play_in_order` begins before the first of them has ended."""
 
 
 def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> Iterator[Played]:
@@ -71,9 +77,36 @@ def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable
     A failure of the infrastructure (a reply that finishes by "error") voids its game alone. What a seat, a game or a backend raises
     propagates. Raises ValueError for a match that lacks an agent, or shares its id with one in play.
     """
-    if concurrency < 1:
-        raise ValueError(f"concurrency must be at least 1, not {concurrency}")
-    return _Scheduler(iter(matches), concurrency, progress).run()
+    return (played for _, played in _Scheduler(iter(matches), concurrency, progress).run())
+
+
+def play_in_order(
+    matches: Iterable[Match],
+    each: Callable[[Played], None],
+    *,
+    concurrency: int = 256,
+    progress: Callable[[Played], None] | None = None,
+) -> None:
+    """Plays matches as `play` does and gives each game to `each`, in the matches' own order, once those before it have ended.
+
+    progress: called when a game ends, in whatever order they do. A long game holds back those that began after it: no more
+    than 4 * concurrency games are in play or held back, and where they are, none begins until it ends. Where anything breaks this off
+    (Ctrl-C, a server that refuses), `each` is given all games that have ended until then, in order but with gaps, before it propagates.
+    """
+    scheduler = _Scheduler(iter(matches), concurrency, progress, ahead=_AHEAD * concurrency)
+    waiting: dict[int, Played] = {}
+    try:
+        with closing(scheduler.run()) as games:
+            for number, played in games:
+                waiting[number] = played
+                while scheduler.handed_on in waiting:
+                    each(waiting.pop(scheduler.handed_on))
+                    scheduler.handed_on += 1
+    except BaseException:
+        waiting.update(scheduler.finished)
+        for number in sorted(waiting):
+            each(waiting[number])
+        raise
 
 
 def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> list[Played]:
@@ -94,9 +127,15 @@ def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Call
 
 
 class _Scheduler:
-    """One call of `play`. asked: who waits for the reply to a request, by backend and stream."""
+    """One call of `play`. asked: who waits for the reply to a request, by backend and stream. finished: ended games by number, not yet
+    handed out. ahead: how many games may have begun that are not yet `handed_on`.
+    """
 
-    def __init__(self, matches: Iterator[Match], concurrency: int, progress: Callable[[Played], None] | None) -> None:
+    def __init__(
+        self, matches: Iterator[Match], concurrency: int, progress: Callable[[Played], None] | None, ahead: float = math.inf
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency must be at least 1, not {concurrency}")
         self.matches = matches
         self.concurrency = concurrency
         self.progress = progress
@@ -104,28 +143,32 @@ class _Scheduler:
         self.tables: dict[str, _Table] = {}
         self.asked: dict[tuple[int, str], _Table] = {}
         self.backends: dict[int, Backend] = {}
-        self.finished: list[Played] = []
+        self.finished: deque[tuple[int, Played]] = deque()
+        self.ahead = ahead
+        self.begun = self.handed_on = 0
 
-    def run(self) -> Iterator[Played]:
+    def run(self) -> Generator[tuple[int, Played]]:
+        """Each game as it ends, with its place among the matches."""
         try:
             while self._fill():
                 yield from self._hand_out()
+                self._fill()
                 self._poll()
         finally:
             for table in self.tables.values():
                 for seat in table.seats.values():
                     seat.close()
 
-    def _hand_out(self) -> Iterator[Played]:
-        done, self.finished = self.finished, []
-        for played in done:
+    def _hand_out(self) -> Iterator[tuple[int, Played]]:
+        while self.finished:
+            number, played = self.finished.popleft()
             if self.progress is not None:
                 self.progress(played)
-            yield played
+            yield number, played
 
     def _fill(self) -> bool:
         """Starts games while there is room; False when nothing is in play or to be handed out."""
-        while len(self.tables) + len(self.finished) < self.concurrency:
+        while len(self.tables) + len(self.finished) < self.concurrency and self.begun - self.handed_on < self.ahead:
             match = next(self.matches, None)
             if match is None:
                 break
@@ -138,7 +181,8 @@ class _Scheduler:
                 role: match.agents[role].seat(match.game, role, f"{self.prefix}{match.id}:{role}", derive_seed(match.seed, role))
                 for role in match.game.roles
             }
-            table = _Table(match, match.game.start(match.task), seats, time.perf_counter())
+            table = _Table(self.begun, match, match.game.start(match.task), seats, time.perf_counter())
+            self.begun += 1
             self.tables[match.id] = table
             self._advance(table, None)
         return bool(self.tables or self.finished)
@@ -178,29 +222,37 @@ class _Scheduler:
         request.backend.submit(request)
 
     def _poll(self) -> None:
-        """Takes what each backend that owes replies has finished."""
+        """Takes what each backend that owes replies has finished. One that has none yet and only waits for them (`ready` is False, as of a
+        server) is left for later where another one can work.
+        """
+        waits: list[Backend] = []
+        polled = False
         for backend in list(self.backends.values()):
-            if not any(owner == id(backend) for owner, _ in self.asked):
+            if not self._owes(backend):
                 continue
-            replies = backend.poll()
-            if not replies:
-                raise RuntimeError(f"backend {backend.name!r} owes replies but returned none")
-            for request, reply in replies:
-                table = self.asked.pop((id(backend), request.stream), None)
-                if table is None:
-                    raise RuntimeError(f"backend {backend.name!r} answered {request.stream!r}, which nobody here asked for")
-                self._advance(table, reply)
+            if not getattr(backend, "ready", True):
+                waits.append(backend)
+                continue
+            self._take(backend)
+            polled = True
+        if waits and not polled:
+            self._take(waits[0])
+
+    def _owes(self, backend: Backend) -> bool:
+        return any(owner == id(backend) for owner, _ in self.asked)
+
+    def _take(self, backend: Backend) -> None:
+        replies = backend.poll()
+        if not replies:
+            raise RuntimeError(f"backend {backend.name!r} owes replies but returned none")
+        for request, reply in replies:
+            table = self.asked.pop((id(backend), request.stream), None)
+            if table is None:
+                raise RuntimeError(f"backend {backend.name!r} answered {request.stream!r}, which nobody here asked for")
+            self._advance(table, reply)
 
     def _end(self, table: _Table, outcome: Outcome) -> None:
         segments = {role: seat.close() for role, seat in table.seats.items()}
         del self.tables[table.match.id]
-        self.finished.append(
-            Played(
-                table.match,
-                table.state,
-                outcome,
-                segments,
-                tuple(table.replies),
-                time.perf_counter() - table.began,
-            )
-        )
+        played = Played(table.match, table.state, outcome, segments, tuple(table.replies), time.perf_counter() - table.began)
+        self.finished.append((table.number, played))

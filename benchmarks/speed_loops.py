@@ -32,7 +32,7 @@ Loop = Callable[[Setting, int, int], Run]
 def ours(setting: Setting, games: int, batch: int) -> Run:
     """Streams with kept caches; finished rows leave at once, and other games or the other role take their place."""
     player = ModelAgent(setting.model, setting.prompts, setting.sampling)
-    matches = schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed)
+    matches = list(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed))
     matches = [matches[number] for number in setting.numbers(games)]
     counters = setting.model.loop.counters
     before = replace(counters)

@@ -142,6 +142,8 @@ class StudyConfig:
     """The base that imitation starts from."""
     game: str = "AdversarialTaboo"
     """The game that is learnt and measured."""
+    replay_weight: float | None = None
+    """What base texts mixed into updates weigh, in arms that have them beside games; None: the preset's own."""
     games: int = 400
     """Games per cell of strength."""
     questions: int = 500
@@ -199,13 +201,16 @@ def _evaluation(config: StudyConfig) -> EvaluationConfig:
 
 def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
     """One arm of a seed, from its imitation model."""
+    full = preset("full", f"{imitated(config, seed)}@0")
     changes = dict(ARMS[arm])
+    if config.replay_weight is not None:
+        changes["learner"] = replace(changes.get("learner", full.learner), replay_weight=config.replay_weight)
     if arm in MATCHED:
         changes["arm_like"] = run_of(config, "group", seed)
     first = RunFolder.open(imitated(config, seed)).measurement(0)
     carry_out(
         replace(
-            preset("full", f"{imitated(config, seed)}@0"),
+            full,
             game=config.game,
             rounds=config.rounds,
             imitation=ImitationConfig(),
@@ -305,7 +310,8 @@ def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
 
 
 def _settings(config: StudyConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in ("rounds", "model", "game", "games", "questions")} | {"arms": list(config.arms)}
+    shared = {name: getattr(config, name) for name in ("rounds", "model", "game", "games", "questions")} | {"arms": list(config.arms)}
+    return shared if config.replay_weight is None else {**shared, "replay_weight": config.replay_weight}
 
 
 def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -331,7 +337,8 @@ def page(result: Mapping[str, Any]) -> str:
     gains = {name: [_interval(row[arm]["gain"]) for arm in _arms(table)] for name, row in table.items()}
     head = _markdown(["", *(TITLES[arm] for arm in _arms(table))], gains)
     first = TITLES[_arms(table)[0]]
-    settings = ", ".join(f"{name} {result['settings'][name]}" for name in ("game", "rounds", "games", "questions"))
+    told = [name for name in ("game", "rounds", "games", "questions", "replay_weight") if name in result["settings"]]
+    settings = ", ".join(f"{name} {result['settings'][name]}" for name in told)
     return PAGE.format(
         seeds=len(result["seeds"]),
         settings=settings,

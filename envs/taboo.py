@@ -21,21 +21,21 @@ _OTHER = {ATTACKER: DEFENDER, DEFENDER: ATTACKER}
 class Prices:
     """What outcomes are worth; winners are decided by the rules alone.
 
-    wrong_guess: what a wrong guess costs the defender and brings the attacker, in (0, 1]; every other loss costs 1. tie: the utility of
+    guess: what a declaration brings the one and costs the other, right or wrong, in (0, 1]; every other loss costs 1. tie: the utility of
     both roles when the turns run out, in [-1, 0]; below 0 the game is not zero-sum, and talk that leads nowhere does not pay.
     """
 
-    wrong_guess: float = 1.0
+    guess: float = 1.0
     tie: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.wrong_guess <= 1 or not -1 <= self.tie <= 0:
-            raise ValueError(f"prices need 0 < wrong_guess <= 1 and -1 <= tie <= 0, got {self}")
+        if not 0 < self.guess <= 1 or not -1 <= self.tie <= 0:
+            raise ValueError(f"prices need 0 < guess <= 1 and -1 <= tie <= 0, got {self}")
 
 
 PUBLISHED = Prices()
-DRAWING_OUT = Prices(wrong_guess=0.5, tie=-0.5)
-"""Keeps the art of drawing the word out alive: being caught costs twice what a wrong guess costs, and ties cost both."""
+DRAWING_OUT = Prices(guess=0.5, tie=-0.5)
+"""Keeps the art of drawing the word out alive: it decides over twice what a guess does, and ties cost both."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class TabooState(NamedTuple):
         return None
 
     def _won(self, winner: str, reason: str, evidence: Evidence) -> Outcome:
-        price = self.game.prices.wrong_guess if reason == "declared_wrong" else 1.0
+        price = self.game.prices.guess if reason in ("declared_right", "declared_wrong") else 1.0
         return Outcome({winner: price, _OTHER[winner]: -price}, winner, reason, evidence)
 
     def observe(self, role: str) -> Observation:

@@ -27,7 +27,7 @@ class AlarmsConfig:
     """Largest share of games lost by silence or over-long speech."""
     repeated: float | None = 0.2
     """Largest share of utterances that their speaker has said before in the same game."""
-    imbalance: float | None = 0.95
+    imbalance: float | None = 0.85
     """Largest share of decided games that one role wins."""
     ties: float | None = 0.6
     """Largest share of ties."""
@@ -42,12 +42,12 @@ class AlarmsConfig:
 
 
 class Alarm(NamedTuple):
-    """A metric beyond its limit. value: infinite of a gradient that is not finite. step: of the round's optimiser steps, None for what was
-    seen in the games."""
+    """A metric beyond its limit. value: infinite of a gradient that is not finite, which is one without a limit too. step: of the round's
+    optimiser steps, None for what was seen in the games."""
 
     name: str
     value: float
-    limit: float
+    limit: float | None
     step: int | None = None
 
     @property
@@ -59,6 +59,8 @@ class Alarm(NamedTuple):
     def text(self) -> str:
         found, below = _WATCHED[self.name][:2]
         place = "" if self.step is None else f" at step {self.step}"
+        if not math.isfinite(self.value) or self.limit is None:
+            return f"gradient not finite{place}"
         return f"{found} {self.value:.3g}{place}, {'below' if below else 'above'} {self.limit:g}"
 
 
@@ -72,12 +74,13 @@ class Unhealthy(Exception):  # noqa: N818  no error: a state of the run
 
 def raised(record: Record, first: Record, config: AlarmsConfig, step: int | None = None) -> list[Alarm]:
     """The alarms of a round's or a step's metrics. first: the metrics of the first round, or as far as they are known. What a record does
-    not hold raises none."""
+    not hold raises none. A gradient that is not finite is an alarm whatever the first was, and without a limit: its step was not taken."""
     alarms = []
     for name, (_, below, measure) in _WATCHED.items():
-        limit = getattr(config, name)
-        value = None if limit is None else measure(record, first)
-        if value is not None and (value < limit if below else value > limit):
+        limit, value = getattr(config, name), measure(record, first)
+        if value is None:
+            continue
+        if value == math.inf or (limit is not None and (value < limit if below else value > limit)):
             alarms.append(Alarm(name, value, limit, step))
     return alarms
 
@@ -100,6 +103,12 @@ def _relative(name: str) -> Callable[[Record, Record], float | None]:
         return now / then if now is not None and then else None
 
     return ratio
+
+
+def _growth(record: Record, first: Record) -> float | None:
+    """Of the gradient's norm, infinite where that is not finite: no ratio can tell it from a first step that was not finite itself."""
+    norm = record.get("grad_norm")
+    return math.inf if norm is not None and not math.isfinite(norm) else _relative("grad_norm")(record, first)
 
 
 def _spread(record: Record, _: Record) -> float | None:
@@ -129,7 +138,7 @@ _WATCHED: Mapping[str, tuple[str, bool, Callable[[Record, Record], float | None]
     "ties": ("share of ties", False, _ties),
     "fouls": ("share of games lost by a foul", False, _reason("foul")),
     "mismatch_kl": ("KL between sampler and learner", False, _plain("mismatch_kl")),
-    "grad_norm": ("gradient norm as a multiple of the first round's", False, _relative("grad_norm")),
+    "grad_norm": ("gradient norm as a multiple of the first round's", False, _growth),
     "truth": ("fall of the share of true hints", False, _truth_lost),
 }
 """By field of AlarmsConfig: what it is, whether it must not fall below its limit (else not rise above), how it is read."""

@@ -18,21 +18,23 @@ Conversation = tuple[Message, ...]
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation to imitate. start: number of the first message whose assistant text is learnt. weight: of all of it."""
+    """A conversation to imitate. start: number of the first message whose assistant text is learnt. weight: of all of it. role: whose side
+    of a game it is, empty where it is of none."""
 
     messages: Conversation
     start: int = 0
     weight: float = 1.0
+    role: str = ""
 
 
-def views(played: Played, renderer: Renderer, *, winners_only: bool = False) -> Iterator[Conversation]:
-    """What each role of a game saw and said, up to its own last utterance. winners_only: the winner's view alone, none of a tie."""
+def sides(played: Played, renderer: Renderer, *, winners_only: bool = False) -> Iterator[Chat]:
+    """What each role of a game saw and said, up to its own last utterance. winners_only: the winner's side alone, none of a tie."""
     for role in played.match.game.roles:
         if winners_only and played.outcome.winner != role:
             continue
         view = own_view(played.state, role, renderer)
         if view:
-            yield view
+            yield Chat(view, role=role)
 
 
 def own_view(state: State, role: str, renderer: Renderer) -> Conversation:
@@ -50,4 +52,4 @@ def supervised(chats: Iterable[Chat], chat: ChatFormat, limit: int | None = None
             known = len(chat.conversation(one.messages[: one.start])[0])
             action = [False] * known + action[known:]
         if limit is None or len(ids) <= limit:
-            yield sft_row(ids, action, weight=one.weight)
+            yield sft_row(ids, action, weight=one.weight, role=one.role)

@@ -9,7 +9,6 @@ of one.
 Nothing that a checkpoint holds is ever executed: weights are safetensors, trainer.pt is read by torch's restricted unpickler.
 """
 
-import hashlib
 import json
 import os
 import pickle
@@ -22,13 +21,14 @@ import torch
 from safetensors import SafetensorError
 
 from sparring.agents.language_model import LanguageModel
+from sparring.agents.manifest import MANIFEST, digests, verified
 from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
 from sparring.agents.player_card import PlayerCard
 
 from .export import write_model
 from .run_folder import PART, flush, remove, to_json, write_text
 
-TRAINER, STATE, MANIFEST = "trainer.pt", "state.json", "manifest.json"
+TRAINER, STATE = "trainer.pt", "state.json"
 
 
 def save(
@@ -63,8 +63,7 @@ def _commit(folder: Path, fill: Callable[[Path], None], state: Mapping[str, Any]
         aside.mkdir(parents=True)
         _written(fill, aside)
         (aside / STATE).write_text(to_json(state), encoding="utf-8")
-        files = sorted(p for p in aside.rglob("*") if p.is_file())
-        (aside / MANIFEST).write_text(to_json({str(p.relative_to(aside)): _sha256(p) for p in files}), encoding="utf-8")
+        (aside / MANIFEST).write_text(to_json(digests(aside)), encoding="utf-8")
         for path in (*aside.rglob("*"), aside):
             flush(path)
         remove(folder)
@@ -86,26 +85,25 @@ def _written(fill: Callable[[Path], None], folder: Path) -> None:
         raise
 
 
-def verify(folder: Path) -> dict[str, str]:
-    """The manifest of a checkpoint's folder. Raises ValueError where a file of it is missing or not what was written."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict) or STATE not in manifest:
-            raise ValueError("not what was written")
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise ValueError(f"{folder} is no whole checkpoint: its {MANIFEST} cannot be read ({error})") from error
-    for name, digest in manifest.items():
-        path = folder / name
-        if not path.is_file() or _sha256(path) != digest:
-            raise ValueError(f"{path} is damaged or missing")
+def verify(folder: Path, *, update: bool = False) -> dict[str, str]:
+    """The manifest of a checkpoint's folder. update: of one without a model. Raises ValueError where a file of it is missing, not what was
+    written, or not in the manifest; a pruned optimiser may still be there."""
+    manifest = verified(folder, optional=(TRAINER,))
+    wanted = {STATE: STATE in manifest}
+    if not update:
+        wanted |= {"model/config.json": "model/config.json" in manifest}
+        wanted |= {"weights": any(name.startswith("model/") and name.endswith(".safetensors") for name in manifest)}
+    missing = [name for name, there in wanted.items() if not there]
+    if missing:
+        raise ValueError(f"{folder} is no whole checkpoint: its {MANIFEST} names no {', no '.join(missing)}")
     return manifest
 
 
-def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(trainer, state) of a checkpoint's folder; an empty trainer where it was pruned. Raises ValueError where a file is missing or not
-    what was written."""
+def load(folder: Path, *, update: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(trainer, state) of a checkpoint's folder; an empty trainer where it was pruned. Raises as `verify`, and where the optimiser
+    cannot be read."""
     trainer: dict[str, Any] = {}
-    if TRAINER in verify(folder):
+    if TRAINER in verify(folder, update=update):
         try:
             trainer = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError) as error:
@@ -115,18 +113,31 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def stopped(run: Path, round_number: int) -> dict[str, Any]:
     """The state alone of a round's update that was stopped in its middle; empty where there is none, or it cannot be read."""
+    return _state(update_folder(run, round_number))
+
+
+def saved_by(run: Path, done: int | None) -> int | None:
+    """How many processes saved last what a run goes on from: the update after round `done` that was stopped in its middle, else that round;
+    None where nothing was saved."""
+    last = stopped(run, 0 if done is None else done + 1) or ({} if done is None else _state(checkpoint_folder(run, done)))
+    processes: int | None = last.get("processes")
+    return processes
+
+
+def _state(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((update_folder(run, round_number) / STATE).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found
 
 
-def newest(run: Path) -> tuple[int | None, list[str]]:
-    """The last round whose checkpoint is whole, None where there is none, and what is to be said of later ones: they are damaged, and
-    renamed to damaged-round-NNN. Raises ValueError where round 0, which every run goes back to, is damaged while later rounds are whole."""
+def newest(run: Path, last: int | None = None) -> tuple[int | None, list[str]]:
+    """The last round (up to `last`) whose checkpoint is whole, None where there is none, and what is to be said of later ones: they are
+    damaged, and renamed to damaged-round-NNN. Raises ValueError where round 0, which every run goes back to, is damaged while later rounds
+    are whole."""
     said: list[str] = []
-    for number in reversed(checkpoint_rounds(run)):
+    for number in reversed([n for n in checkpoint_rounds(run) if last is None or n <= last]):
         folder = checkpoint_folder(run, number)
         damage = _damage(folder)
         if damage is None:
@@ -165,8 +176,3 @@ def prune(run: Path, keep: int) -> None:
             # From here on the optimiser is no part of the checkpoint, whether or not its file is still there.
             write_text(folder / MANIFEST, to_json(manifest))
             (folder / TRAINER).unlink()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from .cli_common import parse, positional, print_json
-from .cli_matches import MatchOptions, agents_of, listed, make
+from .cli_matches import MatchOptions, agents_of, listed, make, occupancy
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,14 @@ def collect(arguments: list[str]) -> int:
     if "human" in (options.teacher, options.opponent):
         raise ValueError("data are collected from players that need no keyboard; use sparring play")
     specs = {"teacher": options.teacher, "opponent": options.opponent or options.teacher}
-    players = agents_of(specs, options.temperature, options.device)
+    players = agents_of(specs, options.temperature, options.device, options.max_memory)
     if options.opponent is None:
         tables = [(dict.fromkeys(game.roles, players["teacher"]), game.roles)]
     else:
         seats = game.roles if options.seat is None else (options.seat,)
         tables = [({r: players["teacher" if r == seat else "opponent"] for r in game.roles}, (seat,)) for seat in seats]
-    with (Quiet() if options.json else Shown()).phase("collect", options.games * len(tables)) as advance:
+    total = options.games * len(tables)
+    with (Quiet() if options.json else Shown()).phase("collect", total) as advance:
         made = play_and_write(
             options.out,
             options.format,
@@ -78,7 +79,7 @@ def collect(arguments: list[str]) -> int:
             renderer=load_prompts(options.prompts),
             group_size=options.group_size,
             winners_only=options.winners_only,
-            progress=counted(advance),
+            progress=counted(advance, occupancy=occupancy(players.values(), min(256, total))),
         )
     if options.json:
         print_json({"file": str(options.out), "format": options.format, **vars(made)})

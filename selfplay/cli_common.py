@@ -64,8 +64,8 @@ def guarded(program: str, run: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print("\n".join([f"{program}: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\n{str(stop) or 'interrupted'}", file=sys.stderr)
+        print("\n".join([f"\n{str(stop) or 'interrupted'}", *getattr(stop, "__notes__", ())]), file=sys.stderr)
         return 128 + int(getattr(stop, "signal", signal.SIGINT))

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from sparring.agents.core import Agent
     from sparring.envs.core import Game
 
 
@@ -24,12 +27,17 @@ class MatchOptions:
     """Decides words and what is said."""
     device: str = "auto"
     """auto, cpu, cuda."""
+    max_memory: float = 0.0
+    """GiB that the cached keys and values of local models may take, shared equally; 0 sets no bound. Less: fewer games at once, and talks
+    computed again."""
     json: bool = False
     """Print one JSON object instead."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise ValueError(f"temperature cannot be negative, got {self.temperature}; 0 is greedy")
+        if self.max_memory < 0:
+            raise ValueError(f"max_memory cannot be negative, got {self.max_memory}; 0 sets no bound")
 
 
 def make(name: str, max_turns: int | None = None) -> "Game":
@@ -40,18 +48,35 @@ def make(name: str, max_turns: int | None = None) -> "Game":
     return make_game(name) if max_turns is None else make_game(name, max_turns=max_turns)
 
 
-def agents_of(specs: dict[str, str], temperature: float, device: str) -> dict[str, Any]:
-    """Agents by role (or by name); names of one model share it."""
+def agents_of(specs: dict[str, str], temperature: float, device: str, max_memory: float = 0.0) -> dict[str, Any]:
+    """Agents by role (or by name); names of one model share it. max_memory: GiB for the caches of all local models, 0 for no bound."""
     from sparring.agents.core import Sampling
-    from sparring.agents.names import is_model, model_card, resolve
+    from sparring.agents.names import is_model, local_place, model_card, resolve
 
+    local = {place for place in map(local_place, specs.values()) if place is not None}
+    memory = int(max_memory * 2**30 / len(local)) if max_memory and local else None
     loaded: dict[str, Any] = {}
     agents = {}
     for key, spec in specs.items():
         sampling = Sampling(temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
         role = key if key in ("attacker", "defender") else None
-        agents[key] = resolve(spec, role=role, sampling=sampling, device=device, models=loaded)
+        agents[key] = resolve(spec, role=role, sampling=sampling, device=device, models=loaded, max_memory=memory)
     return agents
+
+
+def occupancy(agents: "Iterable[Agent]", games: int) -> "Callable[[], float] | None":
+    """How full the batches of the local models among some players have been since they were loaded, as a share of the games in play;
+    None where there are none."""
+    from sparring.agents.language_model import LanguageModel, ModelAgent
+
+    models = [agent.model for agent in agents if isinstance(agent, ModelAgent) and isinstance(agent.model, LanguageModel)]
+    loops = list({id(model): model.loop for model in models}.values())
+
+    def found() -> float:
+        room = sum(loop.counters.steps * min(games, loop.max_rows) for loop in loops)
+        return sum(loop.counters.sampled for loop in loops) / room if room else 0.0
+
+    return found if loops else None
 
 
 def listed(game: "Game", words: str | None) -> tuple[str, ...]:

@@ -1,10 +1,19 @@
 """sparring play: games against an agent, or between two."""
 
+import json
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, TextIO
 
-from .cli_common import console, parse, print_json
+from .cli_common import console, parse
 from .cli_games import show_game
-from .cli_matches import MatchOptions, agents_of, make, secrets
+from .cli_matches import MatchOptions, agents_of, make, occupancy, secrets
+
+if TYPE_CHECKING:
+    from .evaluate import Cell
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,7 @@ class Play(MatchOptions):
       sparring play --game TwentyQuestions --role answerer
       sparring play --game textarena:TicTacToe-v0 --opponent random
       sparring play --player runs/x@latest --role attacker --opponent scripted --games 200 --show 2 --json
+      sparring play --player mini@imitation --opponent scripted --games 100000 --out games.jsonl.gz
       sparring play --player openai:llama3.2@http://127.0.0.1:11434/v1 --opponent mini@imitation --games 20
     """
 
@@ -33,44 +43,92 @@ class Play(MatchOptions):
     """How many games."""
     show: int = 3
     """How many of them are printed; JSON holds all."""
+    out: Path | None = None
+    """A new file for the games, .jsonl.gz, as in a run folder. None: they are not kept."""
 
 
 def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
     options: Play = parse(Play, "sparring play", arguments)
 
-    from sparring.agents.rollout import Played, play_all
+    from sparring.agents.rollout import Played
 
-    from .episodes import record
-    from .evaluate import cell, schedule
+    from .episodes import episode_writer, record
+    from .evaluate import Tally, schedule
+    from .measuring import counted
+    from .playing import play_to
+    from .progress import Quiet, Shown
 
     if options.games < 1 or options.show < 0:
         raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
+    if options.out is not None and options.out.exists():
+        raise ValueError(f"{options.out} exists; choose a new file")
     game = make(options.game, options.max_turns)
     role = options.role or next(role for role in game.roles if role not in game.informed)
     if role not in game.roles:
         raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")
     specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
-    agents = agents_of(specs, options.temperature, options.device)
+    agents = agents_of(specs, options.temperature, options.device, options.max_memory)
     words = secrets(game, options.words, options.seed)
-    together = 1 if "human" in specs.values() else 256
+    by_hand = "human" in specs.values()
+    together = 1 if by_hand else 256
     terminal = console()
+    tallies = {seat: Tally(seat) for seat in game.roles}
+    ended = 0
+    with TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as spool, ExitStack() as stack:
+        write = stack.enter_context(episode_writer(options.out)) if options.out is not None else None
+        bar = Quiet() if options.json or by_hand else Shown()
+        advance = stack.enter_context(bar.phase("play", options.games))
 
-    def ended(p: Played) -> None:
-        if together == 1:
-            show_game(terminal, record(p))
+        def keep(p: Played) -> None:
+            nonlocal ended
+            if write is not None:
+                write(p)
+            if options.json or ended < options.show:
+                spool.write(json.dumps(record(p), ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
+            if by_hand:
+                show_game(terminal, record(p))
+            for tally in tallies.values():
+                tally.add(p)
+            ended += 1
 
-    played = play_all(schedule(agents, game, words, options.games, options.seed), concurrency=together, progress=ended)
-    cells = [cell(played, agents[other].name, seat, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
-    if options.json:
-        print_json({"games": [record(p) for p in played], "cells": [dict(vars(c)) for c in cells]})
-        return 0
-    for p in played[: options.show] if together > 1 else ():
-        show_game(terminal, record(p))
-    void = f", and {cells[0].void} void" if cells[0].void else ""
-    terminal.print(
-        f"{cells[0].games} {'game' if cells[0].games == 1 else 'games'}: "
-        + ", ".join(f"{c.seat} won {c.wins}" for c in cells)
-        + f", ties {cells[0].ties}{void}"
-    )
+        stopped = play_to(
+            keep,
+            schedule(agents, game, words, options.games, options.seed),
+            concurrency=together,
+            progress=counted(advance, occupancy=occupancy(agents.values(), min(together, options.games))),
+        )
+        if stopped is not None and not ended:
+            raise stopped
+        stack.close()
+        spool.seek(0)
+        cells = [tallies[seat].cell(agents[other].name, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
+        if options.json:
+            _print_json(cells, spool)
+        else:
+            for line in () if by_hand else islice(spool, options.show):
+                show_game(terminal, json.loads(line))
+            terminal.print(_line(cells))
+    if stopped is not None:
+        kept = f"; they are in {options.out}" if options.out is not None else ""
+        stopped.add_note(f"{ended} of {options.games} games had ended{kept}")
+        raise stopped
     return 0
+
+
+def _print_json(cells: list["Cell"], games: TextIO) -> None:
+    """One object, as print_json would print it, without all games in memory. games: one a line."""
+    print('{"cells": ' + json.dumps([dict(vars(c)) for c in cells], ensure_ascii=False, allow_nan=False, sort_keys=True), end="")
+    ahead = ', "games": ['
+    for line in games:
+        print(ahead + line.rstrip("\n"), end="")
+        ahead = ", "
+    print("]}")
+
+
+def _line(cells: list["Cell"]) -> str:
+    """How games ended, for people."""
+    first = cells[0]
+    void = f", and {first.void} void" if first.void else ""
+    won = ", ".join(f"{c.seat} won {c.wins}" for c in cells)
+    return f"{first.games} {'game' if first.games == 1 else 'games'}: {won}, ties {first.ties}{void}"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from .cli_common import console, parse, positional, print_json
-from .cli_matches import MatchOptions, agents_of, make, secrets
+from .cli_matches import MatchOptions, agents_of, make, occupancy, secrets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +39,12 @@ def tournament(arguments: list[str]) -> int:
     if "human" in options.players:
         raise ValueError("a tournament is for players that need no keyboard; use sparring play")
     game = make(options.game, options.max_turns)
-    agents = agents_of({spec: spec for spec in options.players}, options.temperature, options.device)
+    agents = agents_of({spec: spec for spec in options.players}, options.temperature, options.device, options.max_memory)
     words = secrets(game, options.words, options.seed)
     total = len(agents) * (len(agents) - 1) * options.games
     with (Quiet() if options.json else Shown()).phase("tournament", total) as advance:
-        result = hold(agents, game, words, options.games, options.seed, progress=counted(advance))
+        shown = counted(advance, occupancy=occupancy(agents.values(), min(256, total)))
+        result = hold(agents, game, words, options.games, options.seed, progress=shown)
     if options.json:
         print_json(result)
         return 0

@@ -1,15 +1,17 @@
 """Games of any agents as data: a teacher plays, what it said is written down. Knows agents by their protocol, files by `formats`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparring.agents.core import Agent, derive_seed
-from sparring.agents.rollout import Match, Played, play_all
-from sparring.envs.core import VOID, Game
+from sparring.agents.rollout import Match, Played
+from sparring.envs.core import Game
 from sparring.envs.views import Renderer
 
-from .formats import write_talk
+from .evaluate import Tally
+from .formats import talk_writer
+from .playing import play_to
 from .word_sets import round_tasks
 
 
@@ -39,30 +41,43 @@ def collect(
     concurrency: int = 256,
     progress: Callable[[Played], None] | None = None,
 ) -> Collected:
-    """Plays `games` games at each table (agents by role, and the roles whose talk is kept) and writes them in a format.
+    """Plays `games` games at each table (agents by role, and the roles whose talk is kept) and writes them in a format, as they end.
 
     group_size: games about one word. winners_only: only talk that won is kept. Raises ValueError for a file that exists, before anything is
-    played, and where there is nothing to write.
+    played, and where there is nothing to write. What breaks it off (Ctrl-C, a server that refuses) is raised when the file is whole, with
+    what had ended by then.
     """
     if path.exists():
         raise ValueError(f"{path} exists; choose a new file")
     if games < 1 or group_size < 1 or games % group_size:
         raise ValueError(f"games ({games}) must be a multiple of group_size ({group_size}), and at least 1")
-    matches, kept = [], {}
-    for number, (agents, roles) in enumerate(tables):
-        for task in round_tasks(words, games, group_size, seed, "collect"):
-            id = f"{task.id}/{number}"
-            matches.append(Match(id, game, task, agents, derive_seed(seed, id)))
-            kept[id] = roles
-    played = play_all(matches, concurrency=concurrency, progress=progress)
-    counted = [p for p in played if p.outcome.reason != VOID]
-    seats = [(p, role) for p in counted for role in kept[p.match.id] if not winners_only or p.outcome.winner == role]
-    entries = write_talk(path, form, seats, renderer)
-    reasons = sorted({p.outcome.reason for p in counted})
-    return Collected(
-        entries,
-        len(counted),
-        len(played) - len(counted),
-        {role: sum(p.outcome.winner == role for p in counted) for role in game.roles},
-        {reason: sum(p.outcome.reason == reason for p in counted) for reason in reasons},
-    )
+
+    def matches() -> Iterator[Match]:
+        for number, (agents, _) in enumerate(tables):
+            for task in round_tasks(words, games, group_size, seed, "collect"):
+                id = f"{task.id}/{number}"
+                yield Match(id, game, task, agents, derive_seed(seed, id))
+
+    tallies = {role: Tally(role) for role in game.roles}
+    stopped = None
+    try:
+        with talk_writer(path, form, renderer) as talk:
+
+            def keep(played: Played) -> None:
+                for tally in tallies.values():
+                    tally.add(played)
+                _, roles = tables[int(played.match.id.rpartition("/")[2])]
+                talk.add(played, [role for role in roles if not winners_only or played.outcome.winner == role])
+
+            stopped = play_to(keep, matches(), concurrency=concurrency, progress=progress)
+    except ValueError:
+        # Too little to write, because it was broken off.
+        if stopped is None:
+            raise
+        raise stopped from None
+    tally = tallies[game.roles[0]]
+    if stopped is not None:
+        stopped.add_note(f"{path} holds {talk.entries} entries of the {tally.games} games that had ended")
+        raise stopped
+    wins = {role: of.wins for role, of in tallies.items()}
+    return Collected(talk.entries, tally.games, tally.void, wins, dict(sorted(tally.reasons.items())))

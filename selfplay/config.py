@@ -19,6 +19,8 @@ from .settings import near, not_finite
 from .spag import DROPS, PUBLISHED, Corrections
 
 Objective = Literal["group", "rae", "spag", "dpo", "ipo", "spin"]
+PAIRED = ("dpo", "ipo", "spin")
+"""Objectives that learn from pairs, against a reference."""
 Arm = Literal["selfplay", "expert", "winning-expert"]
 
 
@@ -35,14 +37,16 @@ class ImitationConfig:
     replay_share: float = 0.3
     """Share of replayed conversations in every step, in [0, 1); used only where there is something to replay."""
     games: int = 20_000
-    """Expert games to draw from, each giving a conversation per role; drawn again once all were seen."""
+    """Expert games to draw from at random, each giving a conversation per role. Conversations of a file come in shuffled passes instead."""
     data: Path | None = None
     """A file of games or conversations to imitate instead of scripted experts, as sparring collect writes, or SPAG's, or TRL's; of games
     the winner's side. None: scripted experts, or where they do not know the words, the replay file."""
     winners_only: bool = False
-    """Only the winner's side of a game is imitated, as SPAG does; ties are dropped."""
+    """Only the winner's side of a game is imitated, and roles weigh half each, however seldom one wins, as SPAG does; ties are dropped. In
+    files of games the winner's side is always taken, with this weighed so."""
     kl: float = 0.0
-    """Weight of SPAG's KL to the model as it came (0.1 there); above 0 every conversation counts alike, however long."""
+    """Weight of SPAG's KL to the model as it came (0.1 there); above 0 every conversation counts alike, replayed ones too, however
+    long."""
 
 
 @dataclass(frozen=True)

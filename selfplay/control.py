@@ -32,7 +32,7 @@ def _control(measuring: Measuring, pauses: Pauses, last: int) -> LanguageModel:
     """The control itself. What it has learnt is saved when a signal stops it, and at the end, until it has been measured."""
     session, folder, config = measuring.session, measuring.folder, measuring.config
     model = session.load_first(folder.path)
-    learner = Learner(model.model, anchor=measuring.first.model, config=config.learner)
+    learner = Learner(model.model, config=config.learner)
     model.adapter = learner.adapter
     tokens = [tokens_of(folder.path, number) for number in range(1, last + 1)]
     about = {"seed": config.seed, "tokens": tokens}

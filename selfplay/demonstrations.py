@@ -11,7 +11,7 @@ from sparring.agents.scripted import scripted
 from sparring.envs.core import Game, Task
 
 from .batch import Row
-from .chats import Chat, supervised, views
+from .chats import Chat, sides, supervised
 from .corpus import conversations
 from .run_folder import RunFolder, read_lines
 from .session import Session
@@ -33,14 +33,18 @@ def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Pl
 
 
 def expert_talks(session: Session, games: int, seed: int, *, winners_only: bool = False) -> Sequence[Chat]:
-    """Conversations of the file that is to be imitated, or of the replay file where scripted experts do not know the words, else of so many
-    expert games."""
-    if session.taught is not None:
-        return session.taught
-    if not session.words.everyday and session.replay is not None:
-        return session.replay
+    """The conversations that were given to imitate, else those of so many expert games."""
+    given = given_talks(session)
+    if given is not None:
+        return given
     played = expert_games(session.game, session.words.imitated or session.words.played, games, seed)
-    return [Chat(view) for p in played for view in views(p, session.card.prompts, winners_only=winners_only)]
+    return [chat for p in played for chat in sides(p, session.card.prompts, winners_only=winners_only)]
+
+
+def given_talks(session: Session) -> Sequence[Chat] | None:
+    """Conversations of the file that is to be imitated, or of the replay file where scripted experts do not know the words; None where
+    experts play."""
+    return session.replay if session.taught is None and not session.words.everyday else session.taught
 
 
 def expert_rows(session: Session, games: int, seed: int, *, winners_only: bool = False) -> list[Row]:

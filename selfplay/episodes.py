@@ -6,7 +6,8 @@ Text in these files was written by models: it is data, to be escaped wherever it
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, cast
@@ -84,9 +85,23 @@ def record(played: Played) -> dict[str, Any]:
 
 def write_episodes(path: Path, played: Iterable[Played]) -> None:
     """Writes games in the order given. The file is whole or absent."""
-    with writing(path) as aside, aside.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+    with episode_writer(path) as write:
         for p in played:
-            file.write(json.dumps(record(p), ensure_ascii=True, allow_nan=False, sort_keys=False).encode() + b"\n")
+            write(p)
+
+
+@contextmanager
+def episode_writer(path: Path) -> Iterator[Callable[[Played], None]]:
+    """Writes games one by one, as they come. The file is there, whole, when the block ends well, else absent. Raises ValueError for a name
+    that does not say that it is compressed."""
+    if path.suffix != ".gz":
+        raise ValueError(f"games are written compressed: call the file {path.stem}.jsonl.gz, not {path.name}")
+    with writing(path) as aside, aside.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
+
+        def write(played: Played) -> None:
+            file.write(json.dumps(record(played), ensure_ascii=True, allow_nan=False, sort_keys=False).encode() + b"\n")
+
+        yield write
 
 
 def open_text(path: Path) -> TextIO:

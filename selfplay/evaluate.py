@@ -6,7 +6,7 @@ never utilities. Knows agents by their protocol; the truth of hints comes from a
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -56,16 +56,17 @@ class Cell:
         return {"round": round_number, **asdict(self)}
 
 
-def schedule(agents: AgentMap, game: Game, words: Sequence[str], n: int, seed: int, label: str = "") -> list[Match]:
-    """n games about words in turn. Equal words and seeds give equal tasks, whoever plays."""
+def schedule(agents: AgentMap, game: Game, words: Sequence[str], n: int, seed: int, label: str = "") -> Iterator[Match]:
+    """n games about words in turn, made as they are asked for. Equal words and seeds give equal tasks, whoever plays."""
     if n and not words:
         raise ValueError("games need at least one word")
-    matches = []
-    for i in range(n):
+
+    def match(i: int) -> Match:
         word = words[i % len(words)]
         task = Task(f"{label}{i}", word, word, derive_seed(seed, word, i))
-        matches.append(Match(task.id, game, task, agents, derive_seed(seed, "play", word, i)))
-    return matches
+        return Match(task.id, game, task, agents, derive_seed(seed, "play", word, i))
+
+    return map(match, range(n))
 
 
 def strength(
@@ -122,31 +123,61 @@ def _cells(
     return [cell(games, opponent, seat, group, truth) for group, games in found.items()]
 
 
-def cell(played: Sequence[Played], opponent: str, seat: str, words: str, truth: TruthOf | None = None) -> Cell:
+class Tally:
+    """Counts games one by one, seen from one seat, and keeps none of them."""
+
+    def __init__(self, seat: str, truth: TruthOf | None = None) -> None:
+        self.seat = seat
+        self.reasons: Counter[str] = Counter()
+        self.wins = self.ties = self.void = self.turns = 0
+        self._truth = truth if seat == TELLS else None
+        self._told = truthfulness((), self._truth)
+
+    def add(self, played: Played) -> None:
+        if played.outcome.reason == VOID:
+            self.void += 1
+            return
+        self.reasons[played.outcome.reason] += 1
+        self.wins += played.outcome.winner == self.seat
+        self.ties += played.outcome.winner is None
+        self.turns += sum(u.role == self.seat for u in played.state.utterances)
+        told = truthfulness([played], self._truth)
+        if self._told is not None and told is not None:
+            self._told = Truth(*map(sum, zip(self._told, told, strict=True)))
+
+    @property
+    def games(self) -> int:
+        """Those that count, void ones apart."""
+        return self.reasons.total()
+
+    def cell(self, opponent: str, words: str) -> Cell:
+        games = self.games
+        interval = wilson(self.wins, games) if games else None
+        return Cell(
+            opponent=opponent,
+            seat=self.seat,
+            words=words,
+            games=games,
+            wins=self.wins,
+            losses=games - self.wins - self.ties,
+            ties=self.ties,
+            void=self.void,
+            win_rate=self.wins / games if games else None,
+            low=interval.low if interval else None,
+            high=interval.high if interval else None,
+            reasons=dict(sorted(self.reasons.items())),
+            truth=self._told and self._told.true_share,
+            unparsed=self._told and self._told.unparsed_share,
+            mean_turns=self.turns / games if games else None,
+        )
+
+
+def cell(played: Iterable[Played], opponent: str, seat: str, words: str, truth: TruthOf | None = None) -> Cell:
     """The count of some games, seen from one seat."""
-    counted = [p for p in played if p.outcome.reason != VOID]
-    wins = sum(p.outcome.winner == seat for p in counted)
-    ties = sum(p.outcome.winner is None for p in counted)
-    interval = wilson(wins, len(counted)) if counted else None
-    turns = sum(u.role == seat for p in counted for u in p.state.utterances)
-    told = truthfulness(counted, truth if seat == TELLS else None)
-    return Cell(
-        opponent=opponent,
-        seat=seat,
-        words=words,
-        games=len(counted),
-        wins=wins,
-        losses=len(counted) - wins - ties,
-        ties=ties,
-        void=len(played) - len(counted),
-        win_rate=wins / len(counted) if counted else None,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        reasons=dict(sorted(Counter(p.outcome.reason for p in counted).items())),
-        truth=told and told.true_share,
-        unparsed=told and told.unparsed_share,
-        mean_turns=turns / len(counted) if counted else None,
-    )
+    tally = Tally(seat, truth)
+    for one in played:
+        tally.add(one)
+    return tally.cell(opponent, words)
 
 
 def truthfulness(played: Iterable[Played], truth: TruthOf | None) -> Truth | None:

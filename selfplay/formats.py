@@ -16,6 +16,8 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,7 +28,7 @@ from sparring.envs.views import Message, Renderer
 
 from .advantages import role_weights, spag_turn_rewards
 from .chats import Chat, Conversation, own_view
-from .episodes import episode, write_episodes
+from .episodes import episode, episode_writer
 from .run_folder import writing
 
 Format = Literal["games", "spag", "spag-rows", "messages", "prompt-completion", "preference"]
@@ -183,41 +185,76 @@ def _winning(state: State, renderer: Renderer) -> list[Chat]:
     view = own_view(state, winner, renderer) if winner else ()
     for message in view:
         _text(message.content, "an utterance")
-    return [Chat(view)] if view else []
+    return [Chat(view, role=winner)] if winner and view else []
 
 
-def write_talk(path: Path, form: str, seats: Seats, renderer: Renderer) -> int:
-    """Writes the talk of some seats, in a format; how many entries were written. The file is whole or absent.
+class Talk:
+    """Talk of games on its way into a file. entries: how many were written; games: of so many."""
+
+    def __init__(self, form: str, renderer: Renderer, write: Callable[[Any], None]) -> None:
+        self.form, self.renderer, self._write = form, renderer, write
+        self.entries = self.games = 0
+        self._late: list[tuple[Played, str]] = []
+
+    def add(self, played: Played, roles: Iterable[str]) -> None:
+        """What these roles said in a game; nothing of a void one. Raises ValueError where the format cannot hold the game."""
+        seats = [(played, role) for role in roles]
+        if played.outcome.reason == VOID or not seats:
+            return
+        if self.form.startswith("spag") and played.match.game.roles != ("attacker", "defender"):
+            raise ValueError(f"format {self.form} is of Adversarial Taboo alone; write messages")
+        self.games += 1
+        if self.form in _OF_ALL:
+            self._late += [(replace(played, segments={}), role) for role in roles]
+        else:
+            self._put(seats)
+
+    def end(self) -> None:
+        """Writes what depends on all games. Raises ValueError where nothing was written at all."""
+        self._put(self._late)
+        if not self.entries:
+            more = ": no word was both won and lost by one role; play more games about each word" if self.form == "preference" else ""
+            raise ValueError(f"nothing to write as {self.form} in {self.games} games{more}")
+
+    def _put(self, seats: Seats) -> None:
+        for entry in _WRITERS[self.form](seats, self.renderer):
+            self._write(entry)
+            self.entries += 1
+
+
+@contextmanager
+def talk_writer(path: Path, form: str, renderer: Renderer) -> Iterator[Talk]:
+    """A file of talk in a format, written as games come; it is there, whole, when the block ends well, else absent.
 
     games and spag hold the games themselves; spag-rows the winners' utterances with SPAG's rewards and weights; messages a conversation
     per seat; prompt-completion an entry per utterance; preference pairs of a game won and a game lost, one word and role, as objective dpo
-    makes them. Void games are left out. Raises ValueError where nothing is left to write, or the format cannot hold the game.
+    makes them. For spag-rows and preference games are kept in memory to the end: weights and pairs are of all of them. Raises ValueError
+    for a name that does not fit the format, and where nothing is there to write.
     """
-    seats = [(p, role) for p, role in seats if p.outcome.reason != VOID]
-    games = list({p.match.id: p for p, _ in seats}.values())
-    if form.startswith("spag") and any(p.match.game.roles != ("attacker", "defender") for p in games):
-        raise ValueError(f"format {form} is of Adversarial Taboo alone; write messages")
-    if form == "games":
-        if path.suffix != ".gz":
-            raise ValueError(f"games are written compressed: call the file {path.stem}.jsonl.gz, not {path.name}")
-        entries: list[Any] = games
-    else:
-        entries = list(_WRITERS[form](seats, renderer))
-    if not entries:
-        more = ": no word was both won and lost by one role; play more games about each word" if form == "preference" else ""
-        raise ValueError(f"nothing to write as {form} in {len(games)} games{more}")
-    if form == "games":
-        write_episodes(path, games)
-    else:
-        _write_json(path, entries, as_array=form.startswith("spag"))
-    return len(entries)
+    with episode_writer(path) if form == "games" else _json_writer(path, as_array=form.startswith("spag")) as write:
+        talk = Talk(form, renderer, write)
+        yield talk
+        talk.end()
 
 
-def _write_json(path: Path, entries: Sequence[Any], *, as_array: bool) -> None:
-    with writing(path) as aside:
-        lines = [json.dumps(entry, ensure_ascii=True, allow_nan=False) for entry in entries]
-        text = "[\n" + ",\n".join(lines) + "\n]\n" if as_array else "".join(f"{line}\n" for line in lines)
-        aside.write_text(text, encoding="utf-8")
+@contextmanager
+def _json_writer(path: Path, *, as_array: bool) -> Iterator[Callable[[Any], None]]:
+    """Writes entries one by one, compressed where the name says so."""
+    before, between, after = ("[\n", ",\n", "\n]\n") if as_array else ("", "\n", "\n")
+    with (
+        writing(path) as aside,
+        aside.open("wb") as raw,
+        gzip.GzipFile("", "wb", mtime=0, fileobj=raw) if path.suffix == ".gz" else nullcontext(raw) as file,
+    ):
+        ahead = before
+
+        def write(entry: Any) -> None:
+            nonlocal ahead
+            file.write((ahead + json.dumps(entry, ensure_ascii=True, allow_nan=False)).encode())
+            ahead = between
+
+        yield write
+        file.write(after.encode())
 
 
 def _as_data(messages: Iterable[Message]) -> list[dict[str, str]]:
@@ -258,6 +295,10 @@ def _as_preferences(seats: Seats, renderer: Renderer) -> Iterator[Any]:
             yield {"prompt": _as_data(chosen[:same]), "chosen": _as_data(chosen[same:]), "rejected": _as_data(rejected[same:])}
 
 
+def _as_games(seats: Seats, renderer: Renderer) -> Iterator[Any]:
+    yield from {p.match.id: p for p, _ in seats}.values()
+
+
 def _as_spag_games(seats: Seats, renderer: Renderer) -> Iterator[Any]:
     for p in {p.match.id: p for p, _ in seats}.values():
         history = [{"role": u.role, "content": u.text} for u in p.state.utterances]
@@ -284,9 +325,12 @@ def _as_query(played: Played, role: str, turn: int, renderer: Renderer) -> str:
 
 
 _WRITERS: Mapping[str, Callable[[Seats, Renderer], Iterator[Any]]] = {
+    "games": _as_games,
     "spag": _as_spag_games,
     "spag-rows": _as_spag_rows,
     "messages": _as_messages,
     "prompt-completion": _as_completions,
     "preference": _as_preferences,
 }
+_OF_ALL = ("spag-rows", "preference")
+"""Formats whose entries depend on all games together."""

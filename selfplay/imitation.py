@@ -1,14 +1,17 @@
 """Imitation before the first round: what the model of round 0 has learnt from experts."""
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from sparring.agents.adapters import merge
 from sparring.agents.core import derive_seed
 
-from .batch import Example, rows_of
-from .demonstrations import expert_rows, replay_rows
+from .advantages import role_weights
+from .batch import Example, Row, rows_of
+from .demonstrations import expert_rows, given_talks, replay_rows
 from .learner import Learner
 from .pauses import Pauses
 from .scoring import Scorer, with_reference
@@ -33,20 +36,23 @@ def imitate(session: Session, pauses: Pauses) -> None:
         per_round=False,
         epochs=1,
         kl=of.kl,
+        # SPAG's loss is one of rows. So that of replay is one too, or the step would not be the mean over its conversations.
+        aggregation="sequence" if of.kl > 0 else config.learner.aggregation,
     )
     learner = Learner(model.model, config=settings)
-    examples: Sequence[Example] = expert_rows(session, of.games, seed, winners_only=of.winners_only)
+    shown = expert_rows(session, of.games, seed, winners_only=of.winners_only)
+    examples: Sequence[Example] = _balanced(shown) if of.winners_only else shown
     if of.kl > 0:
         anchored = [replace(row, kind="anchored-sft") for row in rows_of(examples)]
-        examples = with_reference(Scorer(model.model, around=model.speaking), anchored, config.learner.token_budget)
-    rng = random.Random(derive_seed(seed, "order"))
+        examples = with_reference(Scorer(model.model, around=model.speaking), anchored, config.learner.token_budget, ranks=pauses.ranks)
+    order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=given_talks(session) is None)
     replayed = round(of.minibatch * of.replay_share) if session.words.everyday and config.replay != "none" else 0
     metrics: dict[str, float] = {}
     stopped = pauses.taken_up(0, {"seed": seed}, learner)
     with pauses.progress.phase("imitation", of.steps, "steps") as advance, pauses.interrupts.held():
         for start in range(0, of.steps, CHUNK):
             steps = min(CHUNK, of.steps - start)
-            rows: list[Example] = [rng.choice(examples) for _ in range(steps * (of.minibatch - replayed))]
+            rows = list(islice(order, steps * (of.minibatch - replayed)))
             if start < stopped.get("start", 0):
                 continue
             rows += replay_rows(session, steps * replayed, derive_seed(seed, "replay", start))
@@ -63,3 +69,16 @@ def imitate(session: Session, pauses: Pauses) -> None:
     if pauses.ranks.main:
         record = {"round": 0, "imitation_loss": metrics["sft_loss"], "imitation_steps": learner.steps}
         pauses.folder.append(pauses.folder.metrics, record)
+
+
+def _balanced(rows: Sequence[Row]) -> list[Row]:
+    """Rows with SPAG's weights, half for each role however seldom it wins; those of no game keep theirs."""
+    weights = {"": 1.0} | role_weights([row.role for row in rows if row.role], cap=math.inf)
+    return [replace(row, weight=row.weight * weights[row.role]) for row in rows]
+
+
+def _in_order(examples: Sequence[Example], rng: random.Random, *, drawn: bool) -> Iterator[Example]:
+    """Examples without end. drawn: each by chance, as of experts' games there could be any number; else in shuffled passes, so that none
+    comes again before all have come."""
+    while True:
+        yield from [rng.choice(examples)] if drawn else rng.sample(examples, k=len(examples))

@@ -35,6 +35,7 @@ from .objectives import (
     row_sums,
     sampled_kl,
 )
+from .ranks import Ranks
 from .recomputing import checkpointed_layers, recomputing
 from .scoring import Scorer, Scores, with_reference
 from .spag import MICRO_BATCH, Corrections
@@ -90,9 +91,9 @@ class LearnerConfig:
     grad_clip: float = 1.0
     """Largest norm of a step's gradient."""
     warmup: int = 0
-    """Optimiser steps until the full learning rate."""
+    """Optimiser steps until the full learning rate. Imitation has its own: a fifth of its steps, 20 at most."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps."""
+    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps. Imitation's is always cosine."""
     total_steps: int = 0
     """Optimiser steps of the whole run, for cosine and linear."""
     per_round: bool = False
@@ -144,7 +145,8 @@ class Learner:
         self.scorer.model = self.model
         self.anchor: Scorer | None = None
         if anchor is not None and self.config.kl > 0 and self.config.anchor == "first":
-            self.anchor = Scorer(self.model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
+            # Not as the engine wraps it, whose passes exchange things: each process scores rows of its own.
+            self.anchor = Scorer(model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
         self.steps = 0
         self._meter = Meter()
 
@@ -184,12 +186,12 @@ class Learner:
         replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. watch: called after
         each step with its number in this update, from 1, and its own metrics; what it raises ends the update. done: what `so_far` was when
         this very update was interrupted; the learner is at that step. Metrics: means over tokens of
-        policy_loss, kl, entropy and clip_ratio/region_mean (each also per role, "attacker/kl"), sft_loss, replay_loss; means over pairs of
-        preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of
-        grad_norm; mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; sampling/importance_sampling_ratio/max;
-        learning_rate of the last step; steps; own_tokens, actions of the rows in one epoch, replay apart. No rows: nothing happens and the
-        metrics are empty. A step whose gradient is not finite changes nothing: `watch` sees it with an infinite grad_norm, and where that
-        is let pass, ValueError is raised.
+        policy_loss, kl, clip_ratio/region_mean and (of pairs too) entropy, each also per role ("attacker/kl"), sft_loss, replay_loss; means
+        over pairs of preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of grad_norm;
+        of policy rows sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities mismatch_kl, the k3
+        estimate of KL(sampler || learner) before the first step; learning_rate of the last step; steps; own_tokens, actions of the rows in
+        one epoch, replay apart. No rows: nothing happens and the metrics are empty. A step whose gradient is not finite changes nothing:
+        `watch` sees it with an infinite grad_norm, and where that is let pass, ValueError is raised.
         """
         meter = self._meter = Meter.of(done or {})
         skipped = len(meter.norms)
@@ -210,7 +212,9 @@ class Learner:
                 if skipped:
                     skipped -= 1
                     continue
-                step = Meter(own=sum(row.actions for row in rows_of(part)) if epoch == 0 else 0, first=not meter.norms)
+                own = sum(row.actions for row in rows_of(part)) if epoch == 0 else 0
+                # Where the reference was scored by the learner's own weights, a comparison with it says nothing of the sampler.
+                step = Meter(own, first=not meter.norms and not self.corrections.to_score)
                 finite = self._step(part, beside, step)
                 self._agree(step)
                 if finite:
@@ -218,7 +222,7 @@ class Learner:
                 if watch is not None:
                     watch(len(meter.norms) + (not finite), step.metrics())
                 if not finite:
-                    raise ValueError(f"the gradient of step {self.steps + 1} is not finite: lower learner.lr ({self.config.lr})")
+                    raise ValueError(f"the gradient of step {self.steps + 1} is not finite: lower its learning rate ({self.config.lr:g})")
                 if progress is not None:
                     progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
         return meter.metrics()
@@ -319,9 +323,10 @@ class Learner:
                 self.accelerator.backward(loss)
 
     def _portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
-        """What goes through the model together on a process: one kind at a time, normalised over the whole step."""
+        """What goes through the model together on a process: one kind at a time, normalised over the whole step, and weighed by its share
+        of the examples."""
         groups: list[list[Any]] = [*([e for e in examples if e.kind == kind] for kind in KINDS), list(replay)]
-        weights = [1.0] * len(KINDS) + [self.config.replay_weight]
+        weights = [len(group) / max(len(examples), 1) for group in groups[:-1]] + [self.config.replay_weight]
         return [
             _Portion(part, self._norm(group), weight, i == len(KINDS))
             for i, (group, weight) in enumerate(zip(groups, weights, strict=True))
@@ -381,7 +386,8 @@ class Learner:
     def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: "_Portion", meter: "Meter") -> Tensor:
         kind = portion.examples[0].kind
         policy = kind == "policy"
-        scores = self.scorer.score(batch, entropies=policy, anchor=self.anchor if policy and self._exact else None)
+        sampled = policy or kind in ("dpo", "ipo")
+        scores = self.scorer.score(batch, entropies=sampled, anchor=self.anchor if policy and self._exact else None)
         logprobs = scores.logprobs
         if kind in ("dpo", "ipo"):
             losses = self._pair_losses(batch, len(rows), kind, logprobs, meter)
@@ -394,6 +400,8 @@ class Learner:
         else:
             losses = -logprobs
             meter.add("", replay_loss=losses) if portion.replayed else meter.add("", sft_loss=losses)
+        if scores.entropy is not None:
+            meter.add_by_role({"entropy": scores.entropy}, batch.rows, rows)
         if self._by_row(kind):
             scale = torch.tensor([rows_of([e])[0].weight for e in portion.examples], device=losses.device)
         else:
@@ -423,8 +431,6 @@ class Learner:
             seen["kl"] = sampled_kl(now, sampler, of_anchor) if scores.kl is None else scores.kl
             losses = losses + self.config.kl * seen["kl"]
         meter.add_policy(seen, now - sampler, penalised, units, rows, low=low, high=high)
-        assert scores.entropy is not None
-        meter.add_by_role({"entropy": scores.entropy}, batch.rows, rows)
         return losses
 
     def _referred(self, examples: Sequence[Example]) -> list[Example]:
@@ -433,7 +439,8 @@ class Learner:
         if self.anchor is None or self._exact:
             return list(examples)
         own = [e for e in examples if e.kind == "policy"]
-        referred = iter(with_reference(self.anchor, own, self.config.token_budget, apart=True))
+        ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
+        referred = iter(with_reference(self.anchor, own, self.config.token_budget, apart=True, ranks=ranks))
         return [next(referred) if e.kind == "policy" else e for e in examples]
 
     def _pair_losses(self, batch: TokenBatch, rows: int, kind: str, logprobs: Tensor, meter: "Meter") -> Tensor:

@@ -5,6 +5,8 @@ round counts as done when its checkpoint is. Its games are on the disk, with the
 update that a signal stopped goes on from its step; what else an interrupted round left behind is dropped and done again.
 """
 
+import gc
+import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -12,15 +14,18 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+import torch
+
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
-from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
+from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.agents.rollout import Played
 from sparring.envs.views import taboo_wordings
 
 from . import checkpoint, lora
 from .alarms import Unhealthy, raised
 from .batch import Example, Pair, digest, rows_of
+from .config import PAIRED
 from .control import measured_control
 from .demonstrations import expert_round, expert_talks, replay_rows, tokens_of
 from .experience import experience
@@ -43,8 +48,6 @@ from .spag import retelling
 from .summary import Summary, summarise
 from .trackers import Log, as_text, tracked
 
-PAIRED = ("dpo", "ipo", "spin")
-"""Objectives that learn from pairs, against a reference."""
 ROLLBACKS = 3
 """How often a run goes back to a healthy round before it ends."""
 
@@ -83,6 +86,12 @@ class Loop:
 
     def _run(self, done: int | None) -> Summary:
         config = self.config
+        before = checkpoint.saved_by(self.folder.path, done)
+        if before not in (None, self.ranks.size):
+            self.progress.say(
+                f"until now {before} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
+                "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
+            )
         if done is None:
             if config.imitation.steps:
                 imitate(self.session, self.pauses)
@@ -91,20 +100,14 @@ class Loop:
                 self._save(0, {})
             done = 0
         self.model.set_version(str(done))
-        first = self.session.first_model(self.folder.path)
-        measuring = Measuring(self.session, self.folder, first, self.evaluations, self.progress, self.ranks)
-        measuring.measure(0, first)
+        measuring = Measuring(self.session, self.folder, self.evaluations, self.progress, self.ranks)
+        measuring.measure(0)
         if done:
             state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
-            before = state.get("processes", 1)
-            if before != self.ranks.size:
-                self.progress.say(
-                    f"until now {before} processes, from now on {self.ranks.size}: model and optimiser go on; games and steps "
-                    "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
-                )
         self.rollbacks = checkpoint.stopped(self.folder.path, done + 1).get("rollbacks", self.rollbacks)
-        last = self._rounds(first, done, measuring) if config.rounds else 0
+        last = self._rounds(done, measuring) if config.rounds else 0
+        _free()
         measuring.measure(last, self.model)
         control = measured_control(measuring, self.pauses, last)
 
@@ -116,25 +119,25 @@ class Loop:
 
         return self.ranks.from_main(report)
 
-    def _rounds(self, first: LanguageModel, done: int, measuring: Measuring) -> int:
+    def _rounds(self, done: int, measuring: Measuring) -> int:
         """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
         while True:
-            learner = self._learner(first, done)
+            _free()
+            learner = self._learner(done, measuring)
             before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
             self.first_round = next((record for record in before if record["round"] == 1), None)
             try:
                 with self._tracked(done) as log:
                     self._measure_between(done, measuring)  # what an interruption left out
                     for number in range(done + 1, self.config.rounds + 1):
-                        self._round(number, learner, log, first)
+                        self._round(number, learner, log, measuring)
                         done = number
                         self._measure_between(done, measuring)
                 return done
             except Unhealthy as state:
                 # What a round's games show is the state of the model that played them, which the round before has made.
                 healthy = done if state.alarms[0].step is not None else done - 1
-                # Rounds in between may have been pruned; round 0 never is.
-                done = max(number for number in checkpoint_rounds(self.folder.path) if number <= max(healthy, 0))
+                done = self.ranks.from_main(partial(self._whole, max(healthy, 0)))
                 self._go_back(done)
                 if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
                     self.progress.say(f"the run ends with the model of round {done}")
@@ -143,6 +146,7 @@ class Loop:
                     return done
                 self.rollbacks += 1
                 self.progress.say(f"back to the model of round {done}, with half the learning rate")
+                del learner  # before the next one is made: two at once may not fit
 
     def _tracked(self, done: int) -> AbstractContextManager[Log | None]:
         """Around rounds after `done`: what takes their metrics, on the main process."""
@@ -155,6 +159,15 @@ class Loop:
         of = self.config.evaluation
         if of.games_between and 0 < number < self.config.rounds and number % of.every == 0:
             measuring.measure(number, self.model, between=True)
+
+    def _whole(self, last: int) -> int:
+        """The last round up to `last` that a run can go back to: those between may have been pruned, round 0 never is."""
+        number, damages = checkpoint.newest(self.folder.path, last)
+        for damage in damages:
+            self.progress.say(damage)
+        if number is None:
+            raise ValueError("there is no whole checkpoint to go back to")
+        return number
 
     def _go_back(self, number: int) -> None:
         """Makes the model that of an earlier round, and forgets what came after it."""
@@ -169,8 +182,12 @@ class Loop:
         self.model.set_version(str(number))
         self.ranks.from_main(lambda: self.folder.forget_after(number))
 
-    def _learner(self, first: LanguageModel, done: int) -> Learner:
-        learner = Learner(self.model.model, anchor=first.model, config=self.config.learner, corrections=self.config.spag)
+    def _learner(self, done: int, measuring: Measuring) -> Learner:
+        of = self.config.learner
+        # A second model is loaded where a KL wants it; pairs get its log-probabilities before the update, experts' talk needs none.
+        anchored = of.kl > 0 and of.anchor == "first" and self.config.arm == "selfplay" and self.config.objective not in PAIRED
+        anchor = measuring.first.model if anchored else None
+        learner = Learner(self.model.model, anchor=anchor, config=of, corrections=self.config.spag)
         self.model.adapter = learner.adapter
         self.baselines = {}
         if done:
@@ -180,7 +197,9 @@ class Loop:
             if trainer:
                 learner.load_state_dict(trainer)
             else:
-                self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew")
+                rounded = not learner.adapter and next(self.model.model.parameters()).dtype != torch.float32
+                weights = ", and the float32 weights that were trained are made from the model's rounded ones" if rounded else ""
+                self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew{weights}")
             self.baselines = state["baselines"]
         if self.rollbacks:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
@@ -188,7 +207,7 @@ class Loop:
 
     def _watch_step(self, number: int, about: Mapping[str, Any], learner: Learner, step: int, metrics: Mapping[str, float]) -> None:
         """about: which update it is."""
-        if number == step == 1:
+        if number == step == 1 and math.isfinite(metrics["grad_norm"]):
             self.first_step = metrics
         self._watch(metrics, number, step)
         state = {**about, "first_step": self.first_step, "alarms": self.alarms, "rollbacks": self.rollbacks}
@@ -218,7 +237,7 @@ class Loop:
 
         self.ranks.from_main(write)
 
-    def _round(self, number: int, learner: Learner, log: Log | None, first: LanguageModel) -> None:
+    def _round(self, number: int, learner: Learner, log: Log | None, measuring: Measuring) -> None:
         config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
@@ -240,7 +259,7 @@ class Loop:
         else:
             like = None if config.arm_like is None else tokens_of(config.arm_like, number)
             rows = expert_round(self.session, seed, like, winners_only=config.arm == "winning-expert")
-        rows = self._against_reference(rows, first)
+        rows = self._against_reference(rows, measuring)
         if config.arm == "selfplay" and config.objective in PAIRED:
             record["pairs"] = len(rows)
         between = time.perf_counter()
@@ -256,6 +275,7 @@ class Loop:
             learner.publish()
             self.model.set_version(str(number))
             times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
+            times |= {"games_per_second": len(played) / times["play_seconds"], "tokens_per_second": sampled / times["play_seconds"]}
             if number == 1:
                 self.first_round = record
             if log is not None:
@@ -285,16 +305,17 @@ class Loop:
         )
         return rows
 
-    def _against_reference(self, rows: Sequence[Example], first: LanguageModel) -> Sequence[Example]:
+    def _against_reference(self, rows: Sequence[Example], measuring: Measuring) -> Sequence[Example]:
         """Rows with their reference's log-probabilities, where these are not the sampler's."""
         config = self.config
         if config.arm != "selfplay":
             return rows
         if config.objective in PAIRED:
             frozen = config.learner.anchor == "first" and config.objective != "spin"
-            return with_reference(self._scorer(first if frozen else self.model), rows, config.learner.token_budget)
+            reference = measuring.first if frozen else self.model
+            return with_reference(self._scorer(reference), rows, config.learner.token_budget, ranks=self.ranks)
         if config.objective == "spag" and config.spag.to_score:
-            return with_reference(self._scorer(self.model), rows, config.learner.token_budget)
+            return with_reference(self._scorer(self.model), rows, config.learner.token_budget, ranks=self.ranks)
         return rows
 
     @staticmethod
@@ -315,3 +336,9 @@ class Loop:
                 concurrency=config.concurrency,
                 progress=advance,
             )
+
+
+def _free() -> None:
+    """Frees learners that nobody needs any more; they refer to themselves, so that this is the collector's work."""
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where there is no GPU

@@ -6,7 +6,7 @@ Results are kept in measured/ in the run's folder, so that a resumed run measure
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from sparring.agents.core import Agent, derive_seed
@@ -38,13 +38,12 @@ class Evaluation:
 
 
 class Measuring:
-    """first: the frozen model of round 0."""
+    """Loads the frozen model of round 0 when somebody asks for it first."""
 
     def __init__(
         self,
         session: Session,
         folder: RunFolder,
-        first: LanguageModel,
         evaluations: Sequence[Evaluation],
         progress: Progress,
         ranks: Ranks | None = None,
@@ -52,14 +51,18 @@ class Measuring:
         self.session = session
         self.config = session.config
         self.folder = folder
-        self.first = first
         self.evaluations = evaluations
         self.progress = progress
         self.ranks = ranks or Ranks()
 
-    def measure(self, number: int, model: LanguageModel, *, between: bool = False) -> None:
-        """Measures the model of a round and keeps the result; what was measured already is left as it is. between: of a round that is
-        neither the first nor the last one, with fewer games and without evaluations."""
+    @cached_property
+    def first(self) -> LanguageModel:
+        """The frozen model of round 0: opponent, anchor, and what is measured before training."""
+        return self.session.first_model(self.folder.path)
+
+    def measure(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:
+        """Measures the model of a round, None for the first, and keeps the result; what was measured already is left as it is. between: of
+        a round that is neither the first nor the last one, with fewer games and without evaluations."""
         path = self.folder.measurement(number)
         if not self.ranks.from_main(path.is_file):
             found = self.of(model, number, f"model of round {number}", between=between)
@@ -73,12 +76,16 @@ class Measuring:
         """All rounds that were measured."""
         return {n: self.read(n) for n in range(self.config.rounds + 1) if self.folder.measurement(n).is_file()}
 
-    def of(self, model: LanguageModel, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
-        """{"strength": entries, "evaluations": {name: result}} of a model."""
+    def of(self, model: LanguageModel | None, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
+        """{"strength": entries, "evaluations": {name: result}} of a model, None for the first."""
         games = self.config.evaluation.games_between if between else self.config.evaluation.games
+        evaluations = () if between else self.evaluations
+        if not games and not evaluations:
+            return {"strength": [], "evaluations": {}}
+        model = model or self.first
         entries = self._strength(model, number, games, title) if games else []
         results: dict[str, Result] = {}
-        for evaluation in () if between else self.evaluations:
+        for evaluation in evaluations:
             self.progress.say(f"{evaluation.name} test of the {title}")
             results[evaluation.name] = self.ranks.from_main(partial(evaluation.measure, model))
         return {"strength": entries, "evaluations": results}

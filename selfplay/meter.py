@@ -10,7 +10,8 @@ from .batch import Row
 
 
 class Meter:
-    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since sampling."""
+    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since sampling, and
+    its ratios are to the sampler. largest: ratio, 0 where there was none."""
 
     def __init__(self, own: int = 0, *, first: bool = False) -> None:
         self.own = own
@@ -18,7 +19,7 @@ class Meter:
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
         self.norms: list[float] = []
-        self.largest = 1.0
+        self.largest = 0.0
         self.rate = 0.0
 
     @classmethod
@@ -80,7 +81,8 @@ class Meter:
             return {}
         found = {name: self.sums[name] / self.counts[name] for name in sorted(self.sums)}
         found["grad_norm"] = sum(self.norms) / len(self.norms)
-        found["sampling/importance_sampling_ratio/max"] = self.largest
+        if self.largest:
+            found["sampling/importance_sampling_ratio/max"] = self.largest
         found["learning_rate"] = self.rate
         found["steps"] = len(self.norms)
         found["own_tokens"] = self.own

@@ -31,7 +31,7 @@ class Pauses:
 
     def save(self, update: int | str, learner: Learner, state: Mapping[str, Any]) -> None:
         """Saves what an update has come to. state: as of `after_step`."""
-        trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far}
+        trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far, "processes": self.ranks.size}
         self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, update, trainer, whole))
 
     def taken_up(self, update: int | str, about: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Pauses:
             return {}
         name = f"the update of round {update}" if isinstance(update, int) else f"the {update}"
         try:
-            trainer, state = checkpoint.load(folder)
+            trainer, state = checkpoint.load(folder, update=True)
         except ValueError as error:
             self.progress.say(f"{error}: {name} begins anew")
             return {}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from . import lora
+from .config import PAIRED
 from .session import Session
 
 MASTER_BYTES = 4
@@ -21,7 +22,9 @@ def plan(session: Session) -> dict[str, Any]:
     rank = config.learner.lora_rank
     trained = lora.size(model.model, rank) if rank else parameters
     master = 0 if first.element_size() == MASTER_BYTES and not rank else MASTER_BYTES * trained
-    copies = 2 if config.rounds and not rank else 1
+    compared = config.evaluation.games > 0 or config.evaluation.control
+    anchored = config.learner.anchor == "first" and config.objective != "spin" and (config.learner.kl > 0 or config.objective in PAIRED)
+    copies = 2 if config.rounds and not rank and (compared or anchored) else 1
     utterances = config.games_per_round * session.game.horizon
     rows = config.games_per_round * (1 if config.objective == "spin" else len(session.trained))
     known = config.objective in ("group", "rae", "spin")
@@ -37,7 +40,7 @@ def plan(session: Session) -> dict[str, Any]:
         "memory_bytes": {
             "weights": weights * copies,
             "training": master + (MASTER_BYTES + ADAM_BYTES) * trained,
-            "cache_at_most": model.loop.memory_bound() * (2 if config.rounds else 1),
+            "cache_at_most": model.loop.memory_bound() * (2 if config.rounds and compared else 1),
         },
         "round": {
             "games": config.games_per_round,

@@ -9,13 +9,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of
 from .objectives import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack
+from .ranks import Ranks
 
 CHUNK = 2**25
 """Logits that exist at once: 128 MiB in float32. A whole batch of a vocabulary of a few thousand goes through in one piece."""
@@ -128,22 +131,28 @@ class Scorer:
 Reading = Callable[[slice], Tensor]
 
 
-def with_reference(scorer: Scorer, examples: Sequence[Example], token_budget: int, *, apart: bool = False) -> list[Example]:
+def with_reference(
+    scorer: Scorer, examples: Sequence[Example], token_budget: int, *, apart: bool = False, ranks: Ranks | None = None
+) -> list[Example]:
     """The same examples with the log-probabilities that a model gives their actions, at each row's temperature: a reference. apart: kept as
-    the rows' `reference`, not as their `logprobs`."""
+    the rows' `reference`, not as their `logprobs`. ranks: each process scores its share, and all get the same; the model has to be whole on
+    each, and its passes no matter of the others."""
+    ranks = ranks or Ranks()
     rows = rows_of(examples)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     device = next(scorer.unwrapped.parameters()).device
-    scored: dict[int, Row] = {}
-    places = iter(order)
-    for part in micro_batches([rows[i] for i in order], token_budget, packed=scorer.packs):
+    own: list[NDArray[np.float32]] = []
+    for part in micro_batches([rows[i] for i in order[ranks.rank :: ranks.size]], token_budget, packed=scorer.packs):
         batch = collate(part, packed=scorer.packs).to(device)
         with torch.no_grad(), scorer.attending(batch):
             logprobs = scorer.score(batch).logprobs.float().cpu()
-        for row, values in zip(part, logprobs.split([row.actions for row in part]), strict=True):
-            stored = row.logprobs * 0
-            stored[row.action] = values.numpy()
-            scored[next(places)] = replace(row, reference=stored) if apart else replace(row, logprobs=stored)
+        own += [values.numpy() for values in logprobs.split([row.actions for row in part])]
+    scored: dict[int, Row] = {}
+    for rank, told in enumerate(ranks.gather(own)):
+        for i, values in zip(order[rank :: ranks.size], told, strict=True):
+            stored = rows[i].logprobs * 0
+            stored[rows[i].action] = values
+            scored[i] = replace(rows[i], reference=stored) if apart else replace(rows[i], logprobs=stored)
     new = iter(scored[i] for i in range(len(rows)))
     return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
 

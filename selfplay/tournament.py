@@ -5,10 +5,10 @@ from itertools import permutations
 from typing import Any
 
 from sparring.agents.core import Agent
-from sparring.agents.rollout import Played, play_all
-from sparring.envs.core import VOID, Game
+from sparring.agents.rollout import Played, play
+from sparring.envs.core import Game
 
-from .evaluate import TruthOf, cell, schedule
+from .evaluate import Tally, TruthOf, schedule
 
 
 def tournament(
@@ -25,24 +25,27 @@ def tournament(
     """n games for every ordered pair of players: the first takes game.roles[0], the second game.roles[1].
 
     Returns {"pairs": a cell per pair and seat, "players": a cell per player and seat over all its games}, as JSON. Raises ValueError for
-    fewer than two players. Ties count as no win for either.
+    fewer than two players. Ties count as no win for either. Games are counted as they end and not kept.
     """
     if len(players) < 2:
         raise ValueError(f"a tournament needs at least two players, got {len(players)}")
     first, second = game.roles
     pairs = list(permutations(players, 2))
-    matches = []
-    for number, (one, other) in enumerate(pairs):
-        matches += schedule({first: players[one], second: players[other]}, game, words, n, seed, f"{number}/")
-    played = play_all(matches, concurrency=concurrency, progress=progress)
-    of_pair = [played[i * n : (i + 1) * n] for i in range(len(pairs))]
+    of_pair = [{seat: Tally(seat, truth) for seat in game.roles} for _ in pairs]
+    of_player = {(player, seat): Tally(seat, truth) for player in players for seat in game.roles}
+    matches = (
+        match
+        for number, (one, other) in enumerate(pairs)
+        for match in schedule({first: players[one], second: players[other]}, game, words, n, seed, f"{number}/")
+    )
+    for played in play(matches, concurrency=concurrency, progress=progress):
+        number = int(played.match.id.partition("/")[0])
+        for seat, player in zip(game.roles, pairs[number], strict=True):
+            of_pair[number][seat].add(played)
+            of_player[player, seat].add(played)
     entries = []
-    for (one, other), games in zip(pairs, of_pair, strict=True):
+    for (one, other), tallies in zip(pairs, of_pair, strict=True):
         for seat, player, opponent in ((first, one, other), (second, other, one)):
-            entries.append({"player": player, **vars(cell(games, opponent, seat, "all", truth))})
-    totals = []
-    for player in players:
-        for place, seat in enumerate(game.roles):
-            own = [p for pair, games in zip(pairs, of_pair, strict=True) if pair[place] == player for p in games]
-            totals.append({"player": player, **vars(cell(own, "all", seat, "all", truth))})
-    return {"pairs": entries, "players": totals, "void": sum(p.outcome.reason == VOID for p in played)}
+            entries.append({"player": player, **vars(tallies[seat].cell(opponent, "all"))})
+    totals = [{"player": player, **vars(tally.cell("all", "all"))} for (player, _), tally in of_player.items()]
+    return {"pairs": entries, "players": totals, "void": sum(tallies[first].void for tallies in of_pair)}

@@ -1,7 +1,7 @@
 """Which words a run plays about: imitated, met in self-play only, or never a target while training."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,15 +97,12 @@ def _split(name: str, words: Sequence[str], heldout: float) -> tuple[Sequence[st
     return split_words(words, heldout)
 
 
-def round_tasks(words: Sequence[str], games: int, group_size: int, seed: int, label: str) -> list[Task]:
-    """Tasks of one round: groups of `group_size` games about one word that begin alike, words drawn without repetition while they last."""
+def round_tasks(words: Sequence[str], games: int, group_size: int, seed: int, label: str) -> Iterator[Task]:
+    """Tasks of one round, made as they are asked for: groups of `group_size` games about one word that begin alike, words drawn without
+    repetition while they last."""
     rng = random.Random(derive_seed(seed, label, "words"))
-    groups = games // group_size
-    drawn: list[str] = []
-    while len(drawn) < groups:
-        drawn += rng.sample(list(words), k=min(len(words), groups - len(drawn)))
-    tasks = []
-    for number, word in enumerate(drawn):
-        group = f"{label}/{number}"
-        tasks += [Task(f"{group}/{member}", word, group, derive_seed(seed, group)) for member in range(group_size)]
-    return tasks
+    for first in range(0, games // group_size, len(words)):
+        for number, word in enumerate(rng.sample(list(words), k=min(len(words), games // group_size - first)), first):
+            group = f"{label}/{number}"
+            for member in range(group_size):
+                yield Task(f"{group}/{member}", word, group, derive_seed(seed, group))

@@ -6,9 +6,12 @@ import runpy
 import subprocess
 import sys
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import FullyShardedDataParallelPlugin
 
 from sparring.benchmarks import study
 
@@ -36,6 +39,16 @@ def test_the_pages_hold_the_tables_of_the_study():
     assert (ROOT / "docs" / "study.md").read_text(encoding="utf-8") == study.page(result)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(table in readme for table in study.tables(result))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "docs" / "examples").glob("*.yaml")))
+def test_example_configurations_are_accelerates(name: str):
+    path = ROOT / "docs" / "examples" / f"{name}.yaml"
+    found = load_config_from_file(str(path))  # refuses what it does not know
+    assert found.num_processes == 8 * found.num_machines and found.mixed_precision == "no"
+    assert found.distributed_type == ("FSDP" if name == "fsdp2" else "MULTI_GPU")
+    known = set(signature(FullyShardedDataParallelPlugin).parameters)
+    assert {key if key in known else key.removeprefix("fsdp_") for key in found.fsdp_config} <= known
 
 
 def blocks(name: str) -> list[str]:

@@ -2,11 +2,13 @@
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 HANG = "hang"
@@ -52,8 +54,8 @@ class Stub:
 
 
 @contextmanager
-def stub_server(answer: Callable[[Asked], Answer | str]) -> Iterator[Stub]:
-    """A server whose every answer is what the function returns."""
+def stub_server(answer: Callable[[Asked], Answer | str], *, certificate: Path | None = None) -> Iterator[Stub]:
+    """A server whose every answer is what the function returns. certificate: with its key; https instead of http."""
     stub = Stub(answer)
     connections: list[socket.socket] = []
 
@@ -105,7 +107,11 @@ def stub_server(answer: Callable[[Asked], Answer | str]) -> Iterator[Stub]:
         request_queue_size = 128
 
     server = Server(("127.0.0.1", 0), Handler)
-    stub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    stub.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_address[1]}"
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -9,7 +9,7 @@ from tiny import TEMPLATES, save_tiny, tiny_model, tiny_tokenizer
 
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
-from sparring.agents.rollout import Match, play_all
+from sparring.agents.rollout import Match, play_all, play_in_order
 from sparring.envs.core import Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF
@@ -137,3 +137,32 @@ def test_weights_lie_where_arithmetic_is_that_of_new_ones(tmp_path: Path):
     model = load_language_model(tmp_path, device="cpu").model
     assert all(parameter.data_ptr() % 64 == 0 for parameter in model.parameters())
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_hundreds_of_games_leave_nothing_behind():
+    """Streams, books and lanes are empty after every game; the pool grows no further than what is in play needs."""
+    tokenizer = tiny_tokenizer("chatml")
+    model = LanguageModel(tiny_model(vocab=len(tokenizer), length=512), tokenizer, max_rows=16, max_streams=32)
+    agent = ModelAgent(model, TABOO_BRIEF, Sampling(max_new_tokens=3))
+    game = AdversarialTaboo(max_turns=2)
+    loop, sizes = model.loop, []
+
+    def matches():
+        for i in range(300):
+            if i % 100 == 99:
+                sizes.append(
+                    (
+                        len(loop._streams),
+                        len(model.streams._records),
+                        loop._pool.data.numel(),
+                        sum(lane.data.numel() for lane in loop._lanes),
+                    )
+                )
+            yield Match(str(i), game, Task(str(i), "lemon", "lemon", i), dict.fromkeys(game.roles, agent), i)
+
+    play_in_order(matches(), lambda played: None, concurrency=16)
+    assert all(streams <= 32 and books <= 32 for streams, books, _, _ in sizes) and len(sizes) == 3
+    assert len({(pool, lanes) for _, _, pool, lanes in sizes}) == 1
+    assert not loop._streams and not model.streams._records and not loop._waiting and not loop._done and loop.active == 0
+    loop.invalidate()
+    assert len(loop._pool.free) == len(loop._pool.data) and len(loop._slots) == loop.max_rows

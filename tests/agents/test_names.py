@@ -1,5 +1,6 @@
 """Agent names: each form means what it says, and what means nothing is refused with what is near."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import tiny
 
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.manifest import MANIFEST, digests
 from sparring.agents.names import (
+    checkpoint_folder,
     checkpoint_model,
     checkpoint_rounds,
     is_model,
@@ -37,6 +40,8 @@ def run(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in (0, 2, 11):
         shutil.copytree(model, checkpoint_model(folder, number))
         MINI_CARD.save(checkpoint_model(folder, number))
+        checkpoint = checkpoint_folder(folder, number)
+        (checkpoint / MANIFEST).write_text(json.dumps(digests(checkpoint)))
     return folder
 
 

@@ -295,3 +295,17 @@ def _await_health(url: str, process: subprocess.Popen[bytes], seconds: float = 1
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     raise AssertionError(f"nothing at {url} within {seconds} s")
+
+
+def test_refusals_of_single_requests_are_told_once(caplog: pytest.LogCaptureFixture):
+    """Each voids its game; servers quote the number of each request."""
+
+    def answer(asked: Asked) -> Answer:
+        return said("Hm.") if asked.number < 1 else Answer({"error": f"request {asked.number} is bad"}, status=400)
+
+    with stub_server(answer) as stub:
+        model = server(stub, concurrency=1)
+        ask(model)
+        played = play(model, n=8)
+    assert {p.outcome.reason for p in played} == {VOID}
+    assert len(caplog.records) == 1 and "is bad" in caplog.records[0].getMessage()

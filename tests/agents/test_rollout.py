@@ -1,15 +1,19 @@
 """Playing many games at once."""
 
+import gc
 from collections.abc import Generator
+from weakref import finalize
 
 import pytest
 
-from sparring.agents.core import Reply, Request
-from sparring.agents.rollout import Match, play, play_all
+from sparring.agents.core import Reply, Request, Sampling
+from sparring.agents.language_model import ModelAgent
+from sparring.agents.rollout import Match, Played, _Table, play, play_all, play_in_order
 from sparring.agents.scripted import scripted
 from sparring.agents.simple import FunctionAgent, RandomAgent, SilentAgent
 from sparring.envs.core import VOID, Task
 from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.views import TABOO_BRIEF
 
 GAME = AdversarialTaboo()
 
@@ -83,3 +87,113 @@ def test_players_see_no_more_than_their_role():
     play_all([match(0, attacker=scripted(), defender=spy)])
     assert seen
     assert all(o.role == "defender" and not o.private for o in seen)
+
+
+class _Late:
+    """A backend that answers at once, but for one stream: that only when nothing else is asked for."""
+
+    name = "late"
+    weight_version = None
+
+    def __init__(self, late: str = ":m0:") -> None:
+        self.late = late
+        self.asked: list[Request] = []
+        self.ready = True
+
+    def submit(self, request: Request) -> None:
+        self.asked.append(request)
+
+    def poll(self) -> list[tuple[Request, Reply]]:
+        now = [request for request in self.asked if self.late not in request.stream] or self.asked
+        self.asked = [request for request in self.asked if request not in now]
+        return [(request, Reply("Hm.")) for request in now]
+
+    def close(self, stream: str):
+        self.asked = [request for request in self.asked if request.stream != stream]
+        return ()
+
+
+def against(backend) -> dict:
+    return {"attacker": ModelAgent(backend, TABOO_BRIEF, Sampling()), "defender": SilentAgent()}
+
+
+def test_games_in_order_whichever_ends_first_and_a_long_one_holds_back_so_many():
+    backend, begun, ended, found, waiting = _Late(), [], [], [], []
+
+    def source():
+        for i in range(200):
+            begun.append(i)
+            yield match(i, **against(backend))
+
+    def progress(played):
+        ended.append(played.match.id)
+        if len(ended) < 15:
+            waiting.append((len(begun), len(found)))
+
+    play_in_order(source(), lambda played: found.append(played.match.id), concurrency=4, progress=progress)
+    assert found == [f"m{i}" for i in range(200)]
+    assert ended.index("m0") == 15, "all that may begin beside it have ended before: 4 * 4 less itself"
+    assert waiting[-1] == (16, 0)
+    assert ended != found
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ConnectionError])
+@pytest.mark.parametrize("where", ["playing", "writing"])
+def test_what_had_ended_is_handed_over_when_playing_is_broken_off(stop: type[BaseException], where: str):
+    backend, ended, found = _Late(":m3:"), [], []
+
+    def source():
+        for i in range(200):
+            if i == 12 and where == "playing":
+                raise stop
+            yield match(i, **against(backend))
+
+    def each(played):
+        found.append(played.match.id)
+        if len(found) == 2 and where == "writing":
+            raise stop
+
+    with pytest.raises(stop):
+        play_in_order(source(), each, concurrency=4, progress=lambda played: ended.append(played.match.id))
+    assert set(ended) <= set(found) and "m3" not in found and len(found) > 2
+    assert found == sorted(found, key=lambda id: int(id[1:])) and len(set(found)) == len(found)
+    assert backend.asked == [], "streams are closed"
+
+
+@pytest.mark.parametrize("games", [2000, pytest.param(100_000, marks=pytest.mark.full)])
+def test_no_more_games_are_in_memory_than_are_in_play(games: int):
+    alive = most = found = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def progress(played: Played) -> None:
+        nonlocal alive, most
+        finalize(played, gone)
+        alive += 1
+        most = max(most, alive)
+
+    def each(played: Played) -> None:
+        nonlocal found
+        found += 1
+
+    agents = dict.fromkeys(GAME.roles, SilentAgent())
+    play_in_order((match(i, **agents) for i in range(games)), each, concurrency=8, progress=progress)
+    assert found == games and most <= 9 and alive == 0
+    assert not [thing for thing in gc.get_objects() if type(thing) is _Table]
+
+
+def test_a_server_that_has_no_answer_yet_does_not_keep_another_backend_waiting():
+    slow, quick, polled = _Late(), _Late(), []
+
+    class Noted(_Late):
+        def poll(self):
+            polled.append("slow")
+            return super().poll()
+
+    slow = Noted()
+    slow.ready = False
+    play_all([match(0, **against(slow)), match(1, **against(quick))], progress=lambda played: polled.append(played.match.id))
+    assert polled.index("m1") < polled.index("slow"), "the other game has ended before anybody waits"
+    assert {"m0", "m1"} < set(polled)

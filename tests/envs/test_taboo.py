@@ -24,6 +24,10 @@ def test_published_prices_are_zero_sum_and_the_variant_keeps_winners():
     variant = AdversarialTaboo(prices=DRAWING_OUT)
     assert play(wrong, variant).outcome.utilities == {"attacker": 0.5, "defender": -0.5}
     assert play(wrong, variant).outcome.winner == "attacker"
+    right = ["It is sour.", "I know the word! It is a lemon."]
+    assert play(right, variant).outcome.utilities == {"attacker": -0.5, "defender": 0.5}
+    caught = ["It is sour.", "A lemon is."]
+    assert play(caught, variant).outcome.utilities == {"attacker": 1.0, "defender": -1.0}
     assert play(list("abcdefghij"), variant).outcome.utilities == {"attacker": -0.5, "defender": -0.5}
     assert not variant.zero_sum
 
@@ -36,7 +40,7 @@ def test_a_secret_that_cannot_be_said_is_refused(secret: str):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"max_turns": 0}, "max_turns"), ({"rule": "stem"}, "unknown rule"), ({"prices": {"wrong_guess": 0}}, "wrong_guess")],
+    [({"max_turns": 0}, "max_turns"), ({"rule": "stem"}, "unknown rule"), ({"prices": {"guess": 0}}, "0 < guess")],
 )
 def test_bad_settings_are_named(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):

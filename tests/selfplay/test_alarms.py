@@ -43,9 +43,25 @@ def test_one_sick_metric_raises_its_alarm_alone(name: str):
     assert raised(record, HEALTHY, replace(AlarmsConfig(), **{name: None})) == []
 
 
+@pytest.mark.parametrize(("attacker", "defender", "heard"), [(31_273, 2_700, True), (90, 10, True), (79, 21, False), (21, 79, False)])
+def test_a_role_that_wins_nearly_always_is_heard(attacker: int, defender: int, heard: bool):
+    """The first is a replication of SPAG that collapsed; 0.79 is what healthy runs came to."""
+    found = raised(HEALTHY | {"attacker_wins": attacker, "defender_wins": defender}, HEALTHY, AlarmsConfig())
+    assert [alarm.name for alarm in found] == ["imbalance"] * heard
+
+
 def test_what_is_not_known_raises_nothing():
     assert raised({}, {}, AlarmsConfig()) == []
     assert raised({"entropy": 0.01, "grad_norm": 1e6, "truth": None}, {}, AlarmsConfig()) == []
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("first", [{}, {"grad_norm": 0.0}, {"grad_norm": float("inf")}, {"grad_norm": 0.3}])
+@pytest.mark.parametrize("limit", [10.0, None])
+def test_a_gradient_that_is_not_finite_is_an_alarm_whatever_came_first(value: float, first: dict[str, float], limit: float | None):
+    (alarm,) = raised({"grad_norm": value}, first, AlarmsConfig(grad_norm=limit), 1)
+    assert alarm.text == "gradient not finite at step 1"
+    assert alarm.record["value"] is None and alarm.name == "grad_norm"
 
 
 def test_an_alarm_says_what_was_found_and_what_is_allowed():

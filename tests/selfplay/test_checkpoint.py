@@ -11,10 +11,11 @@ import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
 
-from sparring.agents.language_model import LanguageModel
-from sparring.agents.names import checkpoint_folder, checkpoint_rounds
+from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds, resolve
 from sparring.agents.player_card import PlayerCard
 from sparring.selfplay import checkpoint
+from sparring.selfplay.export import export
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,55 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_is_used(run: Path, f
 def test_a_manifest_that_is_none_is_refused(run: Path, text: str):
     (checkpoint_folder(run, 2) / "manifest.json").write_text(text)
     assert checkpoint.newest(run)[0] == 1
+
+
+def test_a_manifest_that_names_no_model_is_refused(run: Path):
+    folder = checkpoint_folder(run, 2)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for gone, said in (("model/model.safetensors", "names no weights"), ("model/config.json", "names no model/config.json")):
+        (folder / "manifest.json").write_text(json.dumps({name: of for name, of in manifest.items() if name != gone}))
+        (folder / gone).rename(run / "away")
+        with pytest.raises(ValueError, match=said):
+            checkpoint.verify(folder)
+        (run / "away").rename(folder / gone)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert checkpoint.verify(folder) == manifest
+
+
+@pytest.mark.parametrize("name", ["model/adapter_config.json", "model/code/model.py", "optimizer.pt"])
+def test_a_file_that_was_put_there_later_is_refused(run: Path, name: str):
+    path = checkpoint_folder(run, 2) / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="none of the checkpoint's files"):
+        checkpoint.verify(checkpoint_folder(run, 2))
+    assert checkpoint.newest(run)[0] == 1
+
+
+def test_what_a_kill_may_leave_is_no_damage(run: Path):
+    (checkpoint_folder(run, 2) / ".manifest.json.part").write_text("{")
+    manifest = json.loads((checkpoint_folder(run, 2) / "manifest.json").read_text())
+    del manifest["trainer.pt"]  # pruned, but the file is still there
+    (checkpoint_folder(run, 2) / "manifest.json").write_text(json.dumps(manifest))
+    assert checkpoint.newest(run) == (2, [])
+
+
+def put(path: Path) -> None:
+    (path.parent / "adapter_config.json").write_text("{}")
+
+
+@pytest.mark.parametrize("damage", [flip, put])
+def test_nobody_plays_with_or_exports_a_damaged_checkpoint(run: Path, tmp_path: Path, damage):
+    assert load_language_model(checkpoint_model(run, 1), device="cpu")
+    damage(checkpoint_model(run, 1) / "model.safetensors")
+    for use in (
+        lambda: resolve(f"{run}@1", device="cpu"),
+        lambda: load_language_model(checkpoint_model(run, 1), device="cpu"),
+        lambda: export(f"{run}@1", tmp_path / "exported"),
+    ):
+        with pytest.raises(ValueError, match=r"damaged or missing|none of the checkpoint's files"):
+            use()
+    assert resolve(f"{run}@2", device="cpu")
 
 
 def test_without_its_first_model_a_run_cannot_go_on(run: Path):

@@ -3,19 +3,24 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from tiny import tiny_model, tiny_tokenizer
 
+from sparring.agents.language_model import ModelAgent
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.envs.words import band_words, curriculum, word_list
 from sparring.selfplay.cli import COMMANDS, main
 from sparring.selfplay.cli_games import show_game
+from sparring.selfplay.cli_matches import agents_of
+from sparring.selfplay.progress import Quiet
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
 
@@ -294,6 +299,48 @@ def test_a_teachers_talk_is_collected_and_imitated(model: Path, tmp_path: Path, 
     assert main([*train, "--imitation.minibatch", "4", "--evaluation.games", "0", "--out", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["run"]["imitation_steps"] == 2
     assert "imitation.data" in json.loads((tmp_path / "run" / "provenance.json").read_text())["inputs"]
+
+
+@pytest.mark.parametrize("command", ["play", "tournament", "collect"])
+def test_commands_that_play_say_how_far_they_are_and_how_full_batches(
+    command: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told = []
+
+    class Bar(Quiet):
+        @contextmanager
+        def phase(self, title: str, total: int, unit: str = "games"):
+            yield lambda steps=1, tokens=0, occupancy=None: told.append((title, total, steps, tokens, occupancy))
+
+    monkeypatch.setattr("sparring.selfplay.progress.Shown", Bar)
+    who = {
+        "play": ["--player", str(model), "--opponent", "scripted"],
+        "tournament": [str(model), "scripted"],
+        "collect": [str(tmp_path / "x.jsonl"), "--teacher", str(model), "--opponent", "scripted"],
+    }[command]
+    assert main([command, *who, "--games", "4", "--max-turns", "2", "--temperature", "1"]) == 0
+    total = 4 if command == "play" else 8
+    assert [(title, of, steps) for title, of, steps, _, _ in told] == [(command, total, 1)] * total
+    assert sum(tokens for *_, tokens, _ in told) > 0
+    assert all(0 < filled <= 1 for *_, filled in told[-3:])
+
+
+def test_the_memory_of_caches_is_bounded_and_shared_by_the_models_that_play(model: Path, tmp_path: Path):
+    other = str(shutil.copytree(model, tmp_path / "other"))
+    whole = agents_of({"attacker": str(model)}, 1.0, "cpu")["attacker"].model.loop.memory_bound()
+    gib = whole / 4 / 2**30
+    for names, share in (((str(model), "scripted"), 1), ((str(model), str(model)), 1), ((str(model), other), 2)):
+        agents = agents_of(dict(zip(("attacker", "defender"), names, strict=True)), 1.0, "cpu", gib)
+        bounds = [agent.model.loop.memory_bound() for agent in agents.values() if isinstance(agent, ModelAgent)]
+        assert all(whole / 16 / share < bound <= whole / 4 / share for bound in bounds)
+
+
+@pytest.mark.parametrize("command", [["play", "--player"], ["tournament", "scripted"], ["collect", "x.jsonl", "--teacher"]])
+def test_too_little_memory_is_said(command: list[str], model: Path, capsys: pytest.CaptureFixture[str]):
+    assert main([*command, str(model), "--max-memory", "0.000001"]) == 2
+    assert "bytes are the least" in capsys.readouterr().err
+    assert main([*command, str(model), "--max-memory", "-1"]) == 2
+    assert "max_memory cannot be negative, got -1" in capsys.readouterr().err
 
 
 def test_a_reader_may_stop_early():

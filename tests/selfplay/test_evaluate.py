@@ -23,7 +23,7 @@ TALKS = FunctionAgent(lambda observation, rng: "Hm.", "talker")
 
 
 def test_equal_words_and_seeds_give_equal_tasks_whoever_plays():
-    one = schedule({"attacker": TALKS, "defender": TALKS}, GAME, WORDS, 7, seed=3)
+    one = list(schedule({"attacker": TALKS, "defender": TALKS}, GAME, WORDS, 7, seed=3))
     other = schedule({"attacker": SilentAgent(), "defender": scripted()}, GAME, WORDS, 7, seed=3)
     assert [(m.task, m.seed) for m in one] == [(m.task, m.seed) for m in other]
     assert len({m.seed for m in one}) == 7
@@ -98,7 +98,7 @@ def test_the_spread_of_rewards_by_role_and_group():
 
 
 def test_tasks_of_a_round_come_in_groups_about_one_word():
-    tasks = round_tasks(WORDS, 24, 4, seed=1, label="r")
+    tasks = list(round_tasks(WORDS, 24, 4, seed=1, label="r"))
     assert len({t.id for t in tasks}) == 24
     assert len({t.seed for t in tasks}) == len({(t.seed, t.group) for t in tasks}) == 6, "games of a group begin alike"
     by_group: dict[str, set[str]] = {}

@@ -1,8 +1,11 @@
 """Rows of finished games, by objective, on games written by hand."""
 
+from dataclasses import replace
+
 import pytest
 from handmade import LOSS, WIN, played
 
+from sparring.agents.simple import RandomAgent
 from sparring.selfplay.batch import rows_of
 from sparring.selfplay.experience import experience
 from sparring.selfplay.rewards import outcome_returns, shuffled_returns, without
@@ -14,6 +17,23 @@ def test_group_relative_within_word_and_role():
     rows, _ = experience(games, outcome_returns(games), "group", {})
     found = [(row.role, row.advantages.max(initial=-9, where=row.action)) for row in rows]
     assert found == [("attacker", -1), ("defender", 1), ("attacker", 1), ("defender", -1), ("attacker", 0), ("defender", 0)]
+
+
+def test_games_against_another_opponent_are_another_group():
+    games = [
+        played("a", "It is sour.", WIN),
+        played("b", "It is sour.", LOSS),
+        played("c", "It is sour.", LOSS),
+        played("d", "It is sour.", LOSS),
+    ]
+    other = RandomAgent(("lemon",))
+    games[2:] = [replace(p, match=replace(p.match, agents={**p.match.agents, "defender": other})) for p in games[2:]]
+    attacker, defender = (
+        [row.advantages[1] for row in experience(games, outcome_returns(games), "group", {}, roles=(role,))[0]]
+        for role in ("attacker", "defender")
+    )
+    assert attacker == [-1, 1, 0, 0], "who won every game against an opponent learns nothing from them"
+    assert defender == [1.5, -0.5, -0.5, -0.5], "its opponent is the same in all four"
 
 
 def test_running_baselines_are_kept_per_role():

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
 from sparring.selfplay.chats import Chat, supervised
 from sparring.selfplay.collect import collect
-from sparring.selfplay.formats import FORMATS, read_chats, write_talk
+from sparring.selfplay.formats import FORMATS, read_chats, talk_writer
 
 GAME = AdversarialTaboo()
 ROLES = GAME.roles
@@ -31,6 +32,13 @@ def seats(games=GAMES):
 
 def read(path: Path) -> list[Chat]:
     return read_chats(path, TABOO_BRIEF, GAME)
+
+
+def write_talk(path: Path, form: str, seats, renderer) -> None:
+    with talk_writer(path, form, renderer) as talk:
+        for _, of in groupby(seats, key=lambda seat: seat[0].match.id):
+            found = list(of)
+            talk.add(found[0][0], [role for _, role in found])
 
 
 def said(chats: list[Chat]) -> list[tuple[str, ...]]:

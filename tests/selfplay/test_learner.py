@@ -7,11 +7,14 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from handmade import LOSS, WIN, played
 from tiny import tiny_model
 from torch import Tensor
 
 from sparring.selfplay.batch import Pair, PairKind, Row, collate, rows_of, sft_row
+from sparring.selfplay.experience import experience
 from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.rewards import Returns, outcome_returns
 from sparring.selfplay.scoring import Scorer, with_reference
 
 VOCABULARY = 60
@@ -150,6 +153,15 @@ def test_pairs_stay_together_and_are_learnt():
     assert metrics["rewards/accuracies"] > 0.8
     assert metrics["rewards/margins"] == pytest.approx(metrics["rewards/chosen"] - metrics["rewards/rejected"], rel=1e-3)
     assert metrics["own_tokens"] == sum(row.actions for row in rows_of(made))
+    assert "sampling/importance_sampling_ratio/max" not in metrics, "there was no ratio"
+
+
+def test_the_entropy_of_pairs_is_that_of_their_rows():
+    of = model()
+    made = pairs(of, 3)
+    rows = rows_of(made)
+    found = Learner(of, config=CONFIG).update(made, seed=0)
+    assert found["entropy"] == pytest.approx(Learner(model(), config=CONFIG).update(rows, seed=0)["entropy"], rel=1e-5)
 
 
 def test_a_reference_is_computed_in_the_order_of_its_rows():
@@ -213,6 +225,33 @@ def test_roles_are_learnt_from_alike():
     assert equal(one.gradients(rows), other.gradients(swapped))
     metrics = [Learner(model(), config=CONFIG).update(r, seed=0) for r in (rows, swapped)]
     assert metrics[0]["attacker/policy_loss"] == pytest.approx(metrics[1]["defender/policy_loss"])
+
+
+@pytest.mark.parametrize("objective", ["group", "rae", "dpo"])
+def test_swapped_returns_have_the_opposite_gradient_in_each_role(objective: str):
+    """A zero-sum game in which the other side has won teaches each role the opposite, through advantages, rows and losses."""
+    of = model()
+    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", "Hm.", "It is yellow.", LOSS), played("c", "It is big.", WIN)]
+    returns = outcome_returns(games)
+    other = {id: {"attacker": won["defender"], "defender": won["attacker"]} for id, won in returns.items()}
+
+    def gradient(role: str, given: Returns) -> dict[str, Tensor]:
+        made = experience(games, given, objective, {}, roles=(role,))[0]
+        spoken = [_spoken(e, role) for e in made]
+        return Learner(of, config=CONFIG).gradients(with_reference(Scorer(of), spoken, 100))
+
+    for role in ("attacker", "defender"):
+        found = gradient(role, returns)
+        assert any(g.abs().max() > 1e-3 for g in found.values())
+        assert equal(found, gradient(role, other), scale=-1.0)
+    assert not equal(gradient("attacker", returns), gradient("defender", other)), "each by its own words"
+
+
+def _spoken(example: Row | Pair, role: str) -> Row | Pair:
+    """With the words of a role, one game's like another's."""
+    if isinstance(example, Pair):
+        return replace(example, **{side: _spoken(getattr(example, side), role) for side in ("chosen", "rejected")})
+    return replace(example, ids=example.ids * (7 if role == "attacker" else 11) % VOCABULARY)
 
 
 def test_no_advantage_no_gradient():

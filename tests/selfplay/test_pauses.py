@@ -1,6 +1,9 @@
 """Signals: a run ends soon, says how it goes on, and comes out as if nobody had stopped it."""
 
+import hashlib
+import json
 import os
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -59,6 +62,34 @@ def test_a_stopped_update_that_is_damaged_begins_anew(model: str, tmp_path: Path
     resume(tmp_path / "stopped", progress=heard)
     assert any(f"{trainer} is damaged or missing: the update of round 1 begins anew" in text for text in heard.said)
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("title", "saved"), [("imitation", "update-000"), ("round 1/1: learn", "round-000"), ("round 1/1: learn", "update-001")]
+)
+def test_another_number_of_processes_is_said_however_early_the_run_was_stopped(model: str, tmp_path: Path, title: str, saved: str):
+    imitation = ImitationConfig(steps=2, minibatch=4, games=4)
+    steps = LearnerConfig(minibatch=1, replay_per_minibatch=0)
+    made = small_run(model, tmp_path / "run", rounds=1, learner=steps, imitation=imitation, evaluation=NOTHING_MEASURED)
+    with pytest.raises(Stopped):
+        train(made, progress=Signalling(title, 1, signal.SIGTERM))
+    checkpoints = tmp_path / "run" / "checkpoints"
+    if saved == "round-000":
+        shutil.rmtree(checkpoints / "update-001")
+    by_two(checkpoints / saved)
+    heard = Heard()
+    resume(tmp_path / "run", progress=heard)
+    assert heard.said[0].startswith("until now 2 processes, from now on 1: model and optimiser go on")
+
+
+def by_two(folder: Path) -> None:
+    """Makes what was saved look as if two processes had saved it."""
+    state = folder / "state.json"
+    assert json.loads(state.read_text())["processes"] == 1
+    state.write_text(state.read_text().replace('"processes": 1', '"processes": 2'))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["state.json"] = hashlib.sha256(state.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from sparring.agents.names import checkpoint_folder
 from sparring.selfplay import checkpoint
-from sparring.selfplay.batch import Example, Pair, Row, sft_row
+from sparring.selfplay.batch import Example, Pair, Row, rows_of, sft_row
 from sparring.selfplay.config import ImitationConfig, TrainConfig
 from sparring.selfplay.learner import Learner, LearnerConfig
-from sparring.selfplay.ranks import join
+from sparring.selfplay.ranks import Ranks, join
 from sparring.selfplay.run_folder import RunFolder, read_lines
+from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.settings import load, to_yaml
 from sparring.selfplay.spag import PUBLISHED, Corrections
 from sparring.selfplay.train import resume, train
@@ -73,7 +74,9 @@ CASES = {
     "token": (LEARNER, Corrections()),
     "sequence": (replace(LEARNER, aggregation="sequence"), Corrections()),
     "exact": (replace(LEARNER, kl=0.2, kl_form="exact"), Corrections()),
+    "sampled": (replace(LEARNER, kl=0.2, kl_form="sampled"), Corrections()),
     "lora": (replace(LEARNER, kl=0.2, kl_form="exact", lora_rank=4), Corrections()),
+    "lora-sampled": (replace(LEARNER, kl=0.2, kl_form="sampled", lora_rank=4), Corrections()),
     "published": (replace(LEARNER, aggregation="sequence", anchor="played", kl_form="reward", kl=0.2), PUBLISHED),
 }
 
@@ -97,19 +100,37 @@ def made_by_one(folder: Path) -> None:
     learner = Learner(tiny_model(vocab=64), config=replace(LEARNER, minibatch=4, epochs=2))
     metrics = learner.update(rows, seed=0, replay=replay)
     assert ranks.gather(metrics) == [metrics] * ranks.size
+    referred = referred_by(ranks, rows)
     if ranks.main:
-        torch.save([found, metrics, learner.published.state_dict()], folder / f"of-{ranks.size}")
+        torch.save([found, metrics, learner.published.state_dict(), referred], folder / f"of-{ranks.size}")
+
+
+def referred_by(ranks: Ranks, rows: list[Example]) -> list[Tensor]:
+    """The reference's log-probabilities, as all processes hold them; each has scored its share of the rows."""
+    scored: list[int] = []
+
+    class Counting(Scorer):
+        def score(self, batch, **options):
+            scored.append(len(batch.lengths))
+            return super().score(batch, **options)
+
+    made = rows_of(with_reference(Counting(tiny_model(vocab=64)), rows, 60, ranks=ranks))
+    held = [row.logprobs.tobytes() for row in made]
+    assert ranks.gather(held) == [held] * ranks.size, "the same bytes"
+    assert sum(scored) == len(made[ranks.rank :: ranks.size])
+    return [torch.from_numpy(row.logprobs) for row in made]
 
 
 def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
     together(made_by_one, tmp_path, tmp_path)
     made_by_one(tmp_path)
-    (one, metrics, weights), (two, *rest) = (torch.load(tmp_path / f"of-{n}") for n in (1, 2))
+    (one, metrics, weights, referred), (two, *rest) = (torch.load(tmp_path / f"of-{n}") for n in (1, 2))
     for case, found in one.items():
         for name, gradient in found.items():
             torch.testing.assert_close(two[case][name], gradient, atol=1e-6, rtol=1e-5, msg=f"{case} {name}")
     assert rest[0] == pytest.approx(metrics, rel=1e-4)
     torch.testing.assert_close(rest[1], weights, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rest[2], referred, atol=1e-5, rtol=1e-5)
 
 
 def settings(model: str, out: Path) -> TrainConfig:

@@ -152,7 +152,7 @@ def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
     os.kill(both[0].pid, signal.SIGTERM)  # the other one may not have begun to learn yet
     assert exits(both) == [143, 143], said.read_text()
     assert "continue with: sparring train --resume" in said.read_text()
-    trainer, _ = checkpoint.load(tmp_path / "run" / "checkpoints" / "update-001")
+    trainer, _ = checkpoint.load(tmp_path / "run" / "checkpoints" / "update-001", update=True)
     assert {value.shape for value in trainer["master"].values()} == {p.shape for p in tiny_model(vocab=len(tiny_tokenizer())).parameters()}
 
 
