@@ -195,6 +195,7 @@ class _Exchange:
         self.random = random.Random()  # pauses only; nothing that is recorded depends on it
         self.tasks: set[asyncio.Task[Any]] = set()
         self.reached = False
+        self.missed = 0
         self.told: set[str] = set()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name=f"requests to {url}", daemon=True)
@@ -231,6 +232,11 @@ class _Exchange:
         finally:
             self.tasks.discard(task)
 
+    @property
+    def lost(self) -> bool:
+        """Whether so many tries in a row could not connect as a full set of requests has. Until it answers again each is tried once."""
+        return self.missed >= self.limits.tries * self.limits.concurrency
+
     async def persist(self, method: str, path: str, body: Any, parse: Parse) -> Any:
         """Tries until there is an answer that `parse` takes. Raises Failed when out of tries or time, Refused, or ConnectionError."""
         async with self._place():
@@ -246,7 +252,7 @@ class _Exchange:
                 except _Again as error:
                     again = error
                 pause = self._pause(tries, again.after)
-                if again.useless or tries >= self.limits.tries or time.monotonic() + pause >= end:
+                if again.useless or tries >= self.limits.tries or self.lost or time.monotonic() + pause >= end:
                     failure = self._failure(again, tries)
                     self._tell(failure, again.kind)
                     raise failure
@@ -288,7 +294,7 @@ class _Exchange:
         data = bytearray()
         try:
             async with asyncio.timeout(seconds), self.client.stream(method, self.url + path, content=content, headers=headers) as response:
-                self.reached = True
+                self.reached, self.missed = True, 0
                 async for chunk in response.aiter_bytes():
                     data += chunk
                     if len(data) > self.limits.reply_bytes:
@@ -296,6 +302,7 @@ class _Exchange:
         except TimeoutError:
             raise _Again(f"no whole answer within {seconds:.3g} s", "timeout") from None
         except httpx2.ConnectError as error:
+            self.missed += 1
             message = f"cannot connect: {self._quote(str(error))}"
             raise _Again(message, "connect", reached=False, useless=self._useless(error)) from None
         except httpx2.InvalidURL as error:

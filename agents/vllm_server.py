@@ -1,7 +1,7 @@
 """A model behind a vLLM server, as a backend: token ids in, ids and log-probabilities out, so that its games can be trained on.
 
 Speaks `POST /v1/completions` with ids as the prompt. The server keeps what it has computed of a stream in its prefix cache, so each request
-carries the whole stream. Weights are updated through vLLM's development endpoints. Not yet run against a real server: see docs/servers.md.
+carries the whole stream. Weights are updated through vLLM's development endpoints. What was seen with a real server: docs/servers.md.
 """
 
 import json
@@ -18,6 +18,7 @@ from .core import Finish, Reply, Request, Sampling, Segment
 from .http_client import Failed, HTTPClient, Limits, Refused
 from .language_model import load_tokenizer
 from .token_streams import TokenStreams
+from .vllm_weights import HEAD, has_head
 
 KEY = "VLLM_API_KEY"
 """The environment variable with the server's key, as vLLM itself calls it; needed only where the server was given one."""
@@ -84,7 +85,8 @@ class VLLMServer:
         if limit <= 0:
             self._ready.append((request, self.streams.reply(request, [], [], "length", ended=False)))
             return
-        if request.trainable and not (request.sampling.exact and request.sampling.temperature == 1):
+        plain = request.sampling.exact and request.sampling.temperature == 1 and request.sampling.min_new_tokens == 0
+        if request.trainable and not plain:
             self._check_logprobs(prompt)
         self._asked[request.stream] = request
         body = self._body(request.sampling, request.seed, prompt, limit)
@@ -111,7 +113,15 @@ class VLLMServer:
         return self.streams.close(stream)
 
     def load_weights(self, folder: str | Path, version: str) -> None:
-        """Has the server read its weights from a model folder that it can see. version: names them from now on."""
+        """Has the server read its weights from a model folder that both see under this path. version: names them from now on.
+
+        Raises ValueError for a folder without its head: the server might go on with its old one.
+        """
+        if not has_head(folder):
+            raise ValueError(
+                f"{folder} ties its head to its embeddings and holds no {HEAD}; a vLLM server may keep its old head then. "
+                "Write it with sparring.agents.vllm_weights.store_head(folder), in a copy where the folder must stay as it is"
+            )
         with self._updating(version):
             self._control("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}})
 
@@ -123,6 +133,7 @@ class VLLMServer:
         """Has the server receive weights, in one part or several. updates: what its transfer backend asks for, per part.
 
         Each call to the server returns when it has the part: a backend that broadcasts (NCCL) needs the sender in another thread.
+        A tied head has to be sent too, by its own name: see vllm_weights.
         """
         with self._updating(version):
             self._control("/start_weight_update")
@@ -157,24 +168,28 @@ class VLLMServer:
         self.weight_version = version
 
     def _check_logprobs(self, prompt: list[int]) -> None:
-        """Finds out, once, whether log-probabilities are those of the distribution sampled from. Raises ValueError where they are not.
+        """Finds out whether log-probabilities are those of the distribution sampled from; once, by the first prompt that shows it.
 
-        At temperature 0.01 nearly all is on the likeliest token, so its log-probability is near 0, whatever it is at temperature 1.
+        At temperature 0.01 nearly all is on the likeliest token, so its log-probability is near 0, whatever it is at temperature 2, the
+        highest that vLLM takes. A prompt whose next token is nearly sure at both shows nothing. Raises ValueError where they are not.
         """
         if self._processed:
             return
-        plain, sharp = (
-            read_likeliest(
-                self.client.request("POST", "/v1/completions", {**self._body(Sampling(temperature), 0, prompt, 1), "logprobs": 1})
-            )
-            for temperature in (1.0, 0.01)
-        )
-        if plain < math.log(0.9) and abs(plain - sharp) < 0.05:
+        hot = self._likeliest(prompt, 2.0)
+        if hot > math.log(0.9):
+            return
+        if abs(hot - self._likeliest(prompt, 0.01)) < 0.05:
             raise ValueError(
                 f"{self.name}: the server gives log-probabilities at temperature 1 whatever it samples at, so these games cannot be "
                 "trained on; start it with --logprobs-mode processed_logprobs, or play through openai:MODEL@URL"
             )
         self._processed = True
+
+    def _likeliest(self, prompt: list[int], temperature: float) -> float:
+        """The log-probability that the server gives for the likeliest next token."""
+        asked = {"logprobs": 1, "return_tokens_as_token_ids": True}  # by text, two tokens of half a character would be one
+        body = {**self._body(Sampling(temperature), 0, prompt, 1), **asked}
+        return read_likeliest(self.client.request("POST", "/v1/completions", body))
 
     def _reply(self, request: Request, outcome: Completion | Failed) -> Reply:
         if isinstance(outcome, Failed):

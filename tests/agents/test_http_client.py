@@ -175,6 +175,36 @@ def test_nobody_there():
         client(stub.url).request("GET", "/x")
 
 
+def test_a_server_that_is_lost_is_not_waited_for_by_each_request(caplog: pytest.LogCaptureFixture):
+    """Of 50 requests 2 at a time use their 4 tries, with 3 pauses each; the others then fail at their first."""
+    sleep = Sleeper()
+    with stub_server(then(Answer())) as stub:
+        one = client(stub.url, sleep, concurrency=2, tries=4)
+        one.submit("a", "/x", {}, lambda data: data)
+        assert one.wait() == [("a", {})]
+    for i in range(50):
+        one.submit(str(i), "/x", {}, lambda data: data)
+    found: list = []
+    while one.in_flight:
+        found += one.wait()
+    assert len(found) == 50 and all(isinstance(outcome, Failed) and stub.url in str(outcome) for _, outcome in found)
+    assert 6 <= len(sleep.pauses) <= 8
+    assert sum("cannot connect" in record.message for record in caplog.records) == 1
+
+
+def test_a_lost_server_that_is_back_is_tried_as_ever():
+    with stub_server(then(DROP, Answer(), DROP, Answer())) as stub:
+        one = client(stub.url)
+        exchange = one._start()
+        exchange.missed = exchange.limits.tries * exchange.limits.concurrency
+        outcomes = {}
+        for tag in "abc":
+            one.submit(tag, "/x", {}, lambda data: data)
+            outcomes |= dict(one.wait())
+    assert isinstance(outcomes["a"], Failed)
+    assert (outcomes["b"], outcomes["c"]) == ({}, {}) and len(stub.asked) == 4
+
+
 def test_a_certificate_that_does_not_hold_is_said_at_once():
     sleep = Sleeper()
     pem = Path(__file__).with_name("self_signed.pem")

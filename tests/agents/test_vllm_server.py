@@ -1,110 +1,40 @@
-"""Token streams through a server that speaks vLLM's documented protocol: a stub over a tiny model, not vLLM itself."""
+"""Token streams through a server that speaks as vLLM does: a stub over a tiny model. benchmarks/vllm_check.py asks a real one."""
 
-import threading
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
-import torch
-from stub_server import HANG, Answer, Asked, Stub, stub_server
+from stub_server import HANG, Answer, Stub, stub_server
+from tiny_vllm import TinyVLLM, save, tiny_model
 
 from sparring.agents import vllm_server
 from sparring.agents.core import Request, Sampling
-from sparring.agents.hfloop import HFLoop
 from sparring.agents.http_client import Failed, HTTPClient, Limits, Refused
 from sparring.agents.language_model import LanguageModel, ModelAgent
 from sparring.agents.names import model_card, resolve
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.agents.vllm_server import Completion, VLLMServer, read_completion, read_likeliest
+from sparring.agents.vllm_weights import store_head
 from sparring.envs.core import VOID, Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
 
 GAME = AdversarialTaboo(max_turns=2, max_characters=10_000)
-LENGTH = 256
-
-
-@lru_cache(maxsize=1)
-def tiny_model():
-    return tiny.tiny_model(vocab=len(tiny.tiny_tokenizer("chatml")), length=LENGTH)
-
-
-@lru_cache(maxsize=1)
-def tiny_loop(end_ids: frozenset[int]) -> HFLoop:
-    return HFLoop(tiny_model(), end_ids=end_ids, max_rows=4, max_streams=4)
-
-
-class TinyVLLM:
-    """Answers as `vllm serve FOLDER --logprobs-mode processed_logprobs` is documented to, with VLLM_SERVER_DEV_MODE=1.
-
-    change: what becomes of an answer to /v1/completions before it is sent. processed: False as without that --logprobs-mode.
-    """
-
-    def __init__(self, folder: str, change=lambda body, asked: body, processed: bool = True) -> None:
-        self.processed = processed
-        self.folder = folder
-        self.change = change
-        self.lock = threading.Lock()
-        self.paused = False
-        self.control: list[tuple[str, object]] = []
-        self.failing = ""
-
-    def __call__(self, asked: Asked) -> Answer | str:
-        with self.lock:
-            if asked.path == "/v1/models":
-                return Answer({"object": "list", "data": [{"id": self.folder, "root": self.folder, "max_model_len": LENGTH}]})
-            if asked.path == "/v1/completions":
-                return self.complete(asked)
-            self.control.append((asked.path, asked.body))
-            if asked.path == self.failing:
-                return Answer({"error": "broken"}, status=500)
-            if asked.path in ("/pause?mode=wait", "/resume"):
-                self.paused = asked.path != "/resume"
-                return Answer({"status": "ok"})
-            assert self.paused or asked.path == "/init_weight_transfer_engine"
-            return Answer({"success": True} if asked.path == "/reset_prefix_cache" else {"message": "done"})
-
-    def complete(self, asked: Asked) -> Answer | str:
-        body = asked.body
-        assert not self.paused and body["model"] == self.folder and body["return_token_ids"]
-        if body["logprobs"] == 1:
-            return Answer({"choices": [{"logprobs": {"top_logprobs": [self.likeliest(body)]}}]})
-        assert body["logprobs"] == 0
-        assert len(body["prompt"]) + body["max_tokens"] <= LENGTH
-        loop = tiny_loop(frozenset(body["stop_token_ids"]))
-        names = ("temperature", "top_k", "top_p", "min_p")
-        sampling = Sampling(**{n: body[n] for n in names}, max_new_tokens=body["max_tokens"], min_new_tokens=body["min_tokens"])
-        loop.submit("s", body["prompt"], sampling, body["seed"])
-        (done,) = loop.poll()
-        loop.close("s")
-        choice = {
-            "index": 0,
-            "text": "not used",
-            "token_ids": done.ids.tolist(),
-            "prompt_token_ids": body["prompt"],
-            "logprobs": {"token_logprobs": done.logprobs.tolist(), "tokens": [], "top_logprobs": [], "text_offset": []},
-            "finish_reason": done.finish,
-            "stop_reason": None,
-        }
-        changed = self.change({"object": "text_completion", "choices": [choice]}, asked)
-        return changed if isinstance(changed, str) else Answer(changed)
-
-    def likeliest(self, body) -> dict[str, float]:
-        assert body["max_tokens"] == 1
-        with torch.no_grad():
-            logits = tiny_model()(input_ids=torch.tensor([body["prompt"]])).logits[0, -1]
-        best = (logits / (body["temperature"] if self.processed else 1.0)).log_softmax(-1).max()
-        return {"a": float(best), "b": float(best) - 3.0}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    tiny.tiny_tokenizer("chatml").save_pretrained(folder)
-    return folder
+    return save(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of another model, with their head."""
+    made = save(tmp_path_factory.mktemp("other"), seed=1)
+    store_head(made)
+    return made
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -188,7 +118,7 @@ def test_log_probabilities_that_cannot_be_trained_on_are_refused(folder: Path):
     with stub_server(TinyVLLM(str(folder), processed=False)) as stub:
         model = server(stub, folder)
         assert ask(model, "Hi.", temperature=1.0, max_new_tokens=2).tokens == 2
-        for i, sampling in enumerate(({"temperature": 0.7}, {"top_k": 5})):
+        for i, sampling in enumerate(({"temperature": 0.7}, {"top_k": 5}, {"min_new_tokens": 2})):
             with pytest.raises(ValueError, match="start it with --logprobs-mode processed_logprobs"):
                 ask(model, "Hi.", stream=f"t{i}", **sampling)
     with stub_server(TinyVLLM(str(folder), processed=True)) as stub:
@@ -200,6 +130,20 @@ def test_log_probabilities_that_cannot_be_trained_on_are_refused(folder: Path):
         model = server(stub, folder)
         model.submit(Request(model, "s", (Message("user", "Hi."),), Sampling(0.7, max_new_tokens=2), 0, trainable=False))
         assert model.poll()[0][1].tokens == 2
+
+
+def test_log_probabilities_are_asked_for_until_they_show_something(folder: Path):
+    """After a prompt whose next token is nearly sure the question is still open."""
+    stub_model = TinyVLLM(str(folder), processed=False)
+    likeliest, sure = stub_model.likeliest, {"token_id:7": -0.01}
+    with stub_server(stub_model) as stub:
+        model = server(stub, folder)
+        stub_model.likeliest = lambda body: sure
+        for i in range(2):
+            ask(model, "Hi.", stream=f"{i}", temperature=0.7, max_new_tokens=2)
+        stub_model.likeliest = likeliest
+        with pytest.raises(ValueError, match="start it with --logprobs-mode processed_logprobs"):
+            ask(model, "Hi.", stream="t", temperature=0.7)
 
 
 def test_the_likeliest():
@@ -307,12 +251,12 @@ def test_one_of_several_models_is_told_by_its_folder(folder: Path):
     assert (served.model, served.max_length) == ("mine", 7)
 
 
-def test_weights_from_a_folder(folder: Path):
+def test_weights_from_a_folder(folder: Path, other: Path):
     stub_model = TinyVLLM(str(folder))
     with stub_server(stub_model) as stub:
         model = server(stub, folder)
         ask(model, "Hi.", max_new_tokens=3)
-        model.load_weights("/runs/x/model", "round-1")
+        model.load_weights(other, "round-1")
         assert model.weight_version == "round-1"
         ask(model, "And?", max_new_tokens=3)
         old, new = model.close("s")
@@ -320,10 +264,34 @@ def test_weights_from_a_folder(folder: Path):
     assert new.ids[: len(old.ids)].tolist() == old.ids.tolist()
     assert stub_model.control == [
         ("/pause?mode=wait", None),
-        ("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": "/runs/x/model"}}),
+        ("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(other)}}),
         ("/reset_prefix_cache", None),
         ("/resume", None),
     ]
+
+
+def test_weights_arrive_whole(folder: Path, other: Path):
+    """The replies after an update are those of the other model: its head has come too, though it is tied."""
+    said, own = talk(LanguageModel(tiny_model(1), tiny.tiny_tokenizer("chatml")))
+    with stub_server(TinyVLLM(str(folder))) as stub:
+        model = server(stub, folder)
+        model.load_weights(other, "1")
+        their_said, theirs = talk(model)
+    assert their_said == said
+    for (a,), (b,) in zip(own, theirs, strict=True):
+        assert (a.ids == b.ids).all()
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
+
+
+def test_weights_without_their_head_are_refused(folder: Path, tmp_path: Path):
+    stub_model = TinyVLLM(str(folder))
+    with stub_server(stub_model) as stub:
+        model = server(stub, folder)
+        with pytest.raises(ValueError, match="ties its head to its embeddings and holds no"):
+            model.load_weights(save(tmp_path, seed=1), "1")
+        with pytest.raises(ValueError, match="cannot be read as a model folder"):
+            model.load_weights(tmp_path / "none", "1")
+        assert stub_model.control == [] and ask(model, "Hi.", max_new_tokens=2).tokens == 2
 
 
 def test_weights_by_transfer(folder: Path):
@@ -348,41 +316,41 @@ def test_weights_by_transfer(folder: Path):
 
 
 @pytest.mark.parametrize("failing", ["/collective_rpc", "/reset_prefix_cache"])
-def test_no_game_is_played_on_half_an_update(folder: Path, failing: str):
+def test_no_game_is_played_on_half_an_update(folder: Path, other: Path, failing: str):
     stub_model = TinyVLLM(str(folder))
     stub_model.failing = failing
     with stub_server(stub_model) as stub:
         model = server(stub, folder)
         with pytest.raises(Failed, match="broken"):
-            model.load_weights("/x", "1")
+            model.load_weights(other, "1")
         assert model.weight_version == "0" and not stub_model.paused
         with pytest.raises(RuntimeError, match="an update of its weights failed halfway"):
             ask(model, "Hi.")
         stub_model.failing = ""
-        model.load_weights("/x", "1")
+        model.load_weights(other, "1")
         assert ask(model, "Hi.", max_new_tokens=2).tokens == 2
 
 
-def test_a_server_without_development_endpoints_is_told_apart(folder: Path):
+def test_a_server_without_development_endpoints_is_told_apart(folder: Path, other: Path):
     with stub_server(lambda asked: Answer({"detail": "Not Found"}, status=404)) as stub:
         with pytest.raises(ValueError, match=r"has no /pause; start it with VLLM_SERVER_DEV_MODE=1"):
-            server(stub, folder).load_weights("/x", "1")
+            server(stub, folder).load_weights(other, "1")
         assert len(stub.asked) == 1
 
 
-def test_a_cache_that_stays_full_is_an_error(folder: Path):
+def test_a_cache_that_stays_full_is_an_error(folder: Path, other: Path):
     with stub_server(lambda asked: Answer({"success": False} if "reset" in asked.path else {})) as stub:
         with pytest.raises(RuntimeError, match="did not empty its prefix cache"):
-            server(stub, folder).load_weights("/x", "1")
+            server(stub, folder).load_weights(other, "1")
         assert stub.paths[-1] == "/resume"
 
 
-def test_weights_do_not_change_under_replies_in_the_making(folder: Path):
+def test_weights_do_not_change_under_replies_in_the_making(folder: Path, other: Path):
     with stub_server(TinyVLLM(str(folder), lambda body, asked: HANG)) as stub:
         model = server(stub, folder)
         model.submit(Request(model, "s", (Message("user", "Hi."),), Sampling(), 0))
         with pytest.raises(RuntimeError, match="1 replies are in the making"):
-            model.load_weights("/x", "1")
+            model.load_weights(other, "1")
         assert model.close("s") == ()
 
 
