@@ -191,6 +191,7 @@ class HFLoop:
             raise ValueError(f"stream {stream!r} still waits for a reply")
         if not row.ids:
             row.begins = chain(ids, adapter)
+            self._prefixes.ask(row.begins)
         row.ids.extend(ids)
         if not row.ids:
             raise ValueError(f"stream {stream!r} is empty: there is nothing to continue")
@@ -250,6 +251,8 @@ class HFLoop:
             self._drop_cache(row)
         self._lanes.clear()
         self._prefixes.clear()
+        for job in self._waiting:
+            self._prefixes.ask(job.stream.begins)
         self._weights = self._version()
 
     def _version(self) -> int:
@@ -374,8 +377,8 @@ class HFLoop:
             job.slot = self._slots.pop()
             job.base = len(row.ids) - self._step - 1
             self.counters.shared += shared if source else 0
-            if not row.blocks and self._prefixes.takes(row.begins):
-                computing.update(row.begins)
+            if not row.blocks:
+                computing.update(self._prefixes.worth(row.begins))
             lane = self._lane_for(min(len(row.ids) + _ROOM, self.max_length))
             joining.setdefault(lane.length, []).append(job)
         self._waiting.extendleft(reversed(held))

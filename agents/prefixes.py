@@ -1,4 +1,4 @@
-"""First prompts whose keys and values are kept, so that streams that begin alike compute what they share once: rules, and words in play.
+"""Beginnings whose keys and values are kept, so that streams that begin alike compute what they share once: rules, and words in play.
 
 Knows ids and blocks; knows nothing about models, text or sampling.
 """
@@ -13,6 +13,8 @@ CHUNK = 4
 """Beginnings are compared at multiples of this many tokens."""
 SHARE = 4
 """Kept prompts take at most one in SHARE blocks of the pool; the least recently used leaves first."""
+REMEMBERED = 1 << 16
+"""Beginnings of which it is remembered how many streams have begun so, the last ones asked for."""
 
 Chain = tuple[int, ...]
 """Hashes of a sequence's first CHUNK ids, first 2 CHUNK, and so on."""
@@ -31,7 +33,7 @@ def chain(ids: Sequence[int], kind: str | None = None) -> Chain:
 
 @dataclass(eq=False)
 class Prefix:
-    """A kept prompt. ids: those whose keys and values `blocks` hold."""
+    """A kept beginning. ids: those whose keys and values `blocks` hold."""
 
     chain: Chain
     ids: tuple[int, ...]
@@ -39,10 +41,11 @@ class Prefix:
 
 
 class Prefixes:
-    """Kept prompts over the blocks of a pool."""
+    """Kept beginnings over the blocks of a pool: what two streams at least have begun with, as most of a prompt may be one game's alone."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._asked: OrderedDict[int, int] = OrderedDict()
         self._kept: OrderedDict[Chain, Prefix] = OrderedDict()
         self._by_hash: dict[int, Prefix] = {}
         self._blocks = 0
@@ -57,14 +60,25 @@ class Prefixes:
                 return prefix, shared
         return None, 0
 
-    def takes(self, hashes: Chain) -> bool:
-        """Whether a prompt can be kept at all."""
-        return bool(hashes) and blocks_for(len(hashes) * CHUNK) <= self._pool.limit // SHARE
+    def ask(self, hashes: Chain) -> None:
+        """Counts a stream that begins so."""
+        for name in hashes:
+            self._asked[name] = self._asked.pop(name, 0) + 1
+        while len(self._asked) > REMEMBERED:
+            self._asked.popitem(last=False)
+
+    def worth(self, hashes: Chain) -> Chain:
+        """How much of a prompt would be kept: what another stream has begun with too, nothing where the pool is too small for it."""
+        shared = hashes[: sum(self._asked.get(name, 0) > 1 for name in hashes)]
+        return shared if blocks_for(len(shared) * CHUNK) <= self._pool.limit // SHARE else ()
 
     def add(self, ids: Sequence[int], hashes: Chain) -> list[int]:
-        """Keeps a prompt; the blocks that its keys and values belong into, none where it is kept already or the pool has no room."""
+        """Keeps what is worth it of a prompt; the blocks that its keys and values belong into, none where it is kept already or the pool
+        has no room.
+        """
+        hashes = self.worth(hashes)
         need = blocks_for(len(hashes) * CHUNK)
-        if not self.takes(hashes) or hashes[-1] in self._by_hash:
+        if not hashes or hashes[-1] in self._by_hash:
             return []
         while self._kept and (self._blocks + need > self._pool.limit // SHARE or self._pool.available() < need):
             self._forget(next(iter(self._kept)))
@@ -79,9 +93,10 @@ class Prefixes:
         return prefix.blocks
 
     def clear(self) -> None:
-        """Forgets all."""
+        """Forgets all, and what was asked for: what follows does not depend on what was before."""
         while self._kept:
             self._forget(next(iter(self._kept)))
+        self._asked.clear()
 
     def _forget(self, hashes: Chain) -> None:
         prefix = self._kept.pop(hashes)

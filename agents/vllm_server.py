@@ -75,6 +75,11 @@ class VLLMServer:
         """What the server says of the model. Raises ValueError where it does not serve it, Failed or ConnectionError where it is silent."""
         return _choose(self.client.request("GET", "/v1/models"), self.place, self.client.url)
 
+    @property
+    def ready(self) -> bool:
+        """Whether an answer has come that `poll` would return without waiting."""
+        return bool(self._ready) or self.client.ready
+
     def submit(self, request: Request) -> None:
         """Raises ValueError where the first prompt leaves no room for a reply, and as `served` and `_check_logprobs` do."""
         if self._torn:

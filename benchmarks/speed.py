@@ -1,7 +1,8 @@
 """The speed of self-play: the same games through our generation loop and through those that people otherwise use.
 
     python -m sparring.benchmarks.speed
-    python -m sparring.benchmarks.speed --model random:100M --games 64 --batches 64 --json
+    python -m sparring.benchmarks.speed --games 256 --batches 32 256 --result benchmarks/results/speed.json
+    python -m sparring.benchmarks.speed --model random:100M --games 32 --batches 32 --runs 1 --loops ours spag_loop --json
 
 What is compared: benchmarks/speed_loops.py. Same words, model, prompts, limits, sampling settings, stops, precision and threads. Every loop
 is run as it is fastest: with which batch size, and in one process with all threads or in several that share them out; runs are interleaved,
@@ -50,13 +51,13 @@ class SpeedConfig:
 
     model: str = "mini@imitation"
     """Who plays both seats: a model's name, or random:15M, random:100M, random:0.5B, random:1.5B, random:7B for random weights."""
-    games: int = 256
-    """Games of one run."""
+    games: int = 128
+    """Games of one run. The figures of the documentation are of 256, which take five minutes on two cores."""
     runs: int = 5
     """Interleaved runs of each loop."""
     loops: tuple[str, ...] = tuple(LOOPS)
     """Which loops, ours among them."""
-    batches: tuple[int, ...] = (32, 256)
+    batches: tuple[int, ...] = (32, 128)
     """Games in play at once that every loop is tried with; its best counts."""
     processes: tuple[int, ...] = (1,)
     """Numbers of processes that every loop is tried with on a CPU, the threads shared out among them; its best counts. With "1 2" the loops

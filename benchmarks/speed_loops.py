@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import ModelAgent
-from sparring.agents.rollout import play_all
+from sparring.agents.rollout import play
 from sparring.selfplay.evaluate import schedule
 
 from .speed_games import Run, Setting, Work, cut, history, opening, said
@@ -32,18 +33,20 @@ Loop = Callable[[Setting, int, int], Run]
 def ours(setting: Setting, games: int, batch: int) -> Run:
     """Streams with kept caches; finished rows leave at once, and other games or the other role take their place."""
     player = ModelAgent(setting.model, setting.prompts, setting.sampling)
-    matches = list(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed))
-    matches = [matches[number] for number in setting.numbers(games)]
+    matches = schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed)
+    mine = setting.numbers(games)
     counters = setting.model.loop.counters
     before = replace(counters)
+    tokens = utterances = ended = attended = 0
     began = time.perf_counter()
-    played = play_all(matches, concurrency=batch)
+    for played in play(islice(matches, mine.start, None, mine.step), concurrency=batch):
+        tokens += sum(reply.tokens for reply in played.replies)
+        utterances += len(played.replies)
+        attended += sum(int(np.flatnonzero(segment.action).sum()) for role in setting.game.roles for segment in played.segments[role])
+        ended += 1
     seconds = time.perf_counter() - began
     steps, rows, prefilled, drawn = (getattr(counters, name) - getattr(before, name) for name in ("steps", "rows", "prefilled", "sampled"))
-    replies = [reply for p in played for reply in p.replies]
-    segments = [segment for p in played for role in setting.game.roles for segment in p.segments[role]]
-    attended = sum(int(np.flatnonzero(segment.action).sum()) for segment in segments)
-    return Run(seconds, sum(reply.tokens for reply in replies), len(replies), len(played), Work(steps, rows, prefilled, drawn, attended))
+    return Run(seconds, tokens, utterances, ended, Work(steps, rows, prefilled, drawn, attended))
 
 
 def spag_loop(setting: Setting, games: int, batch: int) -> Run:

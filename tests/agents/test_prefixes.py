@@ -16,16 +16,49 @@ def pool(blocks: int) -> Pool:
     return Pool(Layout(1, 1, 2, torch.float32, torch.device("cpu")), blocks)
 
 
+def add(kept: Prefixes, ids: list[int]) -> list[int]:
+    """Keeps a prompt that two streams have begun with."""
+    for _ in range(2):
+        kept.ask(chain(ids))
+    return kept.add(ids, chain(ids))
+
+
+def test_only_what_streams_share_is_kept():
+    kept = Prefixes(pool(100))
+    rules = list(range(12))
+    first, second = ([*rules, *range(start, start + 9)] for start in (100, 200))
+    kept.ask(chain(first))
+    assert kept.add(first, chain(first)) == [], "nobody else has begun so"
+    kept.ask(chain(second))
+    assert kept.worth(chain(second)) == chain([*rules, 0])
+    assert len(kept.add(second, chain(second))) == 1
+    assert kept.find(first, chain(first))[1] == 12
+    assert kept.find(second, chain(second))[1] == 12
+    kept.clear()
+    assert kept.worth(chain(second)) == ()
+
+
+def test_games_of_their_own_words_leave_nothing_behind():
+    loop = HFLoop(tiny_model(), end_ids=frozenset({END}), max_streams=64)
+    taken = []
+    for i in range(60):
+        loop.submit(f"{i}", [*range(10, 30), *((7 * i + j) % 90 + 300 for j in range(40))], Sampling(max_new_tokens=2), i)
+        loop.poll()
+        loop.close(f"{i}")
+        taken.append(len(loop._pool.data) - len(loop._pool.free))
+    assert len(set(taken[2:])) == 1, "the rules alone"
+
+
 def test_the_longest_shared_beginning_is_found():
     kept = Prefixes(pool(100))
     long, short = list(range(20)), [*range(8), 90, 91, 92, 93, 94]
     assert kept.find(long, chain(long)) == (None, 0)
-    assert len(kept.add(long, chain(long))) == 1
+    assert len(add(kept, long)) == 1
     source, shared = kept.find(short, chain(short))
     assert shared == 8
     assert source is not None
     assert source.ids[:8] == tuple(range(8))
-    kept.add(short, chain(short))
+    add(kept, short)
     assert kept.find([*short, 7], chain([*short, 7]))[1] == 12
     assert kept.find(long, chain(long))[1] == 16, "the last id is computed anew, so no more than 19 tokens could be shared"
     assert kept.find([1, *long], chain([1, *long])) == (None, 0)
@@ -34,7 +67,7 @@ def test_the_longest_shared_beginning_is_found():
 def test_equal_hashes_of_other_ids_share_nothing():
     kept = Prefixes(pool(100))
     ids = list(range(10))
-    kept.add(ids, chain(ids))
+    add(kept, ids)
     assert kept.find([50 + i for i in ids], chain(ids)) == (None, 0)
 
 
@@ -43,10 +76,10 @@ def test_what_was_used_least_recently_leaves_first_and_its_blocks_come_back():
     kept = Prefixes(blocks)
     prompts = [[100 * i + j for j in range(BLOCK + 1)] for i in range(4)]
     for prompt in prompts[:3]:
-        assert len(kept.add(prompt, chain(prompt))) == 1
+        assert len(add(kept, prompt)) == 1
     assert blocks.available() == 3 * SHARE - 3
     kept.find(prompts[0], chain(prompts[0]))
-    assert len(kept.add(prompts[3], chain(prompts[3]))) == 1
+    assert len(add(kept, prompts[3])) == 1
     assert [kept.find(p, chain(p))[1] for p in prompts] == [BLOCK, 0, BLOCK, BLOCK]
     kept.clear()
     assert blocks.available() == 3 * SHARE
@@ -57,13 +90,13 @@ def test_kept_prompts_take_a_share_of_the_pool_and_none_twice():
     kept = Prefixes(blocks)
     for i in range(20):
         prompt = [1000 + i] * (CHUNK + 1)
-        kept.add(prompt, chain(prompt))
-        assert kept.add(prompt, chain(prompt)) == []
+        add(kept, prompt)
+        assert add(kept, prompt) == []
         assert blocks.available() >= 5 * (SHARE - 1)
     long = list(range(6 * BLOCK))
-    assert kept.add(long, chain(long)) == []
+    assert add(kept, long) == []
     taken = blocks.take(blocks.available())
-    assert kept.add([7] * 9, chain([7] * 9)), "where streams hold all else, an older prompt gives way"
+    assert add(kept, [7] * 9), "where streams hold all else, an older prompt gives way"
     blocks.give(taken)
 
 
@@ -105,12 +138,12 @@ def test_changed_weights_forget_beginnings():
     model = tiny_model()
     loop = HFLoop(model, end_ids=frozenset({END}))
     prompt = list(range(10, 30))
-    for name in "ab":
+    for name in "abc":
         loop.submit(name, prompt, Sampling(max_new_tokens=2), 1)
         loop.poll()
     assert loop.counters.shared == 16
     with torch.no_grad():
         next(model.parameters()).add_(0.1)
-    loop.submit("c", prompt, Sampling(max_new_tokens=2), 1)
+    loop.submit("d", prompt, Sampling(max_new_tokens=2), 1)
     loop.poll()
     assert loop.counters.shared == 16
