@@ -30,10 +30,10 @@ quickstart: $(INSTALLED) ## install, let the embedded model play against itself 
 	$(BIN)/sparring train --preset quick --out $(OUT) $(ARGS)
 
 test: lint ## install, check style, types and imports, run the tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
 
 test-full: lint ## the same with the tests that take minutes
-	$(BIN)/pytest -m "" $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 -m "" $(ARGS)
 
 lint: $(INSTALLED) ## style, types and import contracts only
 	$(BIN)/ruff check
