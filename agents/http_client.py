@@ -197,26 +197,26 @@ class _Exchange:
         self.reached = False
         self.missed = 0
         self.told: set[str] = set()
+        self.stopped = asyncio.Event()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name=f"requests to {url}", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
-        self.loop.run_forever()
-        self.loop.close()
+        with asyncio.Runner(loop_factory=lambda: self.loop) as runner:  # it closes the loop only when nothing is left to be done in it
+            runner.run(self._until_stopped())
+
+    async def _until_stopped(self) -> None:
+        await self.stopped.wait()
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.client.aclose()
 
     def stop(self) -> None:
         """Drops what is in flight and ends the thread."""
-
-        async def end() -> None:
-            tasks = list(self.tasks)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self.client.aclose()
-            self.loop.stop()
-
-        asyncio.run_coroutine_threadsafe(end(), self.loop)
+        self.loop.call_soon_threadsafe(self.stopped.set)
         if threading.current_thread() is not self.thread:
             self.thread.join(timeout=10)
 

@@ -102,8 +102,12 @@ def stub_server(answer: Callable[[Asked], Answer | str], *, certificate: Path | 
             with suppress(OSError, ValueError):  # the client went away, as it may
                 super().handle()
 
+        def finish(self) -> None:
+            with suppress(OSError):
+                super().finish()
+
     class Server(ThreadingHTTPServer):
-        daemon_threads = True
+        daemon_threads = False  # closing waits for them: one that still computes when Python ends would abort it
         request_queue_size = 128
 
     server = Server(("127.0.0.1", 0), Handler)
