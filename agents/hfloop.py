@@ -22,6 +22,7 @@ from torch import Tensor
 from .adapters import Places
 from .core import Sampling
 from .hfattention import Decode, PackedModel, Prefill
+from .hfmodel import model_length, stored_tensors
 from .kvcache import BLOCK, Lane, Lanes, Pool, blocks_for, cache_bytes, fitting, lane_length, lane_positions
 from .prefixes import CHUNK, Chain, Prefix, Prefixes, chain
 from .reply_table import ENDED, FULL, GOES_ON, STOPPED, Replies
@@ -113,11 +114,12 @@ class HFLoop:
     model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
     full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
-    that all caches may take; where max_rows and max_streams could need more, they are lowered. Raises ValueError where not even one row
-    fits. prefill_tokens: the most new tokens that enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the
-    replies in the making begin again, to the same tokens. compiler: see PackedModel.
+    that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
+    enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
+    same tokens. compiler: see PackedModel.
 
-    Raises ValueError for a model whose streams could not be kept apart (state spaces, convolutions), see PackedModel.
+    Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
+    convolutions), see PackedModel.
     """
 
     def __init__(
@@ -259,7 +261,7 @@ class HFLoop:
         """Changes whenever a parameter or a stored buffer is replaced or written in place (`.data` writes excepted)."""
         if not self.active:
             # Walking over all modules takes as long as some operations of a small model: done only when a batch begins.
-            self._weighing = [weight for weight in _stored(self.packed.model) if not weight.is_inference()]
+            self._weighing = [weight for weight in stored_tensors(self.packed.model) if not weight.is_inference()]
         return hash(tuple((id(weight), weight._version) for weight in self._weighing))
 
     def _drop_cache(self, row: _Stream) -> None:
@@ -505,26 +507,3 @@ def _alike(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
             yield start, i
             start = i
     yield start, len(counts)
-
-
-def _stored(model: Any) -> Iterator[Tensor]:
-    """Parameters and buffers that are saved with a model."""
-    for module in model.modules():
-        for name, tensor in joined(module._parameters.items(), module._buffers.items()):
-            if tensor is not None and name not in module._non_persistent_buffers_set:
-                yield tensor
-
-
-def model_length(model: Any) -> int:
-    """The longest stream, in tokens, that a model's positions allow (2048 where its configuration does not say).
-
-    Where positions are scaled by the longest stream of a batch (longrope), or attention sees chunks, only as far as neither matters.
-    """
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    named = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")]
-    length = next((value for value in named if isinstance(value, int) and value > 0), 2048)
-    rope = getattr(config, "rope_parameters", None) or {}
-    for scaling in [rope, *(part for part in rope.values() if isinstance(part, dict))]:
-        if scaling.get("rope_type") == "longrope":
-            length = min(length, scaling.get("original_max_position_embeddings") or length)
-    return min(length, getattr(config, "attention_chunk_size", None) or length)
