@@ -232,6 +232,8 @@ def fitting(layout: Layout, max_length: int, rows: int, blocks: int, memory: int
         rows //= 2
     left = (memory - cache_bytes(layout, max_length, rows, 0)) // (layout.bytes_per_token * BLOCK)
     if left < least:
-        needed = cache_bytes(layout, max_length, 1, least)
-        raise ValueError(f"a memory of {memory:,} bytes holds no stream of {max_length} tokens; {needed:,} bytes are the least")
+        needed = -(-1000 * cache_bytes(layout, max_length, 1, least) // 2**30) / 1000  # upwards
+        raise ValueError(
+            f"max_memory: the {memory / 2**30:.3g} GiB for a model's caches hold no stream of {max_length} tokens; {needed:.3f} are the least"
+        )
     return rows, min(blocks, left)
