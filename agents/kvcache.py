@@ -234,6 +234,6 @@ def fitting(layout: Layout, max_length: int, rows: int, blocks: int, memory: int
     if left < least:
         needed = -(-1000 * cache_bytes(layout, max_length, 1, least) // 2**30) / 1000  # upwards
         raise ValueError(
-            f"max_memory: the {memory / 2**30:.3g} GiB for a model's caches hold no stream of {max_length} tokens; {needed:.3f} are the least"
+            f"max_memory: the {memory / 2**30:.3g} GiB for its caches hold no stream of {max_length} tokens; {needed:.3f} are the least"
         )
     return rows, min(blocks, left)

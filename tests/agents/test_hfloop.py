@@ -165,7 +165,7 @@ def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply():
     assert loop.max_rows == 2
     assert loop.memory_bound() <= memory
     assert tight == roomy
-    with pytest.raises(ValueError, match=r"the 9\.31e-07 GiB for a model.s caches hold no stream of 64 tokens; 0\.001 are the least"):
+    with pytest.raises(ValueError, match=r"the 9\.31e-07 GiB for its caches hold no stream of 64 tokens; 0\.001 are the least"):
         HFLoop(model, end_ids=frozenset(), max_memory=1000)
 
 

@@ -192,19 +192,24 @@ def _resume(run: Path) -> None:
         (run.parent / "heard").write_text("\n".join(heard.said))
 
 
-def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
-    made = settings(save_tiny(tmp_path / "model"), tmp_path / "run")
-    made = replace(made, replay="none", evaluation=NOTHING_MEASURED, learner=replace(made.learner, epochs=10_000))
-    (tmp_path / "config.yaml").write_text(to_yaml(made))
-    both = two(command, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")])
-    said = tmp_path / "said-0"
+def end_one_of_two(work, folder: Path, **environment: str) -> Path:
+    """Two processes that run `sparring`, by `work`, until one is told to end while they learn; the checkpoint of that update."""
+    made = replace(settings(save_tiny(folder / "model"), folder / "run"), imitation=ImitationConfig(), replay="none")
+    made = replace(made, evaluation=NOTHING_MEASURED, learner=replace(made.learner, epochs=10_000))
+    (folder / "config.yaml").write_text(to_yaml(made))
+    both = two(work, folder, ["train", "--config", str(folder / "config.yaml"), "--out", str(folder / "run")], **environment)
+    said = folder / "said-0"
     while not (said.exists() and "learn" in said.read_text()):
         assert both[0].is_alive(), said.read_text()
         time.sleep(0.05)
     os.kill(both[0].pid, signal.SIGTERM)  # the other one may not have begun to learn yet
     assert exits(both) == [143, 143], said.read_text()
     assert "continue with: sparring train --resume" in said.read_text()
-    assert (tmp_path / "run" / "checkpoints" / "update-001").is_dir()
+    return folder / "run" / "checkpoints" / "update-001"
+
+
+def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
+    assert end_one_of_two(command, tmp_path).is_dir()
 
 
 def test_one_device_is_not_for_several(monkeypatch: pytest.MonkeyPatch):

@@ -1,9 +1,6 @@
 """Two processes that split the weights (FSDP2) are one run: the same games, gradients and decisions, and whole tensors on the disk."""
 
 import json
-import os
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,15 +9,15 @@ import torch
 from accelerate import Accelerator, ParallelismConfig
 from accelerate.utils import DistributedType
 from forked import command
-from small_runs import NOTHING_MEASURED, Heard
-from test_ranks import LEARNER, examples, exits, same_games, same_metrics, settings, together, two
+from small_runs import Heard
+from test_ranks import LEARNER, end_one_of_two, examples, same_games, same_metrics, settings, together
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay import checkpoint, learner, sharding
 from sparring.selfplay.batch import Example, Row
-from sparring.selfplay.config import ImitationConfig, TrainConfig
+from sparring.selfplay.config import TrainConfig
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import Learner
 from sparring.selfplay.ranks import join
@@ -141,18 +138,7 @@ def _resume(run: Path) -> None:
 
 
 def test_a_signal_to_one_process_ends_the_step_of_both(tmp_path: Path):
-    made = replace(settings(save_tiny(tmp_path / "model"), tmp_path / "run"), imitation=ImitationConfig(), replay="none")
-    made = replace(made, evaluation=NOTHING_MEASURED, learner=replace(made.learner, epochs=10_000))
-    (tmp_path / "config.yaml").write_text(to_yaml(made))
-    both = two(_command, tmp_path, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "run")], **SPLIT)
-    said = tmp_path / "said-0"
-    while not (said.exists() and "learn" in said.read_text()):
-        assert both[0].is_alive(), said.read_text()
-        time.sleep(0.05)
-    os.kill(both[0].pid, signal.SIGTERM)  # the other one may not have begun to learn yet
-    assert exits(both) == [143, 143], said.read_text()
-    assert "continue with: sparring train --resume" in said.read_text()
-    trainer, _ = checkpoint.load(tmp_path / "run" / "checkpoints" / "update-001", update=True)
+    trainer, _ = checkpoint.load(end_one_of_two(_command, tmp_path, **SPLIT), update=True)
     assert {value.shape for value in trainer["master"].values()} == {p.shape for p in tiny_model(vocab=len(tiny_tokenizer())).parameters()}
 
 
