@@ -74,10 +74,12 @@ def digest(examples: Iterable[Example]) -> str:
 
 
 def row_from_segment(segment: Segment, advantages: float | NDArray[np.float32], *, weight: float = 1.0, role: str = "") -> Row:
-    """A policy row of a sampled segment. advantages: one number for all its actions, or one per token [n]."""
+    """A policy row of a sampled segment, up to its last action: what was said to a player who had no room left for an answer teaches
+    nothing, and may go beyond the context. advantages: one number for all its actions, or one per token [n]."""
+    end = int(np.flatnonzero(segment.action)[-1]) + 1 if segment.action.any() else 1
     full = np.broadcast_to(np.asarray(advantages, np.float32), segment.ids.shape)
     values = np.where(segment.action, full, np.float32(0)).astype(np.float32)
-    return Row(segment.ids, segment.action, segment.logprobs, values, weight, segment.temperature, "policy", role)
+    return Row(segment.ids[:end], segment.action[:end], segment.logprobs[:end], values[:end], weight, segment.temperature, "policy", role)
 
 
 def sft_row(ids: Sequence[int], action: Sequence[bool], *, weight: float = 1.0, role: str = "") -> Row:

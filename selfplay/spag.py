@@ -109,14 +109,15 @@ def _utterances(played: Played, role: str, corrections: Corrections, retell: Ret
                 cut = replace(segment, ids=segment.ids[: span.end], action=action, logprobs=segment.logprobs[: span.end])
             else:
                 assert retell is not None
-                ids, said = (np.asarray(part[-CONTEXT:]) for part in retell(played, role, span.turn))
+                ids, said = map(np.asarray, retell(played, role, span.turn))
                 said[0] = False
                 cut = replace(segment, ids=ids, action=said, logprobs=np.zeros(len(ids), np.float32))
             yield row_from_segment(cut, float(rewards[span.turn]), role=role)
 
 
-def retelling(wordings: Sequence[Renderer], chat: ChatFormat) -> Retell:
-    """Tells utterances anew: one of the wordings, drawn for each by the game's seed, then what was said before, then the utterance.
+def retelling(wordings: Sequence[Renderer], chat: ChatFormat, context: int = CONTEXT) -> Retell:
+    """Tells utterances anew: one of the wordings, drawn for each by the game's seed, then what was said before, then the utterance; of all
+    that the last `context` tokens.
 
     SPAG writes rules and history into one instruction; here they stay the messages of a chat.
     """
@@ -127,7 +128,7 @@ def retelling(wordings: Sequence[Renderer], chat: ChatFormat) -> Retell:
         wording = random.Random(derive_seed(played.match.seed, "retell", turn)).choice(wordings)
         prompt = chat.open(wording.render(before))
         reply = chat.reply(said[turn].text.strip())
-        return prompt + reply, [False] * len(prompt) + [True] * len(reply)
+        return (prompt + reply)[-context:], ([False] * len(prompt) + [True] * len(reply))[-context:]
 
     return retell
 

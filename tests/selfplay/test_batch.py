@@ -1,5 +1,7 @@
 """Rows, padding, micro-batches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,17 @@ def test_a_segments_advantage_lies_on_its_actions_alone():
     made = row_from_segment(segment, 2.0, weight=3.0, role="attacker")
     assert made.advantages.tolist() == [0, 2, 2]
     assert (made.weight, made.temperature, made.kind, made.actions) == (3.0, 0.7, "policy", 2)
+
+
+def test_a_row_ends_with_its_last_action():
+    """What is said to a player without room for an answer stands in the segment, beyond the context."""
+    action = np.array([False, True, False, False])
+    segment = Segment(np.arange(4), action, np.zeros(4, np.float32), (TurnSpan(0, 1, 2, "stop"), TurnSpan(2, 4, 4, "length")), 1.0, "3")
+    made = row_from_segment(segment, 2.0)
+    assert made.ids.tolist() == [0, 1] and made.advantages.tolist() == [0, 2]
+    assert len(made.action) == len(made.logprobs) == 2
+    silent = row_from_segment(replace(segment, action=np.zeros(4, np.bool_)), 2.0)
+    assert (silent.actions, len(silent.ids)) == (0, 1)
 
 
 def test_collate_points_at_the_token_before_each_action():
