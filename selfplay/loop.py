@@ -44,7 +44,7 @@ from .round_metrics import describe, reward_spread, round_line, scalars
 from .run_folder import RunFolder, read_lines
 from .scoring import Scorer, with_reference
 from .session import Session, seed_everything
-from .spag import retelling
+from .spag import CONTEXT, retelling
 from .summary import Summary, summarise
 from .trackers import Log, as_text, tracked
 
@@ -139,6 +139,7 @@ class Loop:
                 healthy = done if state.alarms[0].step is not None else done - 1
                 done = self.ranks.from_main(partial(self._whole, max(healthy, 0)))
                 self._go_back(done)
+                self.pauses.between()
                 if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
                     self.progress.say(f"the run ends with the model of round {done}")
                     if done and self.ranks.main:
@@ -293,7 +294,8 @@ class Loop:
         """What is learnt from a round's games."""
         config = self.config
         dropped = config.drop if config.drop is not None else ("foul",) if config.objective == "spag" else ()
-        retell = None if config.spag.prompts_as_played else retelling(taboo_wordings(self.session.card.prompts), self.model.format)
+        wordings, context = taboo_wordings(self.session.card.prompts), min(CONTEXT, self.model.loop.max_length)
+        retell = None if config.spag.prompts_as_played else retelling(wordings, self.model.format, context)
         rows, self.baselines = experience(
             played,
             without(returns, played, dropped),

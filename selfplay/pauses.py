@@ -23,11 +23,20 @@ class Pauses:
     def after_step(self, update: int | str, learner: Learner, state: Mapping[str, Any]) -> None:
         """Where a signal asks for it, saves what an update has come to and ends it by KeyboardInterrupt. state: what tells the update from
         others, and what its run has to know again (JSON)."""
-        asked = next((sent for sent in self.ranks.gather(self.interrupts.received) if sent is not None), None)
-        if asked is not None:
-            self.interrupts.received = self.interrupts.received or asked
+        if self._asked():
             self.save(update, learner, state)
             raise KeyboardInterrupt
+
+    def between(self) -> None:
+        """Where a signal asks for it, ends a run that is not in an update, by KeyboardInterrupt."""
+        if self._asked():
+            raise KeyboardInterrupt
+
+    def _asked(self) -> bool:
+        """Whether any process was sent a signal."""
+        asked = next((sent for sent in self.ranks.gather(self.interrupts.received) if sent is not None), None)
+        self.interrupts.received = self.interrupts.received or asked
+        return asked is not None
 
     def save(self, update: int | str, learner: Learner, state: Mapping[str, Any]) -> None:
         """Saves what an update has come to. state: as of `after_step`."""

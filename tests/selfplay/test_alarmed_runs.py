@@ -1,6 +1,8 @@
 """A run whose alarms ring: warned of, ended, or taken back to its last healthy round."""
 
 import json
+import os
+import signal
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,9 @@ from sparring.agents.language_model import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.selfplay.alarms import Alarm, AlarmsConfig
 from sparring.selfplay.config import ImitationConfig, TrainConfig
+from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.progress import Quiet
 from sparring.selfplay.train import train
 
 DEAF = AlarmsConfig(reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
@@ -69,6 +73,23 @@ def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: 
     assert last["learning_rate"] == 0.04 / 2 ** len(summary.data["alarms"])
     state = json.loads((checkpoint_model(tmp_path / "run", 1).parent / "state.json").read_text())
     assert state["rollbacks"] == len(summary.data["alarms"])
+
+
+def test_a_signal_in_an_unhealthy_step_ends_the_run_before_the_next_round(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def raised(record, first, limits, step=None):
+        if step is None:
+            return []
+        os.kill(os.getpid(), signal.SIGTERM)
+        return [Alarm("ties", 1.0, 0.6, step)]
+
+    monkeypatch.setattr("sparring.selfplay.loop.raised", raised)
+    begun: list[str] = []
+    monkeypatch.setattr(Heard, "phase", lambda self, title, *given: begun.append(title) or Quiet.phase(self, title, *given))
+    made = small_run(model, tmp_path / "run", alarms=AlarmsConfig(action="rollback"), evaluation=NOTHING_MEASURED)
+    with pytest.raises(Stopped) as stop:
+        train(made, progress=Heard())
+    assert stop.value.signal == signal.SIGTERM
+    assert [title for title in begun if title.startswith("round")] == ["round 1/2: play", "round 1/2: learn"]
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
