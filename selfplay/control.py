@@ -21,8 +21,8 @@ def measured_control(measuring: Measuring, pauses: Pauses, last: int) -> dict[st
     if not (config.evaluation.control and last and config.arm == "selfplay" and session.words.everyday):
         return None
     path = folder.measurement(NAME)
-    if not ranks.from_main(path.is_file):
-        found = measuring.of(_control(measuring, pauses, last), last, NAME)
+    if not ranks.from_main(lambda: path.is_file() and measuring.read(NAME).get("rounds") == last):
+        found = {**measuring.of(_control(measuring, pauses, last), last, NAME), "rounds": last}
         ranks.from_main(lambda: write_text(path, to_json(found)))
     ranks.from_main(lambda: pauses.forget(NAME))
     return ranks.from_main(lambda: measuring.read(NAME))

@@ -57,9 +57,12 @@ def expert_rows(session: Session, games: int, seed: int, *, winners_only: bool =
 
 
 def expert_round(session: Session, seed: int, tokens: int | None, *, winners_only: bool = False) -> list[Row]:
-    """Rows of new expert games: as many games as a round has, or until `tokens` are trained on."""
+    """Rows of new expert games: as many games as a round has, or until `tokens` are trained on. Of given conversations, in an order that
+    the seed draws, instead."""
     games = session.config.games_per_round
     rows = expert_rows(session, games, seed, winners_only=winners_only)
+    if given_talks(session) is not None:
+        random.Random(derive_seed(seed, "order")).shuffle(rows)
     if tokens is None:
         return rows
     while sum(row.actions for row in rows) < tokens:

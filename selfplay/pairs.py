@@ -51,8 +51,10 @@ def spin_pairs(
 
 
 def _places(chat: Chat) -> list[Conversation]:
-    """The conversation up to each assistant message that is to be learnt from."""
-    return [chat.messages[: i + 1] for i, m in enumerate(chat.messages) if m.role == "assistant" and i >= chat.start and i > 0]
+    """The conversation up to each assistant message that is to be learnt from and answers somebody else."""
+    said = chat.messages
+    answering = [i for i in range(1, len(said)) if said[i].role == "assistant" != said[i - 1].role]
+    return [said[: i + 1] for i in answering if i >= chat.start]
 
 
 def answers(model: LanguageModel, contexts: Sequence[Conversation], sampling: Sampling, seed: int) -> Iterator[Segment | None]:

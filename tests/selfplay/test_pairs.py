@@ -45,5 +45,8 @@ def test_what_is_not_to_be_learnt_is_left_out(model: LanguageModel):
     assert {model.format.decode(p.chosen.ids[p.chosen.action].tolist()) for p in made} == {"Cat."}
     long = (Message("user", "Hm. " * 300), Message("assistant", "Yes."))
     assert spin_pairs([Chat(long)], model, Sampling(max_new_tokens=5), 3, seed=0) == []
+    twice = (Message("user", "Hm?"), Message("assistant", "Yes."), Message("assistant", "Dog."))
+    made = spin_pairs([Chat(twice)], model, Sampling(max_new_tokens=5), 4, seed=0)
+    assert {model.format.decode(p.chosen.ids[p.chosen.action].tolist()) for p in made} == {"Yes."}, "an answer to oneself is none"
     with pytest.raises(ValueError, match="an assistant answers"):
         spin_pairs([Chat((Message("assistant", "Hello."),))], model, Sampling(), 3, seed=0)

@@ -259,6 +259,11 @@ def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_
     )
     assert read_lines(tmp_path / "run" / "metrics.jsonl")[0]["imitation_steps"] == 3
     assert len(summary.data["control"]["strength"]) == 8
+    measured = tmp_path / "run" / "measured" / "control.json"
+    whole = measured.read_bytes()
+    measured.write_text(json.dumps({**json.loads(whole), "rounds": 7}))
+    resume(tmp_path / "run")
+    assert measured.read_bytes() == whole, "one of as many rounds as the run has"
 
 
 def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, model: str, tmp_path: Path):
