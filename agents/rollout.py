@@ -161,10 +161,9 @@ class _Scheduler:
 
     def _hand_out(self) -> Iterator[tuple[int, Played]]:
         while self.finished:
-            number, played = self.finished.popleft()
             if self.progress is not None:
-                self.progress(played)
-            yield number, played
+                self.progress(self.finished[0][1])  # still kept where this is interrupted
+            yield self.finished.popleft()
 
     def _fill(self) -> bool:
         """Starts games while there is room; False when nothing is in play or to be handed out."""

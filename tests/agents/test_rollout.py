@@ -42,6 +42,20 @@ def test_games_stream_in_as_they_are_asked_for():
     assert len(list(games)) == 99
 
 
+def test_a_game_whose_end_is_being_told_when_a_signal_comes_is_kept():
+    told: list[str] = []
+
+    def progress(played: Played) -> None:
+        told.append(played.match.id)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    kept: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        play_in_order((match(i) for i in range(6)), lambda p: kept.append(p.match.id), progress=progress)
+    assert set(told) <= set(kept)
+
+
 def test_silence_and_babble_are_data():
     played = play_all(
         [match(0, attacker=SilentAgent(), defender=scripted()), match(1, attacker=RandomAgent(["xyz"]), defender=SilentAgent())]
