@@ -29,8 +29,9 @@ def clipped_policy_loss(logprobs: Tensor, sampler: Tensor, advantages: Tensor, *
 
 
 def exact_kl(whole: Tensor, anchor: Tensor) -> Tensor:
-    """KL(pi || anchor) = sum_v pi(v) (log pi(v) - log anchor(v)) per token; log-distributions [A, V]."""
-    return (whole.exp() * (whole - anchor)).sum(dim=-1)
+    """KL(pi || anchor) = sum_v pi(v) (log pi(v) - log anchor(v)) per token; log-distributions [A, V]. What pi rules out adds nothing."""
+    ratio = (whole - anchor).masked_fill(whole == -torch.inf, 0.0)  # 0 times infinity is no number
+    return (whole.exp() * ratio).sum(dim=-1)
 
 
 def kl_in_reward(advantages: Tensor, logprobs: Tensor, anchor: Tensor, *, kl: float, detach: bool = True) -> Tensor:
@@ -92,5 +93,6 @@ def row_means(values: Tensor, rows: Tensor, n: int) -> Tensor:
 
 
 def entropy(whole: Tensor) -> Tensor:
-    """-sum_v pi(v) log pi(v) per token, in nats; whole [A, V]."""
-    return -(whole.exp() * whole).sum(dim=-1)
+    """-sum_v pi(v) log pi(v) per token, in nats; whole [A, V]. What pi rules out adds nothing."""
+    found: Tensor = torch.special.entr(whole.exp()).sum(dim=-1)
+    return found

@@ -91,6 +91,16 @@ def test_k3_is_never_negative(logprobs: list[float], reference: float):
     assert (k3(torch.tensor(logprobs), torch.tensor(reference)) >= -1e-6).all()
 
 
+def test_what_a_model_rules_out_adds_nothing():
+    logits = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
+    whole, anchor = logits.log_softmax(-1), torch.tensor([[0.75, 0.25, 0.0]]).log()
+    assert entropy(whole).item() == pytest.approx(math.log(2))
+    kl = exact_kl(whole, anchor)
+    assert kl.item() == pytest.approx(0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
+    kl.sum().backward()
+    assert logits.grad is not None and logits.grad.isfinite().all()
+
+
 def test_entropy_of_a_fair_choice():
     assert entropy(torch.full((1, 8), 1 / 8).log()).item() == pytest.approx(math.log(8))
 
