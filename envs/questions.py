@@ -14,7 +14,8 @@ SIZES = ("tiny", "small", "middle-sized", "big", "huge")
 
 
 class Question(NamedTuple):
-    """One question. options: the possible answers, the right one among them (multiple choice); words: the nouns it is about."""
+    """One question. options: the possible answers, the right one among them (multiple choice); words: the nouns it is about, the
+    right one first where the answer names one."""
 
     format: str
     text: str
@@ -98,13 +99,17 @@ def yes_no(world: World, words: Sequence[str], rng: random.Random) -> Question:
     return Question("yes_no", text, answer, ("Yes.", "No."), (word,))
 
 
+def _first(word: str, words: Sequence[str]) -> tuple[str, ...]:
+    return (word, *(other for other in words if other != word))
+
+
 def choose(world: World, words: Sequence[str], rng: random.Random) -> Question:
     """The one of three words that has a fact."""
     word = rng.choice(words)
     fact = _fact(world, word, rng)
     shown = _shuffled([word, *_without(world, words, [fact], 2, rng)], rng)
     text = f"Choose the one {PHRASINGS[fact.kind].clause.format(v=fact.value)}: {_list(world, shown)}."
-    return Question("choose", text, _named(world, word), tuple(_named(world, w) for w in shown), tuple(shown))
+    return Question("choose", text, _named(world, word), tuple(_named(world, w) for w in shown), _first(word, shown))
 
 
 def odd_one(world: World, words: Sequence[str], rng: random.Random) -> Question:
@@ -118,7 +123,7 @@ def odd_one(world: World, words: Sequence[str], rng: random.Random) -> Question:
     odd = _without(world, words, [fact], 1, rng)[0]
     shown = _shuffled([odd, *rng.sample(sorted(by_kind[fact]), k=2)], rng)
     text = f"Which one is not like the others: {_list(world, shown)}?"
-    return Question("odd_one", text, _named(world, odd), tuple(_named(world, w) for w in shown), tuple(shown))
+    return Question("odd_one", text, _named(world, odd), tuple(_named(world, w) for w in shown), _first(odd, shown))
 
 
 def _compare(name: str, question: str, sign: int) -> Callable[[World, Sequence[str], random.Random], Question]:
@@ -131,7 +136,7 @@ def _compare(name: str, question: str, sign: int) -> Callable[[World, Sequence[s
             first, second = rng.sample(list(words), k=2)
         winner = first if sign * size(first) > sign * size(second) else second
         text = question.format(a=world.a(first), b=world.a(second))
-        return Question(name, text, _named(world, winner), (_named(world, first), _named(world, second)), (first, second))
+        return Question(name, text, _named(world, winner), (_named(world, first), _named(world, second)), _first(winner, (first, second)))
 
     return compare
 
@@ -158,7 +163,7 @@ def choose_two_facts(world: World, words: Sequence[str], rng: random.Random) -> 
     shown = _shuffled([word, *_without(world, words, facts, 2, rng)], rng)
     clauses = " and ".join(PHRASINGS[f.kind].clause.format(v=f.value) for f in facts)
     text = f"Choose the one {clauses}: {_list(world, shown)}."
-    return Question("choose_two_facts", text, _named(world, word), tuple(_named(world, w) for w in shown), tuple(shown))
+    return Question("choose_two_facts", text, _named(world, word), tuple(_named(world, w) for w in shown), _first(word, shown))
 
 
 def leave_out(world: World, words: Sequence[str], rng: random.Random) -> Question:
@@ -172,7 +177,7 @@ def leave_out(world: World, words: Sequence[str], rng: random.Random) -> Questio
     odd = _without(world, words, [fact], 1, rng)[0]
     shown = _shuffled([word, rng.choice(sharing), odd], rng)
     text = f"Leave out the one that is not {thing_with((fact,))}: {_list(world, shown)}."
-    return Question("leave_out", text, _named(world, odd), tuple(_named(world, w) for w in shown), tuple(shown))
+    return Question("leave_out", text, _named(world, odd), tuple(_named(world, w) for w in shown), _first(odd, shown))
 
 
 Format = Callable[[World, Sequence[str], random.Random], Question]

@@ -5,6 +5,9 @@ from typing import Any
 
 from .cli_common import console, parse, positional, print_json
 
+LEAST = 4
+"""Questions per task to compare two models by: all of fewer may be about one word, and then there is no interval."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -41,6 +44,8 @@ def bench(arguments: list[str]) -> int:
     results = []
     if not 1 <= len(options.models) <= 2:
         raise ValueError(f"give one model, or two to compare; got {len(options.models)}")
+    if len(options.models) == 2 and options.items < LEAST:
+        raise ValueError(f"--items must be at least {LEAST} to compare two models, got {options.items}")
     for spec in options.models:
         if not is_model(spec):
             raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
