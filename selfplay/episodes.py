@@ -146,8 +146,13 @@ def verdict(game: Mapping[str, Any]) -> str:
     return f"{ended}: [{said}]" if said else ended
 
 
+def inset(text: str) -> str:
+    """What a player said, to be printed beside what others did: its further lines stand to the right, and so begin nothing new."""
+    return printable(text).replace("\n", f"\n{' ' * 8}")
+
+
 def transcript(game: Mapping[str, Any]) -> str:
     """The game of a line as plain text, without what could steer a terminal."""
     lines = [f"secret word: {game['task']['secret']}"] if game["task"]["secret"] else []
-    lines += [f"  {utterance['role']}: {printable(utterance['text'])}" for utterance in game["utterances"]]
+    lines += [f"  {utterance['role']}: {inset(utterance['text'])}" for utterance in game["utterances"]]
     return "\n".join([*lines, f"  -- {verdict(game)}"])
