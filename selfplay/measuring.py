@@ -22,6 +22,9 @@ from .session import Session
 
 Result = Mapping[str, Any]
 
+FROZEN = "imitation"
+"""How measurements name the frozen model of round 0 as an opponent: it is what imitation made of the base, where there was any."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -92,7 +95,7 @@ class Measuring:
 
     def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
         config, session = self.config, self.session
-        opponents: dict[str, Agent] = {"imitation": session.agent(self.first, "imitation")}
+        opponents: dict[str, Agent] = {FROZEN: session.agent(self.first, "imitation")}
         if config.evaluation.scripted and session.words.everyday:
             opponents["scripted"] = scripted()
         total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)

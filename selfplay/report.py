@@ -35,7 +35,7 @@ def write_report(run: Path) -> Path:
     charts = [
         _chart(rounds, {**{f"{role} wins": f"{role}_wins" for role in roles}, "ties": "ties"}, "share of games", share=True),
         _chart(rounds, {"true hints": "truth"}, "share of claims"),
-        _chart(rounds, {"entropy": "entropy", "KL to the first model": "kl"}, "nats per token"),
+        _chart(rounds, {"entropy": "entropy", "KL to the anchor": "kl"}, "nats per token"),
     ]
     environment.filters["short"] = short_name
     name = run.resolve().name
@@ -45,6 +45,7 @@ def write_report(run: Path) -> Path:
         name=name,
         next_steps=[step.replace("RUN", shlex.quote(name)) for step in data["next_steps"]],
         strength=strength_table(data),
+        endings=endings_table(data),
         charts=[chart for chart in charts if chart],
         games=shown,
     )
@@ -69,6 +70,25 @@ def strength_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {"before": e, "after": after.get(_key(e)) if last else None, "control": control.get(_key(e))} for e in entries if e["round"] == 0
     ]
+
+
+def endings_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the games of the table of strength ended, on all words: a row per opponent, seat and reason that at least one game in 200 had,
+    and one for true hints where they are known; each with its share before, after and of the control, None where it is not known.
+    """
+    rows = []
+    for cells in strength_table(data):
+        if cells["before"]["words"] != "all":
+            continue
+        kinds = {kind: entry for kind, entry in cells.items() if entry is not None and entry["games"]}
+        shares = {kind: {reason: count / e["games"] for reason, count in e["reasons"].items()} for kind, e in kinds.items()}
+        reasons = sorted({reason for found in shares.values() for reason, share in found.items() if share >= 0.005})
+        found = {reason: {kind: shares[kind].get(reason, 0.0) for kind in kinds} for reason in reasons}
+        if any(entry["truth"] is not None for entry in kinds.values()):
+            found["true hints"] = {kind: entry["truth"] for kind, entry in kinds.items()}
+        place = {"opponent": cells["before"]["opponent"], "seat": cells["before"]["seat"]}
+        rows += [{**place, "what": what, **dict.fromkeys(cells), **by_kind} for what, by_kind in found.items()]
+    return rows
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, str, str]:

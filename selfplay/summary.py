@@ -100,7 +100,7 @@ def notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def next_steps(config: TrainConfig) -> list[str]:
     """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal summaries."""
-    steps = ["sparring games RUN", "sparring report RUN"]
+    steps = ["sparring games RUN"]
     if config.rounds:
         steps.append("sparring tournament RUN@0 RUN@latest")
         steps.append("sparring train --model RUN@latest")

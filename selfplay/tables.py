@@ -7,7 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from .report import strength_table
+from .measuring import FROZEN
+from .report import endings_table, strength_table
 from .summary import Summary
 
 
@@ -18,7 +19,10 @@ def show_summary(summary: Summary, console: Console) -> None:
         before = row["before"]
         rows.append((before["opponent"], before["seat"], before["words"], *(rate(row[name]) for name in ("before", "after", "control"))))
     if rows:
-        console.print(_table("Games won (95 % Wilson interval)", ("against", "as", "words", "before", "after", "control"), rows))
+        title = "Games won (95 % Wilson interval; imitation: the frozen model of round 0)"
+        console.print(_table(title, ("against", "as", "words", "before", "after", "control"), rows))
+        console.print()
+        console.print(endings(summary.data))
     for name, result in summary.data["evaluations"].items():
         console.print()
         console.print(evaluation_table(name, result))
@@ -27,6 +31,17 @@ def show_summary(summary: Summary, console: Console) -> None:
     console.print(f"\nReport: {summary.folder / 'report.html'}")
     folder = shlex.quote(str(summary.folder))
     console.print("Next:   " + "\n        ".join(step.replace("RUN", folder) for step in summary.data["next_steps"]))
+
+
+def endings(data: Mapping[str, Any]) -> Table:
+    """How games against the frozen first model ended, by seat."""
+    kinds = ("before", "after", "control")
+    rows = [
+        (row["seat"], row["what"], *("-" if row[kind] is None else _short(row[kind], ".3f") for kind in kinds))
+        for row in endings_table(data)
+        if row["opponent"] == FROZEN
+    ]
+    return _table("How games against the frozen model ended (shares of games, or of hints)", ("as", "ended", *kinds), rows)
 
 
 def evaluation_table(name: str, result: Mapping[str, Any]) -> Table:

@@ -13,7 +13,7 @@ from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.selfplay.episodes import write_episodes
-from sparring.selfplay.report import write_report
+from sparring.selfplay.report import endings_table, write_report
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} lemon"
 
@@ -87,6 +87,7 @@ def test_the_page_shows_strength_rounds_and_games(run: Path):
     for expected in (
         "0.700",
         "foul 100%",
+        "declared_right",
         "Secret word: lemon",
         "90%",
         "1.6%",
@@ -108,6 +109,18 @@ def changed(folder: Path, *, run: dict | None = None, **about) -> str:
     tags = Tags()
     tags.feed(write_report(folder).read_text())
     return tags.text
+
+
+def test_how_measured_games_ended_is_told_by_seat():
+    first = {**entry(0, 60), "reasons": {"declared_right": 60, "uttered": 40}}
+    last = {**entry(2, 71), "reasons": {"declared_right": 71, "uttered": 28, "foul": 1}, "truth": 0.9}
+    place = {"opponent": "imitation", "seat": "defender", "control": None}
+    assert endings_table({"strength": [first, {**first, "words": "heldout"}, last], "control": None}) == [
+        {**place, "what": "declared_right", "before": 0.6, "after": 0.71},
+        {**place, "what": "foul", "before": 0.0, "after": 0.01},
+        {**place, "what": "uttered", "before": 0.4, "after": 0.28},
+        {**place, "what": "true hints", "before": None, "after": 0.9},
+    ]
 
 
 def test_a_control_is_a_column(run: Path):
