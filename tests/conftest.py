@@ -2,6 +2,8 @@
 
 import os
 import re
+import socket
+from ipaddress import ip_address
 
 # These are read when torch and the hub client are imported, here and in the processes that tests start.
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
@@ -43,6 +45,20 @@ def pytest_make_collect_report(collector):
     report = yield
     _fail_unexpected_skip(report)
     return report
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network():
+    """Whoever connects to another machine fails. Processes that tests start are told by the variables above alone."""
+    connect = socket.socket.connect
+
+    def checked(self, address):
+        assert self.family == socket.AF_UNIX or ip_address(address[0]).is_loopback, f"a test connects to {address}"
+        return connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", checked)
+        yield
 
 
 def pytest_collection_modifyitems(items):

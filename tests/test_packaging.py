@@ -131,6 +131,12 @@ def test_the_installed_command_says_how_it_is_used(installed: Path, users: Path)
     assert "train" in run(installed.with_name("sparring"), "--help", cwd=users)
 
 
+def test_the_installed_command_trains_the_embedded_model(installed: Path, users: Path):
+    few = "--rounds 1 --games-per-round 8 --group-size 4 --replay-pool 8 --evaluation.games 2 --evaluation.control False --out run".split()
+    assert "run/report.html" in run(installed.with_name("sparring"), "train", *few, cwd=users)
+    assert (users / "run" / "report.html").is_file()
+
+
 def test_the_checkout_leaves_the_users_names_alone(users: Path):
     found = json.loads(run(sys.executable, "-c", PROBE, cwd=users))
     assert found.pop("nouns") > 0

@@ -51,6 +51,19 @@ def test_segments_hold_what_was_sampled(kind: str, template: str | None):
                     assert float(whole[at - 1, segment.ids[at]]) == pytest.approx(segment.logprobs[at], abs=1e-4)
 
 
+def test_what_a_model_says_does_not_depend_on_how_many_games_are_played_at_once():
+    game = AdversarialTaboo(max_turns=3, max_characters=10_000)
+
+    def talks(concurrency: int) -> list[list[str]]:
+        agent = ModelAgent(language_model(), TABOO_BRIEF, Sampling(max_new_tokens=40, stop=("o", "e", " ")))
+        matches = [Match(f"{i}", game, Task(f"{i}", "lemon", "lemon", i), dict.fromkeys(game.roles, agent), i) for i in range(16)]
+        return [[u.text for u in p.state.utterances] for p in play_all(matches, concurrency=concurrency)]
+
+    one = talks(1)
+    assert one == talks(16) == talks(5)
+    assert max(map(len, one)) > 2 and len({text for talk in one for text in talk}) > 16
+
+
 def test_a_random_models_babble_is_data():
     outcomes = {p.outcome.reason for p in play(language_model(), n=8)}
     assert outcomes <= {"overlong", "silent", "turn_limit", "declared_wrong", "foul", "uttered"}
