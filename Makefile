@@ -28,6 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 quickstart: $(INSTALLED) ## install, let the embedded model play against itself and learn, show what came of it
 	$(BIN)/sparring train --preset quick --out $(OUT) $(ARGS)
+	@echo "The command is in .venv, to be found after: . .venv/bin/activate"
 
 test: lint ## install, check style, types and imports, run the tests
 	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
