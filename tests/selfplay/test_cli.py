@@ -174,6 +174,55 @@ def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message:
     assert set(Path.cwd().iterdir()) == before
 
 
+def without_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        (folder / name).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "arguments", "message"),
+    [
+        (without_tokenizer, [], "tokenizer"),
+        (lambda folder: (folder / "model.safetensors").unlink(), [], "model.safetensors"),
+        (None, ["--max-new-tokens", "5000"], "context holds 512 tokens"),
+        (None, ["--out", "RUN"], "holds another run"),
+        (None, ["--learner.lr", "1e-3", "--evaluation.gmes", "3"], "--evaluation.games"),
+    ],
+)
+def test_what_a_run_cannot_begin_with_is_status_two(
+    model: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage, arguments: list[str], message: str
+):
+    folder = shutil.copytree(model, tmp_path / "model")
+    if damage is not None:
+        damage(folder)
+    before = sorted(path.stat().st_mtime_ns for path in run.rglob("*"))
+    own = [str(run) if word == "RUN" else word for word in arguments]
+    assert main(["train", "--model", str(folder), *SMALL[:-4], "--out", str(tmp_path / "new"), *own]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err + captured.out
+    assert "Traceback" not in captured.err
+    assert not (tmp_path / "new").exists()
+    assert sorted(path.stat().st_mtime_ns for path in run.rglob("*")) == before
+
+
+def test_a_full_disk_is_status_two(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    assert main(["train", "--model", str(model), *SMALL, "--out", str(tmp_path / "run")]) == 2
+    assert "disk has" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_says_nothing_is_reported_at_the_end_of_its_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    # Whatever it samples ends its reply.
+    monkeypatch.setattr("sparring.agents.language_model._end_ids", lambda model: range(model.config.vocab_size))
+    assert main(["train", "--model", str(model), *SMALL, "--evaluation.games", "2", "--out", str(tmp_path / "run")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "nothing was said: the model does not play this game yet" in shown
+    assert "How games against the frozen model ended" in shown and "silent 1.000 1.000" in shown
+
+
 def test_games_are_printed_as_they_were_played(run: Path):
     done = sparring("games", run, "--count", "2")
     assert done.returncode == 0

@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from sparring.agents.chat import ChatFormat
+from sparring.agents.core import Sampling
 from sparring.agents.language_model import load_language_model
-from sparring.agents.names import model_card, model_place
+from sparring.agents.names import model_card, model_place, resolve
+from sparring.envs.english import truth
+from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.world import everyday
 from sparring.selfplay.corpus import conversations
+from sparring.selfplay.evaluate import strength
 from sparring.selfplay.make_mini import MiniConfig, build_model, build_tokenizer, main, word_vectors
 
 WORLD = everyday()
@@ -71,7 +75,7 @@ def test_embeddings_begin_as_word_vectors():
 
 
 @pytest.mark.parametrize("name", ["mini", "mini@imitation"])
-def test_the_shipped_models_are_small_plain_and_speak_the_games_language(name: str):
+def test_the_shipped_models_are_small_and_plain(name: str):
     place = Path(model_place(name))
     assert sum(p.stat().st_size for p in Path(model_place("mini")).rglob("*") if p.is_file()) < 8_000_000
     card = model_card(name)
@@ -81,3 +85,14 @@ def test_the_shipped_models_are_small_plain_and_speak_the_games_language(name: s
     parameters = sum(p.numel() for p in model.model.parameters())
     assert 1_000_000 <= parameters <= 3_000_000
     assert type(model.model).__name__ == "LlamaForCausalLM"
+
+
+def test_the_shipped_model_plays_the_game_in_its_language():
+    player = resolve("mini@imitation", sampling=Sampling(max_new_tokens=48), device="cpu")
+    game, words = AdversarialTaboo(), {"all": WORLD.nouns}
+    cells = {cell.seat: cell for cell in strength(player, {"itself": player}, game, words, 32, seed=0, truth=truth)}
+    attacker = cells["attacker"]
+    assert attacker.truth > 0.85 and attacker.unparsed < 0.05
+    assert sum(attacker.reasons.get(reason, 0) for reason in ("silent", "overlong", "foul")) <= 3
+    assert {"uttered", "declared_right", "declared_wrong"} <= attacker.reasons.keys()
+    assert attacker.wins + cells["defender"].losses > 36, "of 64: about three of four, as the study has it"
