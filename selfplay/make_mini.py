@@ -28,6 +28,7 @@ from sparring.envs.world import everyday
 from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.corpus import Conversation, conversations, description, riddles
 from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.run_folder import provenance
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 CHUNK = 20
@@ -167,6 +168,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: Mi
         "made_by": "python -m sparring.selfplay.make_mini",
         "config": {**asdict(config), "out": None},
         **metrics,
+        "provenance": provenance(config.seed),
     }
     (config.out / "made.json").write_text(json.dumps(made, indent=1) + "\n")
 

@@ -1,5 +1,6 @@
 """The making of the embedded model, in very small, and what is shipped."""
 
+import hashlib
 import json
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.world import everyday
 from sparring.selfplay.corpus import conversations
 from sparring.selfplay.evaluate import strength
-from sparring.selfplay.make_mini import MiniConfig, build_model, build_tokenizer, main, word_vectors
+from sparring.selfplay.make_mini import MiniConfig, build_model, build_tokenizer, main, texts, word_vectors
 
 WORLD = everyday()
 
@@ -65,6 +66,13 @@ def test_the_same_seed_makes_the_same_model(tmp_path: Path):
     assert made[0] == made[1]
     assert json.loads((tmp_path / "one" / "made.json").read_text())["config"]["hidden"] == 32
     assert load_language_model(tmp_path / "one", device="cpu").model.config.hidden_size == 32
+
+
+def test_what_the_base_reads_stays_what_it_was():
+    """Descriptions, riddles and conversations; the last alone are replayed."""
+    told = texts(MiniConfig(descriptions=40, conversations=160))
+    found = hashlib.sha256("".join(f"{message.role}: {message.content}\n" for text in told for message in text).encode())
+    assert found.hexdigest() == "febe75c3d29a8df7f13441ff6af740c276a6c040b82232150aac26233f095864"
 
 
 def test_embeddings_begin_as_word_vectors():
