@@ -13,6 +13,7 @@ from sparring.agents.names import short_name
 
 from . import summary as summaries
 from .episodes import Episode, read_episodes
+from .measuring import FROZEN
 from .run_folder import RunFolder, write_text
 
 GAMES = 3
@@ -33,6 +34,7 @@ def write_report(run: Path) -> Path:
     shown = [(n, first_games(folder.games(n))) for n in dict.fromkeys((played[0], played[-1]))] if played else []
     roles = [name.removesuffix("_wins") for name in (rounds[0] if rounds else ()) if name.endswith("_wins")]
     charts = [
+        _chart(won_by_round(data), {f"won as {role}": role for role in roles}, "games against the frozen model"),
         _chart(rounds, {**{f"{role} wins": f"{role}_wins" for role in roles}, "ties": "ties"}, "share of games", share=True),
         _chart(rounds, {"true hints": "truth"}, "share of claims"),
         _chart(rounds, {"entropy": "entropy", "KL to the anchor": "kl"}, "nats per token"),
@@ -70,6 +72,17 @@ def strength_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {"before": e, "after": after.get(_key(e)) if last else None, "control": control.get(_key(e))} for e in entries if e["round"] == 0
     ]
+
+
+def won_by_round(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The share of games won against the frozen model by seat, on all words, of each round that was measured; nothing where only the first
+    and the last were.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for entry in data["strength"]:
+        if (entry["opponent"], entry["words"]) == (FROZEN, "all"):
+            found.setdefault(entry["round"], {"round": entry["round"]})[entry["seat"]] = entry["win_rate"]
+    return list(found.values()) if len(found) > 2 else []
 
 
 def endings_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.selfplay.episodes import write_episodes
-from sparring.selfplay.report import endings_table, write_report
+from sparring.selfplay.report import endings_table, won_by_round, write_report
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} lemon"
 
@@ -109,6 +109,14 @@ def changed(folder: Path, *, run: dict | None = None, **about) -> str:
     tags = Tags()
     tags.feed(write_report(folder).read_text())
     return tags.text
+
+
+def test_a_line_of_strength_is_drawn_where_rounds_in_between_were_measured():
+    entries = [entry(number, wins) for number, wins in ((0, 50), (4, 60), (8, 70))]
+    assert won_by_round({"strength": entries[::2]}) == []
+    assert won_by_round({"strength": [*entries, {**entry(2, 1), "opponent": "scripted"}]}) == [
+        {"round": number, "defender": rate} for number, rate in ((0, 0.5), (4, 0.6), (8, 0.7))
+    ]
 
 
 def test_how_measured_games_ended_is_told_by_seat():
