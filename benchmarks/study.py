@@ -3,9 +3,9 @@
     python -m sparring.benchmarks.study --seeds 5 --jobs 2 --result benchmarks/results/study.json
 
 Seeds vary everything after the base: imitation, words drawn, games, updates, measurement. All arms of a seed start from the same imitation
-model. Arms: self-play by the group-relative objective and by SPAG, and three controls with as many trained tokens per round as the group
-arm of the same seed: imitation of new expert games, of the winners' side alone, and self-play with outcomes dealt out at random. What
-counts is the paired difference of an arm from a control, seed by seed.
+model. Arms: self-play by the group-relative objective and by SPAG, and three controls: imitation of new expert games and of the winners'
+side alone, with as many trained tokens per round as the group arm of the same seed, and self-play with outcomes dealt out at random, in as
+many games. What counts is the paired difference of an arm from a control, seed by seed.
 
 What each correction of SPAG does by itself is another study: SPAG as published, and with one error mended at a time, then all. The judge is
 the same in all of them.
@@ -92,6 +92,8 @@ SHOWN = {
     "everyday/facts/yes_no": "yes/no questions about facts",
     "everyday/facts/recall": "recall of facts",
     "everyday/heldout-words/choose": "reasoning, words held out (choose)",
+    "everyday/heldout-words/bigger": "reasoning, words held out (bigger)",
+    "everyday/heldout-words/both": "reasoning, words held out (both)",
     "everyday/heldout-formats/choose_two_facts": "two facts at once, a format held out",
     "truth/imitation/attacker/all": "true hints, as attacker",
 }
@@ -104,12 +106,11 @@ What `python -m sparring.benchmarks.study` measured ({settings}; {seeds} trainin
 95 % intervals. Seeds vary everything after the base model: imitation, words drawn, games, updates, measurement.
 
 How names are to be read: `win/imitation/defender/heldout` is the share of games that the trained model won as defender against the
-frozen imitation model on words that no game had as its secret. `imitated` are the words of the experts' games, `selfplayed` those met in
-self-play only, `heldout` those of neither; the replay of base texts in every update speaks of all words, whatever the arm. Controls by
-imitation see expert games about imitated words alone; shuffled reward meets the same words as self-play does. `tie/`, `uttered/` and the
-like are shares of games, `truth/` of hints that can be checked; `everyday/` are scores of the everyday reasoning test, whose tasks have
-baselines between .25 and .57 (`sparring bench` shows them; inference has none).
-
+frozen imitation model on held-out words. `imitated` are the words of the experts' games, `selfplayed` those met in self-play only,
+`heldout` the secrets of neither; the base texts, of which every update replays some, hold talks and plain games about all words, whatever
+the arm. `tie/`, `uttered/` and the like are shares of games, `truth/` of hints that can be checked; `everyday/` are scores of the everyday
+reasoning test, whose tasks have baselines between .25 and .57 (`sparring bench` shows them; inference has none).
+{controls}
 ## After training
 
 {values}
@@ -121,6 +122,9 @@ baselines between .25 and .57 (`sparring bench` shows them; inference has none).
 ## What {beyond}, paired by seed
 
 {difference}
+"""
+OF_CONTROLS = """
+Controls by imitation see expert games about imitated words alone; shuffled reward meets the same words as self-play does.
 """
 
 Task = tuple[int, str]
@@ -136,14 +140,12 @@ class StudyConfig:
     """Folder of the runs; what has ended there is not run again, what was interrupted is resumed."""
     seeds: int = 5
     """Training seeds, from 0."""
-    rounds: int = 24
+    rounds: int = 12
     """Rounds of every run."""
     model: str = "mini"
     """The base that imitation starts from."""
     game: str = "AdversarialTaboo"
     """The game that is learnt and measured."""
-    replay_weight: float | None = None
-    """What base texts mixed into updates weigh, in arms that have them beside games; None: the preset's own."""
     games: int = 400
     """Games per cell of strength."""
     questions: int = 500
@@ -203,8 +205,6 @@ def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
     """One arm of a seed, from its imitation model."""
     full = preset("full", f"{imitated(config, seed)}@0")
     changes = dict(ARMS[arm])
-    if config.replay_weight is not None:
-        changes["learner"] = replace(changes.get("learner", full.learner), replay_weight=config.replay_weight)
     if arm in MATCHED:
         changes["arm_like"] = run_of(config, "group", seed)
     first = RunFolder.open(imitated(config, seed)).measurement(0)
@@ -311,7 +311,8 @@ def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
 
 def _settings(config: StudyConfig) -> dict[str, Any]:
     shared = {name: getattr(config, name) for name in ("rounds", "model", "game", "games", "questions")} | {"arms": list(config.arms)}
-    return shared if config.replay_weight is None else {**shared, "replay_weight": config.replay_weight}
+    learner = ARMS[config.arms[0]].get("learner") or preset("full", config.model).learner
+    return {**shared, "replay_weight": learner.replay_weight}
 
 
 def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -337,14 +338,14 @@ def page(result: Mapping[str, Any]) -> str:
     gains = {name: [_interval(row[arm]["gain"]) for arm in _arms(table)] for name, row in table.items()}
     head = _markdown(["", *(TITLES[arm] for arm in _arms(table))], gains)
     first = TITLES[_arms(table)[0]]
-    told = [name for name in ("game", "rounds", "games", "questions", "replay_weight") if name in result["settings"]]
-    settings = ", ".join(f"{name} {result['settings'][name]}" for name in told)
+    told = {name: result["settings"][name] for name in ("game", "rounds", "games", "questions", "replay_weight")}
     return PAGE.format(
         seeds=len(result["seeds"]),
-        settings=settings,
+        settings=", ".join(f"{name} {value}" for name, value in told.items()),
         values=_values(table),
         gains=head,
         difference=_beyond(table),
+        controls=OF_CONTROLS if set(_arms(table)) & set(CONTROLS) else "",
         beyond="each mended error brings" if first == TITLES["published"] else f"{first} brings beyond the controls",
     )
 

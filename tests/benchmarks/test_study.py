@@ -114,6 +114,7 @@ def test_tables_show_means_and_half_widths():
         "| --- | --- |",
         "| games won as defender, words met in self-play | .000 ± .000 |",
     ]
-    page = study.page({"table": table, "seeds": {"0": {}}, "settings": {"game": "G", "rounds": 1, "games": 2, "questions": 3}})
+    settings = {"game": "G", "rounds": 1, "games": 2, "questions": 3, "replay_weight": 0.1}
+    page = study.page({"table": table, "seeds": {"0": {}}, "settings": settings})
     assert f"| {name} | -.875 | .375 ± .250 | .075 ± .075 |" in page
     assert "foul/" not in page.split("##", 1)[1]
