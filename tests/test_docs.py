@@ -34,9 +34,14 @@ def test_links_between_pages_lead_somewhere(page: str):
     assert all(((ROOT / page).parent / link).exists() for link in links), links
 
 
-def test_the_pages_hold_the_tables_of_the_study():
+@pytest.mark.parametrize("name", ["study", "study_drawing_out"])
+def test_the_pages_hold_what_the_studies_measured(name: str):
+    result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == study.page(result)
+
+
+def test_the_readme_holds_the_tables_of_the_study():
     result = json.loads((ROOT / "benchmarks" / "results" / "study.json").read_text(encoding="utf-8"))
-    assert (ROOT / "docs" / "study.md").read_text(encoding="utf-8") == study.page(result)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(table in readme for table in study.tables(result))
 
