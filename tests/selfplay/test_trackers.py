@@ -157,7 +157,7 @@ def test_what_players_said_is_text_in_tensorboard(folder: RunFolder):
     assert shown.seen == {"pre", "code"}
     assert [line for line in shown.text.split("\n") if line.startswith("secret")] == [f"secret word: {w}" for w in ("lemon", "kite", "pen")]
     assert (
-        "  attacker: Is it <script>alert(1)</script>\n\n![a](http://example.org/a.png) <img src=x> **red**\ufffd\n# big\ufffd[2J?"
+        "  attacker: Is it <script>alert(1)</script>\n\n        ![a](http://example.org/a.png) <img src=x> **red**\ufffd\n        # big\ufffd[2J?"
         in shown.text
     )
     assert shown.text.count("  -- ") == 3
