@@ -41,6 +41,17 @@ def test_wrong_answers_of_recall_have_the_shape_of_the_right_one_and_are_false()
     assert sum(alone) / len(alone) < 0.28  # an answer that shares no value with another is right no more often than by chance
 
 
+def test_where_an_answer_names_a_noun_it_is_the_first_of_the_questions_words():
+    """Intervals are clustered by it."""
+    rng = random.Random(5)
+    for make in TRAINED + HELDOUT:
+        for _ in range(30):
+            item = make(WORLD, WORLD.nouns, rng)
+            if item.answer not in ("Yes.", "No."):
+                assert item.answer.lower() == f"{WORLD.a(item.words[0])}."
+                assert len(set(item.words)) == len(item.options)
+
+
 def test_smaller_is_smaller():
     rng = random.Random(3)
     for _ in range(50):

@@ -155,6 +155,7 @@ def test_every_command_has_help_with_an_example(name: str):
         (["games", "nowhere"], "no such run folder"),
         (["report", "nowhere"], "nowhere: no such run folder"),
         (["bench", "mini", "--items", "0"], "--items must be at least 1"),
+        (["bench", "mini", "mini@imitation", "--items", "3"], "--items must be at least 4 to compare two models"),
         (["train", "--model", "scripted"], "only language models can be trained"),
         (["export", "scripted", "x"], "no weights to export"),
         (["collect", "x.jsonl", "--teacher", "nobody"], "unknown agent 'nobody'"),
