@@ -56,6 +56,14 @@ def test_published_rows_are_told_anew_at_temperature_one():
     assert found[0].logprobs.tolist() == [0] * len(found[0].ids), "not scored yet"
 
 
+def test_what_is_told_anew_keeps_to_the_context():
+    chat, wordings = ChatFormat(tiny_tokenizer("chatml")), taboo_wordings(TABOO_BRIEF)
+    game = played("a", "It is sour.", LOSS)
+    ids, said = retelling(wordings, chat)(game, "attacker", 0)
+    assert retelling(wordings, chat, 12)(game, "attacker", 0) == (ids[-12:], said[-12:])
+    assert len(ids) > 12
+
+
 def test_wordings_are_drawn_by_the_game_and_differ():
     chat = ChatFormat(tiny_tokenizer("chatml"))
     retell = retelling(taboo_wordings(TABOO_BRIEF), chat)
