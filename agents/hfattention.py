@@ -9,6 +9,7 @@ size, L = positions of a cache, W = widest row of a prefill.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from . import kernels
 from .adapters import Places, lora_layers, per_token
 from .kvcache import LANE, Layout
 
@@ -26,7 +28,7 @@ NAME = "sparring_rows"
 
 
 _FEW = 64
-"""Up to so many queries per row and head, a CPU multiplies matrices rather than call the fused kernel."""
+"""Up to so many queries per row and head, a CPU takes our own kernel, or multiplies matrices, rather than call torch's fused one."""
 _WIDE = 1024
 """Up to so many queries per row and head attend at once: masks and scores of longer prompts would take the square of their length."""
 
@@ -39,8 +41,16 @@ class Decode:
         self.data = data
         self.positions = positions
         self.rows = len(positions)
-        self._cells = _cells(torch.arange(self.rows, device=positions.device), positions, data)
+        self.width = 1
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
+
+    @cached_property
+    def _cells(self) -> Tensor:
+        return _cells(torch.arange(self.rows, device=self.positions.device), self.positions, self.data)
+
+    def table(self) -> Tensor:
+        """Its lines of the table of our own kernel, see kernels.py."""
+        return kernels.table_of(self.data, self.positions, torch.arange(self.start, self.stop), torch.ones(self.rows, dtype=torch.int64))
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """[n, 1, 1, L], 0 where a token attends and -inf elsewhere."""
@@ -71,19 +81,30 @@ class Prefill:
         device = data.device
         self.start, self.stop = start, start + sum(counts)
         self.data = data
-        width = max(counts)
-        count = torch.tensor(counts, device=device)
-        begin = torch.cumsum(count, 0) - count
-        steps = torch.arange(width, device=device)
-        real = steps < count[:, None]
-        self.last = self.start + begin + count - 1
-        self._pad = (begin[:, None] + steps).clamp_(max=self.stop - self.start - 1)
-        self._flat = real.flatten().nonzero()[:, 0]
-        self._at = torch.tensor(firsts, device=device)[:, None] + steps
+        self.width = max(counts)
+        self._firsts = torch.tensor(firsts, device=device)
+        self._counts = torch.tensor(counts, device=device)
+        self._begin = torch.cumsum(self._counts, 0) - self._counts
+        steps = torch.arange(self.width, device=device)
+        self._flat = (steps < self._counts[:, None]).flatten().nonzero()[:, 0]
+        self._at = self._firsts[:, None] + steps
+        self.last = self.start + self._begin + self._counts - 1
         self.positions = self._at.flatten()[self._flat]
-        rows = torch.arange(len(counts), device=device)[:, None].expand_as(real).flatten()[self._flat]
-        self._cells = _cells(rows, self.positions, data)
         self._masks: dict[tuple[int | None, torch.dtype, int], Tensor] = {}
+
+    @cached_property
+    def _pad(self) -> Tensor:
+        steps = torch.arange(self.width, device=self.data.device)
+        return (self._begin[:, None] + steps).clamp_(max=self.stop - self.start - 1)
+
+    @cached_property
+    def _cells(self) -> Tensor:
+        rows = torch.arange(len(self._counts), device=self.data.device)[:, None].expand_as(self._at).flatten()[self._flat]
+        return _cells(rows, self.positions, self.data)
+
+    def table(self) -> Tensor:
+        """Its lines of the table of our own kernel, see kernels.py."""
+        return kernels.table_of(self.data, self._firsts, self.start + self._begin, self._counts)
 
     def mask(self, window: int | None, dtype: torch.dtype, groups: int, steps: slice) -> Tensor:
         """[n, 1, G * W, L] of the queries of some steps, 0 where a token attends and -inf elsewhere. Kept for other layers where it is
@@ -137,6 +158,14 @@ class Plan:
     def __init__(self, parts: Sequence[Decode | Prefill], slots: dict[int, int]) -> None:
         self.parts = parts
         self.slots = slots
+
+    @cached_property
+    def few(self) -> tuple[Tensor, int] | None:
+        """The table of those parts that our own kernel takes, and their longest row; None where there are none. Those with most work come
+        first.
+        """
+        parts = sorted((part for part in self.parts if part.width <= _FEW), key=lambda part: -part.width)
+        return (torch.cat([part.table() for part in parts]), max(part.data.shape[3] for part in parts)) if parts else None
 
 
 class _Probe:
@@ -208,7 +237,12 @@ def _attend(
         plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
         return out
     q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
-    for part in plan.parts:
+    parts = plan.parts
+    if softcap is None and sinks is None and kernels.can_attend(query):
+        parts = [part for part in parts if part.width > _FEW]
+        if plan.few:
+            kernels.attend(q, k, v, out[0], *plan.few, plan.slots[layer], window, scale)
+    for part in parts:
         part.attend(plan.slots[layer], q, k, v, out[0], window, scale=scale, softcap=softcap, sinks=sinks)
     # Tokens that only fill a bucket attend to nothing.
     out[:, plan.parts[-1].stop :] = 0
@@ -247,7 +281,7 @@ ALL_ATTENTION_FUNCTIONS.register(NAME, _attend_rows)
 
 
 def bucket(tokens: int) -> int:
-    """How many tokens a compiled pass takes for so many: the next multiple of 64, beyond 256 in steps of about a quarter."""
+    """For so many tokens, of few lengths the one that a pass takes: the next multiple of 64, beyond 256 in steps of about a quarter."""
     step = 64 * max(1, 1 << ((tokens - 1) // 64).bit_length() - 3) if tokens > 256 else 64
     return -(-tokens // step) * step
 
@@ -261,8 +295,7 @@ def _compiled(model: Any, compiler: str) -> Any:
 class PackedModel:
     """A causal model, seen as a function from packed tokens to logits at chosen places.
 
-    compiler: a backend of `torch.compile`, such as "inductor"; passes then have few lengths (`bucket`). Those through adapters are not
-    compiled.
+    compiler: a backend of `torch.compile`, such as "inductor". Passes through adapters are not compiled.
     """
 
     def __init__(self, model: Any, compiler: str | None = None) -> None:
@@ -289,6 +322,11 @@ class PackedModel:
                 f"{type(model).__name__} has layers beyond attention that carry what was said from token to token (convolutions, state "
                 "spaces), which this loop cannot keep apart: run it behind a server, as openai:MODEL@URL or vllm:FOLDER@URL"
             )
+
+    @property
+    def few_lengths(self) -> bool:
+        """Whether compiled passes have few lengths (`bucket`), as on a GPU, where each is one graph. On a CPU one graph takes all."""
+        return self.device.type == "cuda"
 
     def _mixes(self) -> bool:
         """Whether the ids of one stream change the logits of another that is packed behind it."""
@@ -336,8 +374,9 @@ class PackedModel:
         """
         with self._rows(Plan(parts, self.slots)), per_token(lora_layers(self.model), adapters):
             compiled = None if adapters else self._compiled
+            few = compiled and self.few_lengths
             # A product of a single row is another kernel, which rounds otherwise: there are always two.
-            sizes = (bucket(len(x)) if compiled else max(2, len(x)) for x in (ids, keep))
+            sizes = (bucket(len(x)) if few else max(2, len(x)) for x in (ids, keep))
             tokens, kept = (size - len(x) for size, x in zip(sizes, (ids, keep), strict=True))
             if tokens or kept:
                 ids, positions, keep = pad(ids, (0, tokens)), pad(positions, (0, tokens)), pad(keep, (0, kept))

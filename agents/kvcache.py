@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
+from . import kernels
+
 Row = TypeVar("Row")
 
 BLOCK = 16
@@ -84,21 +86,19 @@ class Pool:
     def load(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
         """Copies blocks into dense [X, rows, H, L, D], block i to row rows[i], positions places[i] * BLOCK on."""
         if blocks:
-            cells, size = _cells(dense, rows, places), BLOCK * dense.shape[-1]
-            found = self.data.index_select(0, _index(blocks, dense))
-            _wide(dense.view(-1, size)).index_copy_(0, cells, _wide(found.view(-1, size)))
+            size = BLOCK * dense.shape[-1]
+            kernels.copy(dense.view(-1, size), _cells(dense, rows, places), self.data.view(-1, size), self._cells(blocks))
 
     def save(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
         """The reverse of `load`."""
         if blocks:
-            cells, size = _cells(dense, rows, places), BLOCK * dense.shape[-1]
-            found = dense.view(-1, size).index_select(0, cells)
-            _wide(self.data).index_copy_(0, _index(blocks, dense), _wide(found.view(len(blocks), *self.data.shape[1:])))
+            size = BLOCK * dense.shape[-1]
+            kernels.copy(self.data.view(-1, size), self._cells(blocks), dense.view(-1, size), _cells(dense, rows, places))
 
-
-def _wide(data: Tensor) -> Tensor:
-    """The same memory in elements of 16 bytes: on a CPU copying by index takes its time per element."""
-    return data.view(torch.complex128) if data.device.type == "cpu" else data
+    def _cells(self, blocks: Sequence[int]) -> Tensor:
+        """Where blocks are in the pool's data, seen as [blocks * X * H, BLOCK * D]."""
+        each = self.data.shape[1] * self.data.shape[2]
+        return (_index(blocks, self.data)[:, None] * each + torch.arange(each, device=self.data.device)).flatten()
 
 
 def _index(numbers: Sequence[int], like: Tensor) -> Tensor:
@@ -157,10 +157,16 @@ class Lane(Generic[Row]):
         keep = len(self.rows) - len(gone)
         movers = [i for i in range(keep, len(self.rows)) if i not in gone]
         holes = [i for i in sorted(gone) if i < keep]
+        if holes:
+            whole = self.data.view(-1, self.data[0, 0].numel())
+            kernels.copy(whole, self._places(holes), whole, self._places(movers))
         for hole, mover in zip(holes, movers, strict=True):
-            self.data[:, hole] = self.data[:, mover]
             self.rows[hole] = self.rows[mover]
         del self.rows[keep:]
+
+    def _places(self, rows: Sequence[int]) -> Tensor:
+        """Where rows are in the data, seen as [X * capacity, H * L * D]."""
+        return (torch.arange(len(self.data), device=self.data.device)[:, None] * self.capacity + _index(rows, self.data)).flatten()
 
 
 class Lanes(Generic[Row]):

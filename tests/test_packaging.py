@@ -37,7 +37,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 
 def shipped(folder: Path) -> set[str]:
-    """What the wheel should hold of a package's folder: no results, and no scripts that make data."""
+    """What the wheel should hold of a package's folder: no results, no scripts that make data, no sources of what is compiled."""
     files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
     return {
         path.as_posix()
@@ -45,6 +45,7 @@ def shipped(folder: Path) -> set[str]:
         if not any(part == "__pycache__" or part.startswith(".") for part in path.parts)
         and path.parts[0] != "results"
         and not (len(path.parts) > 1 and path.suffix == ".py")
+        and path.suffix != ".cpp"
     }
 
 
@@ -53,7 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, so that a build folder left in the checkout cannot add to it."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for folder in PACKAGES.values():
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__", "_kernels.*"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"

@@ -1,9 +1,12 @@
 """Tiny tokenizers, templates and random models for the tests of this folder."""
 
+import shutil
+import sysconfig
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -36,6 +39,7 @@ from transformers import (
     Qwen3NextForCausalLM,
 )
 
+from sparring.agents import kernels
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 
@@ -62,6 +66,11 @@ _TEXT = [
     "It is a fruit and it is red. Do you know what it is?",
     "I know the word! It is banana. system user assistant model",
 ]
+
+needs_compiler = pytest.mark.skipif(
+    not kernels.AVAILABLE and shutil.which(sysconfig.get_config_var("CXX").split()[0]) is None,
+    reason="needs a C++ compiler when the package is installed",
+)
 
 
 @lru_cache(maxsize=1)
@@ -151,7 +160,7 @@ def tiny_model(kind: str = "llama", *, vocab: int = 420, length: int = 256, seed
     elif kind == "gpt2":
         sizes = {"vocab_size": vocab, "n_positions": length, "n_embd": 32, "n_layer": 2, "n_head": 4}
         ends = {"bos_token_id": None, "eos_token_id": None}
-        model = GPT2LMHeadModel(GPT2Config(**sizes, **ends, **options))
+        model = GPT2LMHeadModel(GPT2Config(**{**sizes, **ends, **options}))
     else:
         raise ValueError(kind)
     # Larger weights than a fresh model's, so that its distributions are far from uniform.

@@ -1,0 +1,103 @@
+"""The compiled part of generation on a CPU (agents/kernels.cpp), where it could be built: see `AVAILABLE`.
+
+Without it everything runs all the same, by torch's own operations, and slower.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+class _Packed(ctypes.Structure):
+    """Where packed heads [T, H, D] lie, and how many numbers it is from token to token and from head to head."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
+
+
+def _library() -> ctypes.CDLL | None:
+    """The compiled part; None where the package was installed without a compiler, or torch brings no OpenMP of the compiler's kind."""
+    for path in Path(__file__).parent.glob("_kernels.*"):
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        library.attend.argtypes = (*[_Packed] * 4, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
+        library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
+        return library
+    return None
+
+
+_compiled = _library()
+AVAILABLE = _compiled is not None
+COLUMNS = 6
+"""Of a table of rows, see `attend`."""
+
+
+def can_attend(like: Tensor) -> bool:
+    """Whether `attend` takes queries, keys and values of this kind: float32 on a CPU, heads of 16, 32, ... 256."""
+    return AVAILABLE and like.device.type == "cpu" and like.dtype == torch.float32 and like.shape[-1] % 16 == 0 and like.shape[-1] <= 256
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor, table: Tensor, longest: int, slot: int, window: int | None, scale: float) -> None:
+    """Writes new keys and values of all rows into their caches and lets each new token attend to its row up to itself, within a window of
+    so many positions if one is given. q and out [T, Hq, D], k and v [T, H, D] of packed tokens.
+
+    table: int64 [rows, COLUMNS]: the address of the row's first cached key [H, L, D], bytes from one slot of the cache to the next
+    (2 * slot holds keys, 2 * slot + 1 values), L, position of the row's first new token, its packed place, how many tokens are new.
+    longest: no row is longer, in positions. Raises MemoryError.
+    """
+    assert _compiled is not None
+    # A copy has to live until the call has returned.
+    given = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
+    short = _compiled.attend(
+        *(_packed(x) for x in (*given, out)),
+        table.data_ptr(),
+        len(table),
+        longest,
+        slot,
+        k.shape[1],
+        q.shape[1] // k.shape[1],
+        q.shape[2],
+        window or 0,
+        scale,
+        torch.get_num_threads(),
+    )
+    if short:
+        raise MemoryError("no memory for the scores of attention")
+
+
+def _packed(x: Tensor) -> _Packed:
+    assert x.stride(-1) == 1
+    return _Packed(x.data_ptr(), x.stride(0), x.stride(1))
+
+
+def table_of(data: Tensor, firsts: Sequence[int] | Tensor, places: Sequence[int] | Tensor, counts: Sequence[int] | Tensor) -> Tensor:
+    """Lines of a table, see `attend`, for rows that lie one after the other in data [X, n, H, L, D]."""
+    rows = len(counts)
+    table = torch.empty(rows, COLUMNS, dtype=torch.int64)
+    table[:, 0] = data.data_ptr() + torch.arange(rows) * (data.stride(1) * data.itemsize)
+    table[:, 1] = data.stride(0) * data.itemsize
+    table[:, 2] = data.shape[3]
+    for column, values in enumerate((firsts, places, counts), 3):
+        table[:, column] = torch.as_tensor(values)
+    return table
+
+
+def copy(to: Tensor, places: Tensor, source: Tensor, sources: Tensor) -> None:
+    """to[places[i]] = source[sources[i]] for all i; to and source [n, N] contiguous, of one kind, N numbers 16 bytes or a
+    multiple; places and sources int64. No place is also a source where both are one tensor.
+    """
+    if AVAILABLE and _compiled is not None and to.device.type == "cpu":
+        where = (to.data_ptr(), places.data_ptr(), source.data_ptr(), sources.data_ptr())
+        _compiled.copy(*where, len(places), to.shape[1] * to.itemsize, torch.get_num_threads())
+    else:
+        _wide(to).index_copy_(0, places, _wide(source).index_select(0, sources))
+
+
+def _wide(data: Tensor) -> Tensor:
+    """The same memory in elements of 16 bytes: on a CPU torch copies by index in time per element."""
+    return data.view(torch.complex128) if data.device.type == "cpu" else data
