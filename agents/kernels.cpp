@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && __GNUC__ >= 12
 #define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), noinline))
+#elif defined(__x86_64__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default"), noinline))
 #else
 #define CLONES __attribute__((noinline))
 #endif

@@ -36,6 +36,7 @@ SAID = {
     "named_asked": "defender's answers to these that name one",
     "named_unasked": "defender's other utterances that name one",
     "uttered": "games in which it was the secret word",
+    "uttered_asked": "of these, ended by an answer to a request",
 }
 
 
@@ -44,17 +45,19 @@ def said(games: Iterable[Episode]) -> dict[str, float]:
     turns: list[tuple[bool, bool]] = []
     ends = []
     for game in games:
-        ends.append(game.outcome.reason == "uttered")
+        asked = False
         for before, now in zip(game.utterances, game.utterances[1:], strict=False):
             if now.role == "defender":
                 asked = any(isinstance(act, Ask) for act in parse(before.text))
                 turns.append((asked, any(isinstance(act, Answer | Guess) for act in parse(now.text))))
+        ends.append((game.outcome.reason == "uttered", asked))
     by_asked = {asked: [named for was, named in turns if was == asked] for asked in (True, False)}
     return {
         "asked": _share([asked for asked, _ in turns]),
         "named_asked": _share(by_asked[True]),
         "named_unasked": _share(by_asked[False]),
-        "uttered": _share(ends),
+        "uttered": _share([uttered for uttered, _ in ends]),
+        "uttered_asked": _share([asked for uttered, asked in ends if uttered]),
     }
 
 

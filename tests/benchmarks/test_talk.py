@@ -29,7 +29,7 @@ def test_what_was_said_is_counted_asked_and_unasked(tmp_path: Path, capsys: pyte
     write_episodes(folder.games(1), played)
     folder.append(folder.metrics, {"round": 1})
     found = talk.said(read_episodes(folder.games(1)))
-    assert found == {"asked": 2 / 4, "named_asked": 1.0, "named_unasked": 1 / 2, "uttered": 1 / 2}
+    assert found == {"asked": 2 / 4, "named_asked": 1.0, "named_unasked": 1 / 2, "uttered": 1 / 2, "uttered_asked": 1.0}
     talk.main(talk.TalkConfig((tmp_path,)))
     assert "ask for a word" in capsys.readouterr().out
     with pytest.raises(ValueError, match="at least one run"):
