@@ -160,12 +160,16 @@ class Plan:
         self.slots = slots
 
     @cached_property
-    def few(self) -> tuple[Tensor, int] | None:
-        """The table of those parts that our own kernel takes, and their longest row; None where there are none. Those with most work come
-        first.
-        """
+    def table(self) -> tuple[Tensor, int]:
+        """The table of the rows that our own kernel takes, those with most work first, and the longest of their lanes."""
         parts = sorted((part for part in self.parts if part.width <= _FEW), key=lambda part: -part.width)
-        return (torch.cat([part.table() for part in parts]), max(part.data.shape[3] for part in parts)) if parts else None
+        lines = [torch.empty(0, kernels.COLUMNS, dtype=torch.int64), *(part.table() for part in parts)]
+        return torch.cat(lines), max((part.data.shape[3] for part in parts), default=0)
+
+    @cached_property
+    def rest(self) -> list[Decode | Prefill]:
+        """The parts with rows that it leaves to torch."""
+        return [part for part in self.parts if part.width > _FEW]
 
 
 class _Probe:
@@ -238,10 +242,11 @@ def _attend(
         return out
     q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
     parts = plan.parts
-    if softcap is None and sinks is None and kernels.can_attend(query):
-        parts = [part for part in parts if part.width > _FEW]
-        if plan.few:
-            kernels.attend(q, k, v, out[0], *plan.few, plan.slots[layer], window, scale)
+    if softcap is None and sinks is None and kernels.can_attend(q, k, v, parts[0].data):
+        table, longest = plan.table
+        if len(table):
+            kernels.attend(q, k, v, out[0], table, longest, plan.slots[layer], window, scale)
+        parts = plan.rest
     for part in parts:
         part.attend(plan.slots[layer], q, k, v, out[0], window, scale=scale, softcap=softcap, sinks=sinks)
     # Tokens that only fill a bucket attend to nothing.

@@ -23,15 +23,16 @@ typedef float Vector __attribute__((vector_size(64)));
 typedef float Unaligned __attribute__((vector_size(64), aligned(4)));
 typedef int32_t Integers __attribute__((vector_size(64)));
 
-static const int WIDTH = 16;   // floats of a vector, and positions whose scores are computed together
+static const int WIDTH = 16;     // floats of a vector, and positions whose scores are computed together
 static const int LARGEST = 256;  // head size
+static const int QUERIES = 32;   // that share what is read of keys and values
+static const int TILE = 8192;    // floats that stay in the nearest cache meanwhile
 
 INLINE Vector load(const float *at) { return *(const Unaligned *)at; }
 INLINE void store(float *at, Vector what) { *(Unaligned *)at = what; }
 
-// e to the power of each x <= 0, within 2 units in the last place (Cephes' expf); about 1e-38 below -87, NaN for NaN.
+// e to the power of each x <= 0, within 2 units in the last place (Cephes' expf); 0 below -87, NaN for NaN.
 INLINE Vector exponential(Vector x) {
-    x = x < -87.0f ? Vector{} - 87.0f : x;
     const float round = 12582912.0f;  // 1.5 * 2^23: what is added to it loses its fraction
     Vector n = (x * 1.44269504088896341f + round) - round;
     Vector r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -41,7 +42,7 @@ INLINE Vector exponential(Vector x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    return p * (Vector)((__builtin_convertvector(n, Integers) + 127) << 23);
+    return x < -87.0f ? Vector{} : p * (Vector)((__builtin_convertvector(n, Integers) + 127) << 23);
 }
 
 // Half a step of a transposition: lanes of a and b alternate, each the sum of two of before.
@@ -51,58 +52,83 @@ INLINE Vector folded(Vector a, Vector b) {
     return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
 }
 
-// One query [size] over keys and values [n, size] to out [size]. scores has room for n rounded up to WIDTH.
-INLINE void attend_one(
-    const float *query, const float *keys, const float *values, float *out, int64_t n, int64_t size, float scale, float *scores
-) {
-    Vector highest = Vector{} - INFINITY;
-    for (int64_t first = 0; first < n; first += WIDTH) {
-        Vector sums[WIDTH];
-        for (int i = 0; i < WIDTH; i++) {
-            if (first + i < n) {
-                const float *key = keys + (first + i) * size;
-                sums[i] = load(query) * load(key);
-                for (int64_t d = WIDTH; d < size; d += WIDTH) sums[i] += load(query + d) * load(key + d);
-            } else {
-                sums[i] = Vector{} - INFINITY;
-            }
-        }
-        // Four foldings make of 16 vectors one that holds the sum of each.
-        for (int half = WIDTH / 2; half; half /= 2)
-            for (int i = 0; i < half; i++) sums[i] = folded(sums[i], sums[i + half]);
-        Vector some = sums[0] * scale;
-        store(scores + first, some);
-        highest = some > highest ? some : highest;
+// One query [size], which attends to positions first to end, to out [size].
+struct Query {
+    const float *data;
+    float *out;
+    int64_t first, end;
+};
+
+// The scores of WIDTH keys from position l on, -INFINITY outside of what the query attends to.
+INLINE Vector scored(const Query &query, const float *keys, int64_t l, int64_t size, float scale) {
+    const Integers lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    Vector sums[WIDTH];
+    for (int i = 0; i < WIDTH; i++) {
+        sums[i] = Vector{};
+        for (int64_t d = 0; d < size; d += WIDTH) sums[i] += load(query.data + d) * load(keys + (l + i) * size + d);
     }
-    float top = highest[0];
-    for (int i = 1; i < WIDTH; i++) top = highest[i] > top ? highest[i] : top;
-    Vector weights = {};
-    for (int64_t first = 0; first < n; first += WIDTH) {
-        Vector weight = exponential(load(scores + first) - top);
-        store(scores + first, weight);
-        weights += weight;
-    }
-    float total = 0;
-    for (int i = 0; i < WIDTH; i++) total += weights[i];
-    Vector sum[LARGEST / WIDTH];
-    for (int64_t d = 0; d < size / WIDTH; d++) sum[d] = Vector{};
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t d = 0; d < size / WIDTH; d++) sum[d] += scores[i] * load(values + i * size + d * WIDTH);
-    for (int64_t d = 0; d < size / WIDTH; d++) store(out + d * WIDTH, sum[d] / total);
+    // Four foldings make of 16 vectors one that holds the sum of each.
+    for (int half = WIDTH / 2; half; half /= 2)
+        for (int i = 0; i < half; i++) sums[i] = folded(sums[i], sums[i + half]);
+    if (l >= query.first && l + WIDTH <= query.end) return sums[0] * scale;
+    Integers from = lanes - (int32_t)(query.first - l), to = lanes - (int32_t)(query.end - l);
+    return (from >= 0) & (to < 0) ? sums[0] * scale : Vector{} - INFINITY;
 }
 
-// All query heads of one key-value head. Common head sizes are known to the compiler.
-CLONES static void attend_group(
-    const float *query, int64_t next_query, int64_t groups, const float *keys, const float *values, float *out, int64_t n, int64_t size,
-    float scale, float *scores
+// Some queries over keys and values [L, size], L a multiple of WIDTH. scores: room for `many` times `room` numbers, room being L or more.
+INLINE void attend_some(
+    const Query *queries, int many, const float *keys, const float *values, int64_t size, float scale, float *scores, int64_t room
 ) {
-    for (int64_t g = 0; g < groups; g++, query += next_query, out += size) {
-        switch (size) {
-            case 32: attend_one(query, keys, values, out, n, 32, scale, scores); break;
-            case 64: attend_one(query, keys, values, out, n, 64, scale, scores); break;
-            case 128: attend_one(query, keys, values, out, n, 128, scale, scores); break;
-            default: attend_one(query, keys, values, out, n, size, scale, scores);
+    const int64_t step = TILE / size / WIDTH * WIDTH;
+    int64_t lowest = queries[0].first / step * step, highest = queries[many - 1].end;
+    Vector tops[QUERIES];
+    for (int j = 0; j < many; j++) tops[j] = Vector{} - INFINITY;
+    for (int64_t tile = lowest; tile < highest; tile += step)
+        for (int j = 0; j < many; j++) {
+            int64_t begin = queries[j].first / WIDTH * WIDTH;
+            for (int64_t l = tile > begin ? tile : begin; l < tile + step && l < queries[j].end; l += WIDTH) {
+                Vector some = scored(queries[j], keys, l, size, scale);
+                store(scores + j * room + l, some);
+                tops[j] = some > tops[j] ? some : tops[j];
+            }
         }
+    float totals[QUERIES];
+    for (int j = 0; j < many; j++) {
+        float top = tops[j][0];
+        for (int i = 1; i < WIDTH; i++) top = tops[j][i] > top ? tops[j][i] : top;
+        Vector sums = {};
+        for (int64_t l = queries[j].first / WIDTH * WIDTH; l < queries[j].end; l += WIDTH) {
+            Vector weights = exponential(load(scores + j * room + l) - top);
+            store(scores + j * room + l, weights);
+            sums += weights;
+        }
+        totals[j] = 0;
+        for (int i = 0; i < WIDTH; i++) totals[j] += sums[i];
+    }
+    for (int64_t tile = lowest; tile < highest; tile += step)
+        for (int j = 0; j < many; j++) {
+            int64_t begin = tile > queries[j].first ? tile : queries[j].first;
+            int64_t end = tile + step < queries[j].end ? tile + step : queries[j].end;
+            if (begin >= end) continue;
+            float *out = queries[j].out;
+            Vector sum[LARGEST / WIDTH];
+            for (int64_t d = 0; d < size / WIDTH; d++) sum[d] = begin == queries[j].first ? Vector{} : load(out + d * WIDTH);
+            for (int64_t l = begin; l < end; l++)
+                for (int64_t d = 0; d < size / WIDTH; d++) sum[d] += scores[j * room + l] * load(values + l * size + d * WIDTH);
+            float divisor = end == queries[j].end ? totals[j] : 1.0f;
+            for (int64_t d = 0; d < size / WIDTH; d++) store(out + d * WIDTH, sum[d] / divisor);
+        }
+}
+
+// Common head sizes are known to the compiler.
+CLONES static void attend_sized(
+    const Query *queries, int many, const float *keys, const float *values, int64_t size, float scale, float *scores, int64_t room
+) {
+    switch (size) {
+        case 32: attend_some(queries, many, keys, values, 32, scale, scores, room); break;
+        case 64: attend_some(queries, many, keys, values, 64, scale, scores, room); break;
+        case 128: attend_some(queries, many, keys, values, 128, scale, scores, room); break;
+        default: attend_some(queries, many, keys, values, size, scale, scores, room);
     }
 }
 
@@ -117,39 +143,50 @@ struct Row {  // a line of the table, see kernels.py
     int64_t slot, length, position, token, count;
 };
 
-// A row's new tokens one after the other: each is written into the cache and attends to what is there.
+// Writes a row's new tokens into the cache, and lets them attend to what is there then.
 static void attend_row(
     const Row &row, int64_t head, Packed q, Packed k, Packed v, Packed out, int64_t slot, int64_t groups, int64_t size, int64_t window,
-    float scale, float *scores
+    float scale, float *scores, int64_t room
 ) {
     float *keys = (float *)(row.data + 2 * slot * row.slot) + head * row.length * size;
     float *values = (float *)(row.data + (2 * slot + 1) * row.slot) + head * row.length * size;
     for (int64_t i = 0; i < row.count; i++) {
-        int64_t token = row.token + i, position = row.position + i;
-        memcpy(keys + position * size, k.at(token, head), size * sizeof(float));
-        memcpy(values + position * size, v.at(token, head), size * sizeof(float));
-        int64_t first = window && position >= window ? position - window + 1 : 0;
-        attend_group(
-            q.at(token, head * groups), q.head, groups, keys + first * size, values + first * size, out.at(token, head * groups),
-            position + 1 - first, size, scale, scores
-        );
+        memcpy(keys + (row.position + i) * size, k.at(row.token + i, head), size * sizeof(float));
+        memcpy(values + (row.position + i) * size, v.at(row.token + i, head), size * sizeof(float));
     }
+    Query queries[QUERIES];
+    int many = 0;
+    for (int64_t i = 0; i < row.count; i++)
+        for (int64_t g = 0; g < groups; g++) {
+            int64_t token = row.token + i, end = row.position + i + 1, at = head * groups + g;
+            queries[many++] = {q.at(token, at), out.at(token, at), window && end > window ? end - window : 0, end};
+            if (many == QUERIES || (i == row.count - 1 && g == groups - 1)) {
+                attend_sized(queries, many, keys, values, size, scale, scores, room);
+                many = 0;
+            }
+        }
 }
 
-// 0, or 1 where there is no memory. longest: no row is longer, in positions.
+// Changes with what the functions below take, so that kernels.py refuses a library that was built from another version of this file.
+extern "C" int version() { return 1; }
+
+// 0, 1 where there is no memory, 2 where a row has no room for its new tokens. longest: no row is longer, in positions, and every row's
+// length is a multiple of WIDTH.
 extern "C" int attend(
     Packed q, Packed k, Packed v, Packed out, const Row *rows, int64_t count, int64_t longest, int64_t slot, int64_t heads, int64_t groups,
     int64_t size, int64_t window, float scale, int threads
 ) {
-    int64_t room = (longest + WIDTH - 1) / WIDTH * WIDTH;
-    float *scores = (float *)malloc(threads * room * sizeof(float));
+    for (int64_t i = 0; i < count; i++)
+        if (rows[i].position < 0 || rows[i].position + rows[i].count > rows[i].length || rows[i].length > longest || rows[i].length % WIDTH)
+            return 2;
+    float *scores = (float *)malloc(threads * QUERIES * longest * sizeof(float));
     if (!scores) return 1;
 #pragma omp parallel num_threads(threads)
     {
-        float *own = scores + omp_get_thread_num() * room;
-#pragma omp for collapse(2) schedule(dynamic, 2)
+        float *own = scores + omp_get_thread_num() * QUERIES * longest;
+#pragma omp for collapse(2) schedule(dynamic)
         for (int64_t i = 0; i < count; i++)
-            for (int64_t h = 0; h < heads; h++) attend_row(rows[i], h, q, k, v, out, slot, groups, size, window, scale, own);
+            for (int64_t h = 0; h < heads; h++) attend_row(rows[i], h, q, k, v, out, slot, groups, size, window, scale, own, longest);
     }
     free(scores);
     return 0;

@@ -4,6 +4,7 @@ Without it everything runs all the same, by torch's own operations, and slower.
 """
 
 import ctypes
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,29 +18,37 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-def _library() -> ctypes.CDLL | None:
-    """The compiled part; None where the package was installed without a compiler, or torch brings no OpenMP of the compiler's kind."""
-    for path in Path(__file__).parent.glob("_kernels.*"):
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError:
-            continue
+VERSION = 1
+"""Of the functions in kernels.cpp."""
+
+
+def load(path: Path) -> ctypes.CDLL | None:
+    """The library at a path; None where it cannot be loaded (there is none as no compiler was there, or torch brings no OpenMP of the
+    compiler's kind) or was built from another version of its source.
+    """
+    try:
+        library = ctypes.CDLL(str(path))
+        if library.version() != VERSION:
+            return None
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         library.attend.argtypes = (*[_Packed] * 4, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
         library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
-        return library
-    return None
+    except (OSError, AttributeError):
+        return None
+    return library
 
 
-_compiled = _library()
+_compiled = load(Path(__file__).with_name(f"_kernels{sysconfig.get_config_var('EXT_SUFFIX')}"))
 AVAILABLE = _compiled is not None
 COLUMNS = 6
 """Of a table of rows, see `attend`."""
 
 
-def can_attend(like: Tensor) -> bool:
-    """Whether `attend` takes queries, keys and values of this kind: float32 on a CPU, heads of 16, 32, ... 256."""
-    return AVAILABLE and like.device.type == "cpu" and like.dtype == torch.float32 and like.shape[-1] % 16 == 0 and like.shape[-1] <= 256
+def can_attend(*parts: Tensor) -> bool:
+    """Whether `attend` takes queries, keys, values and caches of these kinds: float32 on a CPU, heads of 16, 32, ... 256."""
+    return AVAILABLE and all(
+        x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0 and x.shape[-1] <= 256 for x in parts
+    )
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor, table: Tensor, longest: int, slot: int, window: int | None, scale: float) -> None:
@@ -48,12 +57,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor, table: Tensor, longest:
 
     table: int64 [rows, COLUMNS]: the address of the row's first cached key [H, L, D], bytes from one slot of the cache to the next
     (2 * slot holds keys, 2 * slot + 1 values), L, position of the row's first new token, its packed place, how many tokens are new.
-    longest: no row is longer, in positions. Raises MemoryError.
+    longest: no row is longer, in positions. Rows are distinct. Raises MemoryError, and IndexError where a row has no room.
     """
-    assert _compiled is not None
+    assert _compiled is not None and out.stride(1) == out.shape[2]
     # A copy has to live until the call has returned.
     given = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
-    short = _compiled.attend(
+    failed = _compiled.attend(
         *(_packed(x) for x in (*given, out)),
         table.data_ptr(),
         len(table),
@@ -66,8 +75,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor, table: Tensor, longest:
         scale,
         torch.get_num_threads(),
     )
-    if short:
-        raise MemoryError("no memory for the scores of attention")
+    if failed:
+        raise MemoryError("no memory for the scores of attention") if failed == 1 else IndexError("a row has no room for its new tokens")
 
 
 def _packed(x: Tensor) -> _Packed:
@@ -89,7 +98,7 @@ def table_of(data: Tensor, firsts: Sequence[int] | Tensor, places: Sequence[int]
 
 def copy(to: Tensor, places: Tensor, source: Tensor, sources: Tensor) -> None:
     """to[places[i]] = source[sources[i]] for all i; to and source [n, N] contiguous, of one kind, N numbers 16 bytes or a
-    multiple; places and sources int64. No place is also a source where both are one tensor.
+    multiple; places, distinct, and sources int64.
     """
     if AVAILABLE and _compiled is not None and to.device.type == "cpu":
         where = (to.data_ptr(), places.data_ptr(), source.data_ptr(), sources.data_ptr())

@@ -90,10 +90,14 @@ class Pool:
             kernels.copy(dense.view(-1, size), _cells(dense, rows, places), self.data.view(-1, size), self._cells(blocks))
 
     def save(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
-        """The reverse of `load`."""
-        if blocks:
+        """The reverse of `load`. Of a block that is named more than once (given back and taken again while they were listed), the last
+        counts.
+        """
+        last = {block: i for i, block in enumerate(blocks)}
+        if last:
             size = BLOCK * dense.shape[-1]
-            kernels.copy(self.data.view(-1, size), self._cells(blocks), dense.view(-1, size), _cells(dense, rows, places))
+            cells = _cells(dense, [rows[i] for i in last.values()], [places[i] for i in last.values()])
+            kernels.copy(self.data.view(-1, size), self._cells(list(last)), dense.view(-1, size), cells)
 
     def _cells(self, blocks: Sequence[int]) -> Tensor:
         """Where blocks are in the pool's data, seen as [blocks * X * H, BLOCK * D]."""
@@ -157,16 +161,10 @@ class Lane(Generic[Row]):
         keep = len(self.rows) - len(gone)
         movers = [i for i in range(keep, len(self.rows)) if i not in gone]
         holes = [i for i in sorted(gone) if i < keep]
-        if holes:
-            whole = self.data.view(-1, self.data[0, 0].numel())
-            kernels.copy(whole, self._places(holes), whole, self._places(movers))
         for hole, mover in zip(holes, movers, strict=True):
+            self.data[:, hole] = self.data[:, mover]
             self.rows[hole] = self.rows[mover]
         del self.rows[keep:]
-
-    def _places(self, rows: Sequence[int]) -> Tensor:
-        """Where rows are in the data, seen as [X * capacity, H * L * D]."""
-        return (torch.arange(len(self.data), device=self.data.device)[:, None] * self.capacity + _index(rows, self.data)).flatten()
 
 
 class Lanes(Generic[Row]):

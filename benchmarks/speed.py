@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from sparring.agents import kernels
 from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.devices import pick_device
 from sparring.agents.language_model import ModelAgent, load_language_model
@@ -129,7 +128,6 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
     return {
         "schema": 5,
         "settings": {**vars(config), "result": None},
-        "compiled_kernels": kernels.AVAILABLE,
         "parameters": sum(p.numel() for p in setting.model.model.parameters()),
         "ratios": {name: rates["ours"] / rate for name, rate in rates.items() if name != "ours"},
         "tokens_per_second": rates,

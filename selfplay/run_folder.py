@@ -28,6 +28,8 @@ from typing import Any
 
 import torch
 
+from sparring.agents import kernels
+
 CONFIG, PROVENANCE = "config.yaml", "provenance.json"
 PART = ".part"
 """How the names of files and folders end that are not finished, or that are being deleted; they begin with a dot."""
@@ -236,12 +238,15 @@ def next_free(parent: Path, stem: str) -> Path:
 
 
 def provenance(seed: int, **extra: Any) -> dict[str, Any]:
-    """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries are None."""
+    """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries are None. kernels: whether
+    the compiled part of generation was there, which rounds otherwise than torch does.
+    """
     return {
         "seed": seed,
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in LIBRARIES},
+        "kernels": kernels.AVAILABLE,
         "hardware": {
             "machine": platform.machine(),
             "system": platform.platform(),

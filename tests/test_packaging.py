@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from sparring.agents import kernels
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
@@ -45,7 +47,7 @@ def shipped(folder: Path) -> set[str]:
         if not any(part == "__pycache__" or part.startswith(".") for part in path.parts)
         and path.parts[0] != "results"
         and not (len(path.parts) > 1 and path.suffix == ".py")
-        and path.suffix != ".cpp"
+        and path.suffix not in (".cpp", ".so")
     }
 
 
@@ -108,6 +110,9 @@ def test_folders_are_flat(folder: str):
 
 def test_the_wheel_holds_everything(wheel: Path):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    compiled = {name for name in names if name.startswith("sparring/agents/_kernels.")}
+    assert len(compiled) == kernels.AVAILABLE, "what was compiled for this checkout is for a wheel, too"
+    names -= compiled
     assert names == {f"sparring/{folder}/{path}" for folder in PACKAGES.values() for path in shipped(ROOT / folder)}
     assert "sparring/envs/data/everyday.tsv" in names
 

@@ -73,6 +73,7 @@ def test_the_compiled_part_says_the_same(kind: str, monkeypatch: pytest.MonkeyPa
     attend = kernels.attend
     monkeypatch.setattr(kernels, "attend", lambda *args: used.append(len(args[0])) or attend(*args))
     found = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     for compiled in (True, False):
         monkeypatch.setattr(kernels, "AVAILABLE", compiled)
         _, ids, logprobs, sampled = play(model, streams=11, turns=5)

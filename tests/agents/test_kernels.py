@@ -1,15 +1,28 @@
 """The compiled part of generation against torch's own operations."""
 
+import sysconfig
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import needs_compiler
+from tiny import needs_compiler, tiny_model
 
 from sparring.agents import kernels
+from sparring.agents.core import Sampling
 from sparring.agents.hfattention import Decode, Prefill
+from sparring.agents.hfloop import HFLoop
+from sparring.agents.kvcache import Layout, Pool
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _threads():
+    """Several, as in use: the tests' own one shows no race."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
 
 
 def caches(rows: int, heads: int, length: int, size: int) -> torch.Tensor:
@@ -100,7 +113,8 @@ def test_numbers_of_a_head_may_lie_apart():
         out = torch.empty(4, 4, 32)
         given = [x.transpose(1, 2).contiguous().transpose(1, 2) if apart else x for x in (q, k, v)]
         assert (given[0].stride(-1) != 1) == apart
-        kernels.attend(*given, out, Prefill(0, data.clone(), [7], [4]).table(), 64, 0, None, 1.0)
+        cache = data.clone()  # the table holds addresses, and so keeps nothing alive
+        kernels.attend(*given, out, Prefill(0, cache, [7], [4]).table(), 64, 0, None, 1.0)
         found.append(out)
     assert torch.equal(*found)
 
@@ -131,6 +145,37 @@ def test_copies_go_where_they_are_told(compiled: bool, dtype: torch.dtype, monke
     assert to.tolist() == [list(range(40, 48)), [0] * 8, [0] * 8, list(range(8, 16))]
 
 
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_compiler), False])
+def test_of_a_block_that_is_named_twice_the_last_counts(compiled: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels, "AVAILABLE", compiled)
+    layout = Layout(2, 2, 64, torch.float32, torch.device("cpu"))
+    pool, dense = Pool(layout, 64), layout.empty(40, 32)
+    for _ in range(20):
+        dense.normal_()
+        pool.save([*range(20), *range(20)], dense, range(40), [0] * 20 + [1] * 20)
+        expected = dense[:, 20:, :, 16:].transpose(0, 1).flatten(-2)
+        assert torch.equal(pool.data[:20], expected)
+
+
+@needs_compiler
+def test_beginnings_that_push_each_other_out_of_the_cache_are_right():
+    model = tiny_model("llama", hidden_size=64)
+    loop = HFLoop(model, end_ids=frozenset(), max_rows=12, max_streams=2)
+    for turn in range(4):
+        for i in range(3):
+            prompt = [6 + (37 * i + 11 * at) % 390 for at in range(100)]
+            loop.submit(f"{turn}-{i}", [*prompt, 7 + turn], Sampling(max_new_tokens=4), seed=turn)
+    due = 12
+    while due:
+        for done in loop.poll():
+            due -= 1
+            ids = loop.ids(done.stream)
+            with torch.no_grad():
+                whole = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+            own = [float(whole[at - 1, ids[at]]) for at in range(101, len(ids))]
+            assert done.logprobs.tolist() == pytest.approx(own, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("like", "fits"),
     [
@@ -143,8 +188,23 @@ def test_copies_go_where_they_are_told(compiled: bool, dtype: torch.dtype, monke
 )
 def test_only_what_the_kernel_knows_is_given_to_it(like: torch.Tensor, fits: bool):
     assert kernels.can_attend(like) == (fits and kernels.AVAILABLE)
+    assert kernels.can_attend(torch.zeros(1, 32), like) == (fits and kernels.AVAILABLE), "every one of them"
 
 
-def test_the_library_is_built_from_what_is_here():
-    built = list((Path(kernels.__file__).parent).glob("_kernels.*"))
-    assert len(built) == int(kernels.AVAILABLE)
+@needs_compiler
+def test_a_row_without_room_is_an_error():
+    data, (q, k, v) = caches(1, 2, 32, 16), packed(2, 2, 1, 16)
+    before = data.clone()
+    with pytest.raises(IndexError, match="no room"):
+        kernels.attend(q, k, v, torch.empty(2, 2, 16), kernels.table_of(data, [31], [0], [2]), 32, 0, None, 1.0)
+    assert torch.equal(data, before)
+
+
+@needs_compiler
+def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    built = Path(kernels.__file__).with_name(f"_kernels{sysconfig.get_config_var('EXT_SUFFIX')}")
+    assert kernels.load(built) is not None
+    monkeypatch.setattr(kernels, "VERSION", -1)
+    assert kernels.load(built) is None
+    (tmp_path / "no.so").write_bytes(b"no library")
+    assert kernels.load(tmp_path / "no.so") is None and kernels.load(tmp_path / "none.so") is None

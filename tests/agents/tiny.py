@@ -67,9 +67,10 @@ _TEXT = [
     "I know the word! It is banana. system user assistant model",
 ]
 
+_COMPILER = (sysconfig.get_config_var("CXX") or "none").split()[0]
 needs_compiler = pytest.mark.skipif(
-    not kernels.AVAILABLE and shutil.which(sysconfig.get_config_var("CXX").split()[0]) is None,
-    reason="needs a C++ compiler when the package is installed",
+    not kernels.AVAILABLE and ("clang" in _COMPILER or shutil.which(_COMPILER) is None),
+    reason="needs GCC when the package is installed",
 )
 
 
