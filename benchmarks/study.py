@@ -8,8 +8,8 @@ side alone, with as many trained tokens per round as the group arm of the same s
 many games. What counts is the paired difference of an arm from a control, seed by seed.
 
 What each correction of SPAG does by itself is another study: SPAG as published, and with one error mended at a time, then all. The judge is
-the same in all of them. With all mended a row is a winner's side of a game instead of an utterance; minibatches are so much smaller that
-there are as many optimiser steps.
+the same in all of them. With all mended a row is a winner's side of a game instead of an utterance: losses are averaged over tokens, as a
+game of n turns would count 1/n by a mean over rows, and minibatches are so much smaller that there are as many optimiser steps.
 
     python -m sparring.benchmarks.study --arms published token-ratio sampler-reference detached-kl global-norm prompts-as-played \\
         capped-weights corrected --rounds 3 --seeds 3 --jobs 2 --result benchmarks/results/study_corrections.json
@@ -59,7 +59,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "shuffled": {"objective": "group", "shuffle_rewards": True},
     "published": _spag(),
     **{arm: _spag(**mended) for arm, mended in MENDED.items()},
-    "corrected": {**_spag(), "spag": Corrections(), "learner": replace(preset("spag-faithful").learner, minibatch=SIDES)},
+    "corrected": {
+        **_spag(),
+        "spag": Corrections(),
+        "learner": replace(preset("spag-faithful").learner, aggregation="token", minibatch=SIDES),
+    },
 }
 FIRST = ("group", "published")
 """Arms that may come first: those that others are compared with, or trained like."""

@@ -34,7 +34,7 @@ def test_links_between_pages_lead_somewhere(page: str):
     assert all(((ROOT / page).parent / link).exists() for link in links), links
 
 
-@pytest.mark.parametrize("name", ["study", "study_drawing_out"])
+@pytest.mark.parametrize("name", ["study", "study_drawing_out", "study_corrections"])
 def test_the_pages_hold_what_the_studies_measured(name: str):
     result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
     assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == study.page(result)
@@ -46,7 +46,15 @@ def test_the_readme_holds_the_tables_of_the_study():
     assert all(table in readme for table in study.tables(result))
 
 
-@pytest.mark.parametrize(("model", "name"), [("sparring-mini", "speed"), ("15 M random parameters", "speed_15M")])
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("sparring-mini", "speed"),
+        ("sparring-mini with `--compile`", "speed_compiled"),
+        ("15 M random parameters", "speed_15M"),
+        ("100 M random parameters", "speed_100M"),
+    ],
+)
 def test_the_readme_holds_the_speeds_that_were_measured(model: str, name: str):
     found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
     slower = [f"{found['ratios'][way]:.1f} times slower" if way in found["ratios"] else "" for way in ("spag_loop", "continuous_batching")]
