@@ -12,7 +12,8 @@ the same in all of them. With all mended a row is a winner's side of a game inst
 game of n turns would count 1/n by a mean over rows, and minibatches are so much smaller that there are as many optimiser steps.
 
     python -m sparring.benchmarks.study --arms published token-ratio sampler-reference detached-kl global-norm prompts-as-played \\
-        capped-weights corrected --rounds 3 --seeds 3 --jobs 2 --result benchmarks/results/study_corrections.json
+        capped-weights corrected --rounds 3 --seeds 3 --jobs 2 --games 200 --questions 200 --out runs/corrections \\
+        --result benchmarks/results/study_corrections.json
 """
 
 import json
