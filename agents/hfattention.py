@@ -28,7 +28,9 @@ NAME = "sparring_rows"
 
 
 _FEW = 64
-"""Up to so many queries per row and head, a CPU takes our own kernel, or multiplies matrices, rather than call torch's fused one."""
+"""Up to so many queries per row and head, a CPU multiplies matrices rather than call torch's fused kernel."""
+_SMALL = 1 << 15
+"""Rows of several new tokens are left to our own kernel up to so many queries per head times positions. Beyond, products are faster."""
 _WIDE = 1024
 """Up to so many queries per row and head attend at once: masks and scores of longer prompts would take the square of their length."""
 
@@ -158,18 +160,19 @@ class Plan:
     def __init__(self, parts: Sequence[Decode | Prefill], slots: dict[int, int]) -> None:
         self.parts = parts
         self.slots = slots
+        self._shares: dict[int, tuple[Tensor, int, list[Decode | Prefill]]] = {}
 
-    @cached_property
-    def table(self) -> tuple[Tensor, int]:
-        """The table of the rows that our own kernel takes, those with most work first, and the longest of their lanes."""
-        parts = sorted((part for part in self.parts if part.width <= _FEW), key=lambda part: -part.width)
-        lines = [torch.empty(0, kernels.COLUMNS, dtype=torch.int64), *(part.table() for part in parts)]
-        return torch.cat(lines), max((part.data.shape[3] for part in parts), default=0)
-
-    @cached_property
-    def rest(self) -> list[Decode | Prefill]:
-        """The parts with rows that it leaves to torch."""
-        return [part for part in self.parts if part.width > _FEW]
+    def shares(self, groups: int) -> "tuple[Tensor, int, list[Decode | Prefill]]":
+        """With so many query heads per key-value head: the table of the rows that our own kernel takes, those with most work first; the
+        longest of their lanes; and the parts that are left to torch.
+        """
+        if groups not in self._shares:
+            own = [part for part in self.parts if part.width == 1 or part.width * groups * part.data.shape[3] <= _SMALL]
+            own.sort(key=lambda part: -part.width)
+            lines = [torch.empty(0, kernels.COLUMNS, dtype=torch.int64), *(part.table() for part in own)]
+            longest = max((part.data.shape[3] for part in own), default=0)
+            self._shares[groups] = torch.cat(lines), longest, [part for part in self.parts if part not in own]
+        return self._shares[groups]
 
 
 class _Probe:
@@ -241,12 +244,11 @@ def _attend(
         plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
         return out
     q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
-    parts = plan.parts
+    parts: Sequence[Decode | Prefill] = plan.parts
     if softcap is None and sinks is None and kernels.can_attend(q, k, v, parts[0].data):
-        table, longest = plan.table
+        table, longest, parts = plan.shares(q.shape[1] // k.shape[1])
         if len(table):
             kernels.attend(q, k, v, out[0], table, longest, plan.slots[layer], window, scale)
-        parts = plan.rest
     for part in parts:
         part.attend(plan.slots[layer], q, k, v, out[0], window, scale=scale, softcap=softcap, sinks=sinks)
     # Tokens that only fill a bucket attend to nothing.

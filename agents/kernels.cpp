@@ -167,8 +167,8 @@ static void attend_row(
         }
 }
 
-// Changes with what the functions below take, so that kernels.py refuses a library that was built from another version of this file.
-extern "C" int version() { return 1; }
+// Changes with what the functions below take or compute, so that kernels.py refuses a library that was built from another version of this file.
+extern "C" int version() { return 2; }
 
 // 0, 1 where there is no memory, 2 where a row has no room for its new tokens. longest: no row is longer, in positions, and every row's
 // length is a multiple of WIDTH.
@@ -176,14 +176,18 @@ extern "C" int attend(
     Packed q, Packed k, Packed v, Packed out, const Row *rows, int64_t count, int64_t longest, int64_t slot, int64_t heads, int64_t groups,
     int64_t size, int64_t window, float scale, int threads
 ) {
-    for (int64_t i = 0; i < count; i++)
+    int64_t most = 1;  // queries at once
+    for (int64_t i = 0; i < count; i++) {
         if (rows[i].position < 0 || rows[i].position + rows[i].count > rows[i].length || rows[i].length > longest || rows[i].length % WIDTH)
             return 2;
-    float *scores = (float *)malloc(threads * QUERIES * longest * sizeof(float));
+        if (rows[i].count * groups > most) most = rows[i].count * groups;
+    }
+    if (most > QUERIES) most = QUERIES;
+    float *scores = (float *)malloc(threads * most * longest * sizeof(float));
     if (!scores) return 1;
 #pragma omp parallel num_threads(threads)
     {
-        float *own = scores + omp_get_thread_num() * QUERIES * longest;
+        float *own = scores + omp_get_thread_num() * most * longest;
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t i = 0; i < count; i++)
             for (int64_t h = 0; h < heads; h++) attend_row(rows[i], h, q, k, v, out, slot, groups, size, window, scale, own, longest);

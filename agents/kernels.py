@@ -18,7 +18,7 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 1
+VERSION = 2
 """Of the functions in kernels.cpp."""
 
 

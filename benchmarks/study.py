@@ -304,7 +304,7 @@ def of_seed(config: StudyConfig, seed: int) -> dict[str, Any]:
 def _provenance(run: Path) -> dict[str, Any]:
     """With what code, on what machine a run was made; no path of that machine."""
     found = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
-    return {name: found[name] for name in ("commit", "hardware", "python", "versions")}
+    return {name: found.get(name) for name in ("commit", "hardware", "python", "versions", "kernels")}
 
 
 def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:

@@ -70,6 +70,15 @@ def test_rows_attend_as_they_should(size: int, groups: int, window: int | None):
 
 
 @needs_compiler
+@pytest.mark.parametrize("size", [48, 80, 128])
+@pytest.mark.parametrize("window", [None, 100])
+def test_long_rows_attend_piece_by_piece(size: int, window: int | None):
+    (out, cache), (wanted, filled) = attended(caches(3, 2, 512, size), [0, 470, 150], [200, 9, 1], 5, window)
+    torch.testing.assert_close(out, wanted, atol=1e-5, rtol=1e-5)
+    assert torch.equal(cache, filled)
+
+
+@needs_compiler
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 24)), min_size=1, max_size=6), st.integers(1, 3), st.integers(0, 20))
 def test_any_rows_attend_as_they_should(rows: list[tuple[int, int]], heads: int, window: int):
     data = caches(len(rows), heads, 64, 32)
