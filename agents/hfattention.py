@@ -162,7 +162,7 @@ class Plan:
         self.slots = slots
         self._shares: dict[int, tuple[Tensor, int, list[Decode | Prefill]]] = {}
 
-    def shares(self, groups: int) -> "tuple[Tensor, int, list[Decode | Prefill]]":
+    def shares(self, groups: int) -> tuple[Tensor, int, list[Decode | Prefill]]:
         """With so many query heads per key-value head: the table of the rows that our own kernel takes, those with most work first; the
         longest of their lanes; and the parts that are left to torch.
         """

@@ -1,8 +1,8 @@
 // What a CPU does most in generation, in one call for all rows: attention over cached keys and values in float32, and copies between caches.
 // agents/kernels.py is its only caller and says what the arguments are. Threads come from the OpenMP library that torch has loaded.
 //
-// Vectors of 16 floats are the compiler's own: it makes of them what the processor has, AVX-512, AVX2, SSE or NEON, and on x86 the version
-// is chosen when the library is loaded.
+// Vectors of 16 floats are the compiler's own: it makes of them what the processor has (tried with AVX-512, AVX2 and SSE; not on ARM), and on
+// x86 the version is chosen when the library is loaded.
 
 #include <math.h>
 #include <omp.h>

@@ -5,6 +5,7 @@ Without it everything runs all the same, by torch's own operations, and slower.
 
 import ctypes
 import sysconfig
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,17 +24,20 @@ VERSION = 2
 
 
 def load(path: Path) -> ctypes.CDLL | None:
-    """The library at a path; None where it cannot be loaded (there is none as no compiler was there, or torch brings no OpenMP of the
-    compiler's kind) or was built from another version of its source.
+    """The library at a path. None where there is none, as no compiler was there, and with a warning where it cannot be used: it was built
+    from another version of its source, or torch brings no OpenMP of the compiler's kind.
     """
+    if not path.is_file():
+        return None
     try:
         library = ctypes.CDLL(str(path))
         if library.version() != VERSION:
-            return None
+            raise OSError("it was built from another version of kernels.cpp; install the package again (make install)")
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         library.attend.argtypes = (*[_Packed] * 4, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
         library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
-    except (OSError, AttributeError):
+    except (OSError, AttributeError) as error:
+        warnings.warn(f"generation on the CPU goes without {path.name} and is slower: {error}", RuntimeWarning, stacklevel=2)
         return None
     return library
 
