@@ -37,8 +37,6 @@ class _Start:
 
 def train(arguments: list[str]) -> int:
     """Self-play training: play, judge, learn, measure, report."""
-    import tyro
-
     from sparring.agents.names import model_card
 
     from .config import TrainConfig
@@ -57,7 +55,7 @@ def train(arguments: list[str]) -> int:
         summary = resume(chosen.resume, evaluations=_evaluations(first_card(chosen.resume, config)), progress=progress)
     else:
         default = _base_config(chosen, rest)
-        config = parse(tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig), "sparring train", rest, default)
+        config = parse(_settings(), "sparring train", rest, default)
         game = make(config.game)
         if not game.informed:
             refuse_words(game, _value_of("--words", rest))
@@ -125,10 +123,19 @@ def _start_options(arguments: list[str]) -> tuple[_Start, list[str]]:
     return _Start(**found), rest
 
 
+def _settings() -> Any:
+    """The settings of a run, each as an option with a value (--learner.shuffle-rewards True), as in a file of settings."""
+    import tyro
+
+    from .config import TrainConfig
+
+    return tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig)
+
+
 def _train_help() -> None:
     import tyro
 
-    from .config import PRESETS, TrainConfig
+    from .config import PRESETS
 
     print("usage: sparring train [--preset NAME | --config FILE | --resume DIR] [--json | --print-config | --dry-run] [settings]\n")
     for field, text in zip(fields(_Start), _docs(_Start), strict=True):
@@ -143,7 +150,7 @@ def _train_help() -> None:
         "  sparring train --resume runs/full-1\n\n"
         "settings, with the values of the preset quick:\n"
     )
-    tyro.cli(TrainConfig, prog="sparring train", args=["--help"], default=PRESETS["quick"], description="")
+    tyro.cli(_settings(), prog="sparring train", args=["--help"], default=PRESETS["quick"], description="")
 
 
 def _docs(kind: Any) -> list[str]:

@@ -70,6 +70,12 @@ def test_every_command_has_help_with_an_example(name: str):
     assert f"sparring {name}" in done.stdout
 
 
+def test_the_help_of_train_shows_switches_as_they_are_given():
+    shown = sparring("train", "--help").stdout
+    assert "--compile {True,False}" in shown and "--no-compile" not in shown
+    assert "compile: true" in sparring("train", "--compile", "True", "--print-config").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
