@@ -20,6 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from . import kernels
 from .adapters import Places, lora_layers, per_token
+from .hflayers import quick_parts, replaced
 from .kvcache import LANE, Layout
 
 NAME = "sparring_rows"
@@ -180,6 +181,7 @@ class _Probe:
 
     def __init__(self) -> None:
         self.shapes: dict[int, tuple[int, int, int]] = {}
+        self.queries = 0
 
 
 _active: ContextVar[Plan | _Probe | None] = ContextVar("active plan", default=None)
@@ -242,6 +244,7 @@ def _attend(
     out = _like_attended(query, key, value)
     if isinstance(plan, _Probe):
         plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
+        plan.queries = query.shape[1]
         return out
     q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
     parts: Sequence[Decode | Prefill] = plan.parts
@@ -324,6 +327,7 @@ class PackedModel:
             raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
+        self._quick = quick_parts(model, (probe.queries, heads, size))
         if self._mixes():
             raise ValueError(
                 f"{type(model).__name__} has layers beyond attention that carry what was said from token to token (convolutions, state "
@@ -379,8 +383,9 @@ class PackedModel:
         """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts' caches on the way. adapters:
         which tokens go through which.
         """
-        with self._rows(Plan(parts, self.slots)), per_token(lora_layers(self.model), adapters):
-            compiled = None if adapters else self._compiled
+        compiled = None if adapters else self._compiled
+        quick = () if compiled else self._quick
+        with self._rows(Plan(parts, self.slots)), replaced(quick), per_token(lora_layers(self.model), adapters):
             few = compiled and self.few_lengths
             # A product of a single row is another kernel, which rounds otherwise: there are always two.
             sizes = (bucket(len(x)) if few else max(2, len(x)) for x in (ids, keep))

@@ -1,4 +1,5 @@
-// What a CPU does most in generation, in one call for all rows: attention over cached keys and values in float32, and copies between caches.
+// What a CPU does most in generation beside matrix products, each in one call for all rows: attention over cached keys and values, norms, rotary
+// positions and gates, all in float32, and copies between caches.
 // agents/kernels.py is its only caller and says what the arguments are. Threads come from the OpenMP library that torch has loaded.
 //
 // Vectors of 16 floats are the compiler's own: it makes of them what the processor has (tried with AVX-512, AVX2 and SSE; not on ARM), and on
@@ -30,6 +31,12 @@ static const int TILE = 8192;    // floats that stay in the nearest cache meanwh
 
 INLINE Vector load(const float *at) { return *(const Unaligned *)at; }
 INLINE void store(float *at, Vector what) { *(Unaligned *)at = what; }
+
+INLINE float total(Vector x) {
+    x += __builtin_shuffle(x, Integers{8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
+    x += __builtin_shuffle(x, Integers{4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3});
+    return (x[0] + x[1]) + (x[2] + x[3]);
+}
 
 // e to the power of each x <= 0, within 2 units in the last place (Cephes' expf); 0 below -87, NaN for NaN.
 INLINE Vector exponential(Vector x) {
@@ -75,6 +82,25 @@ INLINE Vector scored(const Query &query, const float *keys, int64_t l, int64_t s
     return (from >= 0) & (to < 0) ? sums[0] * scale : Vector{} - INFINITY;
 }
 
+// The sum [size] of values from position begin to end, each times its weight. Of small heads several sums run beside each other, as one addition
+// waits for the one before.
+INLINE void weigh(const float *weights, const float *values, int64_t begin, int64_t end, int64_t size, Vector *sum) {
+    const int beside = size <= 32 ? 4 : size <= 64 ? 2 : 1;
+    Vector sums[4][LARGEST / WIDTH];
+    for (int i = 0; i < beside; i++)
+        for (int64_t d = 0; d < size / WIDTH; d++) sums[i][d] = Vector{};
+    int64_t l = begin;
+    for (; l + beside <= end; l += beside)
+        for (int i = 0; i < beside; i++)
+            for (int64_t d = 0; d < size / WIDTH; d++) sums[i][d] += weights[l + i] * load(values + (l + i) * size + d * WIDTH);
+    for (; l < end; l++)
+        for (int64_t d = 0; d < size / WIDTH; d++) sums[0][d] += weights[l] * load(values + l * size + d * WIDTH);
+    for (int64_t d = 0; d < size / WIDTH; d++) {
+        if (beside == 4) sums[0][d] += sums[2][d], sums[1][d] += sums[3][d];
+        sum[d] = beside > 1 ? sums[0][d] + sums[1][d] : sums[0][d];
+    }
+}
+
 // Some queries over keys and values [L, size], L a multiple of WIDTH. scores: room for `many` times `room` numbers, room being L or more.
 INLINE void attend_some(
     const Query *queries, int many, const float *keys, const float *values, int64_t size, float scale, float *scores, int64_t room
@@ -102,8 +128,7 @@ INLINE void attend_some(
             store(scores + j * room + l, weights);
             sums += weights;
         }
-        totals[j] = 0;
-        for (int i = 0; i < WIDTH; i++) totals[j] += sums[i];
+        totals[j] = total(sums);
     }
     for (int64_t tile = lowest; tile < highest; tile += step)
         for (int j = 0; j < many; j++) {
@@ -112,9 +137,8 @@ INLINE void attend_some(
             if (begin >= end) continue;
             float *out = queries[j].out;
             Vector sum[LARGEST / WIDTH];
-            for (int64_t d = 0; d < size / WIDTH; d++) sum[d] = begin == queries[j].first ? Vector{} : load(out + d * WIDTH);
-            for (int64_t l = begin; l < end; l++)
-                for (int64_t d = 0; d < size / WIDTH; d++) sum[d] += scores[j * room + l] * load(values + l * size + d * WIDTH);
+            weigh(scores + j * room, values, begin, end, size, sum);
+            for (int64_t d = 0; begin > queries[j].first && d < size / WIDTH; d++) sum[d] += load(out + d * WIDTH);
             float divisor = end == queries[j].end ? totals[j] : 1.0f;
             for (int64_t d = 0; d < size / WIDTH; d++) store(out + d * WIDTH, sum[d] / divisor);
         }
@@ -167,8 +191,42 @@ static void attend_row(
         }
 }
 
+// Each x [size] over the root of its mean square, times the weights.
+CLONES static void normalise(const float *x, const float *weights, float *out, int64_t rows, int64_t size, float eps) {
+    for (int64_t i = 0; i < rows; i++, x += size, out += size) {
+        Vector squares[2] = {};
+        for (int64_t d = 0; d < size; d += WIDTH) squares[d / WIDTH % 2] += load(x + d) * load(x + d);
+        float scale = 1.0f / sqrtf(total(squares[0] + squares[1]) / size + eps);
+        for (int64_t d = 0; d < size; d += WIDTH) store(out + d, load(x + d) * scale * load(weights + d));
+    }
+}
+
+// Turns pairs (x[d], x[d + half]) of all heads of a token by its angles: cosines and sines [size].
+CLONES static void turn(Packed from, Packed to, int64_t t, int64_t heads, int64_t size, const float *cosines, const float *sines) {
+    const int64_t half = size / 2;
+    for (int64_t h = 0; h < heads; h++) {
+        const float *x = from.at(t, h);
+        float *out = to.at(t, h);
+        for (int64_t d = 0; d < half; d += WIDTH) {
+            Vector low = load(x + d), high = load(x + d + half);
+            store(out + d, low * load(cosines + d) - high * load(sines + d));
+            store(out + d + half, high * load(cosines + d + half) + low * load(sines + d + half));
+        }
+    }
+}
+
+// x / (1 + e^-x) * y.
+CLONES static void gated(const float *x, const float *y, float *out, int64_t count) {
+    for (int64_t i = 0; i < count; i += WIDTH) {
+        Vector some = load(x + i), small = exponential(some > 0 ? -some : some);
+        store(out + i, some * (some > 0 ? Vector{} + 1.0f : small) / (1.0f + small) * load(y + i));
+    }
+}
+
+static const int64_t WORTH = 1 << 16;  // numbers from which on threads share the work below
+
 // Changes with what the functions below take or compute, so that kernels.py refuses a library that was built from another version of this file.
-extern "C" int version() { return 2; }
+extern "C" int version() { return 3; }
 
 // 0, 1 where there is no memory, 2 where a row has no room for its new tokens. longest: no row is longer, in positions, and every row's
 // length is a multiple of WIDTH.
@@ -200,4 +258,27 @@ extern "C" int attend(
 extern "C" void copy(char *to, const int64_t *places, const char *from, const int64_t *sources, int64_t count, int64_t size, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t i = 0; i < count; i++) memcpy(to + places[i] * size, from + sources[i] * size, size);
+}
+
+// x and out [rows, size], weights [size]; size a multiple of WIDTH.
+extern "C" void norm(const float *x, const float *weights, float *out, int64_t rows, int64_t size, float eps, int threads) {
+    const int64_t part = rows * size < WORTH ? rows + 1 : 64;
+#pragma omp parallel for num_threads(threads) schedule(static) if (part < rows)
+    for (int64_t i = 0; i < rows; i += part)
+        normalise(x + i * size, weights, out + i * size, i + part < rows ? part : rows - i, size, eps);
+}
+
+// from and to: heads [tokens, heads, size], size a multiple of 2 * WIDTH; cosines and sines [tokens, size].
+extern "C" void rotate(
+    Packed from, Packed to, const float *cosines, const float *sines, int64_t tokens, int64_t heads, int64_t size, int threads
+) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (tokens * heads * size >= WORTH)
+    for (int64_t t = 0; t < tokens; t++) turn(from, to, t, heads, size, cosines + t * size, sines + t * size);
+}
+
+// x, y and out [count], count a multiple of WIDTH.
+extern "C" void gate(const float *x, const float *y, float *out, int64_t count, int threads) {
+    const int64_t part = count < WORTH ? count + 1 : WORTH / 8;
+#pragma omp parallel for num_threads(threads) schedule(static) if (part < count)
+    for (int64_t i = 0; i < count; i += part) gated(x + i, y + i, out + i, i + part < count ? part : count - i);
 }

@@ -19,7 +19,7 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 2
+VERSION = 3
 """Of the functions in kernels.cpp."""
 
 
@@ -36,6 +36,9 @@ def load(path: Path) -> ctypes.CDLL | None:
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         library.attend.argtypes = (*[_Packed] * 4, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
         library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
+        library.norm.argtypes = (*[pointer] * 3, number, number, ctypes.c_float, ctypes.c_int)
+        library.rotate.argtypes = (_Packed, _Packed, pointer, pointer, *[number] * 3, ctypes.c_int)
+        library.gate.argtypes = (*[pointer] * 3, number, ctypes.c_int)
     except (OSError, AttributeError) as error:
         warnings.warn(f"generation on the CPU goes without {path.name} and is slower: {error}", RuntimeWarning, stacklevel=2)
         return None
@@ -50,9 +53,12 @@ COLUMNS = 6
 
 def can_attend(*parts: Tensor) -> bool:
     """Whether `attend` takes queries, keys, values and caches of these kinds: float32 on a CPU, heads of 16, 32, ... 256."""
-    return AVAILABLE and all(
-        x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0 and x.shape[-1] <= 256 for x in parts
-    )
+    return all(can_take(x) and x.shape[-1] <= 256 for x in parts)
+
+
+def can_take(x: Tensor) -> bool:
+    """Whether the kernels take tensors like this: float32 on a CPU, with a last dimension of 16, 32, 48 ..."""
+    return AVAILABLE and x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor, table: Tensor, longest: int, slot: int, window: int | None, scale: float) -> None:
@@ -98,6 +104,40 @@ def table_of(data: Tensor, firsts: Sequence[int] | Tensor, places: Sequence[int]
     for column, values in enumerate((firsts, places, counts), 3):
         table[:, column] = torch.as_tensor(values)
     return table
+
+
+def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x [..., N] over the root of its mean square (eps added under it), times weight [N] (arXiv 1910.07467)."""
+    assert _compiled is not None
+    x, weight = x.contiguous(), weight.contiguous()
+    out = torch.empty_like(x)
+    size = x.shape[-1]
+    _compiled.norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // size, size, eps, torch.get_num_threads())
+    return out
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Heads x [H, T, D], D a multiple of 32, each number of their first halves turned together with that of the second (arXiv 2104.09864):
+    x * cosines + (-second half, first half) * sines, of cosines and sines [T, D].
+    """
+    assert _compiled is not None
+    heads, tokens, size = x.shape
+    x = x if x.stride(-1) == 1 else x.contiguous()
+    cosines, sines = cosines.contiguous(), sines.contiguous()
+    out = x.new_empty(tokens, heads, size)
+    _compiled.rotate(
+        _packed(x.transpose(0, 1)), _packed(out), cosines.data_ptr(), sines.data_ptr(), tokens, heads, size, torch.get_num_threads()
+    )
+    return out.transpose(0, 1)
+
+
+def gate(x: Tensor, y: Tensor) -> Tensor:
+    """x * sigmoid(x) * y, of one shape [..., N] (arXiv 2002.05202)."""
+    assert _compiled is not None
+    x, y = x.contiguous(), y.contiguous()
+    out = torch.empty_like(x)
+    _compiled.gate(x.data_ptr(), y.data_ptr(), out.data_ptr(), x.numel(), torch.get_num_threads())
+    return out
 
 
 def copy(to: Tensor, places: Tensor, source: Tensor, sources: Tensor) -> None:

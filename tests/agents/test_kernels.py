@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import needs_compiler, tiny_model
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from sparring.agents import kernels
 from sparring.agents.core import Sampling
@@ -183,6 +184,40 @@ def test_beginnings_that_push_each_other_out_of_the_cache_are_right():
                 whole = model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
             own = [float(whole[at - 1, ids[at]]) for at in range(101, len(ids))]
             assert done.logprobs.tolist() == pytest.approx(own, abs=1e-5)
+
+
+@needs_compiler
+@pytest.mark.parametrize("shape", [(1, 16), (3, 5, 48), (700, 128), (0, 32)])
+def test_norms_gates_and_turns_are_those_of_torch(shape: tuple[int, ...]):
+    generator = torch.Generator().manual_seed(0)
+    x, y = (20 * torch.randn(*shape, generator=generator) for _ in range(2))
+    weight = torch.randn(shape[-1], generator=generator)
+    wanted = torch.nn.functional.rms_norm(x.double(), shape[-1:], weight.double(), 1e-3)
+    torch.testing.assert_close(kernels.norm(x, weight, 1e-3).double(), wanted, atol=1e-6, rtol=1e-6)
+    wanted = torch.nn.functional.silu(x.double()) * y.double()
+    torch.testing.assert_close(kernels.gate(x, y).double(), wanted, atol=1e-6, rtol=1e-6)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("heads", "tokens", "size"), [(1, 1, 32), (3, 5, 96), (8, 200, 64)])
+@pytest.mark.parametrize("apart", [False, True])
+def test_turns_are_those_of_transformers(heads: int, tokens: int, size: int, apart: bool):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(tokens, heads, size, generator=generator).transpose(0, 1)
+    x = x.transpose(1, 2).contiguous().transpose(1, 2) if apart else x
+    cosines, sines = (torch.randn(tokens, size, generator=generator) for _ in range(2))
+    wanted, _ = apply_rotary_pos_emb(x[None], x[None], cosines[None], sines[None])
+    torch.testing.assert_close(kernels.rotate(x, cosines, sines), wanted[0], atol=1e-6, rtol=1e-6)
+
+
+@needs_compiler
+def test_what_is_no_number_stays_none_in_norms_and_gates():
+    x = torch.zeros(3, 16)
+    x[0, 3], x[1, 3], x[2, 3] = torch.nan, torch.inf, -torch.inf
+    assert kernels.norm(x, torch.ones(16), 1e-6)[0].isnan().all()
+    gated = kernels.gate(x, torch.ones(3, 16))[:, 3]
+    assert gated[0].isnan() and gated[1] == torch.inf and gated[2].isnan(), "as torch's own"
+    assert kernels.gate(torch.full((1, 16), -200.0), torch.ones(1, 16)).abs().max() == 0
 
 
 @pytest.mark.parametrize(
