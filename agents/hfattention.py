@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from . import kernels
 from .adapters import Places, lora_layers, per_token
 from .hflayers import quick_parts, replaced
-from .kvcache import LANE, Layout
+from .kvcache import BLOCK, LANE, Layout
 
 NAME = "sparring_rows"
 """This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
@@ -30,8 +30,6 @@ NAME = "sparring_rows"
 
 _FEW = 64
 """Up to so many queries per row and head, a CPU multiplies matrices rather than call torch's fused kernel."""
-_SMALL = 1 << 15
-"""Rows of several new tokens are left to our own kernel up to so many queries per head times positions. Beyond, products are faster."""
 _WIDE = 1024
 """Up to so many queries per row and head attend at once: masks and scores of longer prompts would take the square of their length."""
 
@@ -44,16 +42,11 @@ class Decode:
         self.data = data
         self.positions = positions
         self.rows = len(positions)
-        self.width = 1
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     @cached_property
     def _cells(self) -> Tensor:
         return _cells(torch.arange(self.rows, device=self.positions.device), self.positions, self.data)
-
-    def table(self) -> Tensor:
-        """Its lines of the table of our own kernel, see kernels.py."""
-        return kernels.table_of(self.data, self.positions, torch.arange(self.start, self.stop), torch.ones(self.rows, dtype=torch.int64))
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
         """[n, 1, 1, L], 0 where a token attends and -inf elsewhere."""
@@ -84,30 +77,24 @@ class Prefill:
         device = data.device
         self.start, self.stop = start, start + sum(counts)
         self.data = data
-        self.width = max(counts)
-        self._firsts = torch.tensor(firsts, device=device)
         self._counts = torch.tensor(counts, device=device)
         self._begin = torch.cumsum(self._counts, 0) - self._counts
-        steps = torch.arange(self.width, device=device)
+        steps = torch.arange(max(counts), device=device)
         self._flat = (steps < self._counts[:, None]).flatten().nonzero()[:, 0]
-        self._at = self._firsts[:, None] + steps
+        self._at = torch.tensor(firsts, device=device)[:, None] + steps
         self.last = self.start + self._begin + self._counts - 1
         self.positions = self._at.flatten()[self._flat]
         self._masks: dict[tuple[int | None, torch.dtype, int], Tensor] = {}
 
     @cached_property
     def _pad(self) -> Tensor:
-        steps = torch.arange(self.width, device=self.data.device)
+        steps = torch.arange(self._at.shape[1], device=self.data.device)
         return (self._begin[:, None] + steps).clamp_(max=self.stop - self.start - 1)
 
     @cached_property
     def _cells(self) -> Tensor:
         rows = torch.arange(len(self._counts), device=self.data.device)[:, None].expand_as(self._at).flatten()[self._flat]
         return _cells(rows, self.positions, self.data)
-
-    def table(self) -> Tensor:
-        """Its lines of the table of our own kernel, see kernels.py."""
-        return kernels.table_of(self.data, self._firsts, self.start + self._begin, self._counts)
 
     def mask(self, window: int | None, dtype: torch.dtype, groups: int, steps: slice) -> Tensor:
         """[n, 1, G * W, L] of the queries of some steps, 0 where a token attends and -inf elsewhere. Kept for other layers where it is
@@ -155,33 +142,75 @@ def _write(cache: Tensor, cells: Tensor, new: Tensor) -> None:
     cache.view(-1, size).index_copy_(0, cells, new.reshape(-1, size))
 
 
-class Plan:
-    """What attention does in one forward pass: parts that each own a stretch of the packed tokens. slots: cache slot by layer number."""
+class Blocks:
+    """Rows whose keys and values are in blocks of a pool [blocks, X, H, BLOCK * D], for the compiled kernel: see kernels.attend for `rows`
+    and `tables`. stop: how many tokens are packed.
+    """
 
-    def __init__(self, parts: Sequence[Decode | Prefill], slots: dict[int, int]) -> None:
+    def __init__(self, rows: Tensor, tables: Tensor, data: Tensor, stop: int) -> None:
+        self.stop = stop
+        self._rows, self._tables, self._data = rows, tables, data
+
+    def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, *, scale: float, **extra: Any) -> None:
+        """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
+        assert not any(value is not None for value in extra.values()), f"the kernel knows nothing of {extra}"
+        kernels.attend(q, k, v, out, self._rows, self._tables, self._data, slot, window, scale)
+
+
+class Gathered:
+    """A row in blocks of a pool, as `Blocks`, that adds so many tokens that torch's products are faster: `count` of them at positions
+    `first` on, packed from `start` on. In each layer its keys and values are laid out densely.
+    """
+
+    def __init__(self, start: int, data: Tensor, blocks: Sequence[int], first: int, count: int) -> None:
+        _, _, heads, numbers = data.shape
+        dense = data.new_empty(2, 1, heads, len(blocks) * BLOCK, numbers // BLOCK)
+        self._part = Prefill(start, dense, [first], [count])
+        self.stop = self._part.stop
+        self._data = data
+        self._blocks = torch.tensor(blocks, device=data.device)
+        self._written, self._end = first // BLOCK, first + count
+
+    def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any) -> None:
+        """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
+        heads, numbers = self._data.shape[2:]
+        dense = self._part.data.view(2, heads, -1, numbers)
+        places = slice(2 * slot, 2 * slot + 2)
+        dense.copy_(self._data[self._blocks, places].permute(1, 2, 0, 3))
+        self._part.data[:, 0, :, self._end :] = 0  # what is masked must still be finite
+        self._part.attend(0, q, k, v, out, window, **extra)
+        self._data[self._blocks[self._written :], places] = dense[:, :, self._written :].permute(2, 0, 1, 3)
+
+
+class Part(Protocol):
+    """What attention does for some of the packed tokens, the last of which is before `stop`."""
+
+    @property
+    def stop(self) -> int: ...
+
+    def attend(
+        self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, *, scale: float, **extra: Any
+    ) -> None: ...
+
+
+class Plan:
+    """What attention does in one forward pass: parts that each own some of the packed tokens. slots: cache slot by layer number."""
+
+    def __init__(self, parts: Sequence[Part], slots: dict[int, int]) -> None:
         self.parts = parts
         self.slots = slots
-        self._shares: dict[int, tuple[Tensor, int, list[Decode | Prefill]]] = {}
-
-    def shares(self, groups: int) -> tuple[Tensor, int, list[Decode | Prefill]]:
-        """With so many query heads per key-value head: the table of the rows that our own kernel takes, those with most work first; the
-        longest of their lanes; and the parts that are left to torch.
-        """
-        if groups not in self._shares:
-            own = [part for part in self.parts if part.width == 1 or part.width * groups * part.data.shape[3] <= _SMALL]
-            own.sort(key=lambda part: -part.width)
-            lines = [torch.empty(0, kernels.COLUMNS, dtype=torch.int64), *(part.table() for part in own)]
-            longest = max((part.data.shape[3] for part in own), default=0)
-            self._shares[groups] = torch.cat(lines), longest, [part for part in self.parts if part not in own]
-        return self._shares[groups]
+        self.stop = max(part.stop for part in parts)
 
 
 class _Probe:
-    """Stands in for a plan once, to learn the shapes of keys and values by layer."""
+    """Stands in for a plan once, to learn the shapes of keys and values by layer, how many query heads there are, and whether the compiled
+    kernel could do all of it.
+    """
 
     def __init__(self) -> None:
         self.shapes: dict[int, tuple[int, int, int]] = {}
         self.queries = 0
+        self.plain = True
 
 
 _active: ContextVar[Plan | _Probe | None] = ContextVar("active plan", default=None)
@@ -245,17 +274,13 @@ def _attend(
     if isinstance(plan, _Probe):
         plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
         plan.queries = query.shape[1]
+        plan.plain &= softcap is None and sinks is None and kernels.can_attend(query, key, value)
         return out
     q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
-    parts: Sequence[Decode | Prefill] = plan.parts
-    if softcap is None and sinks is None and kernels.can_attend(q, k, v, parts[0].data):
-        table, longest, parts = plan.shares(q.shape[1] // k.shape[1])
-        if len(table):
-            kernels.attend(q, k, v, out[0], table, longest, plan.slots[layer], window, scale)
-    for part in parts:
+    for part in plan.parts:
         part.attend(plan.slots[layer], q, k, v, out[0], window, scale=scale, softcap=softcap, sinks=sinks)
     # Tokens that only fill a bucket attend to nothing.
-    out[:, plan.parts[-1].stop :] = 0
+    out[:, plan.stop :] = 0
     return out
 
 
@@ -303,7 +328,8 @@ def _compiled(model: Any, compiler: str) -> Any:
 
 
 class PackedModel:
-    """A causal model, seen as a function from packed tokens to logits at chosen places.
+    """A causal model, seen as a function from packed tokens to logits at chosen places. in_blocks: whether parts may be `Blocks`. groups:
+    query heads per key-value head.
 
     compiler: a backend of `torch.compile`, such as "inductor". Passes through adapters are not compiled.
     """
@@ -327,6 +353,8 @@ class PackedModel:
             raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
+        self.groups = probe.queries // heads
+        self.in_blocks = probe.plain
         self._quick = quick_parts(model, (probe.queries, heads, size))
         if self._mixes():
             raise ValueError(
@@ -378,7 +406,7 @@ class PackedModel:
         return logits[0]
 
     def forward(
-        self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Decode | Prefill], adapters: Places = MappingProxyType({})
+        self, ids: Tensor, positions: Tensor, keep: Tensor, parts: Sequence[Part], adapters: Places = MappingProxyType({})
     ) -> Tensor:
         """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts' caches on the way. adapters:
         which tokens go through which.

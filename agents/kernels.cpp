@@ -66,13 +66,21 @@ struct Query {
     int64_t first, end;
 };
 
+// Keys, or values, of one head of a row: blocks of WIDTH positions by their numbers, each [WIDTH, size], `block` numbers from one to the next.
+struct Cached {
+    float *data;
+    int64_t block;
+    const int64_t *numbers;
+    float *at(int64_t l, int64_t size) const { return data + numbers[l / WIDTH] * block + l % WIDTH * size; }
+};
+
 // The scores of WIDTH keys from position l on, -INFINITY outside of what the query attends to.
 INLINE Vector scored(const Query &query, const float *keys, int64_t l, int64_t size, float scale) {
     const Integers lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     Vector sums[WIDTH];
     for (int i = 0; i < WIDTH; i++) {
         sums[i] = Vector{};
-        for (int64_t d = 0; d < size; d += WIDTH) sums[i] += load(query.data + d) * load(keys + (l + i) * size + d);
+        for (int64_t d = 0; d < size; d += WIDTH) sums[i] += load(query.data + d) * load(keys + i * size + d);
     }
     // Four foldings make of 16 vectors one that holds the sum of each.
     for (int half = WIDTH / 2; half; half /= 2)
@@ -84,26 +92,31 @@ INLINE Vector scored(const Query &query, const float *keys, int64_t l, int64_t s
 
 // The sum [size] of values from position begin to end, each times its weight. Of small heads several sums run beside each other, as one addition
 // waits for the one before.
-INLINE void weigh(const float *weights, const float *values, int64_t begin, int64_t end, int64_t size, Vector *sum) {
+INLINE void weigh(const float *weights, const Cached &values, int64_t begin, int64_t end, int64_t size, Vector *sum) {
     const int beside = size <= 32 ? 4 : size <= 64 ? 2 : 1;
     Vector sums[4][LARGEST / WIDTH];
     for (int i = 0; i < beside; i++)
         for (int64_t d = 0; d < size / WIDTH; d++) sums[i][d] = Vector{};
-    int64_t l = begin;
-    for (; l + beside <= end; l += beside)
-        for (int i = 0; i < beside; i++)
-            for (int64_t d = 0; d < size / WIDTH; d++) sums[i][d] += weights[l + i] * load(values + (l + i) * size + d * WIDTH);
-    for (; l < end; l++)
-        for (int64_t d = 0; d < size / WIDTH; d++) sums[0][d] += weights[l] * load(values + l * size + d * WIDTH);
+    for (int64_t l = begin; l < end;) {
+        const float *some = values.at(l, size);
+        int64_t stop = (l / WIDTH + 1) * WIDTH;
+        if (stop > end) stop = end;
+        for (; l + beside <= stop; l += beside, some += beside * size)
+            for (int i = 0; i < beside; i++)
+                for (int64_t d = 0; d < size / WIDTH; d++) sums[i][d] += weights[l + i] * load(some + i * size + d * WIDTH);
+        for (; l < stop; l++, some += size)
+            for (int64_t d = 0; d < size / WIDTH; d++) sums[0][d] += weights[l] * load(some + d * WIDTH);
+    }
     for (int64_t d = 0; d < size / WIDTH; d++) {
         if (beside == 4) sums[0][d] += sums[2][d], sums[1][d] += sums[3][d];
         sum[d] = beside > 1 ? sums[0][d] + sums[1][d] : sums[0][d];
     }
 }
 
-// Some queries over keys and values [L, size], L a multiple of WIDTH. scores: room for `many` times `room` numbers, room being L or more.
+// Some queries over a row's keys and values. scores: room for `many` times `room` numbers, room being a multiple of WIDTH no smaller than
+// the row.
 INLINE void attend_some(
-    const Query *queries, int many, const float *keys, const float *values, int64_t size, float scale, float *scores, int64_t room
+    const Query *queries, int many, const Cached &keys, const Cached &values, int64_t size, float scale, float *scores, int64_t room
 ) {
     const int64_t step = TILE / size / WIDTH * WIDTH;
     int64_t lowest = queries[0].first / step * step, highest = queries[many - 1].end;
@@ -113,7 +126,7 @@ INLINE void attend_some(
         for (int j = 0; j < many; j++) {
             int64_t begin = queries[j].first / WIDTH * WIDTH;
             for (int64_t l = tile > begin ? tile : begin; l < tile + step && l < queries[j].end; l += WIDTH) {
-                Vector some = scored(queries[j], keys, l, size, scale);
+                Vector some = scored(queries[j], keys.at(l, size), l, size, scale);
                 store(scores + j * room + l, some);
                 tops[j] = some > tops[j] ? some : tops[j];
             }
@@ -146,7 +159,7 @@ INLINE void attend_some(
 
 // Common head sizes are known to the compiler.
 CLONES static void attend_sized(
-    const Query *queries, int many, const float *keys, const float *values, int64_t size, float scale, float *scores, int64_t room
+    const Query *queries, int many, const Cached &keys, const Cached &values, int64_t size, float scale, float *scores, int64_t room
 ) {
     switch (size) {
         case 32: attend_some(queries, many, keys, values, 32, scale, scores, room); break;
@@ -162,21 +175,18 @@ struct Packed {  // [T, heads, size] in any order of tokens and heads
     float *at(int64_t t, int64_t h) const { return data + t * token + h * head; }
 };
 
-struct Row {  // a line of the table, see kernels.py
-    char *data;
-    int64_t slot, length, position, token, count;
+struct Row {  // see kernels.py
+    int64_t table, position, token, count;
 };
 
 // Writes a row's new tokens into the cache, and lets them attend to what is there then.
 static void attend_row(
-    const Row &row, int64_t head, Packed q, Packed k, Packed v, Packed out, int64_t slot, int64_t groups, int64_t size, int64_t window,
-    float scale, float *scores, int64_t room
+    const Row &row, int64_t head, Packed q, Packed k, Packed v, Packed out, const Cached &keys, const Cached &values, int64_t groups, int64_t size,
+    int64_t window, float scale, float *scores, int64_t room
 ) {
-    float *keys = (float *)(row.data + 2 * slot * row.slot) + head * row.length * size;
-    float *values = (float *)(row.data + (2 * slot + 1) * row.slot) + head * row.length * size;
     for (int64_t i = 0; i < row.count; i++) {
-        memcpy(keys + (row.position + i) * size, k.at(row.token + i, head), size * sizeof(float));
-        memcpy(values + (row.position + i) * size, v.at(row.token + i, head), size * sizeof(float));
+        memcpy(keys.at(row.position + i, size), k.at(row.token + i, head), size * sizeof(float));
+        memcpy(values.at(row.position + i, size), v.at(row.token + i, head), size * sizeof(float));
     }
     Query queries[QUERIES];
     int many = 0;
@@ -226,29 +236,42 @@ CLONES static void gated(const float *x, const float *y, float *out, int64_t cou
 static const int64_t WORTH = 1 << 16;  // numbers from which on threads share the work below
 
 // Changes with what the functions below take or compute, so that kernels.py refuses a library that was built from another version of this file.
-extern "C" int version() { return 3; }
+extern "C" int version() { return 4; }
 
-// 0, 1 where there is no memory, 2 where a row has no room for its new tokens. longest: no row is longer, in positions, and every row's
-// length is a multiple of WIDTH.
+// 0, 1 where there is no memory, 2 where a row has no room for its new tokens, 3 where a block is none of the pool's. tables [any, width]: numbers
+// of blocks in data [blocks, X, heads, WIDTH * size]; keys are at 2 * slot of X, values behind them.
 extern "C" int attend(
-    Packed q, Packed k, Packed v, Packed out, const Row *rows, int64_t count, int64_t longest, int64_t slot, int64_t heads, int64_t groups,
-    int64_t size, int64_t window, float scale, int threads
+    Packed q, Packed k, Packed v, Packed out, const Row *rows, int64_t count, const int64_t *tables, int64_t width, float *data, int64_t blocks,
+    int64_t x, int64_t slot, int64_t heads, int64_t groups, int64_t size, int64_t window, float scale, int threads
 ) {
-    int64_t most = 1;  // queries at once
+    int64_t most = 1, longest = 0;  // queries at once, positions
     for (int64_t i = 0; i < count; i++) {
-        if (rows[i].position < 0 || rows[i].position + rows[i].count > rows[i].length || rows[i].length > longest || rows[i].length % WIDTH)
-            return 2;
+        int64_t end = rows[i].position + rows[i].count;
+        if (rows[i].position < 0 || end > width * WIDTH) return 2;
+        for (int64_t j = 0; j * WIDTH < end; j++)
+            if (uint64_t(tables[rows[i].table * width + j]) >= uint64_t(blocks)) return 3;
         if (rows[i].count * groups > most) most = rows[i].count * groups;
+        if (end > longest) longest = end;
     }
     if (most > QUERIES) most = QUERIES;
+    longest = (longest + WIDTH - 1) / WIDTH * WIDTH;
     float *scores = (float *)malloc(threads * most * longest * sizeof(float));
     if (!scores) return 1;
+    const int64_t each = WIDTH * size;
+    data += 2 * slot * heads * each;
+    // A thread takes several heads of rows at a time: asking for each costs more than small ones take.
+    int64_t chunk = count * heads / (8 * threads);
+    chunk = chunk < 1 ? 1 : chunk > 16 ? 16 : chunk;
 #pragma omp parallel num_threads(threads)
     {
         float *own = scores + omp_get_thread_num() * most * longest;
-#pragma omp for collapse(2) schedule(dynamic)
+#pragma omp for collapse(2) schedule(dynamic, chunk)
         for (int64_t i = 0; i < count; i++)
-            for (int64_t h = 0; h < heads; h++) attend_row(rows[i], h, q, k, v, out, slot, groups, size, window, scale, own, longest);
+            for (int64_t h = 0; h < heads; h++) {
+                const int64_t *numbers = tables + rows[i].table * width;
+                Cached keys = {data + h * each, x * heads * each, numbers}, values = {data + (heads + h) * each, x * heads * each, numbers};
+                attend_row(rows[i], h, q, k, v, out, keys, values, groups, size, window, scale, own, longest);
+            }
     }
     free(scores);
     return 0;

@@ -6,7 +6,6 @@ Without it everything runs all the same, by torch's own operations, and slower.
 import ctypes
 import sysconfig
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 3
+VERSION = 4
 """Of the functions in kernels.cpp."""
 
 
@@ -34,7 +33,7 @@ def load(path: Path) -> ctypes.CDLL | None:
         if library.version() != VERSION:
             raise OSError("it was built from another version of kernels.cpp; install the package again (make install)")
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        library.attend.argtypes = (*[_Packed] * 4, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
+        library.attend.argtypes = (*[_Packed] * 4, pointer, number, pointer, number, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
         library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
         library.norm.argtypes = (*[pointer] * 3, number, number, ctypes.c_float, ctypes.c_int)
         library.rotate.argtypes = (_Packed, _Packed, pointer, pointer, *[number] * 3, ctypes.c_int)
@@ -47,8 +46,8 @@ def load(path: Path) -> ctypes.CDLL | None:
 
 _compiled = load(Path(__file__).with_name(f"_kernels{sysconfig.get_config_var('EXT_SUFFIX')}"))
 AVAILABLE = _compiled is not None
-COLUMNS = 6
-"""Of a table of rows, see `attend`."""
+BLOCK = 16
+"""Positions in a block that `attend` reads."""
 
 
 def can_attend(*parts: Tensor) -> bool:
@@ -61,22 +60,29 @@ def can_take(x: Tensor) -> bool:
     return AVAILABLE and x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor, table: Tensor, longest: int, slot: int, window: int | None, scale: float) -> None:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, rows: Tensor, tables: Tensor, data: Tensor, slot: int, window: int | None, scale: float
+) -> None:
     """Writes new keys and values of all rows into their caches and lets each new token attend to its row up to itself, within a window of
     so many positions if one is given. q and out [T, Hq, D], k and v [T, H, D] of packed tokens.
 
-    table: int64 [rows, COLUMNS]: the address of the row's first cached key [H, L, D], bytes from one slot of the cache to the next
-    (2 * slot holds keys, 2 * slot + 1 values), L, position of the row's first new token, its packed place, how many tokens are new.
-    longest: no row is longer, in positions. Rows are distinct. Raises MemoryError, and IndexError where a row has no room.
+    rows: int64 [rows, 4]: which line of `tables` says where the row is, position of its first new token, its packed place, how many tokens
+    are new. tables: int64 [any, width]: the blocks of a row, in order. data: [blocks, X, H, BLOCK * D]; of X, 2 * slot holds keys, the next
+    one values. Rows are distinct, as are the blocks that they write into. Raises MemoryError, and IndexError where a row has no room or a
+    block is not in data.
     """
-    assert _compiled is not None and out.stride(1) == out.shape[2]
+    assert _compiled is not None and out.stride(1) == out.shape[2] and data.is_contiguous()
     # A copy has to live until the call has returned.
     given = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
     failed = _compiled.attend(
         *(_packed(x) for x in (*given, out)),
-        table.data_ptr(),
-        len(table),
-        longest,
+        rows.data_ptr(),
+        len(rows),
+        tables.data_ptr(),
+        tables.shape[1],
+        data.data_ptr(),
+        len(data),
+        data.shape[1],
         slot,
         k.shape[1],
         q.shape[1] // k.shape[1],
@@ -86,24 +92,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, out: Tensor, table: Tensor, longest:
         torch.get_num_threads(),
     )
     if failed:
-        raise MemoryError("no memory for the scores of attention") if failed == 1 else IndexError("a row has no room for its new tokens")
+        errors = {1: MemoryError("no memory for the scores of attention"), 2: IndexError("a row has no room for its new tokens")}
+        raise errors.get(failed, IndexError("a row names a block that is not there"))
 
 
 def _packed(x: Tensor) -> _Packed:
     assert x.stride(-1) == 1
     return _Packed(x.data_ptr(), x.stride(0), x.stride(1))
-
-
-def table_of(data: Tensor, firsts: Sequence[int] | Tensor, places: Sequence[int] | Tensor, counts: Sequence[int] | Tensor) -> Tensor:
-    """Lines of a table, see `attend`, for rows that lie one after the other in data [X, n, H, L, D]."""
-    rows = len(counts)
-    table = torch.empty(rows, COLUMNS, dtype=torch.int64)
-    table[:, 0] = data.data_ptr() + torch.arange(rows) * (data.stride(1) * data.itemsize)
-    table[:, 1] = data.stride(0) * data.itemsize
-    table[:, 2] = data.shape[3]
-    for column, values in enumerate((firsts, places, counts), 3):
-        table[:, column] = torch.as_tensor(values)
-    return table
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

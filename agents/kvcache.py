@@ -4,7 +4,7 @@ Knows shapes, rows and blocks; knows nothing about models, text or sampling. Let
 key-value heads, D = head size, L = positions of a lane.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -15,7 +15,7 @@ from . import kernels
 
 Row = TypeVar("Row")
 
-BLOCK = 16
+BLOCK = kernels.BLOCK
 """Positions in one block of the pool."""
 LANE = 32
 """Lanes are multiples of this many positions long."""
@@ -45,17 +45,23 @@ class Layout:
 
 
 class Pool:
-    """Blocks of BLOCK positions, handed out by number. Grows by doubling up to `limit` blocks."""
+    """Blocks of BLOCK positions, handed out by number; several may share one. Grows by doubling up to `limit` blocks.
 
-    def __init__(self, layout: Layout, limit: int) -> None:
+    data: [blocks, X, H, BLOCK * D]. clean: what was never written is 0, for who reads beyond what was, rather than anything.
+    """
+
+    def __init__(self, layout: Layout, limit: int, clean: bool = True) -> None:
         self.layout = layout
         self.limit = limit
+        self.clean = clean
         self.data = self._make(min(limit, 256))
         self.free = list(range(len(self.data) - 1, -1, -1))
+        self._sharing: dict[int, int] = {}
 
     def _make(self, count: int) -> Tensor:
         x = self.layout
-        return torch.zeros(count, 2 * x.layers, x.heads, BLOCK * x.size, dtype=x.dtype, device=x.device)
+        make = torch.zeros if self.clean else torch.empty
+        return make(count, 2 * x.layers, x.heads, BLOCK * x.size, dtype=x.dtype, device=x.device)
 
     def available(self) -> int:
         """Blocks that can still be taken."""
@@ -80,8 +86,26 @@ class Pool:
         del self.free[len(self.free) - count :]
         return taken[::-1]
 
+    def share(self, blocks: Sequence[int]) -> list[int]:
+        """Takes blocks once more: they are free when each who has taken them has given them back. Nobody may write into them meanwhile."""
+        for block in blocks:
+            self._sharing[block] = self._sharing.get(block, 0) + 1
+        return list(blocks)
+
     def give(self, blocks: Sequence[int]) -> None:
-        self.free.extend(reversed(blocks))
+        for block in reversed(blocks):
+            others = self._sharing.pop(block, 0)
+            if others > 1:
+                self._sharing[block] = others - 1
+            elif not others:
+                self.free.append(block)
+
+    def copy(self, blocks: Sequence[int], to: Sequence[int]) -> None:
+        """Copies blocks to others. Of one that is named more than once, as in `save`, the last counts."""
+        last = dict(zip(to, blocks, strict=True))
+        if last:
+            flat = self.data.view(-1, self.data.shape[-1])
+            kernels.copy(flat, self._cells(list(last)), flat, self._cells(list(last.values())))
 
     def load(self, blocks: Sequence[int], dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> None:
         """Copies blocks into dense [X, rows, H, L, D], block i to row rows[i], positions places[i] * BLOCK on."""
@@ -224,19 +248,17 @@ def lane_positions(max_length: int, rows: int) -> int:
     return 2 * rows * lane_length(max_length, max_length)
 
 
-def cache_bytes(layout: Layout, max_length: int, rows: int, blocks: int) -> int:
-    """Bytes that a pool of so many blocks and the lanes of so many rows can take at most."""
-    return layout.bytes_per_token * (blocks * BLOCK + lane_positions(max_length, rows))
+def fitting(layout: Layout, max_length: int, positions: Callable[[int], int], rows: int, blocks: int, memory: int) -> tuple[int, int]:
+    """Rows and blocks of a pool that fit into so many bytes: rows halved until they take half of it at most, the rest for blocks.
 
-
-def fitting(layout: Layout, max_length: int, rows: int, blocks: int, memory: int) -> tuple[int, int]:
-    """Rows and blocks of a pool that fit into so many bytes: rows halved until their lanes take half of it at most, the rest for blocks."""
-    least = blocks_for(max_length)
-    while rows > 1 and cache_bytes(layout, max_length, rows, 0) > memory // 2:
+    positions: how many positions so many rows need beside the pool.
+    """
+    each, least = layout.bytes_per_token, blocks_for(max_length)
+    while rows > 1 and each * positions(rows) > memory // 2:
         rows //= 2
-    left = (memory - cache_bytes(layout, max_length, rows, 0)) // (layout.bytes_per_token * BLOCK)
+    left = (memory - each * positions(rows)) // (each * BLOCK)
     if left < least:
-        needed = -(-1000 * cache_bytes(layout, max_length, 1, least) // 2**30) / 1000  # upwards
+        needed = -(-1000 * each * (positions(1) + least * BLOCK) // 2**30) / 1000  # upwards
         raise ValueError(
             f"max_memory: the {memory / 2**30:.3g} GiB for its caches hold no stream of {max_length} tokens; {needed:.3f} are the least"
         )

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .kvcache import Pool, blocks_for
+from .kvcache import BLOCK, Pool, blocks_for
 
 CHUNK = 4
 """Beginnings are compared at multiples of this many tokens."""
@@ -72,30 +72,38 @@ class Prefixes:
         shared = hashes[: sum(self._asked.get(name, 0) > 1 for name in hashes)]
         return shared if blocks_for(len(shared) * CHUNK) <= self._pool.limit // SHARE else ()
 
-    def add(self, ids: Sequence[int], hashes: Chain) -> list[int]:
-        """Keeps what is worth it of a prompt; the blocks that its keys and values belong into, none where it is kept already or the pool
-        has no room.
+    def add(self, ids: Sequence[int], hashes: Chain, own: Sequence[int] = ()) -> dict[int, int]:
+        """Keeps what is worth it of a prompt: the blocks that its keys and values belong into by their place, none where it is kept already
+        or the pool has no room. own: blocks that hold the prompt already; those that it fills are shared instead.
         """
         hashes = self.worth(hashes)
         need = blocks_for(len(hashes) * CHUNK)
         if not hashes or hashes[-1] in self._by_hash:
-            return []
-        while self._kept and (self._blocks + need > self._pool.limit // SHARE or self._pool.available() < need):
-            self._forget(next(iter(self._kept)))
-        blocks = self._pool.take(need) if self._pool.available() >= need else None
-        if blocks is None:
-            return []
+            return {}
+        full = min(len(hashes) * CHUNK // BLOCK, len(own))
+        while self._kept and (self._blocks + need > self._pool.limit // SHARE or self._pool.available() < need - full):
+            self.forget_oldest()
+        new = self._pool.take(need - full) if self._pool.available() >= need - full else None
+        if new is None:
+            return {}
         self._blocks += need
-        prefix = Prefix(hashes, tuple(ids[: len(hashes) * CHUNK]), blocks)
+        prefix = Prefix(hashes, tuple(ids[: len(hashes) * CHUNK]), self._pool.share(own[:full]) + new)
         self._kept[hashes] = prefix
         for name in hashes:
             self._by_hash.setdefault(name, prefix)
-        return prefix.blocks
+        return dict(enumerate(new, full))
+
+    def forget_oldest(self) -> bool:
+        """Gives up the prompt that was used least recently; False where none is kept."""
+        if not self._kept:
+            return False
+        self._forget(next(iter(self._kept)))
+        return True
 
     def clear(self) -> None:
         """Forgets all, and what was asked for: what follows does not depend on what was before."""
-        while self._kept:
-            self._forget(next(iter(self._kept)))
+        while self.forget_oldest():
+            pass
         self._asked.clear()
 
     def _forget(self, hashes: Chain) -> None:

@@ -35,7 +35,7 @@ def spent(setting: Setting, name: str, games: int, batch: int) -> dict[str, floa
     profiler lengthens.
     """
     with ExitStack() as stack:
-        for kernel in ("attend", "copy"):
+        for kernel in ("attend", "copy", "norm", "rotate", "gate"):
             # The profiler sees torch's operations alone.
             stack.enter_context(mock.patch.object(kernels, kernel, _recorded(f"kernels.{kernel}", getattr(kernels, kernel))))
         profiler = stack.enter_context(profile(activities=[ProfilerActivity.CPU]))
@@ -46,10 +46,10 @@ def spent(setting: Setting, name: str, games: int, batch: int) -> dict[str, floa
     return {**found, "python": whole - sum(found.values()), "profiled": whole}
 
 
-def _recorded(name: str, call: Callable[..., None]) -> Callable[..., None]:
-    def recorded(*args: Any) -> None:
+def _recorded(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def recorded(*args: Any) -> Any:
         with record_function(name):
-            call(*args)
+            return call(*args)
 
     return recorded
 

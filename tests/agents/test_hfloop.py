@@ -12,13 +12,16 @@ from tiny import needs_compiler, tiny_model
 
 from sparring.agents import kernels
 from sparring.agents.core import Sampling
-from sparring.agents.hfattention import PackedModel, Prefill, bucket
+from sparring.agents.hfattention import Gathered, PackedModel, Prefill, bucket
 from sparring.agents.hfloop import HFLoop, Stop
-from sparring.agents.kvcache import Lanes, Layout, Pool, cache_bytes
+from sparring.agents.hfrows import BlockRows, LaneRows
+from sparring.agents.kvcache import Lanes, Layout, Pool
 from sparring.agents.sampling import filter_logits
 
 KINDS = ["llama", "untied", "llama3", "qwen2", "qwen3", "gpt2", "mistral", "gemma2", "gemma3"]
 END = 5
+WIDTHS = [pytest.param(32, id="lanes"), pytest.param(64, id="blocks", marks=needs_compiler)]
+"""Of a model: its heads have 8 or 16 numbers, which decides where rows are kept."""
 
 
 def play(model, streams: int, turns: int, *, max_rows: int = 8, max_streams: int = 64, seed: int = 0, only: int | None = None, **options):
@@ -129,31 +132,42 @@ def test_buckets_are_few_and_fill_at_most_a_quarter_more():
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])
-def test_a_stream_does_not_depend_on_what_else_is_played(kind: str):
-    model = tiny_model(kind)
-    _, together, _, _ = play(model, streams=11, turns=3, seed=3)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_stream_does_not_depend_on_what_else_is_played(kind: str, width: int):
+    model = tiny_model(kind, **{"n_embd" if kind == "gpt2" else "hidden_size": width})
+    _, together, _, _ = play(model, streams=11, turns=3, seed=9)
     for only in (0, 7):
-        loop, alone, _, _ = play(model, streams=11, turns=3, seed=3, only=only)
+        loop, alone, _, _ = play(model, streams=11, turns=3, seed=9, only=only)
         assert loop.counters.near_ties == 0, "another seed is wanted: what follows a near-tie proves nothing"
         assert alone[f"{only}"] == together[f"{only}"]
 
 
-def test_evicted_streams_are_rebuilt_from_their_ids():
-    model = tiny_model()
-    _, roomy, _, _ = play(model, streams=9, turns=3)
-    loop, tight, logprobs, sampled = play(model, streams=9, turns=3, max_streams=1)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_where_rows_are_kept(width: int):
+    loop = HFLoop(tiny_model(hidden_size=width), end_ids=frozenset())
+    assert isinstance(loop._rows, LaneRows if width == 32 else BlockRows)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_evicted_streams_are_rebuilt_from_their_ids(width: int):
+    model = tiny_model(hidden_size=width)
+    _, roomy, _, _ = play(model, streams=20, turns=3)
+    loop, tight, logprobs, sampled = play(model, streams=20, turns=3, max_rows=2, max_streams=1)
     assert loop.counters.rebuilt > 0
+    assert len(loop._streams.pool.data) <= loop._streams.pool.limit <= (16 if width == 32 else 16 + 2 * 17)
     assert tight == roomy
     assert off_by(model, tight, logprobs, sampled) < 1e-5
 
 
 def taken(loop: HFLoop) -> int:
     """Bytes of all caches at present."""
-    return loop._pool.data.nbytes + sum(lane.data.nbytes for lane in loop._lanes)
+    lanes = sum(lane.data.nbytes for lane in loop._rows.lanes) if isinstance(loop._rows, LaneRows) else 0
+    return loop._streams.pool.data.nbytes + lanes
 
 
-def test_caches_stay_within_the_bound():
-    loop = HFLoop(tiny_model(length=256), end_ids=frozenset({END}), max_rows=40, max_streams=50)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_caches_stay_within_the_bound(width: int):
+    loop = HFLoop(tiny_model(length=256, hidden_size=width), end_ids=frozenset({END}), max_rows=40, max_streams=50)
     rng = np.random.default_rng(0)
     most = 0
     for i in range(120):
@@ -162,9 +176,10 @@ def test_caches_stay_within_the_bound():
     while left:
         left -= len(loop.poll())
         most = max(most, taken(loop))
-    assert loop._pool.data.nbytes < most <= loop.memory_bound()
+    assert loop._streams.pool.data.nbytes <= most <= loop.memory_bound()
+    assert (loop._streams.pool.data.nbytes < most) == (width == 32)
     loop.invalidate()
-    assert taken(loop) == loop._pool.data.nbytes, "without rows, new weights give the lanes' memory back"
+    assert taken(loop) == loop._streams.pool.data.nbytes, "without rows, new weights give the lanes' memory back"
 
 
 def test_lanes_share_their_memory():
@@ -183,11 +198,12 @@ def test_lanes_share_their_memory():
     assert long.rows[-1] == 7 and (long.data[:, 15, :, :32] == 7).all() and not long.data[:, 15, :, 32:].any()
 
 
-def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply():
-    model = tiny_model(length=64)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply(width: int):
+    model = tiny_model(length=64, hidden_size=width)
     _, roomy, _, _ = play(model, streams=9, turns=2)
-    layout = HFLoop(model, end_ids=frozenset()).packed.layout
-    memory = cache_bytes(layout, 64, 2, 0) * 2
+    loop = HFLoop(model, end_ids=frozenset())
+    memory = 2 * loop.packed.layout.bytes_per_token * loop._beside(2)
     loop, tight, _, _ = play(model, streams=9, turns=2, max_memory=memory)
     assert loop.max_rows == 2
     assert loop.memory_bound() <= memory
@@ -196,8 +212,9 @@ def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply():
         HFLoop(model, end_ids=frozenset(), max_memory=1000)
 
 
-def test_out_of_memory_halves_the_rows_and_changes_no_reply(monkeypatch: pytest.MonkeyPatch):
-    model = tiny_model()
+@pytest.mark.parametrize("width", WIDTHS)
+def test_out_of_memory_halves_the_rows_and_changes_no_reply(width: int, monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model(hidden_size=width)
     _, roomy, _, _ = play(model, streams=9, turns=3)
     whole = PackedModel.forward
 
@@ -238,7 +255,7 @@ def test_a_pool_that_cannot_grow_rebuilds_streams(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Pool, "__init__", functools.partialmethod(small_pool, Pool.__init__))
     monkeypatch.setattr(Pool, "_make", limited)
     loop, tight, logprobs, sampled = play(model, streams=9, turns=3)
-    assert loop._pool.limit == 2
+    assert loop._streams.pool.limit == 2
     assert tight == roomy
     assert off_by(model, tight, logprobs, sampled) < 1e-5
 
@@ -364,6 +381,100 @@ def test_long_prompts_attend_in_parts_and_apart_from_short_ones(monkeypatch: pyt
     )
     loop.poll()
     assert sorted(parts) == [(4,) * 20, (200,)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("kind", ["llama", "mistral"])
+def test_in_blocks_too_long_prompts_are_left_to_torch(kind: str, monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model(kind, hidden_size=64)
+    whole = play(model, streams=9, turns=3)[1]
+    counts: list[int] = []
+    make = Gathered.__init__
+
+    def watched(self, start, data, blocks, first, count):
+        counts.append(count)
+        make(self, start, data, blocks, first, count)
+        # What was in memory before must not matter.
+        self._part.data.fill_(torch.nan)
+
+    monkeypatch.setattr(Gathered, "__init__", watched)
+    assert play(model, streams=9, turns=3)[1] == whole and not counts
+    monkeypatch.setattr("sparring.agents.hfrows._SMALL", 400)
+    _, ids, logprobs, sampled = play(model, streams=9, turns=3)
+    assert 9 <= len(counts) < 27, "some of them in each of both ways"
+    assert ids == whole
+    assert off_by(model, ids, logprobs, sampled) < 1e-5
+
+
+def all_come_back(loop: HFLoop) -> None:
+    """Closes all streams; each block of the pool is free then, once."""
+    for name in [stream.key for stream in loop._streams]:
+        loop.close(name)
+    loop.invalidate()
+    pool = loop._streams.pool
+    assert len(pool.free) == len(pool.data) == len(set(pool.free)) and not pool._sharing
+
+
+@needs_compiler
+def test_beginnings_leave_where_rows_need_the_room():
+    model = tiny_model(hidden_size=64)
+    loop = HFLoop(model, end_ids=frozenset(), max_rows=8, max_streams=1)
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        rules = rng.integers(6, 400, 101).tolist()
+        for j in range(2):
+            loop.submit(f"{i}-{j}", [*rules, 7 + j], Sampling(max_new_tokens=2), i)
+            loop.poll()
+    kept = len(loop._streams.prefixes._kept)
+    assert kept == 5
+    for i in range(8):
+        loop.submit(f"{i}", rng.integers(6, 400, 200).tolist(), Sampling(max_new_tokens=56), i)
+    done = loop.poll()
+    assert len(done) == 8
+    assert len(loop._streams.prefixes._kept) < kept
+    for reply in done:
+        with torch.no_grad():
+            whole = model(input_ids=torch.tensor([loop.ids(reply.stream)])).logits[0].log_softmax(-1)
+        own = [float(whole[at - 1, loop.ids(reply.stream)[at]]) for at in range(200, 256)]
+        assert reply.logprobs.tolist() == pytest.approx(own, abs=1e-5)
+    all_come_back(loop)
+
+
+@needs_compiler
+def test_a_stream_that_is_closed_while_it_is_answered_gives_its_blocks_back():
+    loop = HFLoop(tiny_model(hidden_size=64), end_ids=frozenset())
+    loop.submit("a", list(range(10, 60)), Sampling(max_new_tokens=30), 0)
+    loop.submit("b", list(range(10, 60)), Sampling(max_new_tokens=2), 0)
+    assert [done.stream for done in loop.poll()] == ["b"]
+    loop.close("a")
+    assert loop.active == 0
+    all_come_back(loop)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("long", [False, True])
+def test_a_beginning_that_many_share_is_the_same_for_each(width: int, long: bool, monkeypatch: pytest.MonkeyPatch):
+    """Streams that begin alike, go on unlike, and come back for more turns while others push their beginnings out."""
+    if long:
+        monkeypatch.setattr("sparring.agents.hfrows._SMALL", 0)
+    model = tiny_model(hidden_size=width)
+    rng = np.random.default_rng(0)
+    rules = [rng.integers(6, 400, 45).tolist() for _ in range(3)]
+    prompts = {f"{i}": [*rules[i % 3], *rng.integers(6, 400, 5).tolist()] for i in range(18)}
+    found = []
+    for options in ({"max_rows": 6, "max_streams": 64}, {"max_rows": 4, "max_streams": 2}, {"max_rows": 1, "max_streams": 1}):
+        loop = HFLoop(model, end_ids=frozenset({END}), max_length=128, **options)
+        for turn in range(2):
+            for i, (name, prompt) in enumerate(prompts.items()):
+                loop.submit(name, prompt if turn == 0 else [7 + i, 9], Sampling(max_new_tokens=12), 100 * turn + i)
+            due = len(prompts)
+            while due:
+                due -= len(loop.poll())
+        found.append({name: loop.ids(name) for name in prompts})
+        assert (loop.counters.rebuilt > 0) == (options["max_streams"] < 64)
+        assert (loop.counters.shared > 0) == (options["max_streams"] > 1)
+        all_come_back(loop)
+    assert found[0] == found[1] == found[2]
 
 
 def test_one_token_is_computed_as_two(monkeypatch: pytest.MonkeyPatch):

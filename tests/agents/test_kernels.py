@@ -3,6 +3,7 @@
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +15,7 @@ from sparring.agents import kernels
 from sparring.agents.core import Sampling
 from sparring.agents.hfattention import Decode, Prefill
 from sparring.agents.hfloop import HFLoop
-from sparring.agents.kvcache import Layout, Pool
+from sparring.agents.kvcache import BLOCK, Layout, Pool
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -37,20 +38,38 @@ def packed(tokens: int, heads: int, groups: int, size: int) -> list[torch.Tensor
     return [torch.randn(n, tokens, size, generator=generator).transpose(0, 1) for n in (heads * groups, heads, heads)]
 
 
+def in_blocks(data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same caches in blocks that lie in any order, among others: tables and blocks."""
+    x, rows, heads, length, size = data.shape
+    numbers = torch.randperm(rows * length // BLOCK + 3, generator=torch.Generator().manual_seed(2))[3:].view(rows, -1)
+    blocks = torch.full((int(numbers.max()) + 1, x, heads, BLOCK * size), torch.nan)
+    blocks[numbers.flatten()] = data.view(x, rows, heads, -1, BLOCK * size).permute(1, 3, 0, 2, 4).flatten(0, 1)
+    return numbers, blocks
+
+
+def dense(numbers: torch.Tensor, blocks: torch.Tensor, size: int) -> torch.Tensor:
+    """The reverse of `in_blocks`."""
+    rows, x, heads = len(numbers), *blocks.shape[1:3]
+    return blocks[numbers.flatten()].view(rows, -1, x, heads, BLOCK, size).permute(2, 0, 3, 1, 4, 5).reshape(x, rows, heads, -1, size)
+
+
+def lines(firsts: list[int], counts: list[int]) -> torch.Tensor:
+    """What `kernels.attend` is told of rows whose tokens are packed one row after the other."""
+    places = np.cumsum([0, *counts[:-1]]).tolist()
+    return torch.tensor([[row, first, place, count] for row, (first, place, count) in enumerate(zip(firsts, places, counts, strict=True))])
+
+
 def attended(data: torch.Tensor, firsts: list[int], counts: list[int], groups: int, window: int | None):
     """What our kernel and torch's operations in twice the precision make of the same rows: outputs and caches of both."""
     q, k, v = packed(sum(counts), data.shape[2], groups, data.shape[4])
-    found = []
-    for dtype in (torch.float32, torch.float64):
-        cache, out = data.to(dtype, copy=True), torch.full_like(q, torch.nan, dtype=dtype, memory_format=torch.contiguous_format)
-        one = all(count == 1 for count in counts)
-        part = Decode(0, cache, torch.tensor(firsts)) if one else Prefill(0, cache, firsts, counts)
-        if dtype == torch.float32:
-            kernels.attend(q, k, v, out, part.table(), data.shape[3], 1, window, 0.3)
-        else:
-            part.attend(1, *(x.double() for x in (q, k, v)), out, window, scale=0.3, softcap=None, sinks=None)
-        found.append((out.float(), cache.float()))
-    return found
+    out = torch.full_like(q, torch.nan, memory_format=torch.contiguous_format)
+    numbers, blocks = in_blocks(data)
+    kernels.attend(q, k, v, out, lines(firsts, counts), numbers, blocks, 1, window, 0.3)
+    cache, wanted = data.double(), out.double()
+    one = all(count == 1 for count in counts)
+    part = Decode(0, cache, torch.tensor(firsts)) if one else Prefill(0, cache, firsts, counts)
+    part.attend(1, *(x.double() for x in (q, k, v)), wanted, window, scale=0.3, softcap=None, sinks=None)
+    return (out, dense(numbers, blocks, data.shape[4])), (wanted.float(), cache.float())
 
 
 @needs_compiler
@@ -94,9 +113,8 @@ def test_a_row_does_not_depend_on_the_others():
     q, k, v = packed(sum(counts), 2, 2, 32)
     found = []
     for rows, tokens in ((3, 25), (1, 4)):
-        data, out = caches(3, 2, 64, 32)[:, :rows].contiguous(), torch.empty(tokens, 4, 32)
-        table = Prefill(0, data, firsts[:rows], counts[:rows]).table()
-        kernels.attend(q[:tokens], k[:tokens], v[:tokens], out, table, 64, 0, None, 1.0)
+        (numbers, blocks), out = in_blocks(caches(3, 2, 64, 32)), torch.empty(tokens, 4, 32)
+        kernels.attend(q[:tokens], k[:tokens], v[:tokens], out, lines(firsts[:rows], counts[:rows]), numbers, blocks, 0, None, 1.0)
         found.append(out[:4])
     assert torch.equal(*found)
 
@@ -110,7 +128,7 @@ def test_scores_far_apart_neither_overflow_nor_vanish():
     q[..., 0] = 1
     new = torch.zeros(1, 1, 16)
     out = torch.empty(1, 1, 16)
-    kernels.attend(q, new, new, out, kernels.table_of(data, [3], [0], [1]), 32, 0, None, 1.0)
+    kernels.attend(q, new, new, out, lines([3], [1]), *in_blocks(data), 0, None, 1.0)
     e = torch.tensor(-1.0).exp()
     assert float(out[0, 0, 0]) == pytest.approx(float((1 + 3 * e) / (1 + e)), rel=1e-6)
 
@@ -123,8 +141,7 @@ def test_numbers_of_a_head_may_lie_apart():
         out = torch.empty(4, 4, 32)
         given = [x.transpose(1, 2).contiguous().transpose(1, 2) if apart else x for x in (q, k, v)]
         assert (given[0].stride(-1) != 1) == apart
-        cache = data.clone()  # the table holds addresses, and so keeps nothing alive
-        kernels.attend(*given, out, Prefill(0, cache, [7], [4]).table(), 64, 0, None, 1.0)
+        kernels.attend(*given, out, lines([7], [4]), *in_blocks(data), 0, None, 1.0)
         found.append(out)
     assert torch.equal(*found)
 
@@ -165,6 +182,27 @@ def test_of_a_block_that_is_named_twice_the_last_counts(compiled: bool, monkeypa
         pool.save([*range(20), *range(20)], dense, range(40), [0] * 20 + [1] * 20)
         expected = dense[:, 20:, :, 16:].transpose(0, 1).flatten(-2)
         assert torch.equal(pool.data[:20], expected)
+
+
+def test_a_block_is_free_when_each_who_took_it_gave_it_back():
+    pool = Pool(Layout(1, 1, 2, torch.float32, torch.device("cpu")), 4)
+    one, two = pool.take(2) or ()
+    assert pool.share([one]) == pool.share([one]) == [one]
+    free = [pool.available()]
+    for blocks in ([one, two], [one], [one]):
+        pool.give(blocks)
+        free.append(pool.available())
+    assert free == [2, 3, 3, 4]
+
+
+@pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_compiler), False])
+def test_blocks_are_copied_within_the_pool_and_the_last_one_counts(compiled: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels, "AVAILABLE", compiled)
+    pool = Pool(Layout(2, 2, 16, torch.float32, torch.device("cpu")), 6)
+    pool.data.normal_()
+    before = pool.data.clone()
+    pool.copy([0, 1, 0, 5], [2, 3, 4, 2])
+    assert torch.equal(pool.data, before[[0, 1, 5, 1, 0, 5]])
 
 
 @needs_compiler
@@ -236,12 +274,16 @@ def test_only_what_the_kernel_knows_is_given_to_it(like: torch.Tensor, fits: boo
 
 
 @needs_compiler
-def test_a_row_without_room_is_an_error():
-    data, (q, k, v) = caches(1, 2, 32, 16), packed(2, 2, 1, 16)
-    before = data.clone()
+def test_a_row_without_room_and_a_block_that_is_not_there_are_errors():
+    (numbers, blocks), (q, k, v) = in_blocks(caches(1, 2, 32, 16)), packed(2, 2, 1, 16)
+    before = blocks.clone()
     with pytest.raises(IndexError, match="no room"):
-        kernels.attend(q, k, v, torch.empty(2, 2, 16), kernels.table_of(data, [31], [0], [2]), 32, 0, None, 1.0)
-    assert torch.equal(data, before)
+        kernels.attend(q, k, v, torch.empty(2, 2, 16), lines([31], [2]), numbers, blocks, 0, None, 1.0)
+    for wrong in (-1, len(blocks)):
+        numbers[0, 1] = wrong
+        with pytest.raises(IndexError, match="a block that is not there"):
+            kernels.attend(q, k, v, torch.empty(2, 2, 16), lines([16], [2]), numbers, blocks, 0, None, 1.0)
+    assert torch.equal(blocks.nan_to_num(), before.nan_to_num())
 
 
 @needs_compiler

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import TEMPLATES, save_tiny, tiny_model, tiny_tokenizer
+from tiny import TEMPLATES, needs_compiler, save_tiny, tiny_model, tiny_tokenizer
 
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
@@ -152,10 +152,11 @@ def test_weights_lie_where_arithmetic_is_that_of_new_ones(tmp_path: Path):
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-def test_hundreds_of_games_leave_nothing_behind():
-    """Streams, books and lanes are empty after every game; the pool grows no further than what is in play needs."""
+@pytest.mark.parametrize("width", [pytest.param(32, id="lanes"), pytest.param(64, id="blocks", marks=needs_compiler)])
+def test_hundreds_of_games_leave_nothing_behind(width: int):
+    """Streams, books and rows are empty after every game; caches grow no further than what is in play needs."""
     tokenizer = tiny_tokenizer("chatml")
-    model = LanguageModel(tiny_model(vocab=len(tokenizer), length=512), tokenizer, max_rows=16, max_streams=32)
+    model = LanguageModel(tiny_model(vocab=len(tokenizer), length=512, hidden_size=width), tokenizer, max_rows=16, max_streams=32)
     agent = ModelAgent(model, TABOO_BRIEF, Sampling(max_new_tokens=3))
     game = AdversarialTaboo(max_turns=2)
     loop, sizes = model.loop, []
@@ -167,8 +168,8 @@ def test_hundreds_of_games_leave_nothing_behind():
                     (
                         len(loop._streams),
                         len(model.streams._records),
-                        loop._pool.data.numel(),
-                        sum(lane.data.numel() for lane in loop._lanes),
+                        loop._streams.pool.data.numel(),
+                        sum(lane.data.numel() for lane in getattr(loop._rows, "lanes", ())),
                     )
                 )
             yield Match(str(i), game, Task(str(i), "lemon", "lemon", i), dict.fromkeys(game.roles, agent), i)
@@ -178,4 +179,4 @@ def test_hundreds_of_games_leave_nothing_behind():
     assert len({(pool, lanes) for _, _, pool, lanes in sizes}) == 1
     assert not loop._streams and not model.streams._records and not loop._waiting and not loop._done and loop.active == 0
     loop.invalidate()
-    assert len(loop._pool.free) == len(loop._pool.data) and len(loop._slots) == loop.max_rows
+    assert len(loop._streams.pool.free) == len(loop._streams.pool.data) and len(loop._slots) == loop.max_rows

@@ -16,7 +16,7 @@ def pool(blocks: int) -> Pool:
     return Pool(Layout(1, 1, 2, torch.float32, torch.device("cpu")), blocks)
 
 
-def add(kept: Prefixes, ids: list[int]) -> list[int]:
+def add(kept: Prefixes, ids: list[int]) -> dict[int, int]:
     """Keeps a prompt that two streams have begun with."""
     for _ in range(2):
         kept.ask(chain(ids))
@@ -28,7 +28,7 @@ def test_only_what_streams_share_is_kept():
     rules = list(range(12))
     first, second = ([*rules, *range(start, start + 9)] for start in (100, 200))
     kept.ask(chain(first))
-    assert kept.add(first, chain(first)) == [], "nobody else has begun so"
+    assert kept.add(first, chain(first)) == {}, "nobody else has begun so"
     kept.ask(chain(second))
     assert kept.worth(chain(second)) == chain([*rules, 0])
     assert len(kept.add(second, chain(second))) == 1
@@ -45,7 +45,7 @@ def test_games_of_their_own_words_leave_nothing_behind():
         loop.submit(f"{i}", [*range(10, 30), *((7 * i + j) % 90 + 300 for j in range(40))], Sampling(max_new_tokens=2), i)
         loop.poll()
         loop.close(f"{i}")
-        taken.append(len(loop._pool.data) - len(loop._pool.free))
+        taken.append(len(loop._streams.pool.data) - len(loop._streams.pool.free))
     assert len(set(taken[2:])) == 1, "the rules alone"
 
 
@@ -91,10 +91,10 @@ def test_kept_prompts_take_a_share_of_the_pool_and_none_twice():
     for i in range(20):
         prompt = [1000 + i] * (CHUNK + 1)
         add(kept, prompt)
-        assert add(kept, prompt) == []
+        assert add(kept, prompt) == {}
         assert blocks.available() >= 5 * (SHARE - 1)
     long = list(range(6 * BLOCK))
-    assert add(kept, long) == []
+    assert add(kept, long) == {}
     taken = blocks.take(blocks.available())
     assert add(kept, [7] * 9), "where streams hold all else, an older prompt gives way"
     blocks.give(taken)
