@@ -27,6 +27,7 @@ typedef int32_t Integers __attribute__((vector_size(64)));
 static const int WIDTH = 16;     // floats of a vector, and positions whose scores are computed together
 static const int LARGEST = 256;  // head size
 static const int QUERIES = 32;   // that share what is read of keys and values
+static const int64_t SPAN = 256; // logits whose probabilities are summed up together
 static const int TILE = 8192;    // floats that stay in the nearest cache meanwhile
 
 INLINE Vector load(const float *at) { return *(const Unaligned *)at; }
@@ -233,10 +234,55 @@ CLONES static void gated(const float *x, const float *y, float *out, int64_t cou
     }
 }
 
-static const int64_t WORTH = 1 << 16;  // numbers from which on threads share the work below
+// WIDTH logits of a row from `at` on; -INFINITY stands for those behind its end.
+INLINE Vector part(const float *logits, int64_t at, int64_t vocabulary) {
+    if (at + WIDTH <= vocabulary) return load(logits + at);
+    Vector some = Vector{} - INFINITY;
+    for (int i = 0; at + i < vocabulary; i++) some[i] = logits[at + i];
+    return some;
+}
+
+// Draws from softmax(logits): the first id up to which the probabilities sum to more than u. sums: room for a number per SPAN logits.
+CLONES static void draw_one(const float *logits, int64_t vocabulary, float u, float near, double *sums, int64_t *id, float *logprob, bool *tied) {
+    Vector tops = Vector{} - INFINITY;
+    for (int64_t i = 0; i < vocabulary; i += WIDTH) {
+        Vector some = part(logits, i, vocabulary);
+        tops = some > tops ? some : tops;
+    }
+    float top = tops[0];
+    for (int i = 1; i < WIDTH; i++) top = tops[i] > top ? tops[i] : top;
+    double all = 0;
+    for (int64_t from = 0; from < vocabulary; from += SPAN) {
+        Vector sum = {};
+        for (int64_t i = from; i < from + SPAN && i < vocabulary; i += WIDTH) sum += exponential(part(logits, i, vocabulary) - top);
+        sums[from / SPAN] = all;
+        all += total(sum);
+    }
+    // From the last span that begins at or below the target on, id by id. Should rounding leave the sum short of it, the last possible id is it.
+    double target = u * all, below = 0, above = NAN;
+    int64_t span = (vocabulary - 1) / SPAN, found = vocabulary - 1;
+    while (span && !(sums[span] <= target)) span--;
+    double sum = sums[span];
+    bool over = false;
+    for (int64_t i = span * SPAN; i < vocabulary && !over; i += WIDTH) {
+        Vector weights = exponential(part(logits, i, vocabulary) - top);
+        for (int j = 0; j < WIDTH && !over; j++)
+            if (weights[j] > 0) {
+                below = sum;
+                above = sum += weights[j];
+                found = i + j;
+                over = above > target;
+            }
+    }
+    *id = found;
+    *logprob = logits[found] - top - (float)log(all);
+    *tied = above - target < near * all || (found && target - below < near * all);
+}
+
+static const int64_t WORTH = 1 << 14;  // numbers from which on threads share the work below
 
 // Changes with what the functions below take or compute, so that kernels.py refuses a library that was built from another version of this file.
-extern "C" int version() { return 4; }
+extern "C" int version() { return 5; }
 
 // 0, 1 where there is no memory, 2 where a row has no room for its new tokens, 3 where a block is none of the pool's. tables [any, width]: numbers
 // of blocks in data [blocks, X, heads, WIDTH * size]; keys are at 2 * slot of X, values behind them.
@@ -304,4 +350,21 @@ extern "C" void gate(const float *x, const float *y, float *out, int64_t count, 
     const int64_t part = count < WORTH ? count + 1 : WORTH / 8;
 #pragma omp parallel for num_threads(threads) schedule(static) if (part < count)
     for (int64_t i = 0; i < count; i += part) gated(x + i, y + i, out + i, i + part < count ? part : count - i);
+}
+
+// Draws from logits [rows, vocabulary] at uniform numbers u [rows]: ids, their log-probabilities, and whether a draw is nearer to an edge than
+// `near` of all. 0, or 1 where there is no memory.
+extern "C" int draw(
+    const float *logits, const float *u, int64_t rows, int64_t vocabulary, float near, int64_t *ids, float *logprobs, bool *tied, int threads
+) {
+    const int64_t spans = (vocabulary + SPAN - 1) / SPAN;
+    double *sums = (double *)malloc(threads * spans * sizeof(double));
+    if (!sums) return 1;
+#pragma omp parallel for num_threads(threads) schedule(static) if (rows * vocabulary >= WORTH)
+    for (int64_t i = 0; i < rows; i++)
+        draw_one(
+            logits + i * vocabulary, vocabulary, u[i], near, sums + omp_get_thread_num() * spans, ids + i, logprobs + i, tied + i
+        );
+    free(sums);
+    return 0;
 }

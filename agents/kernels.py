@@ -18,7 +18,7 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 4
+VERSION = 5
 """Of the functions in kernels.cpp."""
 
 
@@ -38,6 +38,7 @@ def load(path: Path) -> ctypes.CDLL | None:
         library.norm.argtypes = (*[pointer] * 3, number, number, ctypes.c_float, ctypes.c_int)
         library.rotate.argtypes = (_Packed, _Packed, pointer, pointer, *[number] * 3, ctypes.c_int)
         library.gate.argtypes = (*[pointer] * 3, number, ctypes.c_int)
+        library.draw.argtypes = (pointer, pointer, number, number, ctypes.c_float, *[pointer] * 3, ctypes.c_int)
     except (OSError, AttributeError) as error:
         warnings.warn(f"generation on the CPU goes without {path.name} and is slower: {error}", RuntimeWarning, stacklevel=2)
         return None
@@ -133,6 +134,20 @@ def gate(x: Tensor, y: Tensor) -> Tensor:
     out = torch.empty_like(x)
     _compiled.gate(x.data_ptr(), y.data_ptr(), out.data_ptr(), x.numel(), torch.get_num_threads())
     return out
+
+
+def draw(logits: Tensor, u: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws from softmax(logits), logits [n, V], at uniform numbers u [n], all float32: ids int64 [n], their log-probabilities float32 [n]
+    (NaN where a row's logits are no numbers), and bool [n], True where the draw is nearer than `near` to another id.
+    """
+    assert _compiled is not None
+    logits, u = logits.contiguous(), u.contiguous()
+    rows, vocabulary = logits.shape
+    ids, logprobs, tied = u.new_empty(rows, dtype=torch.int64), torch.empty_like(u), u.new_empty(rows, dtype=torch.bool)
+    where = (ids.data_ptr(), logprobs.data_ptr(), tied.data_ptr())
+    if _compiled.draw(logits.data_ptr(), u.data_ptr(), rows, vocabulary, near, *where, torch.get_num_threads()):
+        raise MemoryError("no memory to draw tokens")
+    return ids, logprobs, tied
 
 
 def copy(to: Tensor, places: Tensor, source: Tensor, sources: Tensor) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import kernels
 from .core import Sampling
 
 NEAR = 1e-5
@@ -116,6 +117,8 @@ def draw(logits: Tensor, u: Tensor, settings: Settings) -> Drawn:
     scaled = logits.float()
     if settings.temperature is not None:
         scaled = scaled / settings.temperature[:, None]
+    if kernels.AVAILABLE and scaled.device.type == "cpu" and settings.greedy is None and settings.filtered is None:
+        return Drawn(*kernels.draw(scaled, u, NEAR))
     tipped = None
     if settings.filtered is not None:
         kept, tipped = filter_logits(scaled[settings.filtered], settings.top_k, settings.top_p, settings.min_p)

@@ -35,7 +35,7 @@ def spent(setting: Setting, name: str, games: int, batch: int) -> dict[str, floa
     profiler lengthens.
     """
     with ExitStack() as stack:
-        for kernel in ("attend", "copy", "norm", "rotate", "gate"):
+        for kernel in ("attend", "copy", "norm", "rotate", "gate", "draw"):
             # The profiler sees torch's operations alone.
             stack.enter_context(mock.patch.object(kernels, kernel, _recorded(f"kernels.{kernel}", getattr(kernels, kernel))))
         profiler = stack.enter_context(profile(activities=[ProfilerActivity.CPU]))

@@ -3,15 +3,64 @@
 import numpy as np
 import pytest
 import torch
+from tiny import needs_compiler
 
+from sparring.agents import kernels
 from sparring.agents.core import Sampling
-from sparring.agents.sampling import Settings, draw, filter_logits, uniform
+from sparring.agents.sampling import NEAR, Settings, draw, filter_logits, uniform
 
 
 def many(logits: torch.Tensor, sampling: Sampling, n: int = 20_000) -> np.ndarray:
     u = uniform(torch.arange(n), torch.zeros(n, dtype=torch.int64))
     ids = draw(logits.expand(n, -1), u, Settings.of([sampling] * n)).ids
     return np.bincount(ids.numpy(), minlength=logits.shape[-1]) / n
+
+
+@pytest.fixture(params=[pytest.param(True, marks=needs_compiler, id="compiled"), pytest.param(False, id="by torch")], autouse=True)
+def _compiled(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels, "AVAILABLE", request.param)
+
+
+@needs_compiler
+@pytest.mark.parametrize("vocabulary", [1, 2, 16, 17, 255, 256, 257, 1792, 5000])
+@pytest.mark.parametrize("spread", [0.1, 5.0, 60.0])
+def test_the_compiled_part_draws_the_same(vocabulary: int, spread: float):
+    logits = spread * torch.randn(300, vocabulary, generator=torch.Generator().manual_seed(0))
+    logits[::3, ::2] = -torch.inf
+    logits[:, -1] = 0.0
+    u = uniform(torch.arange(300), torch.zeros(300, dtype=torch.int64))
+    u[:2], u[2:4] = 2.0**-24, 1 - 2.0**-24
+    ids, logprobs, tied = kernels.draw(logits, u, NEAR)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "AVAILABLE", False)
+        wanted = draw(logits, u, Settings.of([Sampling()] * 300))
+    clear = ~wanted.near & ~tied
+    assert clear.sum() > 200 or vocabulary == 1
+    assert torch.equal(ids[clear], wanted.ids[clear])
+    own = logits.log_softmax(-1).gather(1, ids[:, None])[:, 0]
+    torch.testing.assert_close(logprobs, own, atol=2e-5, rtol=1e-6)
+    assert (wanted.near != tied).sum() <= 3, "only rounding tips what is near"
+
+
+@needs_compiler
+@pytest.mark.parametrize("vocabulary", [40, 1000])
+def test_what_cannot_be_is_never_drawn(vocabulary: int):
+    logits = torch.full((2000, vocabulary), -torch.inf)
+    logits[:, 3:23] = torch.randn(2000, 20, generator=torch.Generator().manual_seed(0))
+    u = torch.linspace(1 - 2.0**-20, 1 - 2.0**-24, 2000)
+    u[:500] = torch.linspace(2.0**-24, 2.0**-20, 500)
+    ids, logprobs, tied = kernels.draw(logits, u, NEAR)
+    assert ids.min() >= 3 and ids.max() < 23 and logprobs.isfinite().all() and tied[500:].all()
+
+
+@needs_compiler
+def test_rows_are_drawn_alone():
+    logits = torch.randn(64, 3000, generator=torch.Generator().manual_seed(0))
+    u = uniform(torch.arange(64), torch.zeros(64, dtype=torch.int64))
+    whole = kernels.draw(logits, u, NEAR)
+    for i in (0, 17, 63):
+        alone = kernels.draw(logits[i : i + 1], u[i : i + 1], NEAR)
+        assert all(torch.equal(one[0], all_[i]) for one, all_ in zip(alone, whole, strict=True))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
