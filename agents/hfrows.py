@@ -232,23 +232,21 @@ class BlockRows:
 
     def parts(self, order: Tensor, positions: Tensor) -> list[Part]:
         old = len(positions)
-        lines = torch.empty(len(order), 4, dtype=torch.int64)
-        lines[:, 0] = order
-        lines[:old, 1], lines[:old, 2], lines[:old, 3] = positions, torch.arange(old), 1
+        data = self._streams.pool.data
         large: list[Part] = []
-        small: list[int] = []
+        small: list[tuple[int, int, int, int]] = []
         at = old
-        for i, job in enumerate(self._new, old):
+        for job in self._new:
             stream = job.stream
-            lines[i, 1:] = torch.tensor([stream.stored, at, stream.new])
             if stream.new * self._groups * len(stream.ids) > _SMALL:
-                large.append(Gathered(at, self._streams.pool.data, stream.blocks, stream.stored, stream.new))
+                large.append(Gathered(at, data, stream.blocks, stream.stored, stream.new))
             else:
-                small.append(i)
+                small.append((job.slot, stream.stored, at, stream.new))
             at += stream.new
+        decoding = torch.stack([order[:old], positions, torch.arange(old), torch.ones_like(positions)], dim=1)
         # Rows with most work first: threads that are done early take the light ones.
-        lines = lines[[*small, *range(old)]] if large else torch.cat([lines[old:], lines[:old]])
-        return [Blocks(lines, self._tables, self._streams.pool.data, at), *large]
+        lines = torch.cat([torch.tensor(small, dtype=torch.int64).view(-1, 4), decoding])
+        return [Blocks(lines, self._tables, data, at), *large]
 
     def keep(self) -> None:
         begun: list[int] = []

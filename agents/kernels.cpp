@@ -180,11 +180,22 @@ struct Row {  // see kernels.py
     int64_t table, position, token, count;
 };
 
+// Asks for keys or values from position l to end before they are used: blocks lie apart, and the processor foresees only what lies together.
+INLINE void ask_for(const Cached &what, int64_t l, int64_t end, int64_t size) {
+    for (l = l / WIDTH * WIDTH; l < end; l += WIDTH) {
+        const float *block = what.at(l, size);
+        for (int64_t d = 0; d < WIDTH * size; d += WIDTH) __builtin_prefetch(block + d, 0, 2);
+    }
+}
+
 // Writes a row's new tokens into the cache, and lets them attend to what is there then.
 static void attend_row(
     const Row &row, int64_t head, Packed q, Packed k, Packed v, Packed out, const Cached &keys, const Cached &values, int64_t groups, int64_t size,
     int64_t window, float scale, float *scores, int64_t room
 ) {
+    int64_t first = window && row.position + 1 > window ? row.position + 1 - window : 0;
+    ask_for(keys, first, row.position, size);
+    ask_for(values, first, row.position, size);
     for (int64_t i = 0; i < row.count; i++) {
         memcpy(keys.at(row.position + i, size), k.at(row.token + i, head), size * sizeof(float));
         memcpy(values.at(row.position + i, size), v.at(row.token + i, head), size * sizeof(float));
