@@ -21,7 +21,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from . import kernels
 from .adapters import Places, lora_layers, per_token
 from .hflayers import quick_parts, replaced
-from .kvcache import BLOCK, LANE, Layout
+from .kvcache import LANE, Layout
 
 NAME = "sparring_rows"
 """This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
@@ -155,31 +155,6 @@ class Blocks:
         """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
         assert not any(value is not None for value in extra.values()), f"the kernel knows nothing of {extra}"
         kernels.attend(q, k, v, out, self._rows, self._tables, self._data, slot, window, scale)
-
-
-class Gathered:
-    """A row in blocks of a pool, as `Blocks`, that adds so many tokens that torch's products are faster: `count` of them at positions
-    `first` on, packed from `start` on. In each layer its keys and values are laid out densely.
-    """
-
-    def __init__(self, start: int, data: Tensor, blocks: Sequence[int], first: int, count: int) -> None:
-        _, _, heads, numbers = data.shape
-        dense = data.new_empty(2, 1, heads, len(blocks) * BLOCK, numbers // BLOCK)
-        self._part = Prefill(start, dense, [first], [count])
-        self.stop = self._part.stop
-        self._data = data
-        self._blocks = torch.tensor(blocks, device=data.device)
-        self._written, self._end = first // BLOCK, first + count
-
-    def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, **extra: Any) -> None:
-        """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
-        heads, numbers = self._data.shape[2:]
-        dense = self._part.data.view(2, heads, -1, numbers)
-        places = slice(2 * slot, 2 * slot + 2)
-        dense.copy_(self._data[self._blocks, places].permute(1, 2, 0, 3))
-        self._part.data[:, 0, :, self._end :] = 0  # what is masked must still be finite
-        self._part.attend(0, q, k, v, out, window, **extra)
-        self._data[self._blocks[self._written :], places] = dense[:, :, self._written :].permute(2, 0, 1, 3)
 
 
 class Part(Protocol):
@@ -328,8 +303,7 @@ def _compiled(model: Any, compiler: str) -> Any:
 
 
 class PackedModel:
-    """A causal model, seen as a function from packed tokens to logits at chosen places. in_blocks: whether parts may be `Blocks`. groups:
-    query heads per key-value head.
+    """A causal model, seen as a function from packed tokens to logits at chosen places. in_blocks: whether parts may be `Blocks`.
 
     compiler: a backend of `torch.compile`, such as "inductor". Passes through adapters are not compiled.
     """
@@ -353,7 +327,6 @@ class PackedModel:
             raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
-        self.groups = probe.queries // heads
         self.in_blocks = probe.plain
         self._quick = quick_parts(model, (probe.queries, heads, size))
         if self._mixes():

@@ -74,7 +74,7 @@ class HFLoop:
     full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
     that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
     enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
-    same tokens. compiler: see PackedModel.
+    same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler: see PackedModel.
 
     Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
     convolutions), see PackedModel.
@@ -126,7 +126,7 @@ class HFLoop:
 
     def _make_rows(self) -> Rows:
         if self.packed.in_blocks:
-            return BlockRows(self._streams, self.max_length, self.max_rows, self.packed.groups)
+            return BlockRows(self._streams, self.max_length, self.max_rows)
         return LaneRows(self.packed.layout, self._streams, self.max_length, self.max_rows)
 
     @property
@@ -173,7 +173,7 @@ class HFLoop:
             empty = np.zeros(0, np.int64)
             self._done.append(Generated(stream, tag, empty, empty.astype(np.float32), "length", False, 0))
             return
-        row.job = Job(row, sampling, seed, limit, stop, tag, next(self._numbers))
+        row.job = Job(row, sampling, seed, limit, stop, tag, next(self._numbers), len(row.ids))
         self._waiting.append(row.job)
 
     def poll(self) -> list[Generated]:
@@ -187,8 +187,12 @@ class HFLoop:
                     short = False
                 except torch.OutOfMemoryError:
                     if self.max_rows == 1:
+                        self._begin_again()
                         raise
                     short = True
+                except BaseException:
+                    self._begin_again()
+                    raise
                 if short:
                     # Only here nothing refers to what the failed pass held any more.
                     self._halve()
@@ -215,13 +219,12 @@ class HFLoop:
             self._slots.append(row.job.slot)
 
     def invalidate(self) -> None:
-        """Drops every cache, because the weights have changed. Streams are rebuilt from their ids when they are next used."""
+        """Drops every cache, because the weights have changed, and gives their memory back. Streams are rebuilt from their ids when they
+        are next used.
+        """
         if self.active:
             raise RuntimeError(f"weights changed while {self.active} replies were in the making")
-        self._streams.clear()
-        self._rows.clear()
-        for job in self._waiting:
-            self._streams.prefixes.ask(job.stream.begins)
+        self._renew()
         self._weights = self._version()
 
     def _version(self) -> int:
@@ -273,20 +276,33 @@ class HFLoop:
         return {name: torch.tensor(found, device=self.packed.device) for name, found in places.items()}
 
     def _halve(self) -> None:
-        """After running out of memory: half as many rows from now on. What was in the making begins again; as draws depend on the request
-        alone, to the same tokens.
-        """
+        """After running out of memory: half as many rows from now on."""
         self.max_rows //= 2
         warnings.warn(f"out of memory: {self.max_rows} replies at once from now on", RuntimeWarning, stacklevel=2)
-        jobs = [row.job for row in self._streams if row.job is not None]
         self._idle = max(self._idle // 2, blocks_for(self.max_length))
-        self._rows.clear()
-        self._streams.renew(self._make_pool())
-        self._rows = self._make_rows()
-        self._slots = list(range(self.max_rows - 1, -1, -1))
-        self._waiting = deque(sorted(jobs, key=lambda job: job.number))
+        self._begin_again()
         if self.packed.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _begin_again(self) -> None:
+        """Lets what was in the making wait again and gives all caches back: a step that was broken off leaves nothing behind. As draws
+        depend on the request alone, replies come to the same tokens.
+        """
+        self._done = [done for done in self._done if self._streams[done.stream].job is None]
+        jobs = [row.job for row in self._streams if row.job is not None]
+        for job in jobs:
+            job.slot = -1
+            del job.stream.ids[job.asked :]
+        self._waiting = deque(sorted(jobs, key=lambda job: job.number))
+        self._slots = list(range(self.max_rows - 1, -1, -1))
+        self._renew()
+
+    def _renew(self) -> None:
+        """Gives the memory of all caches back. Streams are rebuilt from their ids when they are next used."""
+        self._streams.renew(self._make_pool())
+        self._rows = self._make_rows()
+        for job in self._waiting:
+            self._streams.prefixes.ask(job.stream.begins)
 
     def _admit(self) -> None:
         """Lets waiting requests join this step, but not while too few wait to be worth a larger pass."""

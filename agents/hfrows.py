@@ -1,7 +1,8 @@
 """Where replies in the making keep the keys and values of their streams, and what attention sees of them.
 
 `LaneRows` runs everywhere: rows are copied into dense lanes, which torch's operations read, and back into the pool when they are finished.
-`BlockRows` leaves them in the pool, where the compiled kernel reads them: nothing is copied, and equal beginnings are there once for all.
+`BlockRows` leaves them in the pool, where the compiled kernel reads them: nothing is copied but the ends of shared beginnings, whose rest
+is there once for all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .hfattention import Blocks, Decode, Gathered, Part, Prefill
+from .hfattention import Blocks, Decode, Part, Prefill
 from .hfstreams import Job, Streams
 from .kvcache import BLOCK, Lane, Lanes, Layout, blocks_for, lane_length, lane_positions
 
 _ROOM = 8
 """Positions that a row should have left in the lane it enters."""
-_SMALL = 1 << 15
-"""Rows of several new tokens are left to the kernel up to so many queries per head times positions. Beyond, torch's products are faster."""
 
 
 class Rows(Protocol):
@@ -49,9 +48,6 @@ class Rows(Protocol):
 
     def drop(self, job: Job) -> None:
         """Removes a row whose stream is given up."""
-
-    def clear(self) -> None:
-        """Removes all rows."""
 
 
 class LaneRows:
@@ -163,19 +159,12 @@ class LaneRows:
             if job in lane.rows:
                 lane.drop([lane.rows.index(job)])
 
-    def clear(self) -> None:
-        self._joined = []
-        self.lanes.clear()
-
 
 class BlockRows:
-    """Rows in the pool's blocks, for float32 on a CPU. The pool has room for all of them: see `positions`. groups: query heads per
-    key-value head.
-    """
+    """Rows in the pool's blocks, for float32 on a CPU. The pool has room for all of them: see `positions`."""
 
-    def __init__(self, streams: Streams, max_length: int, rows: int, groups: int) -> None:
+    def __init__(self, streams: Streams, max_length: int, rows: int) -> None:
         self._streams = streams
-        self._groups = groups
         self._tables = torch.zeros(rows, blocks_for(max_length), dtype=torch.int64)
         self._lines = self._tables.numpy()
         self._old: list[Job] = []
@@ -232,21 +221,15 @@ class BlockRows:
 
     def parts(self, order: Tensor, positions: Tensor) -> list[Part]:
         old = len(positions)
-        data = self._streams.pool.data
-        large: list[Part] = []
-        small: list[tuple[int, int, int, int]] = []
+        new: list[tuple[int, int, int, int]] = []
         at = old
         for job in self._new:
-            stream = job.stream
-            if stream.new * self._groups * len(stream.ids) > _SMALL:
-                large.append(Gathered(at, data, stream.blocks, stream.stored, stream.new))
-            else:
-                small.append((job.slot, stream.stored, at, stream.new))
-            at += stream.new
+            new.append((job.slot, job.stream.stored, at, job.stream.new))
+            at += job.stream.new
         decoding = torch.stack([order[:old], positions, torch.arange(old), torch.ones_like(positions)], dim=1)
         # Rows with most work first: threads that are done early take the light ones.
-        lines = torch.cat([torch.tensor(small, dtype=torch.int64).view(-1, 4), decoding])
-        return [Blocks(lines, self._tables, data, at), *large]
+        lines = torch.cat([torch.tensor(new, dtype=torch.int64).view(-1, 4), decoding])
+        return [Blocks(lines, self._tables, self._streams.pool.data, at)]
 
     def keep(self) -> None:
         begun: list[int] = []
@@ -266,9 +249,6 @@ class BlockRows:
 
     def drop(self, job: Job) -> None:
         self._old, self._new = [other for other in self.jobs if other is not job], []
-
-    def clear(self) -> None:
-        self._old, self._new = [], []
 
 
 def _alike(counts: Sequence[int]) -> Iterator[tuple[int, int]]:

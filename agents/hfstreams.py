@@ -36,9 +36,9 @@ class Stream:
 
 @dataclass(eq=False)
 class Job:
-    """A reply in the making. number: in the order of submission. slot: its row in the tables of replies. base: position of its
-    next token minus the number of the step. source: the prompt that its stream takes its beginning from. fresh: nothing of its stream
-    was cached.
+    """A reply in the making. number: in the order of submission. asked: how many ids its stream had then. slot: its row in the tables of
+    replies, below 0 while it waits. base: position of its next token minus the number of the step. source: the prompt that its stream takes
+    its beginning from. fresh: nothing of its stream was cached.
     """
 
     stream: Stream
@@ -48,6 +48,7 @@ class Job:
     stop: Stop | None
     tag: Any
     number: int
+    asked: int
     slot: int = -1
     base: int = 0
     source: Prefix | None = None
@@ -93,12 +94,6 @@ class Streams:
         """Gives up what is cached of a stream: it is rebuilt from its ids when it is next used."""
         self.pool.give(stream.blocks)
         stream.blocks, stream.stored = [], 0
-
-    def clear(self) -> None:
-        """Gives up all that is cached."""
-        for stream in self:
-            self.drop(stream)
-        self.prefixes.clear()
 
     def used(self, stream: Stream) -> None:
         """From now on it is the most recently used."""

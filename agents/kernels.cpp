@@ -188,18 +188,22 @@ INLINE void ask_for(const Cached &what, int64_t l, int64_t end, int64_t size) {
     }
 }
 
-// Writes a row's new tokens into the cache, and lets them attend to what is there then.
-static void attend_row(
-    const Row &row, int64_t head, Packed q, Packed k, Packed v, Packed out, const Cached &keys, const Cached &values, int64_t groups, int64_t size,
-    int64_t window, float scale, float *scores, int64_t room
-) {
-    int64_t first = window && row.position + 1 > window ? row.position + 1 - window : 0;
-    ask_for(keys, first, row.position, size);
-    ask_for(values, first, row.position, size);
+// Writes a row's new tokens into the cache.
+static void write_row(const Row &row, int64_t head, Packed k, Packed v, const Cached &keys, const Cached &values, int64_t size) {
     for (int64_t i = 0; i < row.count; i++) {
         memcpy(keys.at(row.position + i, size), k.at(row.token + i, head), size * sizeof(float));
         memcpy(values.at(row.position + i, size), v.at(row.token + i, head), size * sizeof(float));
     }
+}
+
+// Lets new tokens of a row, all of which are in the cache, attend to it up to themselves.
+static void attend_row(
+    const Row &row, int64_t head, Packed q, Packed out, const Cached &keys, const Cached &values, int64_t groups, int64_t size, int64_t window,
+    float scale, float *scores, int64_t room
+) {
+    int64_t first = window && row.position + 1 > window ? row.position + 1 - window : 0;
+    ask_for(keys, first, row.position, size);
+    ask_for(values, first, row.position, size);
     Query queries[QUERIES];
     int many = 0;
     for (int64_t i = 0; i < row.count; i++)
@@ -293,7 +297,7 @@ CLONES static void draw_one(const float *logits, int64_t vocabulary, float u, fl
 static const int64_t WORTH = 1 << 14;  // numbers from which on threads share the work below
 
 // Changes with what the functions below take or compute, so that kernels.py refuses a library that was built from another version of this file.
-extern "C" int version() { return 5; }
+extern "C" int version() { return 6; }
 
 // 0, 1 where there is no memory, 2 where a row has no room for its new tokens, 3 where a block is none of the pool's. tables [any, width]: numbers
 // of blocks in data [blocks, X, heads, WIDTH * size]; keys are at 2 * slot of X, values behind them.
@@ -301,36 +305,57 @@ extern "C" int attend(
     Packed q, Packed k, Packed v, Packed out, const Row *rows, int64_t count, const int64_t *tables, int64_t width, float *data, int64_t blocks,
     int64_t x, int64_t slot, int64_t heads, int64_t groups, int64_t size, int64_t window, float scale, int threads
 ) {
-    int64_t most = 1, longest = 0;  // queries at once, positions
+    // Rows of many new tokens are shared out among threads in parts that hold as many queries as are attended to at once.
+    const int64_t most = groups < QUERIES ? QUERIES / groups : 1;
+    int64_t longest = 0, pieces = 0;
     for (int64_t i = 0; i < count; i++) {
         int64_t end = rows[i].position + rows[i].count;
         if (rows[i].position < 0 || end > width * WIDTH) return 2;
         for (int64_t j = 0; j * WIDTH < end; j++)
             if (uint64_t(tables[rows[i].table * width + j]) >= uint64_t(blocks)) return 3;
-        if (rows[i].count * groups > most) most = rows[i].count * groups;
         if (end > longest) longest = end;
+        pieces += (rows[i].count + most - 1) / most;
     }
-    if (most > QUERIES) most = QUERIES;
-    longest = (longest + WIDTH - 1) / WIDTH * WIDTH;
-    float *scores = (float *)malloc(threads * most * longest * sizeof(float));
-    if (!scores) return 1;
+    longest = (longest / WIDTH + 1) * WIDTH;
+    float *scores = (float *)malloc(threads * QUERIES * longest * sizeof(float));
+    Row *parts = (Row *)malloc((pieces + 1) * sizeof(Row));
+    if (!scores || !parts) {
+        free(scores);
+        free(parts);
+        return 1;
+    }
+    pieces = 0;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t j = 0; j < rows[i].count; j += most)
+            parts[pieces++] = {
+                rows[i].table, rows[i].position + j, rows[i].token + j, rows[i].count - j < most ? rows[i].count - j : most
+            };
     const int64_t each = WIDTH * size;
     data += 2 * slot * heads * each;
-    // A thread takes several heads of rows at a time: asking for each costs more than small ones take.
-    int64_t chunk = count * heads / (8 * threads);
+    // A thread takes several heads of parts at a time: asking for each costs more than small ones take.
+    int64_t chunk = pieces * heads / (8 * threads);
     chunk = chunk < 1 ? 1 : chunk > 16 ? 16 : chunk;
+    auto cached = [&](const Row &row, int64_t place) {
+        return Cached{data + place * each, x * heads * each, tables + row.table * width};
+    };
 #pragma omp parallel num_threads(threads)
     {
-        float *own = scores + omp_get_thread_num() * most * longest;
+        float *own = scores + omp_get_thread_num() * QUERIES * longest;
+        if (pieces > count) {
+#pragma omp for collapse(2) schedule(static)
+            for (int64_t i = 0; i < count; i++)
+                for (int64_t h = 0; h < heads; h++) write_row(rows[i], h, k, v, cached(rows[i], h), cached(rows[i], heads + h), size);
+        }
 #pragma omp for collapse(2) schedule(dynamic, chunk)
-        for (int64_t i = 0; i < count; i++)
+        for (int64_t i = 0; i < pieces; i++)
             for (int64_t h = 0; h < heads; h++) {
-                const int64_t *numbers = tables + rows[i].table * width;
-                Cached keys = {data + h * each, x * heads * each, numbers}, values = {data + (heads + h) * each, x * heads * each, numbers};
-                attend_row(rows[i], h, q, k, v, out, keys, values, groups, size, window, scale, own, longest);
+                Cached keys = cached(parts[i], h), values = cached(parts[i], heads + h);
+                if (pieces == count) write_row(parts[i], h, k, v, keys, values, size);
+                attend_row(parts[i], h, q, out, keys, values, groups, size, window, scale, own, longest);
             }
     }
     free(scores);
+    free(parts);
     return 0;
 }
 

@@ -18,7 +18,7 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 5
+VERSION = 6
 """Of the functions in kernels.cpp."""
 
 
@@ -52,13 +52,22 @@ BLOCK = 16
 
 
 def can_attend(*parts: Tensor) -> bool:
-    """Whether `attend` takes queries, keys, values and caches of these kinds: float32 on a CPU, heads of 16, 32, ... 256."""
+    """Whether `attend` takes queries, keys and values of these kinds: float32 on a CPU, heads of 16, 32, ... 256."""
     return all(can_take(x) and x.shape[-1] <= 256 for x in parts)
 
 
-def can_take(x: Tensor) -> bool:
-    """Whether the kernels take tensors like this: float32 on a CPU, with a last dimension of 16, 32, 48 ..."""
-    return AVAILABLE and x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0
+def can_take(*tensors: Tensor) -> bool:
+    """Whether norms, turns and gates take tensors like these: float32 on a CPU, with a last dimension of 16, 32, 48 ..."""
+    return AVAILABLE and all(x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0 for x in tensors)
+
+
+def _check(*tensors: Tensor) -> None:
+    """Raises TypeError for what the functions below would read as something else."""
+    for x in tensors:
+        if x.dtype != torch.float32 or x.device.type != "cpu":
+            raise TypeError(
+                f"the compiled kernel takes float32 on a CPU, not {x.dtype} on {x.device}: was the model changed while it played?"
+            )
 
 
 def attend(
@@ -70,9 +79,10 @@ def attend(
     rows: int64 [rows, 4]: which line of `tables` says where the row is, position of its first new token, its packed place, how many tokens
     are new. tables: int64 [any, width]: the blocks of a row, in order. data: [blocks, X, H, BLOCK * D]; of X, 2 * slot holds keys, the next
     one values. Rows are distinct, as are the blocks that they write into. Raises MemoryError, and IndexError where a row has no room or a
-    block is not in data.
+    block is not in data, and TypeError for numbers of another kind.
     """
     assert _compiled is not None and out.stride(1) == out.shape[2] and data.is_contiguous()
+    _check(q, k, v, out, data)
     # A copy has to live until the call has returned.
     given = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
     failed = _compiled.attend(
@@ -105,6 +115,7 @@ def _packed(x: Tensor) -> _Packed:
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x [..., N] over the root of its mean square (eps added under it), times weight [N] (arXiv 1910.07467)."""
     assert _compiled is not None
+    _check(x, weight)
     x, weight = x.contiguous(), weight.contiguous()
     out = torch.empty_like(x)
     size = x.shape[-1]
@@ -117,6 +128,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     x * cosines + (-second half, first half) * sines, of cosines and sines [T, D].
     """
     assert _compiled is not None
+    _check(x, cosines, sines)
     heads, tokens, size = x.shape
     x = x if x.stride(-1) == 1 else x.contiguous()
     cosines, sines = cosines.contiguous(), sines.contiguous()
@@ -130,6 +142,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 def gate(x: Tensor, y: Tensor) -> Tensor:
     """x * sigmoid(x) * y, of one shape [..., N] (arXiv 2002.05202)."""
     assert _compiled is not None
+    _check(x, y)
     x, y = x.contiguous(), y.contiguous()
     out = torch.empty_like(x)
     _compiled.gate(x.data_ptr(), y.data_ptr(), out.data_ptr(), x.numel(), torch.get_num_threads())
@@ -141,6 +154,7 @@ def draw(logits: Tensor, u: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor
     (NaN where a row's logits are no numbers), and bool [n], True where the draw is nearer than `near` to another id.
     """
     assert _compiled is not None
+    _check(logits, u)
     logits, u = logits.contiguous(), u.contiguous()
     rows, vocabulary = logits.shape
     ids, logprobs, tied = u.new_empty(rows, dtype=torch.int64), torch.empty_like(u), u.new_empty(rows, dtype=torch.bool)

@@ -227,10 +227,6 @@ class Lanes(Generic[Row]):
             ample = rows
         lane.resize(ample)
 
-    def clear(self) -> None:
-        """Forgets all rows and gives all memory back."""
-        self._lanes.clear()
-
 
 def lane_length(positions: int, max_length: int) -> int:
     """How long the lane for rows of so many positions is: the next multiple of LANE, beyond the first few in steps of about a quarter, so

@@ -100,12 +100,6 @@ class Prefixes:
         self._forget(next(iter(self._kept)))
         return True
 
-    def clear(self) -> None:
-        """Forgets all, and what was asked for: what follows does not depend on what was before."""
-        while self.forget_oldest():
-            pass
-        self._asked.clear()
-
     def _forget(self, hashes: Chain) -> None:
         prefix = self._kept.pop(hashes)
         self._pool.give(prefix.blocks)

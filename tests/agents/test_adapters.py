@@ -19,20 +19,26 @@ from sparring.envs.views import TABOO_BRIEF
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
 END = 5
-KINDS = ["llama", "qwen3", "mistral"]
+KINDS = ["llama", "qwen3", "mistral", "llama in blocks"]
+
+
+def model_of(kind: str):
+    """In blocks its heads are of 16 numbers, which the compiled kernel takes."""
+    name, _, blocks = kind.partition(" in ")
+    return tiny.tiny_model(name, **({"hidden_size": 64} if blocks else {}))
 
 
 def save_adapter(kind: str, folder: Path, seed: int, **options) -> Path:
     """A random adapter of a tiny model, large enough to change what is said."""
     torch.manual_seed(seed)
     settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], "init_lora_weights": False, **options}
-    peft.get_peft_model(tiny.tiny_model(kind), peft.LoraConfig(**settings)).save_pretrained(folder)
+    peft.get_peft_model(model_of(kind), peft.LoraConfig(**settings)).save_pretrained(folder)
     return folder
 
 
 def merged(kind: str, folder: Path):
     """The model with an adapter worked into its weights, by peft."""
-    return peft.PeftModel.from_pretrained(tiny.tiny_model(kind), folder).merge_and_unload().eval()
+    return peft.PeftModel.from_pretrained(model_of(kind), folder).merge_and_unload().eval()
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -58,12 +64,12 @@ def talk(loop: HFLoop, streams: dict[str, str | None], turns: int = 2) -> dict[s
 
 def test_streams_of_several_adapters_in_one_batch(adapters: tuple[str, list[Path]]):
     kind, folders = adapters
-    model = tiny.tiny_model(kind)
+    model = model_of(kind)
     for name, folder in zip("ab", folders, strict=True):
         load_adapter(model, folder, name)
     streams: dict[str, str | None] = {"0": None, "1": "a", "2": "b", "3": "a", "4": None, "5": "b"}
     together = talk(HFLoop(model, end_ids=frozenset({END})), streams)
-    alone = {None: tiny.tiny_model(kind), "a": merged(kind, folders[0]), "b": merged(kind, folders[1])}
+    alone = {None: model_of(kind), "a": merged(kind, folders[0]), "b": merged(kind, folders[1])}
     for number, (name, adapter) in enumerate(streams.items()):
         loop = HFLoop(alone[adapter], end_ids=frozenset({END}))
         expected: list[float] = []
@@ -77,7 +83,7 @@ def test_streams_of_several_adapters_in_one_batch(adapters: tuple[str, list[Path
 
 def test_what_is_active_outside_is_left_as_it_was(adapters: tuple[str, list[Path]]):
     kind, folders = adapters
-    model = tiny.tiny_model(kind)
+    model = model_of(kind)
     load_adapter(model, folders[0], "a")
     ids = torch.tensor([[9, 8, 7]])
     with torch.no_grad():
@@ -92,7 +98,7 @@ def test_what_is_active_outside_is_left_as_it_was(adapters: tuple[str, list[Path
 
 def test_a_stream_keeps_to_its_adapter(adapters: tuple[str, list[Path]]):
     kind, folders = adapters
-    model = tiny.tiny_model(kind)
+    model = model_of(kind)
     load_adapter(model, folders[0], "a")
     loop = HFLoop(model, end_ids=frozenset({END}))
     talk(loop, {"0": "a"}, turns=1)

@@ -12,7 +12,7 @@ from tiny import needs_compiler, tiny_model
 
 from sparring.agents import kernels
 from sparring.agents.core import Sampling
-from sparring.agents.hfattention import Gathered, PackedModel, Prefill, bucket
+from sparring.agents.hfattention import PackedModel, Prefill, bucket
 from sparring.agents.hfloop import HFLoop, Stop
 from sparring.agents.hfrows import BlockRows, LaneRows
 from sparring.agents.kvcache import Lanes, Layout, Pool
@@ -104,9 +104,10 @@ def test_in_bfloat16_logprobs_stay_within_a_bound(kind: str):
         pytest.param("qwen3", "inductor", False, marks=pytest.mark.full),
     ],
 )
-def test_a_compiled_model_says_the_same(kind: str, compiler: str, few: bool):
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_compiled_model_says_the_same(kind: str, compiler: str, few: bool, width: int):
     torch.compiler.reset()
-    model = tiny_model(kind)
+    model = tiny_model(kind, **{"n_embd" if kind == "gpt2" else "hidden_size": width})
     passes = Counter[int]()
     whole = PackedModel._call
 
@@ -179,7 +180,7 @@ def test_caches_stay_within_the_bound(width: int):
     assert loop._streams.pool.data.nbytes <= most <= loop.memory_bound()
     assert (loop._streams.pool.data.nbytes < most) == (width == 32)
     loop.invalidate()
-    assert taken(loop) == loop._streams.pool.data.nbytes, "without rows, new weights give the lanes' memory back"
+    assert taken(loop) < most, "new weights give memory back"
 
 
 def test_lanes_share_their_memory():
@@ -258,6 +259,54 @@ def test_a_pool_that_cannot_grow_rebuilds_streams(monkeypatch: pytest.MonkeyPatc
     assert loop._streams.pool.limit == 2
     assert tight == roomy
     assert off_by(model, tight, logprobs, sampled) < 1e-5
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("where", ["stop", "pass"])
+def test_a_step_that_breaks_off_leaves_nothing_behind(where: str, width: int, monkeypatch: pytest.MonkeyPatch):
+    model = tiny_model(hidden_size=width)
+    sampling = Sampling(max_new_tokens=8)
+    prompts = {f"{i}": list(range(10 + i, 30 + i)) for i in range(4)}
+    loop = HFLoop(model, end_ids=frozenset(), max_rows=3)
+    steps = [0]
+    whole = PackedModel.forward
+
+    def interrupt(*given):
+        steps[0] += 1
+        if steps[0] in (1, 4, 9):
+            raise KeyboardInterrupt
+        return whole(*given) if where == "pass" else False
+
+    if where == "pass":
+        monkeypatch.setattr(PackedModel, "forward", interrupt)
+    for i, (name, prompt) in enumerate(prompts.items()):
+        loop.submit(name, prompt, sampling, i, stop=interrupt if where == "stop" else None)
+    found: list[str] = []
+    broken = 0
+    while len(found) < 4:
+        try:
+            found += [done.stream for done in loop.poll()]
+        except KeyboardInterrupt:
+            broken += 1
+    assert broken == 3 and sorted(found) == list(prompts)
+    calm = HFLoop(model, end_ids=frozenset())
+    for i, (name, prompt) in enumerate(prompts.items()):
+        calm.submit(name, prompt, sampling, i)
+    while calm.active or not calm.counters.sampled:
+        calm.poll()
+    assert {name: loop.ids(name) for name in prompts} == {name: calm.ids(name) for name in prompts}
+    all_come_back(loop)
+
+
+@needs_compiler
+@pytest.mark.parametrize("change", ["bfloat16", "double"])
+def test_a_model_that_is_another_kind_of_numbers_by_now_is_an_error(change: str):
+    model = tiny_model(hidden_size=64)
+    loop = HFLoop(model, end_ids=frozenset())
+    getattr(model, change)()
+    loop.submit("a", [7, 8, 9], Sampling(max_new_tokens=4), 0)
+    with pytest.raises((TypeError, RuntimeError), match=r"float32|same dtype|expected"):
+        loop.poll()
 
 
 @pytest.mark.parametrize("how", ["in place", "others assigned"])
@@ -383,29 +432,6 @@ def test_long_prompts_attend_in_parts_and_apart_from_short_ones(monkeypatch: pyt
     assert sorted(parts) == [(4,) * 20, (200,)]
 
 
-@needs_compiler
-@pytest.mark.parametrize("kind", ["llama", "mistral"])
-def test_in_blocks_too_long_prompts_are_left_to_torch(kind: str, monkeypatch: pytest.MonkeyPatch):
-    model = tiny_model(kind, hidden_size=64)
-    whole = play(model, streams=9, turns=3)[1]
-    counts: list[int] = []
-    make = Gathered.__init__
-
-    def watched(self, start, data, blocks, first, count):
-        counts.append(count)
-        make(self, start, data, blocks, first, count)
-        # What was in memory before must not matter.
-        self._part.data.fill_(torch.nan)
-
-    monkeypatch.setattr(Gathered, "__init__", watched)
-    assert play(model, streams=9, turns=3)[1] == whole and not counts
-    monkeypatch.setattr("sparring.agents.hfrows._SMALL", 400)
-    _, ids, logprobs, sampled = play(model, streams=9, turns=3)
-    assert 9 <= len(counts) < 27, "some of them in each of both ways"
-    assert ids == whole
-    assert off_by(model, ids, logprobs, sampled) < 1e-5
-
-
 def all_come_back(loop: HFLoop) -> None:
     """Closes all streams; each block of the pool is free then, once."""
     for name in [stream.key for stream in loop._streams]:
@@ -452,11 +478,8 @@ def test_a_stream_that_is_closed_while_it_is_answered_gives_its_blocks_back():
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("long", [False, True])
-def test_a_beginning_that_many_share_is_the_same_for_each(width: int, long: bool, monkeypatch: pytest.MonkeyPatch):
+def test_a_beginning_that_many_share_is_the_same_for_each(width: int):
     """Streams that begin alike, go on unlike, and come back for more turns while others push their beginnings out."""
-    if long:
-        monkeypatch.setattr("sparring.agents.hfrows._SMALL", 0)
     model = tiny_model(hidden_size=width)
     rng = np.random.default_rng(0)
     rules = [rng.integers(6, 400, 45).tolist() for _ in range(3)]
