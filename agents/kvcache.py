@@ -1,4 +1,4 @@
-"""Keys and values of many token streams: a pool of blocks that keeps them between turns, and dense lanes that decode reads.
+"""Keys and values of many token streams: a pool of blocks that keeps them between turns, and dense lanes that torch's operations read.
 
 Knows shapes, rows and blocks; knows nothing about models, text or sampling. Letters: X = keys and values of all layers (2 x layers), H =
 key-value heads, D = head size, L = positions of a lane.

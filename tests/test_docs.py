@@ -50,7 +50,6 @@ def test_the_readme_holds_the_tables_of_the_study():
     ("model", "name"),
     [
         ("sparring-mini", "speed"),
-        ("sparring-mini with `--compile`", "speed_compiled"),
         ("15 M random parameters", "speed_15M"),
         ("100 M random parameters", "speed_100M"),
     ],
