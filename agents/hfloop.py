@@ -263,6 +263,7 @@ class HFLoop:
         self.counters.prefilled += len(ids) - old
         self.counters.sampled += len(jobs)
         self._retire(jobs, verdict)
+        self.counters.rebuilt = self._streams.rebuilt
 
     def _adapters(self, jobs: Sequence[Job], decoding: int) -> Places:
         """Which packed tokens go through which adapter: of each job one token, after the first `decoding` all that is new to its stream."""
@@ -384,4 +385,3 @@ class HFLoop:
         for job in over:
             # Only now may others take a stream's blocks.
             job.stream.job = None
-        self.counters.rebuilt = self._streams.rebuilt

@@ -139,7 +139,7 @@ class TrainConfig:
     """GiB that cached keys and values may take; 0 sets no bound. Less: fewer games at once, and talks computed again."""
     compile: bool = False
     """Compile the model for playing (torch.compile; on a GPU replayed as CUDA graphs). On a CPU that takes 10 to 20 seconds at the start
-    and gains nothing where the package was installed with a C++ compiler."""
+    and gains the embedded model nothing where the package was installed with a C++ compiler."""
     keep: int = 0
     """Checkpoints kept beside the first and the last, counted back from the last; 0 keeps all, so that any two rounds can play each
     other."""

@@ -184,17 +184,6 @@ def test_of_a_block_that_is_named_twice_the_last_counts(compiled: bool, monkeypa
         assert torch.equal(pool.data[:20], expected)
 
 
-def test_a_block_is_free_when_each_who_took_it_gave_it_back():
-    pool = Pool(Layout(1, 1, 2, torch.float32, torch.device("cpu")), 4)
-    one, two = pool.take(2) or ()
-    assert pool.share([one]) == pool.share([one]) == [one]
-    free = [pool.available()]
-    for blocks in ([one, two], [one], [one]):
-        pool.give(blocks)
-        free.append(pool.available())
-    assert free == [2, 3, 3, 4]
-
-
 @pytest.mark.parametrize("compiled", [pytest.param(True, marks=needs_compiler), False])
 def test_blocks_are_copied_within_the_pool_and_the_last_one_counts(compiled: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(kernels, "AVAILABLE", compiled)
