@@ -19,13 +19,15 @@ from .core import Agent, Backend, Finish, Reply, Request, Seat, Segment, derive_
 
 @dataclass(frozen=True)
 class Match:
-    """One game to be played. seed: the agents' only source of randomness; the game's own is task.seed."""
+    """One game to be played. seed: the agents' only source of randomness; the game's own is task.seed. tags: what the caller
+    wants to know of the game again when it has ended; nothing is read out of ids."""
 
     id: str
     game: Game
     task: Task
     agents: Mapping[str, Agent]
     seed: int
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

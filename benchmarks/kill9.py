@@ -27,9 +27,8 @@ import torch
 from sparring.agents import rollout
 from sparring.agents.core import derive_seed
 from sparring.selfplay import checkpoint, loop, train
-from sparring.selfplay.alarms import AlarmsConfig
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.config import AlarmsConfig, EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.measuring import Measuring
 from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
 

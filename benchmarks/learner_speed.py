@@ -29,8 +29,9 @@ from sparring.agents.core import derive_seed
 from sparring.agents.language_model import ModelAgent
 from sparring.agents.rollout import Played, play_all
 from sparring.selfplay.batch import Row, row_from_segment
+from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.evaluate import schedule
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import provenance
 

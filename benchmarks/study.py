@@ -30,10 +30,9 @@ import torch
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import load_language_model
 from sparring.agents.names import model_place
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
+from sparring.selfplay.config import PUBLISHED, Corrections, EvaluationConfig, ImitationConfig, TrainConfig, preset
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import RunFolder, to_json, write_text
-from sparring.selfplay.spag import PUBLISHED, Corrections
 from sparring.selfplay.statistics import over_seeds
 from sparring.selfplay.summary import read
 from sparring.selfplay.train import resume, train

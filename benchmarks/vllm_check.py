@@ -90,12 +90,12 @@ class Table:
             told = replace(sampling, max_new_tokens=card.max_new_tokens)
             player = ModelAgent(model, card.prompts, told, trainable=sampling.temperature > 0)
             own = schedule(dict.fromkeys(game.roles, player), game, word_list("everyday"), self.config.games, self.config.seed)
-            matches += [replace(match, id=f"{name}/{match.id}") for match in own]
+            matches += [replace(match, id=f"{name}/{match.id}", tags={"way": name}) for match in own]
         played = play_all(matches)
         void = sum(p.outcome.reason == VOID for p in played)
         if void:
             raise ConnectionError(f"{void} of {len(played)} games came to nothing: the server failed")
-        return {name: [p for p in played if p.match.id.startswith(f"{name}/")] for name in ways}
+        return {name: [p for p in played if p.match.tags["way"] == name] for name in ways}
 
 
 def alike(some: Sequence[Played], others: Sequence[Played]) -> dict[str, int]:

@@ -6,7 +6,7 @@ parses to nothing; that is data, not an error. Knows nothing of games, roles or 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -296,6 +296,10 @@ class Truth(NamedTuple):
     def unparsed_share(self) -> float | None:
         """Sentences that were not of this English, whose truth nobody can tell, as a share of all; None without sentences."""
         return self.unparsed / self.sentences if self.sentences else None
+
+
+TruthOf = Callable[[Iterable[str], str], Truth]
+"""What the claims in some utterances about a secret are worth."""
 
 
 def truth(texts: Iterable[str], secret: str, world: World | None = None) -> Truth:

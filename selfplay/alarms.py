@@ -6,39 +6,11 @@ arXiv 2506.24119), so they are looked at after every optimiser step and every ro
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+
+from .config import AlarmsConfig
 
 Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class AlarmsConfig:
-    """When a round is unhealthy, and what then. A limit of None leaves its alarm out."""
-
-    action: Literal["warn", "stop", "rollback"] = "warn"
-    """warn: say so and go on. stop: end the run with the model of the last healthy round. rollback: go back to that model, halve the
-    learning rate and play the round anew, three times at most."""
-    entropy: float | None = 0.5
-    """Least entropy per token, as a share of the first round's."""
-    reward_std: float | None = 0.3
-    """Least standard deviation of returns, either role's."""
-    mute: float | None = 0.2
-    """Largest share of games lost by silence or over-long speech."""
-    repeated: float | None = 0.2
-    """Largest share of utterances that their speaker has said before in the same game."""
-    imbalance: float | None = 0.85
-    """Largest share of decided games that one role wins."""
-    ties: float | None = 0.6
-    """Largest share of ties."""
-    fouls: float | None = 0.2
-    """Largest share of games lost by a foul."""
-    mismatch_kl: float | None = 0.01
-    """Largest KL(sampler || learner) before a round's first step."""
-    grad_norm: float | None = 10.0
-    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean."""
-    truth: float | None = 0.1
-    """Largest fall of the share of true hints below the first round's; only where truth is known."""
 
 
 class Alarm(NamedTuple):

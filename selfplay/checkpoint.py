@@ -24,8 +24,8 @@ from sparring.agents.language_model import LanguageModel
 from sparring.agents.manifest import MANIFEST, digests, verified
 from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
 from sparring.agents.player_card import PlayerCard
+from sparring.agents.saving import write_model
 
-from .export import write_model
 from .run_folder import PART, flush, remove, to_json, write_text
 
 TRAINER, STATE = "trainer.pt", "state.json"

@@ -49,8 +49,7 @@ def collect(arguments: list[str]) -> int:
     from sparring.envs.views import load_prompts
 
     from .collect import collect as play_and_write
-    from .measuring import counted
-    from .progress import Quiet, Shown
+    from .progress import Quiet, Shown, counted
 
     game = make(options.game, options.max_turns)
     if options.seat is not None and options.seat not in game.roles:

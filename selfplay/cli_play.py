@@ -55,9 +55,8 @@ def play(arguments: list[str]) -> int:
 
     from .episodes import episode_writer, record
     from .evaluate import Tally, schedule
-    from .measuring import counted
     from .playing import play_to
-    from .progress import Quiet, Shown
+    from .progress import Quiet, Shown, counted
 
     if options.games < 1 or options.show < 0:
         raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")

@@ -27,8 +27,7 @@ def tournament(arguments: list[str]) -> int:
     """Every player against every other, in both seats."""
     options: Tournament = parse(positional(Tournament), "sparring tournament", arguments)
 
-    from .measuring import counted
-    from .progress import Quiet, Shown
+    from .progress import Quiet, Shown, counted
     from .tables import tournament_table
     from .tournament import tournament as hold
 

@@ -56,7 +56,7 @@ def collect(
         for number, (agents, _) in enumerate(tables):
             for task in round_tasks(words, games, group_size, seed, "collect"):
                 id = f"{task.id}/{number}"
-                yield Match(id, game, task, agents, derive_seed(seed, id))
+                yield Match(id, game, task, agents, derive_seed(seed, id), {"table": str(number)})
 
     tallies = {role: Tally(role) for role in game.roles}
     stopped = None
@@ -66,7 +66,7 @@ def collect(
             def keep(played: Played) -> None:
                 for tally in tallies.values():
                     tally.add(played)
-                _, roles = tables[int(played.match.id.rpartition("/")[2])]
+                _, roles = tables[int(played.match.tags["table"])]
                 talk.add(played, [role for role in roles if not winners_only or played.outcome.winner == role])
 
             stopped = play_to(keep, matches(), concurrency=concurrency, progress=progress)

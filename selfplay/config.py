@@ -13,10 +13,7 @@ from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import find_game, make_game
 from sparring.envs.forms import RULES
 
-from .alarms import AlarmsConfig
-from .learner import LearnerConfig
 from .settings import near, not_finite
-from .spag import DROPS, PUBLISHED, Corrections
 
 Objective = Literal["group", "rae", "spag", "dpo", "ipo", "spin"]
 PAIRED = ("dpo", "ipo", "spin")
@@ -66,6 +63,129 @@ class EvaluationConfig:
     """Whether a copy of the first model learns from scripted experts with as many tokens as self-play had, and is measured too."""
     scripted: bool = True
     """Whether scripted players are opponents too; they know the everyday world alone and are left out on other words."""
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """The update."""
+
+    lr: float = 3e-4
+    """Learning rate of AdamW. 1e-3 destroyed facts and truth in self-play of a 1 M-parameter model."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's averaging."""
+    epochs: int = 1
+    """Passes over a round's rows. More: more learnt from a round, further off policy."""
+    minibatch: int = 64
+    """Rows (of pairs: pairs) in one optimiser step, without replay."""
+    token_budget: int = 8192
+    """Tokens in one forward pass, padding included where rows cannot be packed. Decides memory, never results."""
+    gradient_checkpointing: bool = False
+    """Layers keep their inputs alone and are computed again in the backward pass: a third slower, far less memory, same results."""
+    lora_rank: int = 0
+    """Rank of a LoRA adapter (extra peft) that is trained on all linear layers but the head, with the model frozen under it as the anchor;
+    0 trains all weights. Larger: more can be learnt, more memory. Wants about ten times the learning rate."""
+    four_bit: bool = False
+    """QLoRA: the frozen model's weights in four bits (extra qlora). Needs lora_rank. Run on a CPU so far, never on a GPU."""
+    clip_low: float = 0.2
+    """PPO clip below 1."""
+    clip_high: float = 0.2
+    """PPO clip above 1. Larger lets unlikely tokens grow faster."""
+    kl: float = 0.1
+    """Weight of KL(model || anchor). Larger: closer to it, slower to learn."""
+    kl_form: Literal["auto", "exact", "sampled", "reward"] = "auto"
+    """How the KL enters: exact (sum over the vocabulary), sampled (ratio * k3 on the tokens that were drawn), reward (k1, off the
+    advantages, as SPAG has it), auto (exact for small vocabularies, else sampled)."""
+    anchor: Literal["first", "played"] = "first"
+    """The reference of KL, DPO and IPO: first (the model as it came, frozen), played (the weights that played the round, as in SPAG)."""
+    beta: float = 0.1
+    """DPO's and IPO's beta, SPIN's lambda, above 0. Larger: closer to the reference."""
+    aggregation: Literal["token", "sequence", "constant"] = "token"
+    """How tokens make a loss: mean over tokens; mean over rows of their token means; sum over tokens / (rows * constant) as Dr. GRPO."""
+    constant: int = 64
+    """Tokens that "constant" divides a row by."""
+    replay_per_minibatch: int = 16
+    """Replayed conversations in each optimiser step, where there is replay."""
+    replay_weight: float = 0.5
+    """Weight of the replay's loss."""
+    grad_clip: float = 1.0
+    """Largest norm of a step's gradient."""
+    warmup: int = 0
+    """Optimiser steps until the full learning rate. Imitation has its own: a fifth of its steps, 20 at most."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps. Imitation's is always cosine."""
+    total_steps: int = 0
+    """Optimiser steps of the whole run, for cosine and linear."""
+    per_round: bool = False
+    """Optimiser and schedule begin anew in every round and end with it, as SPAG's; total_steps is then what the round needs."""
+
+
+@dataclass(frozen=True)
+class AlarmsConfig:
+    """When a round is unhealthy, and what then. A limit of None leaves its alarm out."""
+
+    action: Literal["warn", "stop", "rollback"] = "warn"
+    """warn: say so and go on. stop: end the run with the model of the last healthy round. rollback: go back to that model, halve the
+    learning rate and play the round anew, three times at most."""
+    entropy: float | None = 0.5
+    """Least entropy per token, as a share of the first round's."""
+    reward_std: float | None = 0.3
+    """Least standard deviation of returns, either role's."""
+    mute: float | None = 0.2
+    """Largest share of games lost by silence or over-long speech."""
+    repeated: float | None = 0.2
+    """Largest share of utterances that their speaker has said before in the same game."""
+    imbalance: float | None = 0.85
+    """Largest share of decided games that one role wins."""
+    ties: float | None = 0.6
+    """Largest share of ties."""
+    fouls: float | None = 0.2
+    """Largest share of games lost by a foul."""
+    mismatch_kl: float | None = 0.01
+    """Largest KL(sampler || learner) before a round's first step."""
+    grad_norm: float | None = 10.0
+    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean."""
+    truth: float | None = 0.1
+    """Largest fall of the share of true hints below the first round's; only where truth is known."""
+
+
+DROPS = ("turn_limit", "foul", "silent", "overlong")
+"""Reasons of outcomes that SPAG trains nobody on: ties and fouls. It knows no losing by silence or length; there its games go on."""
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is done otherwise than published. False: as in SPAG's code, error and all."""
+
+    token_ratio: bool = True
+    """Ratio, clip and KL per token. False: per utterance, exp of the mean difference of log-probabilities, which is no importance ratio."""
+    sampler_reference: bool = True
+    """The ratio is to the sampler's own log-probabilities at its temperature. False: to those of the same weights at temperature 1."""
+    detached_kl: bool = True
+    """No gradient flows through the advantage. False: it does, and takes the weight of the KL off every reward."""
+    global_norm: bool = True
+    """Losses are divided by the counts of the whole optimiser step. False: by those of each micro-batch of two rows, so that the mix of
+    policy and replay is a matter of chance."""
+    prompts_as_played: bool = True
+    """Utterances are scored in the very context in which they were said. False: after a prompt of other wording, drawn anew for each, with
+    the end token in its place, and cut on the left to 2048 tokens."""
+    capped_weights: bool = True
+    """A role weighs four times at most. False: as much as it takes, however seldom it wins."""
+
+    @property
+    def by_utterance(self) -> bool:
+        """Whether every utterance is a row of its own, its history repeated."""
+        return not (self.token_ratio and self.prompts_as_played)
+
+    @property
+    def to_score(self) -> bool:
+        """Whether the reference's log-probabilities are still to be computed, with the model that played."""
+        return not (self.sampler_reference and self.prompts_as_played)
+
+
+PUBLISHED = Corrections(False, False, False, False, False, False)
+"""SPAG to the letter."""
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,9 @@ from sparring.agents.core import Agent, AgentMap, derive_seed
 from sparring.agents.names import with_sampling
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.core import VOID, Game, Task
-from sparring.envs.english import Truth
+from sparring.envs.english import Truth, TruthOf
 
 from .statistics import wilson
-
-TruthOf = Callable[[Iterable[str], str], Truth]
-"""What the claims in some utterances about a secret are worth."""
 
 TELLS = "attacker"
 """The role that knows the secret, whose claims can be true or false."""
@@ -56,15 +53,24 @@ class Cell:
         return {"round": round_number, **asdict(self)}
 
 
-def schedule(agents: AgentMap, game: Game, words: Sequence[str], n: int, seed: int, label: str = "") -> Iterator[Match]:
-    """n games about words in turn, made as they are asked for. Equal words and seeds give equal tasks, whoever plays."""
+def schedule(
+    agents: AgentMap,
+    game: Game,
+    words: Sequence[str],
+    n: int,
+    seed: int,
+    label: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Match]:
+    """n games about words in turn, made as they are asked for. Equal words and seeds give equal tasks, whoever plays. label: what
+    their ids begin with. tags: of every match."""
     if n and not words:
         raise ValueError("games need at least one word")
 
     def match(i: int) -> Match:
         word = words[i % len(words)]
         task = Task(f"{label}{i}", word, word, derive_seed(seed, word, i))
-        return Match(task.id, game, task, agents, derive_seed(seed, "play", word, i))
+        return Match(task.id, game, task, agents, derive_seed(seed, "play", word, i), tags or {})
 
     return map(match, range(n))
 
@@ -93,13 +99,14 @@ def strength(
         for seat in game.roles:
             agents = {role: me if role == seat else other for role in game.roles}
             for group, of in drawn.items():
-                matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{seat}/")
+                tags = {"words": group, "opponent": name, "role": seat}
+                matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{seat}/", tags)
     played = play(matches, concurrency=concurrency, progress=progress)
     cells = []
     for name in opponents:
         for seat in game.roles:
-            mine = [p for p in played if p.match.id.split("/")[1:3] == [name, seat]]
-            cells += _cells(mine, lambda p: p.match.id.split("/")[0], words, name, seat, truth)
+            mine = [p for p in played if (p.match.tags["opponent"], p.match.tags["role"]) == (name, seat)]
+            cells += _cells(mine, words, name, seat, truth)
     return cells
 
 
@@ -109,14 +116,13 @@ def _at(agent: Agent, temperature: float | None) -> Agent:
 
 def _cells(
     played: Sequence[Played],
-    group_of: Callable[[Played], str],
     groups: Iterable[str],
     opponent: str,
     seat: str,
     truth: TruthOf | None,
 ) -> list[Cell]:
     """A cell per group that has games, and one over all of them where there are several."""
-    by_group = {group: [p for p in played if group_of(p) == group] for group in groups}
+    by_group = {group: [p for p in played if p.match.tags["words"] == group] for group in groups}
     found = {group: games for group, games in by_group.items() if games}
     if len(found) != 1:
         found["all"] = list(played)

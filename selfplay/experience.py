@@ -7,8 +7,9 @@ from sparring.agents.rollout import Played
 
 from .advantages import group_relative, running_baseline
 from .batch import Example, Pair, PairKind, Row, row_from_segment
+from .config import Corrections
 from .rewards import Returns
-from .spag import Corrections, Retell, spag_rows, trainable
+from .spag import Retell, spag_rows, trainable
 
 Baselines = Mapping[str, float]
 OF_GAMES = ("group", "rae", "spag", "dpo", "ipo")

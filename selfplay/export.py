@@ -3,10 +3,9 @@
 import shutil
 from pathlib import Path
 
-from sparring.agents.adapters import save_adapter
-from sparring.agents.language_model import LanguageModel, load_language_model, quiet_if
+from sparring.agents.language_model import load_language_model
 from sparring.agents.names import is_model, model_card, model_place
-from sparring.agents.player_card import CARD, PlayerCard
+from sparring.agents.saving import write_model
 
 from .model_card import write_card
 
@@ -34,19 +33,3 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
-
-
-def write_model(model: LanguageModel, card: PlayerCard, folder: Path, base: Path | None = None) -> None:
-    """A model, its tokenizer and its card as a plain transformers folder. base: where it speaks through an adapter, the folder of the
-    weights under it; the adapter alone is written."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if model.adapter is not None and base is not None:
-        save_adapter(model.model, model.adapter, folder, base)
-    else:
-        with quiet_if(True):
-            model.model.save_pretrained(folder)
-    model.tokenizer.save_pretrained(folder)
-    card.save(folder)
-    mode = (folder / CARD).stat().st_mode  # as the umask has it; safetensors lets the owner alone read
-    for file in folder.iterdir():
-        file.chmod(mode)

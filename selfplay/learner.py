@@ -10,8 +10,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -24,6 +23,7 @@ from sparring.agents.adapters import through
 
 from . import lora, sharding
 from .batch import Example, Row, TokenBatch, collate, micro_batches, minibatches, rows_of
+from .config import Corrections, LearnerConfig
 from .meter import Meter
 from .objectives import (
     anchored_sft_loss,
@@ -38,66 +38,10 @@ from .objectives import (
 from .ranks import Ranks
 from .recomputing import checkpointed_layers, recomputing
 from .scoring import Scorer, Scores, with_reference
-from .spag import MICRO_BATCH, Corrections
+from .spag import MICRO_BATCH
 
 SMALL_VOCABULARY = 8192
 """Up to this size the KL to the anchor is exact; above it is estimated on the sampled tokens."""
-
-
-@dataclass(frozen=True)
-class LearnerConfig:
-    """The update."""
-
-    lr: float = 3e-4
-    """Learning rate of AdamW. 1e-3 destroyed facts and truth in self-play of a 1 M-parameter model."""
-    weight_decay: float = 0.0
-    """Decoupled weight decay."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    """AdamW's averaging."""
-    epochs: int = 1
-    """Passes over a round's rows. More: more learnt from a round, further off policy."""
-    minibatch: int = 64
-    """Rows (of pairs: pairs) in one optimiser step, without replay."""
-    token_budget: int = 8192
-    """Tokens in one forward pass, padding included where rows cannot be packed. Decides memory, never results."""
-    gradient_checkpointing: bool = False
-    """Layers keep their inputs alone and are computed again in the backward pass: a third slower, far less memory, same results."""
-    lora_rank: int = 0
-    """Rank of a LoRA adapter (extra peft) that is trained on all linear layers but the head, with the model frozen under it as the anchor;
-    0 trains all weights. Larger: more can be learnt, more memory. Wants about ten times the learning rate."""
-    four_bit: bool = False
-    """QLoRA: the frozen model's weights in four bits (extra qlora). Needs lora_rank. Run on a CPU so far, never on a GPU."""
-    clip_low: float = 0.2
-    """PPO clip below 1."""
-    clip_high: float = 0.2
-    """PPO clip above 1. Larger lets unlikely tokens grow faster."""
-    kl: float = 0.1
-    """Weight of KL(model || anchor). Larger: closer to it, slower to learn."""
-    kl_form: Literal["auto", "exact", "sampled", "reward"] = "auto"
-    """How the KL enters: exact (sum over the vocabulary), sampled (ratio * k3 on the tokens that were drawn), reward (k1, off the
-    advantages, as SPAG has it), auto (exact for small vocabularies, else sampled)."""
-    anchor: Literal["first", "played"] = "first"
-    """The reference of KL, DPO and IPO: first (the model as it came, frozen), played (the weights that played the round, as in SPAG)."""
-    beta: float = 0.1
-    """DPO's and IPO's beta, SPIN's lambda, above 0. Larger: closer to the reference."""
-    aggregation: Literal["token", "sequence", "constant"] = "token"
-    """How tokens make a loss: mean over tokens; mean over rows of their token means; sum over tokens / (rows * constant) as Dr. GRPO."""
-    constant: int = 64
-    """Tokens that "constant" divides a row by."""
-    replay_per_minibatch: int = 16
-    """Replayed conversations in each optimiser step, where there is replay."""
-    replay_weight: float = 0.5
-    """Weight of the replay's loss."""
-    grad_clip: float = 1.0
-    """Largest norm of a step's gradient."""
-    warmup: int = 0
-    """Optimiser steps until the full learning rate. Imitation has its own: a fifth of its steps, 20 at most."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps. Imitation's is always cosine."""
-    total_steps: int = 0
-    """Optimiser steps of the whole run, for cosine and linear."""
-    per_round: bool = False
-    """Optimiser and schedule begin anew in every round and end with it, as SPAG's; total_steps is then what the round needs."""
 
 
 class Learner:

@@ -26,8 +26,9 @@ from sparring.agents.chat import ChatFormat
 from sparring.agents.player_card import MINI_CARD
 from sparring.envs.world import everyday
 from sparring.selfplay.batch import Row, sft_row
+from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.corpus import Conversation, conversations, description, riddles
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.run_folder import provenance
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")

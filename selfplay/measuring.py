@@ -11,12 +11,12 @@ from typing import Any
 
 from sparring.agents.core import Agent, derive_seed
 from sparring.agents.language_model import LanguageModel
-from sparring.agents.rollout import Played
 from sparring.agents.scripted import scripted
 
 from .evaluate import strength
-from .progress import Advance, Progress
+from .progress import Progress, counted
 from .ranks import Ranks
+from .round_games import play_across
 from .run_folder import RunFolder, to_json, write_text
 from .session import Session
 
@@ -111,17 +111,6 @@ class Measuring:
                 concurrency=config.concurrency,
                 truth=session.words.truth,
                 progress=counted(advance, self.ranks.size),
-                play=self.ranks.play,
+                play=partial(play_across, self.ranks),
             )
         return [cell.record(number) for cell in cells]
-
-
-def counted(advance: Advance, processes: int = 1, occupancy: Callable[[], float] | None = None) -> Callable[[Played], None]:
-    """Advances a bar by one game and its sampled tokens, for each of the processes that play beside this one. occupancy: how full batches
-    have been."""
-
-    def count(played: Played) -> None:
-        tokens = sum(reply.tokens for reply in played.replies)
-        advance(processes, processes * tokens, occupancy and occupancy())
-
-    return count

@@ -4,13 +4,15 @@ The loop speaks to `Progress` only; how it looks, and whether it is seen at all,
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+
+from sparring.agents.rollout import Played
 
 
 class Advance(Protocol):
@@ -80,3 +82,14 @@ def _bar(bars: Bars, title: str, total: int, unit: str) -> Advance:
         bars.update(task, advance=steps, rates=rates)
 
     return advance
+
+
+def counted(advance: Advance, processes: int = 1, occupancy: Callable[[], float] | None = None) -> Callable[[Played], None]:
+    """Advances a bar by one game and its sampled tokens, for each of the processes that play beside this one. occupancy: how full batches
+    have been."""
+
+    def count(played: Played) -> None:
+        tokens = sum(reply.tokens for reply in played.replies)
+        advance(processes, processes * tokens, occupancy and occupancy())
+
+    return count

@@ -6,20 +6,13 @@ is the only one, and nothing here costs anything.
 """
 
 import datetime
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
-
-from sparring.agents.core import Segment
-from sparring.agents.rollout import Match, Played, play_all
-
-from .episodes import episode, record
-from .streams import restored
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(days=2)
@@ -64,23 +57,6 @@ class Ranks:
             raise ValueError(f"the main process failed: {found[1]}")
         made: T = found[0]
         return made
-
-    def play(
-        self, matches: Sequence[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None, streams: bool = False
-    ) -> list[Played]:
-        """Plays matches, those of a group on one process, and returns all of them everywhere, in order. streams: with the segments of those
-        that others played."""
-        if self.size == 1:
-            return play_all(matches, concurrency=concurrency, progress=progress)
-        groups = {group: number for number, group in enumerate(dict.fromkeys(match.task.group for match in matches))}
-        own = [match for match in matches if groups[match.task.group] % self.size == self.rank]
-        mine = {p.match.id: p for p in play_all(own, concurrency=concurrency, progress=progress)}
-        told = self.gather({id: (json.dumps(record(p)), p.segments if streams else {}) for id, p in mine.items()})
-        lines: dict[str, tuple[str, Mapping[str, tuple[Segment, ...]]]] = {id: found for of in told for id, found in of.items()}
-        return [
-            mine[match.id] if match.id in mine else restored(match, episode(lines[match.id][0], match.id), lines[match.id][1])
-            for match in matches
-        ]
 
 
 def join(device: str) -> Ranks:

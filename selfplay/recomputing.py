@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .scoring import swapped
+from .patching import swapped
 
 
 def checkpointed_layers(model: Any) -> list[Any]:

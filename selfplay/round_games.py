@@ -1,18 +1,18 @@
 """The games of a round: played, and on the disk with their token streams before anything is learnt from them, or read from there."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from sparring.agents.core import derive_seed
-from sparring.agents.rollout import Match, Played
+from sparring.agents.core import Segment, derive_seed
+from sparring.agents.rollout import Match, Played, play_all
 
-from .episodes import write_episodes
-from .measuring import counted
-from .progress import Progress
+from .episodes import episode, record, write_episodes
+from .progress import Progress, counted
 from .ranks import Ranks
 from .run_folder import RunFolder
 from .session import Session
-from .streams import read_played, write_streams
+from .streams import read_played, restored, write_streams
 from .word_sets import round_tasks
 
 
@@ -23,15 +23,16 @@ def games_of(
     interrupted update left on the disk, else played now."""
     config, loop = session.config, session.model.loop
     matches = _matches(number, seed, session)
-    kept = ranks.from_main(lambda: _kept(number, seed, matches, folder, progress) is not None)
-    found = _kept(number, seed, matches, folder, progress) if kept else None
-    if found is not None:
-        return found
+    kept = _kept(number, seed, matches, folder, progress) if ranks.main else None
+    if ranks.from_main(lambda: kept is not None):
+        kept = kept or _kept(number, seed, matches, folder, progress)
+        assert kept is not None, "the main process has read these games"
+        return kept
     before = replace(loop.counters)
     batch = min(config.concurrency, loop.max_rows, -(-len(matches) // ranks.size))
     with progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:
         shown = counted(advance, ranks.size, lambda: loop.counters.occupancy(before, batch))
-        played = ranks.play(matches, concurrency=config.concurrency, progress=shown, streams=True)
+        played = play_across(ranks, matches, concurrency=config.concurrency, progress=shown, streams=True)
     told = ranks.gather((loop.counters.near_ties - before.near_ties, loop.counters.occupancy(before, batch)))
     manner = {"near_ties": sum(ties for ties, _ in told), "occupancy": sum(filled for _, filled in told) / len(told)}
 
@@ -44,6 +45,29 @@ def games_of(
 
     ranks.from_main(write)
     return played, manner
+
+
+def play_across(
+    ranks: Ranks,
+    matches: Sequence[Match],
+    *,
+    concurrency: int = 256,
+    progress: Callable[[Played], None] | None = None,
+    streams: bool = False,
+) -> list[Played]:
+    """Plays matches, those of a group on one process, and returns all of them in order on every process. streams: with the
+    segments of the games that other processes played."""
+    if ranks.size == 1:
+        return play_all(matches, concurrency=concurrency, progress=progress)
+    groups = {group: number for number, group in enumerate(dict.fromkeys(match.task.group for match in matches))}
+    own = [match for match in matches if groups[match.task.group] % ranks.size == ranks.rank]
+    mine = {p.match.id: p for p in play_all(own, concurrency=concurrency, progress=progress)}
+    told = ranks.gather({id: (json.dumps(record(p)), p.segments if streams else {}) for id, p in mine.items()})
+    lines: dict[str, tuple[str, Mapping[str, tuple[Segment, ...]]]] = {id: found for of in told for id, found in of.items()}
+    return [
+        mine[match.id] if match.id in mine else restored(match, episode(lines[match.id][0], match.id), lines[match.id][1])
+        for match in matches
+    ]
 
 
 def _matches(number: int, seed: int, session: Session) -> list[Match]:

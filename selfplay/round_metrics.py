@@ -8,8 +8,9 @@ import numpy as np
 
 from sparring.agents.rollout import Played
 from sparring.envs.core import VOID
+from sparring.envs.english import TruthOf
 
-from .evaluate import TruthOf, truthfulness
+from .evaluate import truthfulness
 from .rewards import Returns
 
 MUTE, RARE = ("silent", "foul", "overlong"), 0.01

@@ -4,8 +4,8 @@ The model's head runs at the actions alone, in chunks: with a vocabulary of 150,
 else. A chunk's logits are dropped once its numbers are taken and computed again in the backward pass. Knows no losses.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of
 from .objectives import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack
+from .patching import swapped
 from .ranks import Ranks
 
 CHUNK = 2**25
@@ -155,20 +156,6 @@ def with_reference(
             scored[i] = replace(rows[i], reference=stored) if apart else replace(rows[i], logprobs=stored)
     new = iter(scored[i] for i in range(len(rows)))
     return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
-
-
-@contextmanager
-def swapped(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
-    """Inside, a module's forward is another function."""
-    before = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if before is None:
-            del module.forward
-        else:
-            module.forward = before
 
 
 def _states(model: Any, forward: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, Tensor]:

@@ -12,7 +12,7 @@ and l the mean over its tokens; corrected, u is a token. Knows rows; the loss it
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,48 +25,14 @@ from sparring.envs.views import Renderer
 
 from .advantages import role_weights, spag_turn_rewards
 from .batch import Row, row_from_segment
+from .config import Corrections
 from .rewards import Returns
 
-DROPS = ("turn_limit", "foul", "silent", "overlong")
-"""Reasons of outcomes that SPAG trains nobody on: ties and fouls. It knows no losing by silence or length; there its games go on."""
 CONTEXT = 2048
 """Tokens that SPAG keeps of a row, the last ones."""
 MICRO_BATCH = 2
 """Rows in one of SPAG's micro-batches."""
 
-
-@dataclass(frozen=True)
-class Corrections:
-    """What is done otherwise than published. False: as in SPAG's code, error and all."""
-
-    token_ratio: bool = True
-    """Ratio, clip and KL per token. False: per utterance, exp of the mean difference of log-probabilities, which is no importance ratio."""
-    sampler_reference: bool = True
-    """The ratio is to the sampler's own log-probabilities at its temperature. False: to those of the same weights at temperature 1."""
-    detached_kl: bool = True
-    """No gradient flows through the advantage. False: it does, and takes the weight of the KL off every reward."""
-    global_norm: bool = True
-    """Losses are divided by the counts of the whole optimiser step. False: by those of each micro-batch of two rows, so that the mix of
-    policy and replay is a matter of chance."""
-    prompts_as_played: bool = True
-    """Utterances are scored in the very context in which they were said. False: after a prompt of other wording, drawn anew for each, with
-    the end token in its place, and cut on the left to 2048 tokens."""
-    capped_weights: bool = True
-    """A role weighs four times at most. False: as much as it takes, however seldom it wins."""
-
-    @property
-    def by_utterance(self) -> bool:
-        """Whether every utterance is a row of its own, its history repeated."""
-        return not (self.token_ratio and self.prompts_as_played)
-
-    @property
-    def to_score(self) -> bool:
-        """Whether the reference's log-probabilities are still to be computed, with the model that played."""
-        return not (self.sampler_reference and self.prompts_as_played)
-
-
-PUBLISHED = Corrections(False, False, False, False, False, False)
-"""SPAG to the letter."""
 
 Retell = Callable[[Played, str, int], tuple[list[int], list[bool]]]
 """An utterance (of a game, by a role, by its number) in another prompt: ids [n] and action [n]."""

@@ -7,8 +7,9 @@ from typing import Any
 from sparring.agents.core import Agent
 from sparring.agents.rollout import Played, play
 from sparring.envs.core import Game
+from sparring.envs.english import TruthOf
 
-from .evaluate import Tally, TruthOf, schedule
+from .evaluate import Tally, schedule
 
 
 def tournament(
@@ -36,10 +37,10 @@ def tournament(
     matches = (
         match
         for number, (one, other) in enumerate(pairs)
-        for match in schedule({first: players[one], second: players[other]}, game, words, n, seed, f"{number}/")
+        for match in schedule({first: players[one], second: players[other]}, game, words, n, seed, f"{number}/", tags={"pair": str(number)})
     )
     for played in play(matches, concurrency=concurrency, progress=progress):
-        number = int(played.match.id.partition("/")[0])
+        number = int(played.match.tags["pair"])
         for seat, player in zip(game.roles, pairs[number], strict=True):
             of_pair[number][seat].add(played)
             of_player[player, seat].add(played)

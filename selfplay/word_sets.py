@@ -7,11 +7,9 @@ from pathlib import Path
 
 from sparring.agents.core import derive_seed
 from sparring.envs.core import Task
-from sparring.envs.english import truth
+from sparring.envs.english import TruthOf, truth
 from sparring.envs.words import SPLITS, curriculum, list_names, split_words
 from sparring.envs.world import word_groups
-
-from .evaluate import TruthOf
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,8 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.player_card import PlayerCard
 from sparring.benchmarks import study
 from sparring.envs.views import TABOO_BRIEF
-from sparring.selfplay.config import ImitationConfig, TrainConfig
-from sparring.selfplay.learner import LearnerConfig
+from sparring.selfplay.config import PUBLISHED, ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.settings import load
-from sparring.selfplay.spag import PUBLISHED
 
 
 def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

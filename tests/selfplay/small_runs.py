@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sparring.selfplay.config import EvaluationConfig, TrainConfig
-from sparring.selfplay.learner import LearnerConfig
+from sparring.selfplay.config import EvaluationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.progress import Quiet
 
 LEARNER = LearnerConfig(minibatch=8, replay_per_minibatch=2)

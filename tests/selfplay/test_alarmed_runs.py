@@ -12,10 +12,10 @@ from small_runs import LEARNER, NOTHING_MEASURED, Heard, small_run
 
 from sparring.agents.language_model import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.selfplay.alarms import Alarm, AlarmsConfig
-from sparring.selfplay.config import ImitationConfig, TrainConfig
+from sparring.selfplay.alarms import Alarm
+from sparring.selfplay.config import AlarmsConfig, ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.progress import Quiet
 from sparring.selfplay.train import train
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sparring.selfplay.alarms import _WATCHED, Alarm, AlarmsConfig, raised
+from sparring.selfplay.alarms import _WATCHED, Alarm, raised
+from sparring.selfplay.config import AlarmsConfig
 
 HEALTHY: dict[str, Any] = {
     "games": 100, "attacker_wins": 50, "defender_wins": 40, "ties": 10,

@@ -53,6 +53,15 @@ def test_strength_has_a_cell_per_opponent_seat_and_group():
     }
 
 
+def test_names_with_slashes_count_their_games():
+    """What is counted is kept in tags, never read out of ids that hold names."""
+    names = ("runs/x@3", "a/attacker", "/")
+    cells = strength(GUESSES_LEMON, dict.fromkeys(names, TALKS), GAME, {"my/words": ("lemon",), "b": ("piano",)}, 2, seed=0)
+    assert [(c.games, c.wins) for c in cells if c.opponent == names[0] and c.seat == "defender"] == [(2, 2), (2, 0), (4, 2)]
+    assert {c.opponent for c in cells if c.games} == set(names)
+    assert {c.words for c in cells} == {"my/words", "b", "all"}
+
+
 def test_a_tournament_plays_every_ordered_pair_on_the_same_words():
     found = tournament({"guesser": GUESSES_LEMON, "talker": TALKS, "silent": SilentAgent()}, GAME, WORDS, 3, seed=0)
     assert len(found["pairs"]) == 12

@@ -7,9 +7,9 @@ from handmade import LOSS, WIN, played
 
 from sparring.agents.simple import RandomAgent
 from sparring.selfplay.batch import rows_of
+from sparring.selfplay.config import DROPS
 from sparring.selfplay.experience import experience
 from sparring.selfplay.rewards import outcome_returns, shuffled_returns, without
-from sparring.selfplay.spag import DROPS
 
 
 def test_group_relative_within_word_and_role():

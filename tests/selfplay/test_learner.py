@@ -12,8 +12,9 @@ from tiny import tiny_model
 from torch import Tensor
 
 from sparring.selfplay.batch import Pair, PairKind, Row, collate, rows_of, sft_row
+from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.experience import experience
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.rewards import Returns, outcome_returns
 from sparring.selfplay.scoring import Scorer, with_reference
 

@@ -15,10 +15,10 @@ from sparring.agents.language_model import load_language_model
 from sparring.agents.names import checkpoint_model, resolve
 from sparring.selfplay import lora
 from sparring.selfplay.batch import Row, rows_of, sft_row
-from sparring.selfplay.config import ImitationConfig, TrainConfig
+from sparring.selfplay.config import ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.export import export
 from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.session import prepare

@@ -10,8 +10,7 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.player_card import PlayerCard
-from sparring.selfplay.config import TrainConfig
-from sparring.selfplay.learner import LearnerConfig
+from sparring.selfplay.config import LearnerConfig, TrainConfig
 from sparring.selfplay.model_card import code, escaped, write_card
 from sparring.selfplay.run_folder import to_json
 from sparring.selfplay.settings import to_yaml

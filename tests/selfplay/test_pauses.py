@@ -13,9 +13,8 @@ import pytest
 from forked import command, start
 from small_runs import NOTHING_MEASURED, Heard, Signalling, files, small_run
 
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.learner import LearnerConfig
 from sparring.selfplay.settings import to_yaml
 from sparring.selfplay.train import resume, train
 

@@ -18,9 +18,9 @@ from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.batch import Row, rows_of, sft_row
 from sparring.selfplay.cli import main
-from sparring.selfplay.config import EvaluationConfig
+from sparring.selfplay.config import EvaluationConfig, LearnerConfig
 from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.train import resume, train

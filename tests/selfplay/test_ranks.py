@@ -18,13 +18,12 @@ from torch import Tensor
 from sparring.agents.names import checkpoint_folder
 from sparring.selfplay import checkpoint
 from sparring.selfplay.batch import Example, Pair, Row, rows_of, sft_row
-from sparring.selfplay.config import ImitationConfig, TrainConfig
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.config import PUBLISHED, Corrections, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.ranks import Ranks, join
 from sparring.selfplay.run_folder import RunFolder, read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.settings import load, to_yaml
-from sparring.selfplay.spag import PUBLISHED, Corrections
 from sparring.selfplay.train import resume, train
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters

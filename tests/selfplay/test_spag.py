@@ -12,10 +12,11 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.chat import ChatFormat
 from sparring.envs.views import TABOO_BRIEF, taboo_wordings
 from sparring.selfplay.batch import Row, sft_row
+from sparring.selfplay.config import PUBLISHED, Corrections, LearnerConfig
 from sparring.selfplay.experience import experience
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.learner import Learner
 from sparring.selfplay.rewards import outcome_returns
-from sparring.selfplay.spag import PUBLISHED, Corrections, retelling
+from sparring.selfplay.spag import retelling
 
 VOCABULARY = 50
 CONFIG = LearnerConfig(kl=0.2, kl_form="reward", anchor="played", replay_weight=0.5, grad_clip=1e9, aggregation="sequence")

@@ -17,13 +17,12 @@ from torch import Tensor
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay import checkpoint, learner, sharding
 from sparring.selfplay.batch import Example, Row
-from sparring.selfplay.config import TrainConfig
+from sparring.selfplay.config import PUBLISHED, Corrections, TrainConfig
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.learner import Learner
 from sparring.selfplay.ranks import join
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.settings import load, to_yaml
-from sparring.selfplay.spag import PUBLISHED, Corrections
 from sparring.selfplay.train import resume, train
 
 

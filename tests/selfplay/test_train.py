@@ -139,7 +139,7 @@ def test_an_interrupted_update_plays_no_game_again(run: Path, model: str, tmp_pa
             train(small_run(model, folder))
     assert (folder / "rounds" / "001" / "streams.npz").is_file()
     with monkeypatch.context() as patched:
-        patched.setattr("sparring.selfplay.ranks.play_all", interrupt)
+        patched.setattr("sparring.selfplay.round_games.play_all", interrupt)
         with pytest.raises(Stopped):
             resume(folder)
     assert checkpoint_model(folder, 1).is_dir(), "learnt from the games that were there, and was stopped when it played round 2"

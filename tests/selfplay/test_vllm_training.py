@@ -15,7 +15,8 @@ from sparring.envs.core import Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.batch import row_from_segment
-from sparring.selfplay.learner import Learner, LearnerConfig
+from sparring.selfplay.config import LearnerConfig
+from sparring.selfplay.learner import Learner
 
 
 def test_two_rounds(tmp_path: Path):
