@@ -23,9 +23,9 @@ from sparring.envs.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
 from sparring.envs.views import TABOO_BRIEF, Message
 from sparring.envs.world import World, everyday, word_groups
-from sparring.selfplay.batch import Row, rows_of, sft_row
+from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.measuring import Evaluation
-from sparring.selfplay.scoring import Scorer, with_reference
+from sparring.selfplay.scoring import Scorer, action_logprobs
 from sparring.selfplay.statistics import paired_difference, wilson
 
 DECLARES = "I know the word! It is"
@@ -116,8 +116,8 @@ def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Messag
     Raises ValueError where they are no numbers."""
     rows = [_row(model, prompt, given) for prompt, given in prompts]
     with model.speaking():
-        scored = with_reference(Scorer(model.model), rows, TOKENS_PER_BATCH)
-    found = np.array([row.logprobs.sum(dtype=np.float64) for row in rows_of(scored)])
+        scored = action_logprobs(Scorer(model.model), rows, TOKENS_PER_BATCH)
+    found = np.array([values.sum(dtype=np.float64) for values in scored])
     if np.isnan(found).any():
         raise ValueError(no_numbers(model.name))
     return found

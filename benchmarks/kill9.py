@@ -96,16 +96,16 @@ EASILY_ALARMED = AlarmsConfig(
     truth=None,
 )
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
-    "plain": {"objective": "rae"},
-    "lora": {"objective": "rae", "learner": replace(LEARNER, lora_rank=4)},
+    "plain": {"method": "rae"},
+    "lora": {"method": "rae", "learner": replace(LEARNER, lora_rank=4)},
     "per-round": {
-        "objective": "spag",
+        "method": "spag-corrected",
         "drop": (),
-        "learner": replace(LEARNER, per_round=True, total_steps=0, epochs=2, anchor="played", kl_form="reward"),
+        "learner": replace(LEARNER, per_round=True, total_steps=0, epochs=2, reference="behaviour", kl_form="reward"),
     },
-    "pairs": {"objective": "dpo"},
+    "pairs": {"method": "dpo"},
     "measured": {"evaluation": replace(MEASURED, games_between=1, control=True)},
-    "rollback": {"objective": "rae", "learner": replace(LEARNER, minibatch=2), "alarms": EASILY_ALARMED},
+    "rollback": {"method": "rae", "learner": replace(LEARNER, minibatch=2), "alarms": EASILY_ALARMED},
 }
 """What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs; measured:
 between rounds too, and with a control; rollback: goes back after alarms, some of them false."""

@@ -32,6 +32,8 @@ from sparring.selfplay.batch import Row, row_from_segment
 from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.evaluate import schedule
 from sparring.selfplay.learner import Learner
+from sparring.selfplay.objectives.policy_loss import PolicyLoss
+from sparring.selfplay.objectives.sft_loss import SFTLoss
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import provenance
 
@@ -160,7 +162,7 @@ def measure(config: LearnerSpeedConfig) -> dict[str, Any]:
     setting = prepare(SpeedConfig(model=config.model, seed=config.seed, device=config.device))
     played = full_games(setting, config.games)
     told = LearnerConfig(kl=0.0, token_budget=config.token_budget, gradient_checkpointing=config.gradient_checkpointing)
-    learner = Learner(setting.model.model, config=told)
+    learner = Learner(setting.model.model, PolicyLoss(), replay_loss=SFTLoss("replay_loss"), config=told)
     packed = learner.scorer.packs
     found = ways(learner, played, config.token_budget)
     seconds: dict[str, list[float]] = {name: [] for name in found}

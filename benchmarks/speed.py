@@ -28,11 +28,11 @@ from sparring.agents.rollout import play_all
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import make_game
 from sparring.envs.words import word_list
-from sparring.selfplay.batch import row_from_segment, rows_of
+from sparring.selfplay.batch import row_from_segment
 from sparring.selfplay.evaluate import schedule
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import provenance
-from sparring.selfplay.scoring import Scorer, with_reference
+from sparring.selfplay.scoring import Scorer, action_logprobs
 
 from . import roofline
 from .command import command, say
@@ -206,9 +206,9 @@ def mismatch(setting: Setting, games: int = 32) -> float:
     """Mean k3 estimate of KL(sampler || learner) over the tokens of some games: how far the learner's pass is from the sampler's."""
     player = ModelAgent(setting.model, setting.prompts, setting.sampling)
     played = play_all(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed))
-    rows = [row_from_segment(s, 0.0) for p in played for role in setting.game.roles for s in p.segments[role] if s.action.any()]
-    scored = rows_of(with_reference(Scorer(setting.model.model), rows, 4096))
-    change = np.concatenate([(after.logprobs - row.logprobs)[row.action] for row, after in zip(rows, scored, strict=True)])
+    segments = [s for p in played for role in setting.game.roles for s in p.segments[role] if s.action.any()]
+    scored = action_logprobs(Scorer(setting.model.model), [row_from_segment(s, 0.0) for s in segments], 4096)
+    change = np.concatenate([(after - s.logprobs[: len(after)])[s.action[: len(after)]] for s, after in zip(segments, scored, strict=True)])
     return float((np.exp(change) - 1 - change).mean(dtype=np.float64))
 
 

@@ -19,7 +19,7 @@ game of n turns would count 1/n by a mean over rows, and minibatches are so much
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +30,8 @@ import torch
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import load_language_model
 from sparring.agents.names import model_place
-from sparring.selfplay.config import PUBLISHED, Corrections, EvaluationConfig, ImitationConfig, TrainConfig, preset
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
+from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import RunFolder, to_json, write_text
 from sparring.selfplay.statistics import over_seeds
@@ -41,27 +42,25 @@ from . import everyday
 from .command import command
 
 
-def _spag(**mended: bool) -> dict[str, Any]:
+def _spag(*corrections: str) -> dict[str, Any]:
     """The settings of `spag-faithful` with some errors mended."""
     faithful = preset("spag-faithful")
-    told = {name: getattr(faithful, name) for name in ("objective", "drop", "temperature", "group_size", "learner")}
-    return {**told, "spag": replace(PUBLISHED, **mended)}
+    settings = {name: getattr(faithful, name) for name in ("method", "drop", "temperature", "group_size", "learner")}
+    return {**settings, "method_options": {"corrections": ",".join(corrections)}}
 
 
 SIDES = 28
 """Winners' sides of games in a minibatch, where the others have 96 utterances: both make 15 to 18 optimiser steps a round of 512 games."""
-MENDED = {field.name.replace("_", "-"): {field.name: True} for field in fields(Corrections)}
 ARMS: dict[str, dict[str, Any]] = {
-    "group": {"objective": "group"},
-    "spag": {"objective": "spag"},
-    "expert": {"arm": "expert"},
-    "winning-expert": {"arm": "winning-expert"},
-    "shuffled": {"objective": "group", "shuffle_rewards": True},
+    "group": {"method": "group"},
+    "spag": {"method": "spag-corrected"},
+    "expert": {"method": "expert"},
+    "winning-expert": {"method": "winning-expert"},
+    "shuffled": {"method": "shuffled(group)"},
     "published": _spag(),
-    **{arm: _spag(**mended) for arm, mended in MENDED.items()},
+    **{correction: _spag(correction) for correction in CORRECTIONS},
     "corrected": {
-        **_spag(),
-        "spag": Corrections(),
+        **_spag(*CORRECTIONS),
         "learner": replace(preset("spag-faithful").learner, aggregation="token", minibatch=SIDES),
     },
 }
@@ -78,7 +77,7 @@ TITLES = {
     "winning-expert": "winning experts",
     "shuffled": "shuffled reward",
     "published": "SPAG as published",
-    **{arm: arm.replace("-", " ") for arm in MENDED},
+    **{arm: arm.replace("-", " ") for arm in CORRECTIONS},
     "corrected": "all mended",
 }
 SHOWN = {
@@ -213,7 +212,7 @@ def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
     full = preset("full", f"{imitated(config, seed)}@0")
     changes = dict(ARMS[arm])
     if arm in MATCHED:
-        changes["arm_like"] = run_of(config, "group", seed)
+        changes["method_options"] = {"like": str(run_of(config, "group", seed))}
     first = RunFolder.open(imitated(config, seed)).measurement(0)
     carry_out(
         replace(

@@ -31,7 +31,7 @@ from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import VOID, make_game
 from sparring.envs.words import word_list
 from sparring.selfplay.evaluate import schedule
-from sparring.selfplay.objectives import token_logprobs
+from sparring.selfplay.losses import token_logprobs
 from sparring.selfplay.run_folder import provenance
 
 from .command import command, say

@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,30 +13,25 @@ from torch import Tensor
 
 from sparring.agents.core import Segment
 
-Kind = Literal["policy", "sft", "anchored-sft"]
-PairKind = Literal["dpo", "ipo"]
-
 
 @dataclass(frozen=True)
 class Row:
     """One token stream to learn from.
 
-    ids: int64 [n]. action: bool [n], True where the token was chosen by the learner's policy (policy rows) or is to be imitated
-    (the others); the first token never is. logprobs: float32 [n], log-probabilities at `temperature` on actions, else 0: the sampler's in
-    policy rows, the reference's in anchored-sft rows and in pairs. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
-    kind: what is made of it, policy (a policy gradient), sft (imitation), anchored-sft (imitation with SPAG's KL to the reference). role:
-    for metrics. reference: of policy rows the frozen anchor's log-probabilities [n], like logprobs; None where nobody has computed them.
+    ids: int64 [n]. action: bool [n], True where the token is trained on: the policy's own in games, the text to imitate elsewhere; the
+    first token never is. sampler_logprobs: float32 [n], the log-probabilities that the sampler gave its tokens at `temperature`, 0 where
+    no action is; None where the row was not sampled as it stands. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
+    role: for metrics. reference_logprobs: float32 [n], those of the reference policy at `temperature`; None until somebody scores them.
     """
 
     ids: NDArray[np.int64]
     action: NDArray[np.bool_]
-    logprobs: NDArray[np.float32]
+    sampler_logprobs: NDArray[np.float32] | None
     advantages: NDArray[np.float32]
     weight: float = 1.0
     temperature: float = 1.0
-    kind: Kind = "policy"
     role: str = ""
-    reference: NDArray[np.float32] | None = None
+    reference_logprobs: NDArray[np.float32] | None = None
 
     @property
     def actions(self) -> int:
@@ -46,12 +41,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows that are learnt from together: `chosen` is to become likelier than `rejected`, compared with the reference whose
-    log-probabilities they hold. kind: by which loss."""
+    """Two rows that are learnt from together: `chosen` is to become likelier than `rejected`, compared with the reference policy."""
 
     chosen: Row
     rejected: Row
-    kind: PairKind = "dpo"
 
 
 Example = Row | Pair
@@ -79,13 +72,13 @@ def row_from_segment(segment: Segment, advantages: float | NDArray[np.float32], 
     end = int(np.flatnonzero(segment.action)[-1]) + 1 if segment.action.any() else 1
     full = np.broadcast_to(np.asarray(advantages, np.float32), segment.ids.shape)
     values = np.where(segment.action, full, np.float32(0)).astype(np.float32)
-    return Row(segment.ids[:end], segment.action[:end], segment.logprobs[:end], values[:end], weight, segment.temperature, "policy", role)
+    return Row(segment.ids[:end], segment.action[:end], segment.logprobs[:end], values[:end], weight, segment.temperature, role)
 
 
 def sft_row(ids: Sequence[int], action: Sequence[bool], *, weight: float = 1.0, role: str = "") -> Row:
     """A row to imitate: ids [n], action [n] True on what is learnt."""
     zeros = np.zeros(len(ids), np.float32)
-    return Row(np.asarray(ids, np.int64), np.asarray(action, np.bool_), zeros, zeros, weight, 1.0, "sft", role)
+    return Row(np.asarray(ids, np.int64), np.asarray(action, np.bool_), None, zeros, weight, 1.0, role)
 
 
 @dataclass(frozen=True)
@@ -95,8 +88,8 @@ class TokenBatch:
 
     ids [B, L] int64. positions [1, L] int64, of rows in one sequence; None where they are padded. lengths: tokens by row. The rest
     describes actions, in row order: rows [A] int64, the row of each; places [A] int64, where in the B * L ids the token *before* the action
-    is, whose logits predict it; targets [A] int64; logprobs, advantages, weights, temperature [A] float32; reference [A] float32, of the
-    frozen anchor, None where the rows do not hold it.
+    is, whose logits predict it; targets [A] int64; advantages, weights, temperature [A] float32; sampler_logprobs and reference_logprobs
+    [A] float32, None where not all rows hold them.
     """
 
     ids: Tensor
@@ -105,11 +98,11 @@ class TokenBatch:
     rows: Tensor
     places: Tensor
     targets: Tensor
-    logprobs: Tensor
     advantages: Tensor
     weights: Tensor
     temperature: Tensor
-    reference: Tensor | None
+    sampler_logprobs: Tensor | None
+    reference_logprobs: Tensor | None
 
     def to(self, device: torch.device) -> "TokenBatch":
         moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -128,13 +121,15 @@ def collate(rows: Sequence[Row], *, packed: bool = False) -> TokenBatch:
     actions = [np.flatnonzero(row.action) for row in rows]
     counts = [len(a) for a in actions]
 
-    def on_actions(values: list[NDArray[np.float32]]) -> Tensor:
-        return torch.from_numpy(np.concatenate([v[a] for v, a in zip(values, actions, strict=True)]))
+    def on_actions(values: Sequence[NDArray[np.float32] | None]) -> Tensor | None:
+        known = [v[a] for v, a in zip(values, actions, strict=True) if v is not None]
+        return torch.from_numpy(np.concatenate(known)) if len(known) == len(rows) else None
 
     def per_row(values: list[float]) -> Tensor:
         return torch.tensor(np.repeat(np.asarray(values, np.float32), counts))
 
-    referred = [row.reference for row in rows if row.reference is not None]
+    advantages = on_actions([row.advantages for row in rows])
+    assert advantages is not None, "every row has advantages"
     return TokenBatch(
         ids=torch.from_numpy(ids.reshape(1 if packed else len(rows), -1)),
         positions=row_positions(lengths)[None] if packed else None,
@@ -142,11 +137,11 @@ def collate(rows: Sequence[Row], *, packed: bool = False) -> TokenBatch:
         rows=torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
         places=torch.from_numpy(np.concatenate([begin + a - 1 for begin, a in zip(begins, actions, strict=True)])),
         targets=torch.from_numpy(np.concatenate([row.ids[a] for row, a in zip(rows, actions, strict=True)])),
-        logprobs=on_actions([row.logprobs for row in rows]),
-        advantages=on_actions([row.advantages for row in rows]),
+        advantages=advantages,
         weights=per_row([row.weight for row in rows]),
         temperature=per_row([row.temperature for row in rows]),
-        reference=on_actions(referred) if len(referred) == len(rows) else None,
+        sampler_logprobs=on_actions([row.sampler_logprobs for row in rows]),
+        reference_logprobs=on_actions([row.reference_logprobs for row in rows]),
     )
 
 

@@ -63,10 +63,12 @@ def train(arguments: list[str]) -> int:
             print(to_yaml(config), end="")
             return 0
         if chosen.dry_run:
+            from .method import method_of
             from .plan import plan
             from .session import prepare
 
-            _print_plan(plan(prepare(config)), as_json=chosen.json)
+            method = method_of(config)
+            _print_plan(plan(prepare(config), method), as_json=chosen.json)
             return 0
         summary = start_run(config, evaluations=_evaluations(model_card(config.model)), progress=progress)
     if os.environ.get("RANK", "0") != "0":

@@ -15,11 +15,6 @@ from sparring.envs.forms import RULES
 
 from .settings import near, not_finite
 
-Objective = Literal["group", "rae", "spag", "dpo", "ipo", "spin"]
-PAIRED = ("dpo", "ipo", "spin")
-"""Objectives that learn from pairs, against a reference."""
-Arm = Literal["selfplay", "expert", "winning-expert"]
-
 
 @dataclass(frozen=True)
 class ImitationConfig:
@@ -84,7 +79,7 @@ class LearnerConfig:
     gradient_checkpointing: bool = False
     """Layers keep their inputs alone and are computed again in the backward pass: a third slower, far less memory, same results."""
     lora_rank: int = 0
-    """Rank of a LoRA adapter (extra peft) that is trained on all linear layers but the head, with the model frozen under it as the anchor;
+    """Rank of a LoRA adapter (extra peft), trained on all linear layers but the head, with the model frozen under it as the reference;
     0 trains all weights. Larger: more can be learnt, more memory. Wants about ten times the learning rate."""
     four_bit: bool = False
     """QLoRA: the frozen model's weights in four bits (extra qlora). Needs lora_rank. Run on a CPU so far, never on a GPU."""
@@ -93,12 +88,13 @@ class LearnerConfig:
     clip_high: float = 0.2
     """PPO clip above 1. Larger lets unlikely tokens grow faster."""
     kl: float = 0.1
-    """Weight of KL(model || anchor). Larger: closer to it, slower to learn."""
+    """Weight of KL(model || reference). Larger: closer to it, slower to learn."""
     kl_form: Literal["auto", "exact", "sampled", "reward"] = "auto"
     """How the KL enters: exact (sum over the vocabulary), sampled (ratio * k3 on the tokens that were drawn), reward (k1, off the
     advantages, as SPAG has it), auto (exact for small vocabularies, else sampled)."""
-    anchor: Literal["first", "played"] = "first"
-    """The reference of KL, DPO and IPO: first (the model as it came, frozen), played (the weights that played the round, as in SPAG)."""
+    reference: Literal["initial", "behaviour"] = "initial"
+    """The reference policy of KL, DPO and IPO: initial (the model of round 0, frozen), behaviour (the weights that played the round, as in
+    SPAG)."""
     beta: float = 0.1
     """DPO's and IPO's beta, SPIN's lambda, above 0. Larger: closer to the reference."""
     aggregation: Literal["token", "sequence", "constant"] = "token"
@@ -155,40 +151,6 @@ DROPS = ("turn_limit", "foul", "silent", "overlong")
 
 
 @dataclass(frozen=True)
-class Corrections:
-    """What is done otherwise than published. False: as in SPAG's code, error and all."""
-
-    token_ratio: bool = True
-    """Ratio, clip and KL per token. False: per utterance, exp of the mean difference of log-probabilities, which is no importance ratio."""
-    sampler_reference: bool = True
-    """The ratio is to the sampler's own log-probabilities at its temperature. False: to those of the same weights at temperature 1."""
-    detached_kl: bool = True
-    """No gradient flows through the advantage. False: it does, and takes the weight of the KL off every reward."""
-    global_norm: bool = True
-    """Losses are divided by the counts of the whole optimiser step. False: by those of each micro-batch of two rows, so that the mix of
-    policy and replay is a matter of chance."""
-    prompts_as_played: bool = True
-    """Utterances are scored in the very context in which they were said. False: after a prompt of other wording, drawn anew for each, with
-    the end token in its place, and cut on the left to 2048 tokens."""
-    capped_weights: bool = True
-    """A role weighs four times at most. False: as much as it takes, however seldom it wins."""
-
-    @property
-    def by_utterance(self) -> bool:
-        """Whether every utterance is a row of its own, its history repeated."""
-        return not (self.token_ratio and self.prompts_as_played)
-
-    @property
-    def to_score(self) -> bool:
-        """Whether the reference's log-probabilities are still to be computed, with the model that played."""
-        return not (self.sampler_reference and self.prompts_as_played)
-
-
-PUBLISHED = Corrections(False, False, False, False, False, False)
-"""SPAG to the letter."""
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     """One run of self-play training."""
 
@@ -220,24 +182,19 @@ class TrainConfig:
     """Sampling temperature of self-play, above 0. Higher explores more; far above 1 sentences break."""
     max_new_tokens: int = 48
     """Longest utterance in tokens; who does not end in time loses as over-long."""
-    objective: Objective = "group"
-    """What is learnt from games: group (returns within word and role), rae (running baseline per role), spag (winners' turns), dpo and ipo
-    (pairs of a game won and one lost, same word and role); spin (no games: experts' talk against the model's own). docs/objectives.md"""
-    spag: Corrections = field(default_factory=Corrections)
-    """Objective spag: what is done otherwise than published."""
+    method: str = "group"
+    """How the model learns: group (returns within word and role), rae (a running baseline per role), turns (turn-level advantages), spag,
+    spag-corrected (winners' turns), dpo and ipo (pairs of a game won and one lost), spin (experts' talk against the model's own),
+    expert and winning-expert (baselines: experts' talk alone), shuffled(METHOD) (a control: returns dealt out at random), or your own,
+    FILE.py:FUNCTION. docs/objectives.md"""
+    method_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the method's own, as corrections token-ratio for spag, or like RUN for expert."""
     drop: tuple[str, ...] | None = None
-    """Reasons of outcomes that are not trained on (turn_limit: a tie; foul; ...); None: the objective's own, foul for spag, else none."""
+    """Reasons of outcomes that are not trained on (turn_limit: a tie; foul; ...); None: the method's own, foul for spag, else none."""
     seat: str = "both"
     """Who is trained: both, or one role (attacker, defender) against a fixed opponent."""
     opponent: str | None = None
     """The fixed opponent of a single seat, never trained: any agent's name, as in scripted, mini@imitation, RUN@3, openai:MODEL@URL."""
-    shuffle_rewards: bool = False
-    """A negative control: outcomes are dealt out at random among the games of a round."""
-    arm: Arm = "selfplay"
-    """selfplay, or a control that learns from new expert games with as many trained tokens: expert, or winning-expert (winners' side
-    alone)."""
-    arm_like: Path | None = None
-    """Control arms: the run folder whose trained tokens per round are matched; None takes all of games_per_round expert games."""
     imitation: ImitationConfig = field(default_factory=ImitationConfig)
     """Imitation of scripted experts before the first round."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
@@ -285,8 +242,6 @@ def check(config: TrainConfig) -> None:
     wrong = not_finite(config)
     if config.games_per_round < 1 or config.group_size < 1 or config.games_per_round % config.group_size:
         wrong.append(f"games_per_round ({config.games_per_round}) must be a multiple of group_size ({config.group_size})")
-    if config.objective in ("group", "dpo", "ipo") and config.group_size < 2 and config.arm == "selfplay":
-        wrong.append(f"objective {config.objective} compares games about the same word: group_size must be at least 2")
     if config.temperature <= 0:
         wrong.append(f"temperature must be above 0 for self-play, got {config.temperature}")
     for name, share in (
@@ -335,16 +290,14 @@ def check(config: TrainConfig) -> None:
         wrong.append("learner.four_bit: weights in four bits cannot take up what imitation teaches: set imitation.steps 0")
     if learner.beta <= 0:
         wrong.append(f"learner.beta must be above 0, got {learner.beta}")
-    if learner.anchor == "played" and learner.kl_form == "exact":
+    if learner.reference == "behaviour" and learner.kl_form == "exact":
         wrong.append(
             "learner.kl_form exact needs whole distributions, and of the model that played the tokens' alone are known: set sampled"
         )
     scripted_words = config.words == "everyday" or config.imitation.data is not None
     if not scripted_words and (config.imitation.steps and config.replay in ("base", "none")):
         wrong.append("scripted experts know the everyday world only: set imitation.steps 0, words everyday, or imitation.data FILE")
-    if not scripted_words and config.arm != "selfplay":
-        wrong.append(f"arm {config.arm} needs scripted experts: set words everyday")
-    wrong += _wrong_objective(config)
+    wrong += _wrong_rule(config)
     try:
         find_game(config.game)
     except ValueError as error:
@@ -356,30 +309,18 @@ def check(config: TrainConfig) -> None:
             "imitation.steps": config.imitation.steps and config.imitation.data is None,
             "evaluation.scripted": config.evaluation.scripted,
         }
-        asked |= {"evaluation.control": config.evaluation.control, f"arm {config.arm}": config.arm != "selfplay"}
+        asked |= {"evaluation.control": config.evaluation.control}
         wrong += [f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off" for name, on in asked.items() if on]
     if wrong:
         raise ValueError("; ".join(wrong))
 
 
-def _wrong_objective(config: TrainConfig) -> list[str]:
-    wrong = []
-    if config.objective != "spag" and config.spag != Corrections():
-        wrong.append(f"spag.* are switches of objective spag, but the objective is {config.objective}")
-    by_utterance = not (config.spag.token_ratio and config.spag.detached_kl)
-    if by_utterance and config.learner.kl > 0 and config.learner.kl_form != "reward":
-        wrong.append("spag.token_ratio and spag.detached_kl can be off only where the KL is part of the reward: set learner.kl_form reward")
-    taboo = config.game.startswith("AdversarialTaboo")
-    if not config.spag.prompts_as_played and not taboo:
-        wrong.append(f"spag.prompts_as_played can be off for Adversarial Taboo alone: there are no other wordings of {config.game}")
+def _wrong_rule(config: TrainConfig) -> list[str]:
     if config.rule not in RULES:
-        wrong.append(f"unknown rule {config.rule!r}; {near(config.rule, RULES)}")
-    elif config.rule != TrainConfig.rule and not taboo:
-        wrong.append(f"rule {config.rule} is of Adversarial Taboo's judge; {config.game} has none to choose")
-    experts = (config.words == "everyday" and taboo) or config.imitation.data is not None
-    if config.objective == "spin" and config.arm == "selfplay" and not experts and config.replay in ("base", "none"):
-        wrong.append("objective spin needs experts: words everyday in Adversarial Taboo, or conversations with imitation.data FILE")
-    return wrong
+        return [f"unknown rule {config.rule!r}; {near(config.rule, RULES)}"]
+    if config.rule != TrainConfig.rule and not config.game.startswith("AdversarialTaboo"):
+        return [f"rule {config.rule} is of Adversarial Taboo's judge; {config.game} has none to choose"]
+    return []
 
 
 def _wrong_seats(config: TrainConfig) -> list[str]:
@@ -389,8 +330,8 @@ def _wrong_seats(config: TrainConfig) -> list[str]:
         wrong.append(f"unknown seat {config.seat!r}; {near(config.seat, ('both', *game.roles))}")
     elif config.seat == "both" and config.opponent is not None:
         wrong.append(f"opponent {config.opponent} plays against one seat: set seat to one of {', '.join(game.roles)}")
-    elif config.seat != "both" and (config.opponent is None or config.objective == "spin"):
-        wrong.append(f"seat {config.seat} needs an opponent, and an objective that plays games (not spin)")
+    elif config.seat != "both" and config.opponent is None:
+        wrong.append(f"seat {config.seat} needs an opponent")
     for reason in config.drop or ():
         if reason not in game.reasons:
             wrong.append(f"drop: {config.game} has no outcome {reason!r}; {near(reason, game.reasons)}")
@@ -410,7 +351,7 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         return config
     if everyday:
         return replace(config, model=model)
-    spag = config.objective == "spag"
+    spag = config.method.startswith("spag")
     return replace(
         config,
         model=model,
@@ -427,8 +368,8 @@ MINI = LearnerConfig(token_budget=2048, replay_weight=0.1)
 """The budget: a third faster than the default's on two cores, whose caches it fits. The weight: base texts hold hardly a request, and talk
 requests away where they weigh more."""
 
-SPAG = replace(MINI, kl=0.2, kl_form="reward", anchor="played", clip_low=0.2, clip_high=0.2, replay_weight=0.5)
-"""What SPAG's objective is told, published or corrected."""
+SPAG = replace(MINI, kl=0.2, kl_form="reward", reference="behaviour", clip_low=0.2, clip_high=0.2, replay_weight=0.5)
+"""SPAG's settings, published or corrected."""
 
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {
@@ -441,18 +382,17 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
             evaluation=EvaluationConfig(games=400, games_between=0),
         ),
         "imitation": TrainConfig(model="mini", rounds=0, learner=MINI, imitation=ImitationConfig(steps=500)),
-        "rae": TrainConfig(rounds=8, learner=MINI, objective="rae"),
+        "rae": TrainConfig(rounds=8, learner=MINI, method="rae"),
         "spag-faithful": TrainConfig(
             rounds=3,
-            objective="spag",
-            spag=PUBLISHED,
+            method="spag",
             rule="spag",
             drop=DROPS,
             temperature=1.2,
             group_size=1,
             learner=replace(SPAG, aggregation="sequence", minibatch=96, replay_per_minibatch=32, schedule="cosine", per_round=True),
         ),
-        "spag-corrected": TrainConfig(rounds=3, objective="spag", drop=DROPS, temperature=1.2, group_size=1, learner=SPAG),
+        "spag-corrected": TrainConfig(rounds=3, method="spag-corrected", drop=DROPS, temperature=1.2, group_size=1, learner=SPAG),
     }
 )
 """quick: the quickstart, minutes on two cores. full: the study's run, from the base. imitation: makes the shipped imitation model. rae:

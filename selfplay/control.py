@@ -8,6 +8,7 @@ from sparring.agents.language_model import LanguageModel
 from .demonstrations import expert_round, replay_rows, tokens_of
 from .learner import Learner
 from .measuring import Measuring
+from .objectives.sft_loss import SFTLoss
 from .pauses import Pauses
 from .run_folder import to_json, write_text
 
@@ -18,7 +19,7 @@ def measured_control(measuring: Measuring, pauses: Pauses, last: int) -> dict[st
     """What was measured of the control of the rounds up to the last one; None where the run has none."""
     session, folder, ranks = measuring.session, measuring.folder, measuring.ranks
     config = session.config
-    if not (config.evaluation.control and last and config.arm == "selfplay" and session.words.everyday):
+    if not (config.evaluation.control and last and session.words.everyday):
         return None
     path = folder.measurement(NAME)
     if not ranks.from_main(lambda: path.is_file() and measuring.read(NAME).get("rounds") == last):
@@ -32,7 +33,7 @@ def _control(measuring: Measuring, pauses: Pauses, last: int) -> LanguageModel:
     """The control itself. What it has learnt is saved when a signal stops it, and at the end, until it has been measured."""
     session, folder, config = measuring.session, measuring.folder, measuring.config
     model = session.load_first(folder.path)
-    learner = Learner(model.model, config=config.learner)
+    learner = Learner(model.model, SFTLoss(), replay_loss=SFTLoss("replay_loss"), config=config.learner)
     model.adapter = learner.adapter
     tokens = [tokens_of(folder.path, number) for number in range(1, last + 1)]
     about = {"seed": config.seed, "tokens": tokens}

@@ -26,9 +26,9 @@ from sparring.agents.rollout import Played
 from sparring.envs.core import VOID, Game, State, Task, make_game, replay
 from sparring.envs.views import Message, Renderer
 
-from .advantages import role_weights, spag_turn_rewards
 from .chats import Chat, Conversation, own_view
 from .episodes import episode, episode_writer
+from .objectives.advantages import role_weights, spag_turn_rewards
 from .run_folder import writing
 
 Format = Literal["games", "spag", "spag-rows", "messages", "prompt-completion", "preference"]

@@ -9,10 +9,11 @@ from itertools import islice
 from sparring.agents.adapters import merge
 from sparring.agents.core import derive_seed
 
-from .advantages import role_weights
-from .batch import Example, Row, rows_of
+from .batch import Example, Row
 from .demonstrations import expert_rows, given_talks, replay_rows
 from .learner import Learner
+from .objectives.advantages import role_weights
+from .objectives.sft_loss import AnchoredSFTLoss, SFTLoss
 from .pauses import Pauses
 from .scoring import Scorer, with_reference
 from .session import Session
@@ -35,27 +36,32 @@ def imitate(session: Session, pauses: Pauses) -> None:
         total_steps=of.steps,
         per_round=False,
         epochs=1,
-        kl=of.kl,
         # SPAG's loss is one of rows. So that of replay is one too, or the step would not be the mean over its conversations.
         aggregation="sequence" if of.kl > 0 else config.learner.aggregation,
     )
-    learner = Learner(model.model, config=settings)
+    loss = AnchoredSFTLoss(of.kl) if of.kl > 0 else SFTLoss()
+    learner = Learner(model.model, loss, replay_loss=SFTLoss("replay_loss"), config=settings)
+    scorer = Scorer(model.model, around=model.speaking)
+
+    def anchored(rows: Sequence[Row]) -> Sequence[Example]:
+        """With the log-probabilities of the model as it came, where there is a KL to it."""
+        return with_reference(scorer, rows, config.learner.token_budget, ranks=pauses.ranks) if of.kl > 0 else rows
+
     shown = expert_rows(session, of.games, seed, winners_only=of.winners_only)
-    examples: Sequence[Example] = _balanced(shown) if of.winners_only else shown
-    if of.kl > 0:
-        anchored = [replace(row, kind="anchored-sft") for row in rows_of(examples)]
-        examples = with_reference(Scorer(model.model, around=model.speaking), anchored, config.learner.token_budget, ranks=pauses.ranks)
+    examples = anchored(_balanced(shown) if of.winners_only else shown)
     order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=given_talks(session) is None)
     replayed = round(of.minibatch * of.replay_share) if session.words.everyday and config.replay != "none" else 0
+    starts = range(0, of.steps, CHUNK)
+    replay = {s: anchored(replay_rows(session, min(CHUNK, of.steps - s) * replayed, derive_seed(seed, "replay", s))) for s in starts}
     metrics: dict[str, float] = {}
     stopped = pauses.taken_up(0, {"seed": seed}, learner)
     with pauses.progress.phase("imitation", of.steps, "steps") as advance, pauses.interrupts.held():
-        for start in range(0, of.steps, CHUNK):
+        for start in starts:
             steps = min(CHUNK, of.steps - start)
             rows = list(islice(order, steps * (of.minibatch - replayed)))
             if start < stopped.get("start", 0):
                 continue
-            rows += replay_rows(session, steps * replayed, derive_seed(seed, "replay", start))
+            rows += replay[start]
             metrics = learner.update(
                 rows,
                 seed=derive_seed(seed, start),

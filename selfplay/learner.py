@@ -7,10 +7,9 @@ Log-probabilities are computed at action positions only.
 
 import copy
 import math
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,46 +21,43 @@ from transformers import get_scheduler
 from sparring.agents.adapters import through
 
 from . import lora, sharding
-from .batch import Example, Row, TokenBatch, collate, micro_batches, minibatches, rows_of
-from .config import Corrections, LearnerConfig
+from .batch import Example, Row, TokenBatch, collate, minibatches, rows_of
+from .config import LearnerConfig
+from .loss import Loss
 from .meter import Meter
-from .objectives import (
-    anchored_sft_loss,
-    clipped_policy_loss,
-    dpo_loss,
-    ipo_loss,
-    kl_in_reward,
-    row_means,
-    row_sums,
-    sampled_kl,
-)
+from .portions import Portion, Split, StepData, length, whole_step
 from .ranks import Ranks
 from .recomputing import checkpointed_layers, recomputing
-from .scoring import Scorer, Scores, with_reference
-from .spag import MICRO_BATCH
-
-SMALL_VOCABULARY = 8192
-"""Up to this size the KL to the anchor is exact; above it is estimated on the sampled tokens."""
+from .scoring import Scorer, with_reference
 
 
 class Learner:
     """Updates `model` in place of its float32 master weights and hands them back with `publish`.
 
     model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained (under bfloat16 autocast on a
-    GPU) and `publish` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. anchor:
-    the frozen model of the KL penalty, of which LoRA makes no use, as it is the model with the adapter off; None means no penalty, unless
-    the anchor is the model that played, whose log-probabilities the rows hold. corrections: of policy rows, for SPAG's objective.
+    GPU) and `publish` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. loss:
+    of the examples. replay_loss: of the replay beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no
+    use, as it is the model with the adapter off; None where there is no penalty, or the rows hold the reference's log-probabilities.
+    split: how a step is cut into portions.
     """
 
     def __init__(
-        self, model: Any, *, anchor: Any = None, config: LearnerConfig | None = None, corrections: Corrections | None = None
+        self,
+        model: Any,
+        loss: Loss,
+        *,
+        replay_loss: Loss,
+        reference: Any = None,
+        config: LearnerConfig | None = None,
+        split: Split = whole_step,
     ) -> None:
         self.config = config or LearnerConfig()
-        self.corrections = corrections or Corrections()
+        self.loss = loss
+        self.replay_loss = replay_loss
+        self.split_step = split
         parameter = next(model.parameters())
         self.published = model
         self.adapter = lora.NAME if self.config.lora_rank else None
-        self.penalised = self.config.kl > 0 and (self.config.anchor == "played" or anchor is not None)
         on_cpu, rounded = parameter.device.type == "cpu", parameter.dtype != torch.float32 and self.adapter is None
         # A process may train several models, each in its own precision; accelerate shares one among all and refuses another. Its
         # `_reset_state` would empty the dictionaries that earlier ones still look into.
@@ -87,24 +83,23 @@ class Learner:
         self.checkpointed = checkpointed_layers(master) if self.config.gradient_checkpointing else []
         self.model, self.optimizer = self.accelerator.prepare(sharding.Whole(master) if self.split else master, optimizer)
         self.scorer.model = self.model
-        self.anchor: Scorer | None = None
-        if anchor is not None and self.config.kl > 0 and self.config.anchor == "first":
+        self.reference: Scorer | None = None
+        if reference is not None and loss.kl > 0:
             # Not as the engine wraps it, whose passes exchange things: each process scores rows of its own.
-            self.anchor = Scorer(model if self.adapter else anchor, packs=self.scorer.packs, around=self._as_anchor)
+            self.reference = Scorer(model if self.adapter else reference, packs=self.scorer.packs, around=self._as_reference)
         self.steps = 0
         self._meter = Meter()
 
     @contextmanager
-    def _as_anchor(self) -> Iterator[None]:
-        """Around the anchor's passes."""
+    def _as_reference(self) -> Iterator[None]:
+        """Around the reference's passes."""
         with self.accelerator.autocast(), through(self.published, None) if self.adapter else nullcontext():
             yield
 
     @property
     def _exact(self) -> bool:
-        """Whether the KL to the anchor is computed from whole distributions."""
-        small = self.config.kl_form == "auto" and self.scorer.vocabulary <= SMALL_VOCABULARY
-        return self.anchor is not None and (small or self.config.kl_form == "exact")
+        """Whether the KL to the reference is computed from whole distributions."""
+        return self.reference is not None and self.loss.exact_kl(self.scorer.vocabulary)
 
     def _schedule(self, optimizer: Any, total_steps: int) -> Any:
         # NOTE: the schedule counts optimiser steps; wrapped by accelerate it would count processes too.
@@ -157,8 +152,7 @@ class Learner:
                     skipped -= 1
                     continue
                 own = sum(row.actions for row in rows_of(part)) if epoch == 0 else 0
-                # Where the reference was scored by the learner's own weights, a comparison with it says nothing of the sampler.
-                step = Meter(own, first=not meter.norms and not self.corrections.to_score)
+                step = Meter(own, first=not meter.norms)
                 finite = self._step(part, beside, step)
                 self._agree(step)
                 if finite:
@@ -234,7 +228,7 @@ class Learner:
         split = {i: {name: sharding.part(value, parameters[i]) for name, value in of.items()} for i, of in state["state"].items()}
         return {**state, "state": split}
 
-    def _step(self, rows: list[Example], replay: list[Row], meter: "Meter") -> bool:
+    def _step(self, rows: list[Example], replay: list[Row], meter: Meter) -> bool:
         """Takes an optimiser step where its gradient is finite; whether it was."""
         self._accumulate(rows, replay, meter)
         norm = sharding.whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
@@ -247,54 +241,37 @@ class Learner:
         self.optimizer.zero_grad()
         return finite
 
-    def _accumulate(self, examples: list[Example], replay: list[Row], meter: "Meter") -> None:
+    def _accumulate(self, examples: list[Example], replay: list[Row], meter: Meter) -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""
-        make = self._portions if self.corrections.global_norm else self._published_portions
-        by_process = [make(examples, replay, process) for process in range(self.accelerator.num_processes)]
+        processes = self.accelerator.num_processes
+        step = StepData(
+            examples,
+            self.loss,
+            replay,
+            self.replay_loss,
+            self.config.replay_weight,
+            self.steps,
+            self._norm,
+            self.config.token_budget,
+            self.scorer.packs,
+        )
+        by_process = [self.split_step(step, process, processes) for process in range(processes)]
         portions = by_process[self.accelerator.process_index]
         # Engines exchange gradients, or weights, in these passes: all processes make as many.
         missing = max(map(len, by_process)) - len(portions)
         if missing:
-            shortest = min([*examples, *replay], key=_length)
-            portions = [_Portion([shortest], math.inf, 1.0, False)] * missing + portions
+            shortest = min([*examples, *replay], key=length)
+            loss = self.replay_loss if any(shortest is row for row in replay) else self.loss
+            portions = [Portion([shortest], loss, math.inf, 1.0)] * missing + portions
         for i, portion in enumerate(portions):
             rows = rows_of(portion.examples)
             batch = collate(rows, packed=self.scorer.packs).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
                 # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
                 seen = meter if portion.norm < math.inf else Meter()
-                loss = self._loss(batch, rows, portion, seen) * portion.weight * self.accelerator.num_processes
-                self.accelerator.backward(loss)
+                self.accelerator.backward(self._loss(batch, rows, portion, seen) * portion.weight * processes)
 
-    def _portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
-        """What goes through the model together on a process: one kind at a time, normalised over the whole step, and weighed by its share
-        of the examples."""
-        groups: list[list[Any]] = [*([e for e in examples if e.kind == kind] for kind in KINDS), list(replay)]
-        weights = [len(group) / max(len(examples), 1) for group in groups[:-1]] + [self.config.replay_weight]
-        return [
-            _Portion(part, self._norm(group), weight, i == len(KINDS))
-            for i, (group, weight) in enumerate(zip(groups, weights, strict=True))
-            for part in micro_batches(self._share(group, process), self.config.token_budget, packed=self.scorer.packs)
-        ]
-
-    def _share(self, examples: list[Any], process: int) -> list[Any]:
-        """What a process takes of examples: of all lengths alike."""
-        return sorted(examples, key=_length)[process :: self.accelerator.num_processes]
-
-    def _published_portions(self, examples: list[Example], replay: list[Row], process: int = 0) -> "list[_Portion]":
-        """SPAG's: micro-batches of rows and replay mixed by chance, each normalised by itself, then averaged."""
-        mixed = [(e, False) for e in examples] + [(e, True) for e in replay]
-        random.Random(self.steps).shuffle(mixed)
-        parts = [mixed[i : i + MICRO_BATCH] for i in range(0, len(mixed), MICRO_BATCH)]
-        found = []
-        for part in parts[process :: self.accelerator.num_processes]:
-            for replayed, weight in ((False, 1.0), (True, self.config.replay_weight)):
-                own = [e for e, of_replay in part if of_replay == replayed]
-                if own:
-                    found.append(_Portion(own, self._norm(own) * len(parts), weight, replayed))
-        return found
-
-    def _agree(self, meter: "Meter") -> None:
+    def _agree(self, meter: Meter) -> None:
         """Makes what a step looked like on this process what it looked like on all of them."""
         if self.accelerator.num_processes > 1:
             seen = gather_object([(meter.sums, meter.counts, meter.largest)])
@@ -315,102 +292,40 @@ class Learner:
             with self.accelerator.no_sync(self.model):
                 yield
 
-    def _by_row(self, kind: str) -> bool:
-        """Whether a kind's loss is one of rows (or pairs), not of tokens."""
-        return kind not in ("policy", "sft") or (kind == "policy" and not self.corrections.token_ratio)
-
-    def _norm(self, examples: Sequence[Example]) -> float:
-        """What the loss sum of these examples, all of one kind, is divided by."""
-        if self.config.aggregation == "sequence" or (examples and self._by_row(examples[0].kind)):
+    def _norm(self, loss: Loss, examples: Sequence[Example]) -> float:
+        """What the sum of these examples' losses is divided by."""
+        if self.config.aggregation == "sequence" or loss.unit != "token":
             return float(len(examples))
         if self.config.aggregation == "token":
             return float(sum(row.actions for row in rows_of(examples)))
         return float(len(examples) * self.config.constant)
 
-    def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: "_Portion", meter: "Meter") -> Tensor:
-        kind = portion.examples[0].kind
-        policy = kind == "policy"
-        sampled = policy or kind in ("dpo", "ipo")
-        scores = self.scorer.score(batch, entropies=sampled, anchor=self.anchor if policy and self._exact else None)
-        logprobs = scores.logprobs
-        if kind in ("dpo", "ipo"):
-            losses = self._pair_losses(batch, len(rows), kind, logprobs, meter)
-        elif kind == "policy":
-            losses = self._policy_losses(batch, rows, scores, meter)
-        elif kind == "anchored-sft":
-            now, reference = (row_means(x, batch.rows, len(rows)) for x in (logprobs, batch.logprobs))
-            losses = anchored_sft_loss(now, reference, kl=self.config.kl)
-            meter.add("", sft_loss=-logprobs)
-        else:
-            losses = -logprobs
-            meter.add("", replay_loss=losses) if portion.replayed else meter.add("", sft_loss=losses)
+    def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: Portion, meter: Meter) -> Tensor:
+        """The loss of a portion; what it looked like goes into the meter."""
+        loss = portion.loss
+        compared = self._exact and loss is self.loss
+        scores = self.scorer.score(batch, entropies=loss.entropies, anchor=self.reference if compared else None)
+        output = loss(batch, scores)
+        units = batch.rows if loss.unit == "token" else torch.arange(len(rows), device=batch.rows.device)
+        meter.add("", **output.metrics)
+        meter.add_by_role(output.role_metrics, units, rows)
+        if output.log_ratio is not None:
+            meter.add_ratio(output.log_ratio, to_sampler=batch.sampler_logprobs is not None)
         if scores.entropy is not None:
             meter.add_by_role({"entropy": scores.entropy}, batch.rows, rows)
-        if self._by_row(kind):
-            scale = torch.tensor([rows_of([e])[0].weight for e in portion.examples], device=losses.device)
+        if loss.unit != "token":
+            scale = torch.tensor([rows_of([e])[0].weight for e in portion.examples], device=output.losses.device)
         else:
             scale = batch.weights
             if self.config.aggregation == "sequence":
                 counts = torch.bincount(batch.rows, minlength=len(rows)).clamp(min=1)
                 scale = scale / counts[batch.rows]
-        return (losses * scale).sum() / portion.norm
-
-    def _policy_losses(self, batch: TokenBatch, rows: Sequence[Row], scores: Scores, meter: Meter) -> Tensor:
-        """Of each token, or of each row where SPAG's ratio is not corrected."""
-        now, sampler, advantages, units = scores.logprobs, batch.logprobs, batch.advantages, batch.rows
-        of_anchor = sampler if batch.reference is None else batch.reference
-        if not self.corrections.token_ratio:
-            now, sampler, of_anchor, advantages = (row_means(x, batch.rows, len(rows)) for x in (now, sampler, of_anchor, advantages))
-            units = torch.arange(len(rows), device=units.device)
-        rewarded = self.penalised and self.config.kl_form == "reward"
-        penalised = advantages
-        if rewarded:
-            penalised = kl_in_reward(advantages, now, of_anchor, kl=self.config.kl, detach=self.corrections.detached_kl)
-        low, high = self.config.clip_low, self.config.clip_high
-        losses = clipped_policy_loss(now, sampler, penalised, low=low, high=high)
-        seen = {"policy_loss": losses}
-        if rewarded:
-            seen["kl"] = now - of_anchor
-        elif self.penalised:
-            seen["kl"] = sampled_kl(now, sampler, of_anchor) if scores.kl is None else scores.kl
-            losses = losses + self.config.kl * seen["kl"]
-        meter.add_policy(seen, now - sampler, penalised, units, rows, low=low, high=high)
-        return losses
+        return (output.losses * scale).sum() / portion.norm
 
     def _referred(self, examples: Sequence[Example]) -> list[Example]:
-        """The same examples; where the KL is taken on their tokens alone, with the anchor's log-probabilities, computed once for all
-        steps."""
-        if self.anchor is None or self._exact:
+        """The same examples; where the KL is taken on the sampled tokens alone, with the reference's log-probabilities, scored once for
+        all steps."""
+        if self.reference is None or self._exact:
             return list(examples)
-        own = [e for e in examples if e.kind == "policy"]
         ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
-        referred = iter(with_reference(self.anchor, own, self.config.token_budget, apart=True, ranks=ranks))
-        return [next(referred) if e.kind == "policy" else e for e in examples]
-
-    def _pair_losses(self, batch: TokenBatch, rows: int, kind: str, logprobs: Tensor, meter: "Meter") -> Tensor:
-        ratios = row_sums(logprobs - batch.logprobs, batch.rows, rows)
-        chosen, rejected = ratios[0::2], ratios[1::2]
-        loss = dpo_loss if kind == "dpo" else ipo_loss
-        losses = loss(chosen, rejected, beta=self.config.beta)
-        rewards = {"rewards/chosen": self.config.beta * chosen, "rewards/rejected": self.config.beta * rejected}
-        margins = self.config.beta * (chosen - rejected)
-        rewards |= {"rewards/margins": margins, "rewards/accuracies": (margins > 0).float()}
-        meter.add("", preference_loss=losses, **rewards)
-        return losses
-
-
-KINDS = ("policy", "sft", "anchored-sft", "dpo", "ipo")
-"""What examples can be; every kind goes through the model by itself."""
-
-
-class _Portion(NamedTuple):
-    """Examples of one kind that go through the model together. norm: what the sum of their losses is divided by; weight: of the loss."""
-
-    examples: Sequence[Example]
-    norm: float
-    weight: float
-    replayed: bool
-
-
-def _length(example: Example) -> int:
-    return max(len(row.ids) for row in rows_of([example]))
+        return with_reference(self.reference, examples, self.config.token_budget, ranks=ranks)

@@ -19,32 +19,26 @@ import torch
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.agents.rollout import Played
-from sparring.envs.views import taboo_wordings
 
 from . import checkpoint, lora
 from .alarms import Unhealthy, raised
-from .batch import Example, Pair, digest, rows_of
-from .config import PAIRED
+from .batch import Example, digest
 from .control import measured_control
-from .demonstrations import expert_round, expert_talks, replay_rows, tokens_of
-from .experience import experience
+from .demonstrations import replay_rows
 from .imitation import imitate
 from .interrupts import Interrupts, Stopped, resume_command
 from .learner import Learner
 from .measuring import Evaluation, Measuring
-from .pairs import spin_pairs
+from .method import Method, Round
+from .objectives.sft_loss import SFTLoss
 from .pauses import Pauses
 from .progress import Progress, Quiet
 from .ranks import Ranks
 from .report import write_report
-from .rewards import Returns, outcome_returns, shuffled_returns, without
-from .round_games import games_of
 from .round_metrics import describe, reward_spread, round_line, scalars
 from .run_folder import RunFolder, read_lines
-from .scoring import Scorer, with_reference
+from .scoring import Scorer, with_behaviour, with_reference
 from .session import Session, seed_everything
-from .spag import CONTEXT, retelling
 from .summary import Summary, summarise
 from .trackers import Log, as_text, tracked
 
@@ -53,10 +47,19 @@ ROLLBACKS = 3
 
 
 class Loop:
-    """One run in memory. baselines: of the rae objective. alarms: raised so far. rollbacks: made so far. first_round: the metrics of round
-    1, which later rounds are compared with; first_step: of its first step, which its later steps are. Only the main process writes."""
+    """One run in memory. state: of the method (running baselines). alarms: raised so far. rollbacks: made so far. first_round: the
+    metrics of round 1, which later rounds are compared with; first_step: of its first step, which its later steps are. Only the main
+    process writes."""
 
-    def __init__(self, session: Session, folder: RunFolder, evaluations: Sequence[Evaluation], progress: Progress, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        session: Session,
+        method: Method,
+        folder: RunFolder,
+        evaluations: Sequence[Evaluation],
+        progress: Progress,
+        ranks: Ranks,
+    ) -> None:
         self.session = session
         self.config = session.config
         self.folder = folder
@@ -64,7 +67,8 @@ class Loop:
         self.progress = progress if ranks.main else Quiet()
         self.ranks = ranks
         self.model = session.model
-        self.baselines: dict[str, float] = {}
+        self.method = method
+        self.state: Mapping[str, float] = {}
         self.alarms: list[dict[str, Any]] = []
         self.rollbacks = 0
         self.first_round: Mapping[str, Any] | None = None
@@ -109,7 +113,7 @@ class Loop:
         last = self._rounds(done, measuring) if config.rounds else 0
         _free()
         measuring.measure(last, self.model)
-        control = measured_control(measuring, self.pauses, last)
+        control = None if self.method.baseline else measured_control(measuring, self.pauses, last)
 
         def report() -> Summary:
             counts = self.session.words.counts
@@ -184,13 +188,19 @@ class Loop:
         self.ranks.from_main(lambda: self.folder.forget_after(number))
 
     def _learner(self, done: int, measuring: Measuring) -> Learner:
-        of = self.config.learner
-        # A second model is loaded where a KL wants it; pairs get its log-probabilities before the update, experts' talk needs none.
-        anchored = of.kl > 0 and of.anchor == "first" and self.config.arm == "selfplay" and self.config.objective not in PAIRED
-        anchor = measuring.first.model if anchored else None
-        learner = Learner(self.model.model, anchor=anchor, config=of, corrections=self.config.spag)
+        method = self.method
+        # A second model is loaded where the loss has a KL to it; pairs get its log-probabilities before the update.
+        reference = measuring.first.model if method.frozen_model and method.loss.kl > 0 else None
+        learner = Learner(
+            self.model.model,
+            method.loss,
+            replay_loss=SFTLoss("replay_loss"),
+            reference=reference,
+            config=self.config.learner,
+            split=method.split,
+        )
         self.model.adapter = learner.adapter
-        self.baselines = {}
+        self.state = {}
         if done:
             if learner.adapter:
                 lora.restore(self.model.model, checkpoint_model(self.folder.path, done))
@@ -201,7 +211,7 @@ class Loop:
                 rounded = not learner.adapter and next(self.model.model.parameters()).dtype != torch.float32
                 weights = ", and the float32 weights that were trained are made from the model's rounded ones" if rounded else ""
                 self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew{weights}")
-            self.baselines = state["baselines"]
+            self.state = state["baselines"]
         if self.rollbacks:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
         return learner
@@ -228,7 +238,7 @@ class Loop:
 
     def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
         """Writes a checkpoint, and deletes what its round needed until then."""
-        state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
+        state = {"baselines": dict(self.state), "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
 
         def write() -> None:
             checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
@@ -243,26 +253,17 @@ class Loop:
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
         record: dict[str, Any] = {"round": number}
-        sampled = 0
-        played: Sequence[Played] = ()
-        rows: Sequence[Example]
-        if config.arm == "selfplay" and config.objective == "spin":
-            rows = self.ranks.from_main(lambda: self._spin(number, seed))
-            sampled = sum(row.actions for row in rows_of(rows)[1::2])
-        elif config.arm == "selfplay":
-            played, manner = games_of(number, seed, self.session, self.folder, self.ranks, self.progress)
-            returns = shuffled_returns(played, seed) if config.shuffle_rewards else outcome_returns(played)
-            rows = self._experience(played, returns)
-            record |= describe(played, self.session.words.truth) | reward_spread(played, returns)
+        experience = self.method.collect(Round(self.session, number, seed, self.folder, self.ranks, self.progress))
+        episodes = experience.episodes
+        returns = self.method.reward(episodes, seed)
+        examples, self.state = self.method.credit(experience, returns, self.state)
+        if episodes:
+            record |= describe(episodes, self.session.words.truth) | reward_spread(episodes, returns)
             self._watch(record, number)
-            record |= manner
-            sampled = sum(reply.tokens for p in played for reply in p.replies)
-        else:
-            like = None if config.arm_like is None else tokens_of(config.arm_like, number)
-            rows = expert_round(self.session, seed, like, winners_only=config.arm == "winning-expert")
-        rows = self._against_reference(rows, measuring)
-        if config.arm == "selfplay" and config.objective in PAIRED:
-            record["pairs"] = len(rows)
+        record |= experience.metrics
+        if self.method.loss.unit == "pair":
+            record["pairs"] = len(examples)
+        rows = self._with_reference(examples, measuring)
         between = time.perf_counter()
         replay = replay_rows(self.session, config.replay_pool, derive_seed(seed, "replay")) if rows else []
         about = {"seed": seed, "rows": digest(rows)}
@@ -275,13 +276,18 @@ class Loop:
                 record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch, done=stopped.get("done"))
             learner.publish()
             self.model.set_version(str(number))
-            times = {"play_seconds": between - began, "learn_seconds": time.perf_counter() - between, "sampled_tokens": sampled}
-            times |= {"games_per_second": len(played) / times["play_seconds"], "tokens_per_second": sampled / times["play_seconds"]}
+            times = {
+                "play_seconds": between - began,
+                "learn_seconds": time.perf_counter() - between,
+                "sampled_tokens": experience.sampled_tokens,
+            }
+            per_second = {"games_per_second": len(episodes), "tokens_per_second": experience.sampled_tokens}
+            times |= {name: count / times["play_seconds"] for name, count in per_second.items()}
             if number == 1:
                 self.first_round = record
             if log is not None:
                 self._record(number, record, times)
-                log(number, {**scalars(record), **times}, {"games": as_text(played)} if played else {})
+                log(number, {**scalars(record), **times}, {"games": as_text(episodes)} if episodes else {})
             self._save(number, learner.state_dict())
         self.progress.say(round_line(number, config.rounds, record, time.perf_counter() - began))
 
@@ -290,54 +296,20 @@ class Loop:
         self.folder.append(self.folder.metrics, record)
         self.folder.append(self.folder.timings, {"round": number, **times})
 
-    def _experience(self, played: list[Played], returns: Returns) -> list[Example]:
-        """What is learnt from a round's games."""
-        config = self.config
-        dropped = config.drop if config.drop is not None else ("foul",) if config.objective == "spag" else ()
-        wordings, context = taboo_wordings(self.session.card.prompts), min(CONTEXT, self.model.loop.max_length)
-        retell = None if config.spag.prompts_as_played else retelling(wordings, self.model.format, context)
-        rows, self.baselines = experience(
-            played,
-            without(returns, played, dropped),
-            config.objective,
-            self.baselines,
-            roles=self.session.trained,
-            corrections=config.spag,
-            retell=retell,
-        )
-        return rows
-
-    def _against_reference(self, rows: Sequence[Example], measuring: Measuring) -> Sequence[Example]:
-        """Rows with their reference's log-probabilities, where these are not the sampler's."""
-        config = self.config
-        if config.arm != "selfplay":
-            return rows
-        if config.objective in PAIRED:
-            frozen = config.learner.anchor == "first" and config.objective != "spin"
-            reference = measuring.first if frozen else self.model
-            return with_reference(self._scorer(reference), rows, config.learner.token_budget, ranks=self.ranks)
-        if config.objective == "spag" and config.spag.to_score:
-            return with_reference(self._scorer(self.model), rows, config.learner.token_budget, ranks=self.ranks)
-        return rows
+    def _with_reference(self, examples: list[Example], measuring: Measuring) -> list[Example]:
+        """Examples with their reference policy's log-probabilities, where the method needs them before the update. A KL to the initial
+        model is the learner's: an exact one needs whole distributions."""
+        method, budget = self.method, self.config.learner.token_budget
+        if method.reference == "none" or (method.reference == "initial" and method.loss.kl > 0):
+            return examples
+        if method.reference == "behaviour":
+            known = with_behaviour(examples)
+            return known if known is not None else with_reference(self._scorer(self.model), examples, budget, ranks=self.ranks)
+        return with_reference(self._scorer(measuring.first), examples, budget, ranks=self.ranks)
 
     @staticmethod
     def _scorer(model: LanguageModel) -> Scorer:
         return Scorer(model.model, around=model.speaking)
-
-    def _spin(self, number: int, seed: int) -> list[Pair]:
-        """As many pairs as a round has games: an expert's utterance, and the model's own in its place."""
-        config = self.config
-        chats = expert_talks(self.session, config.games_per_round, derive_seed(seed, "experts"))
-        with self.progress.phase(f"round {number}/{config.rounds}: answer", config.games_per_round, "answers") as advance:
-            return spin_pairs(
-                chats,
-                self.model,
-                self.session.sampling,
-                config.games_per_round,
-                seed,
-                concurrency=config.concurrency,
-                progress=advance,
-            )
 
 
 def _free() -> None:

@@ -29,6 +29,7 @@ from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.corpus import Conversation, conversations, description, riddles
 from sparring.selfplay.learner import Learner
+from sparring.selfplay.objectives.sft_loss import SFTLoss
 from sparring.selfplay.run_folder import provenance
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
@@ -202,6 +203,8 @@ def main(config: MiniConfig) -> None:
     steps = -(-(config.descriptions + config.conversations) // config.minibatch)
     learner = Learner(
         model,
+        SFTLoss(),
+        replay_loss=SFTLoss("replay_loss"),
         config=LearnerConfig(
             lr=config.lr,
             betas=(0.9, 0.98),

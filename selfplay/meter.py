@@ -10,8 +10,8 @@ from .batch import Row
 
 
 class Meter:
-    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since sampling, and
-    its ratios are to the sampler. largest: ratio, 0 where there was none."""
+    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since
+    sampling. largest: ratio, 0 where there was none."""
 
     def __init__(self, own: int = 0, *, first: bool = False) -> None:
         self.own = own
@@ -35,32 +35,20 @@ class Meter:
             self.sums[key] = self.sums.get(key, 0.0) + float(value.detach().sum())
             self.counts[key] = self.counts.get(key, 0) + value.numel()
 
-    def add_by_role(self, values: dict[str, Tensor], units: Tensor, rows: Sequence[Row]) -> None:
+    def add_by_role(self, values: Mapping[str, Tensor], units: Tensor, rows: Sequence[Row]) -> None:
         """Values [U], in all and by role; units [U]: the row of each."""
         self.add("", **values)
         for role in {row.role for row in rows} - {""}:
             own = tensor([row.role == role for row in rows], device=units.device)[units]
             self.add(f"{role}/", **{name: value[own] for name, value in values.items()})
 
-    def add_policy(
-        self,
-        seen: dict[str, Tensor],
-        change: Tensor,
-        advantages: Tensor,
-        units: Tensor,
-        rows: Sequence[Row],
-        *,
-        low: float,
-        high: float,
-    ) -> None:
-        """change [U]: the logarithm of the ratio to the sampler. low, high: its clip."""
-        change = change.detach()
-        ratio = change.exp()
-        outside = ((ratio > 1 + high) & (advantages > 0)) | ((ratio < 1 - low) & (advantages < 0))
-        self.add_by_role({**seen, "clip_ratio/region_mean": outside.float()}, units, rows)
+    def add_ratio(self, log_ratio: Tensor, *, to_sampler: bool) -> None:
+        """log_ratio [U]: of the policy to the behaviour policy; to_sampler: whether that is the sampler itself, so that the first
+        step shows how far the learner's log-probabilities are from the sampler's."""
+        ratio = log_ratio.exp()
         self.largest = max(self.largest, float(ratio.max()))
-        if self.first:
-            self.add("", mismatch_kl=ratio - 1 - change)
+        if self.first and to_sampler:
+            self.add("", mismatch_kl=ratio - 1 - log_ratio)
 
     def stepped(self, norm: float, rate: float) -> None:
         self.norms.append(norm)

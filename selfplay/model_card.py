@@ -124,8 +124,7 @@ def _origin(config: TrainConfig, number: int) -> str:
     if config.imitation.steps:
         parts.append(f"{config.imitation.steps} steps of imitation")
     if number:
-        how = f"objective {code(config.objective)}" if config.arm == "selfplay" else f"control arm {code(config.arm)}"
-        parts.append(f"{number} rounds of {config.games_per_round} games of {code(config.game)} ({how})")
+        parts.append(f"{number} rounds of {config.games_per_round} games of {code(config.game)} (method {code(config.method)})")
     return f"- {', then '.join(parts) or 'nothing learnt'}; seed {config.seed}"
 
 

@@ -1,6 +1,6 @@
 """SPIN's pairs (arXiv 2401.01335): what an expert said in a conversation, and what the model says in its place.
 
-Knows conversations and models by their protocols; the loss is `objectives.dpo_loss`, against the model that answered.
+Knows conversations and models by their protocols; the loss is `PreferenceLoss`, against the model that answered.
 """
 
 import random

@@ -3,17 +3,17 @@
 from typing import Any
 
 from . import lora
-from .config import PAIRED
+from .method import Method
 from .session import Session
 
 MASTER_BYTES = 4
 ADAM_BYTES = 8
 
 
-def plan(session: Session) -> dict[str, Any]:
-    """Model, memory in bytes (weights: sampler, anchor; training: float32 master weights where the sampler's are not float32, or those of
-    an adapter, gradients and Adam's averages; cache: keys and values at most; activations are not counted), tokens and steps of a round at
-    most, and what is written.
+def plan(session: Session, method: Method) -> dict[str, Any]:
+    """Model, memory in bytes (weights: sampler, reference; training: float32 master weights where the sampler's are not float32, or those
+    of an adapter, gradients and Adam's averages; cache: keys and values at most; activations are not counted), tokens and steps of a
+    round at most, and what is written.
     """
     config, model = session.config, session.model
     parameters = model.model.num_parameters()
@@ -23,11 +23,9 @@ def plan(session: Session) -> dict[str, Any]:
     trained = lora.size(model.model, rank) if rank else parameters
     master = 0 if first.element_size() == MASTER_BYTES and not rank else MASTER_BYTES * trained
     compared = config.evaluation.games > 0 or config.evaluation.control
-    anchored = config.learner.anchor == "first" and config.objective != "spin" and (config.learner.kl > 0 or config.objective in PAIRED)
-    copies = 2 if config.rounds and not rank and (compared or anchored) else 1
+    copies = 2 if config.rounds and not rank and (compared or method.frozen_model) else 1
     utterances = config.games_per_round * session.game.horizon
-    rows = config.games_per_round * (1 if config.objective == "spin" else len(session.trained))
-    known = config.objective in ("group", "rae", "spin")
+    rows = config.games_per_round * len(session.trained)
     return {
         "model": {
             "name": config.model,
@@ -46,7 +44,7 @@ def plan(session: Session) -> dict[str, Any]:
             "games": config.games_per_round,
             "utterances_at_most": utterances,
             "sampled_tokens_at_most": utterances * config.max_new_tokens,
-            "optimiser_steps": config.learner.epochs * -(-rows // config.learner.minibatch) if known else None,
+            "optimiser_steps_at_most": config.learner.epochs * -(-rows // config.learner.minibatch),
         },
         "rounds": config.rounds,
         "imitation_steps": config.imitation.steps,

@@ -11,7 +11,7 @@ from sparring.envs.core import VOID
 from sparring.envs.english import TruthOf
 
 from .evaluate import truthfulness
-from .rewards import Returns
+from .objectives.returns import Returns
 
 MUTE, RARE = ("silent", "foul", "overlong"), 0.01
 """How games end that were not played, and the share of them that a round's line does not mention."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of
-from .objectives import entropy, exact_kl, token_logprobs
+from .losses import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack
 from .patching import swapped
 from .ranks import Ranks
@@ -132,30 +132,40 @@ class Scorer:
 Reading = Callable[[slice], Tensor]
 
 
-def with_reference(
-    scorer: Scorer, examples: Sequence[Example], token_budget: int, *, apart: bool = False, ranks: Ranks | None = None
-) -> list[Example]:
-    """The same examples with the log-probabilities that a model gives their actions, at each row's temperature: a reference. apart: kept as
-    the rows' `reference`, not as their `logprobs`. ranks: each process scores its share, and all get the same; the model has to be whole on
-    each, and its passes no matter of the others."""
-    ranks = ranks or Ranks()
+def with_behaviour(examples: Sequence[Example]) -> list[Example] | None:
+    """The same rows with the sampler as their reference, which takes no pass; None where it is not known of all of them, or for pairs."""
+    rows = [e for e in examples if isinstance(e, Row) and e.sampler_logprobs is not None]
+    return [replace(row, reference_logprobs=row.sampler_logprobs) for row in rows] if len(rows) == len(examples) else None
+
+
+def with_reference(scorer: Scorer, examples: Sequence[Example], token_budget: int, *, ranks: Ranks | None = None) -> list[Example]:
+    """The same examples with the log-probabilities that a reference policy gives their actions (`action_logprobs`)."""
     rows = rows_of(examples)
+    scored = action_logprobs(scorer, rows, token_budget, ranks=ranks)
+    new = (replace(row, reference_logprobs=values) for row, values in zip(rows, scored, strict=True))
+    return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
+
+
+def action_logprobs(scorer: Scorer, rows: Sequence[Row], token_budget: int, *, ranks: Ranks | None = None) -> list[NDArray[np.float32]]:
+    """Per row the log-probabilities [n] that a model gives its actions at the row's temperature, 0 elsewhere.
+
+    ranks: each process scores its share, and all get the same; the model must be unsharded, as no collective runs inside.
+    """
+    ranks = ranks or Ranks()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
     device = next(scorer.unwrapped.parameters()).device
-    own: list[NDArray[np.float32]] = []
+    share: list[NDArray[np.float32]] = []
     for part in micro_batches([rows[i] for i in order[ranks.rank :: ranks.size]], token_budget, packed=scorer.packs):
         batch = collate(part, packed=scorer.packs).to(device)
         with torch.no_grad(), scorer.attending(batch):
             logprobs = scorer.score(batch).logprobs.float().cpu()
-        own += [values.numpy() for values in logprobs.split([row.actions for row in part])]
-    scored: dict[int, Row] = {}
-    for rank, told in enumerate(ranks.gather(own)):
-        for i, values in zip(order[rank :: ranks.size], told, strict=True):
-            stored = rows[i].logprobs * 0
-            stored[rows[i].action] = values
-            scored[i] = replace(rows[i], reference=stored) if apart else replace(rows[i], logprobs=stored)
-    new = iter(scored[i] for i in range(len(rows)))
-    return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
+        share += [values.numpy() for values in logprobs.split([row.actions for row in part])]
+    scored: dict[int, NDArray[np.float32]] = {}
+    for rank, of_rank in enumerate(ranks.gather(share)):
+        for i, values in zip(order[rank :: ranks.size], of_rank, strict=True):
+            scored[i] = np.zeros(len(rows[i].ids), np.float32)
+            scored[i][rows[i].action] = values
+    return [scored[i] for i in range(len(rows))]
 
 
 def _states(model: Any, forward: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, Tensor]:

@@ -83,7 +83,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0
     words = word_sets(config.words, config.heldout, imitating=imitating) if game.informed else NO_SECRETS
-    if (imitating or config.arm != "selfplay") and not words.everyday and config.replay in ("none", "base") and not config.imitation.data:
+    if imitating and not words.everyday and config.replay in ("none", "base") and not config.imitation.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
             "or give conversations to imitate with --imitation.data FILE"

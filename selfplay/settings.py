@@ -80,7 +80,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
-    return value
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def _build(data: Any, kind: Any, where: str) -> Any:
@@ -105,6 +105,10 @@ def _build(data: Any, kind: Any, where: str) -> Any:
         if data not in args:
             raise ValueError(f"{where} must be one of {', '.join(map(str, args))}, got {data!r}")
         return data
+    if origin is Mapping:
+        if not isinstance(data, Mapping) or not all(isinstance(part, str) for pair in data.items() for part in pair):
+            raise ValueError(f"{where} must be a mapping of texts to texts, got {data!r}")
+        return dict(data)
     if origin is tuple:
         if not isinstance(data, list | tuple):
             raise ValueError(f"{where} must be a list, got {data!r}")

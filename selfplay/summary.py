@@ -10,7 +10,7 @@ from .config import TrainConfig
 from .measuring import Evaluation
 from .run_folder import RunFolder, read_lines, to_json, write_text
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def summarise(
             "game": config.game,
             "seat": config.seat,
             "opponent": config.opponent,
-            "objective": config.objective if config.arm == "selfplay" else config.arm,
-            "shuffled_rewards": config.shuffle_rewards,
+            "method": config.method,
             "preset": config.preset,
             "seed": config.seed,
             "rounds": config.rounds,

@@ -13,9 +13,9 @@ from sparring.envs.words import list_names
 
 from . import checkpoint
 from .config import TrainConfig
-from .demonstrations import tokens_of
 from .loop import Loop
 from .measuring import Evaluation
+from .method import method_of
 from .plan import bytes_needed
 from .progress import Progress, Quiet
 from .ranks import Ranks, join
@@ -43,9 +43,7 @@ def train(
     out = config.out or ranks.from_main(lambda: next_free(Path("runs"), Path(config.model.partition("@")[0]).name))
     config = replace(config, out=out)
     ranks.from_main(lambda: RunFolder.require_free(out))
-    if config.arm_like is not None:
-        for number in range(1, config.rounds + 1):
-            tokens_of(config.arm_like, number)
+    method = method_of(config)
     session = prepare(config)
     _require_replayable(session, ranks)
 
@@ -57,7 +55,7 @@ def train(
             write_text(folder.measurement(0), to_json(measured))
 
     ranks.from_main(begin)
-    return Loop(session, RunFolder(out), evaluations, progress or Quiet(), ranks).run(None)
+    return Loop(session, method, RunFolder(out), evaluations, progress or Quiet(), ranks).run(None)
 
 
 def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
@@ -66,6 +64,7 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     folder = RunFolder.open(path)
     config = replace(load(folder.config, TrainConfig), out=path)
     _require_inputs(folder, config)
+    method = method_of(config)
     ranks = join(config.device)
     progress = progress or Quiet()
 
@@ -88,7 +87,7 @@ def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Prog
     require_space(path, bytes_needed(session, done or 0))
     # Nothing is forgotten before all that could be missing is there.
     ranks.from_main(clear)
-    return Loop(session, folder, evaluations, progress, ranks).run(done)
+    return Loop(session, method, folder, evaluations, progress, ranks).run(done)
 
 
 def _pinned(config: TrainConfig) -> TrainConfig:

@@ -29,7 +29,7 @@ def test_a_row_ends_with_its_last_action():
     segment = Segment(np.arange(4), action, np.zeros(4, np.float32), (TurnSpan(0, 1, 2, "stop"), TurnSpan(2, 4, 4, "length")), 1.0, "3")
     made = row_from_segment(segment, 2.0)
     assert made.ids.tolist() == [0, 1] and made.advantages.tolist() == [0, 2]
-    assert len(made.action) == len(made.logprobs) == 2
+    assert len(made.action) == len(made.sampler_logprobs) == 2
     silent = row_from_segment(replace(segment, action=np.zeros(4, np.bool_)), 2.0)
     assert (silent.actions, len(silent.ids)) == (0, 1)
 
@@ -42,7 +42,7 @@ def test_collate_points_at_the_token_before_each_action():
     assert batch.places.tolist() == [0, 1, 8]
     assert batch.targets.tolist() == [1, 2, 4]
     assert batch.weights.tolist() == [1, 1, 2]
-    assert torch.equal(batch.logprobs, torch.full((3,), -0.5))
+    assert torch.equal(batch.sampler_logprobs, torch.full((3,), -0.5))
 
 
 def test_packed_rows_lie_one_after_the_other():

@@ -8,15 +8,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from handmade import LOSS, WIN, played
+from learners import learner_of, sampled_by
 from tiny import tiny_model
 from torch import Tensor
 
-from sparring.selfplay.batch import Pair, PairKind, Row, collate, rows_of, sft_row
+from sparring.selfplay.batch import Pair, Row, collate, rows_of, sft_row
 from sparring.selfplay.config import LearnerConfig
-from sparring.selfplay.experience import experience
-from sparring.selfplay.learner import Learner
-from sparring.selfplay.rewards import Returns, outcome_returns
-from sparring.selfplay.scoring import Scorer, with_reference
+from sparring.selfplay.objectives.credit import Credit, Experience, baseline_rows, group_rows, preference_pairs
+from sparring.selfplay.objectives.preference_loss import PreferenceLoss
+from sparring.selfplay.objectives.returns import Returns, outcome_returns
+from sparring.selfplay.objectives.sft_loss import SFTLoss
+from sparring.selfplay.scoring import Scorer, with_behaviour, with_reference
 
 VOCABULARY = 60
 CONFIG = LearnerConfig(lr=1e-2, kl=0.0, minibatch=8, grad_clip=1e9)
@@ -38,7 +40,7 @@ def policy_rows(of, n: int = 6, seed: int = 0, advantage: float | None = None) -
         value = rng.normal() if advantage is None else advantage
         advantages = np.where(action, value, 0).astype(np.float32)
         rows.append(Row(ids, action, np.zeros(length, np.float32), advantages, temperature=0.8, role="attacker"))
-    return rows_of(with_reference(Scorer(of), rows, 1))
+    return sampled_by(of, rows)
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor], scale: float = 1.0) -> bool:
@@ -52,7 +54,7 @@ def test_gradients_do_not_depend_on_micro_batches_or_order(aggregation: str):
     grads = []
     for budget, order in ((10_000, rows), (1, rows), (40, rows[::-1])):
         config = replace(CONFIG, token_budget=budget, aggregation=aggregation)
-        grads.append(Learner(of, config=config).gradients(order))
+        grads.append(learner_of(of, config=config).gradients(order))
     assert any(g.abs().max() > 1e-4 for g in grads[0].values())
     assert equal(grads[0], grads[1])
     assert equal(grads[0], grads[2])
@@ -63,12 +65,12 @@ def test_gradients_do_not_depend_on_packing(kind: str):
     of, anchor = model(kind), tiny_model(kind, vocab=VOCABULARY, seed=1)
     rows = policy_rows(of, 9)
     config = replace(CONFIG, kl=0.5)
-    padded = Learner(of, anchor=anchor, config=config)
-    padded.scorer.packs = padded.anchor.packs = False
+    padded = learner_of(of, reference=anchor, config=config)
+    padded.scorer.packs = padded.reference.packs = False
     expected = padded.gradients(rows)
     assert any(g.abs().max() > 1e-4 for g in expected.values())
     for budget, order in ((10_000, rows), (1, rows[::-1]), (45, rows[::2] + rows[1::2])):
-        packed = Learner(of, anchor=anchor, config=replace(config, token_budget=budget))
+        packed = learner_of(of, reference=anchor, config=replace(config, token_budget=budget))
         assert packed.scorer.packs
         assert equal(packed.gradients(order), expected)
 
@@ -80,7 +82,7 @@ def test_gradients_do_not_depend_on_what_is_computed_again(kind: str):
     found, kept = [], []
     for again in (False, True):
         of, anchor = (tiny_model("llama" if kind == "adapter" else kind, vocab=VOCABULARY, seed=seed) for seed in (0, 1))
-        learner = Learner(of, anchor=anchor, config=replace(config, gradient_checkpointing=again))
+        learner = learner_of(of, reference=anchor, config=replace(config, gradient_checkpointing=again))
         numbers: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x, numbers=numbers: (numbers.append(x.numel()), x)[1], lambda x: x):
             found.append(learner.gradients(policy_rows(of, 9)))
@@ -94,7 +96,7 @@ def test_gradients_do_not_depend_on_what_is_computed_again(kind: str):
 @pytest.mark.parametrize("form", ["sampled", "reward"])
 def test_the_anchor_is_asked_once_for_all_steps(form: str):
     of, anchor = model(), tiny_model(vocab=VOCABULARY, seed=1)
-    learner = Learner(of, anchor=anchor, config=replace(CONFIG, kl=0.5, kl_form=form, minibatch=3, epochs=4))
+    learner = learner_of(of, reference=anchor, config=replace(CONFIG, kl=0.5, kl_form=form, minibatch=3, epochs=4))
     tokens: list[int] = []
     anchor.register_forward_pre_hook(lambda _, args, kwargs: tokens.append(len(args)), with_kwargs=True)
     rows = policy_rows(of)
@@ -102,19 +104,18 @@ def test_the_anchor_is_asked_once_for_all_steps(form: str):
     assert len(tokens) == 1
 
 
-def pairs(reference, n: int = 5, kind: PairKind = "dpo") -> list[Pair]:
+def pairs(reference, n: int = 5) -> list[Pair]:
     """Random pairs of different lengths with a reference's log-probabilities."""
     rows = policy_rows(reference, 2 * n, seed=3)
-    return [Pair(a, b, kind) for a, b in zip(rows[0::2], rows[1::2], strict=True)]
+    return with_reference(Scorer(reference), [Pair(a, b) for a, b in zip(rows[0::2], rows[1::2], strict=True)], 1)
 
 
 @pytest.mark.parametrize("kind", ["dpo", "ipo"])
-def test_gradients_of_pairs_do_not_depend_on_micro_batches_or_order(kind: PairKind):
-    of = model()
-    made = pairs(tiny_model(vocab=VOCABULARY, seed=1), kind=kind)
-    mixed = [*made, *policy_rows(of)]
-    config = replace(CONFIG, beta=0.3)
-    grads = [Learner(of, config=replace(config, token_budget=b)).gradients(e) for b, e in ((10_000, mixed), (1, mixed), (60, mixed[::-1]))]
+def test_gradients_of_pairs_do_not_depend_on_micro_batches_or_order(kind: str):
+    of, loss = model(), PreferenceLoss(kind, beta=0.3)
+    made = pairs(tiny_model(vocab=VOCABULARY, seed=1))
+    cases = ((10_000, made), (1, made), (60, made[::-1]))
+    grads = [learner_of(of, loss, config=replace(CONFIG, token_budget=b)).gradients(e) for b, e in cases]
     assert any(g.abs().max() > 1e-4 for g in grads[0].values())
     assert equal(grads[0], grads[1])
     assert equal(grads[0], grads[2])
@@ -123,7 +124,7 @@ def test_gradients_of_pairs_do_not_depend_on_micro_batches_or_order(kind: PairKi
 def test_the_loss_of_pairs_is_the_papers():
     of, reference = model(), tiny_model(vocab=VOCABULARY, seed=1)
     made = pairs(reference, 3)
-    found = Learner(of, config=replace(CONFIG, beta=0.3)).gradients(made)
+    found = learner_of(of, PreferenceLoss(beta=0.3), config=CONFIG).gradients(made)
 
     def summed(m, row: Row) -> Tensor:
         logits = m(input_ids=torch.tensor(row.ids)[None]).logits[0] / row.temperature
@@ -140,15 +141,15 @@ def test_the_loss_of_pairs_is_the_papers():
 def test_swapped_pairs_have_the_opposite_gradient_where_nothing_is_decided():
     of = model()
     made = pairs(of)
-    one = Learner(of, config=CONFIG).gradients(made)
-    other = Learner(of, config=CONFIG).gradients([replace(p, chosen=p.rejected, rejected=p.chosen) for p in made])
+    one = learner_of(of, PreferenceLoss(), config=CONFIG).gradients(made)
+    other = learner_of(of, PreferenceLoss(), config=CONFIG).gradients([replace(p, chosen=p.rejected, rejected=p.chosen) for p in made])
     assert equal(one, other, scale=-1.0)
 
 
 def test_pairs_stay_together_and_are_learnt():
     of = model()
     made = pairs(of, 7)
-    learner = Learner(of, config=replace(CONFIG, lr=1e-3, minibatch=3, epochs=10, token_budget=30))
+    learner = learner_of(of, PreferenceLoss(), config=replace(CONFIG, lr=1e-3, minibatch=3, epochs=10, token_budget=30))
     metrics = learner.update(made, seed=0)
     assert metrics["steps"] == 2 * 10, "seven pairs in parts of three: the last one joins"
     assert metrics["rewards/accuracies"] > 0.8
@@ -161,24 +162,23 @@ def test_the_entropy_of_pairs_is_that_of_their_rows():
     of = model()
     made = pairs(of, 3)
     rows = rows_of(made)
-    found = Learner(of, config=CONFIG).update(made, seed=0)
-    assert found["entropy"] == pytest.approx(Learner(model(), config=CONFIG).update(rows, seed=0)["entropy"], rel=1e-5)
+    found = learner_of(of, PreferenceLoss(), config=CONFIG).update(made, seed=0)
+    assert found["entropy"] == pytest.approx(learner_of(model(), config=CONFIG).update(rows, seed=0)["entropy"], rel=1e-5)
 
 
 def test_a_reference_is_computed_in_the_order_of_its_rows():
     of = model()
     rows = policy_rows(of)
-    blank = [replace(row, logprobs=np.zeros_like(row.logprobs)) for row in rows]
     for budget in (1, 50, 10_000):
-        made = with_reference(Scorer(of), [Pair(blank[0], blank[1]), *blank[2:]], budget)
-        assert all(np.allclose(a.logprobs, b.logprobs, atol=1e-5) for a, b in zip(rows_of(made), rows, strict=True))
+        made = with_reference(Scorer(of), [Pair(rows[0], rows[1]), *rows[2:]], budget)
+        assert all(np.allclose(a.reference_logprobs, b.sampler_logprobs, atol=1e-5) for a, b in zip(rows_of(made), rows, strict=True))
 
 
 @pytest.mark.parametrize("form", ["auto", "exact", "sampled", "reward"])
 def test_forms_of_the_kl_are_all_nothing_at_the_anchor_itself(form: str):
     of = model()
     config = replace(CONFIG, kl=1.0, kl_form=form)
-    found = Learner(of, anchor=model(), config=config).gradients(policy_rows(of, advantage=0.0))
+    found = learner_of(of, reference=model(), config=config).gradients(policy_rows(of, advantage=0.0))
     assert all(g.abs().max() < 1e-5 for g in found.values())
 
 
@@ -193,7 +193,8 @@ def test_forms_of_the_kl_agree_in_expectation():
         for token, p in enumerate(logprobs)
     ]
     found = [
-        Learner(of, anchor=anchor, config=replace(CONFIG, kl=1.0, kl_form=form)).gradients(rows) for form in ("exact", "sampled", "reward")
+        learner_of(of, reference=anchor, config=replace(CONFIG, kl=1.0, kl_form=form)).gradients(rows)
+        for form in ("exact", "sampled", "reward")
     ]
     assert any(g.abs().max() > 1e-5 for g in found[0].values())
     assert equal(found[0], found[1])
@@ -204,13 +205,15 @@ def test_the_model_that_played_needs_no_second_model():
     of = model()
     rows = policy_rows(of)
     config = replace(CONFIG, kl=0.5, kl_form="reward")
-    with_copy = Learner(of, anchor=model(), config=config).gradients(rows)
-    assert equal(Learner(of, config=replace(config, anchor="played")).gradients(rows), with_copy)
+    later = tiny_model(vocab=VOCABULARY, seed=2)
+    with_copy = learner_of(later, reference=of, config=config).gradients(rows)
+    assert equal(learner_of(later, config=config).gradients(with_behaviour(rows)), with_copy)
+    assert not equal(learner_of(later, config=config).gradients(rows), with_copy), "without a reference there is no penalty"
 
 
 def test_every_round_begins_its_schedule_anew():
     rows = [sft_row([1, 2, 3], [False, True, True])] * 8
-    learner = Learner(model(), config=replace(CONFIG, lr=0.01, minibatch=2, schedule="linear", per_round=True))
+    learner = learner_of(model(), SFTLoss(), config=replace(CONFIG, lr=0.01, minibatch=2, schedule="linear", per_round=True))
     for _ in range(2):
         rates: list[float] = []
         learner.update(rows, seed=0, watch=lambda _, metrics, rates=rates: rates.append(metrics["learning_rate"]))
@@ -222,14 +225,14 @@ def test_roles_are_learnt_from_alike():
     of = model()
     rows = [replace(row, role=("attacker", "defender")[i % 2]) for i, row in enumerate(policy_rows(of))]
     swapped = [replace(row, role=("defender", "attacker")[i % 2]) for i, row in enumerate(rows)]
-    one, other = Learner(of, config=CONFIG), Learner(of, config=CONFIG)
+    one, other = learner_of(of, config=CONFIG), learner_of(of, config=CONFIG)
     assert equal(one.gradients(rows), other.gradients(swapped))
-    metrics = [Learner(model(), config=CONFIG).update(r, seed=0) for r in (rows, swapped)]
+    metrics = [learner_of(model(), config=CONFIG).update(r, seed=0) for r in (rows, swapped)]
     assert metrics[0]["attacker/policy_loss"] == pytest.approx(metrics[1]["defender/policy_loss"])
 
 
-@pytest.mark.parametrize("objective", ["group", "rae", "dpo"])
-def test_swapped_returns_have_the_opposite_gradient_in_each_role(objective: str):
+@pytest.mark.parametrize("credit", [group_rows, baseline_rows, preference_pairs])
+def test_swapped_returns_have_the_opposite_gradient_in_each_role(credit: Credit):
     """A zero-sum game in which the other side has won teaches each role the opposite, through advantages, rows and losses."""
     of = model()
     games = [played("a", "It is sour.", WIN), played("b", "It is sour.", "Hm.", "It is yellow.", LOSS), played("c", "It is big.", WIN)]
@@ -237,9 +240,9 @@ def test_swapped_returns_have_the_opposite_gradient_in_each_role(objective: str)
     other = {id: {"attacker": won["defender"], "defender": won["attacker"]} for id, won in returns.items()}
 
     def gradient(role: str, given: Returns) -> dict[str, Tensor]:
-        made = experience(games, given, objective, {}, roles=(role,))[0]
-        spoken = [_spoken(e, role) for e in made]
-        return Learner(of, config=CONFIG).gradients(with_reference(Scorer(of), spoken, 100))
+        made = credit(Experience(games, roles=(role,)), given, {})[0]
+        spoken = with_reference(Scorer(of), [_spoken(e, role) for e in made], 100)
+        return learner_of(of, PreferenceLoss() if credit is preference_pairs else None, config=CONFIG).gradients(spoken)
 
     for role in ("attacker", "defender"):
         found = gradient(role, returns)
@@ -252,19 +255,19 @@ def _spoken(example: Row | Pair, role: str) -> Row | Pair:
     """With the words of a role, one game's like another's."""
     if isinstance(example, Pair):
         return replace(example, **{side: _spoken(getattr(example, side), role) for side in ("chosen", "rejected")})
-    return replace(example, ids=example.ids * (7 if role == "attacker" else 11) % VOCABULARY)
+    return replace(example, ids=example.ids * (7 if role == "attacker" else 11) % VOCABULARY, sampler_logprobs=None)
 
 
 def test_no_advantage_no_gradient():
     of = model()
-    found = Learner(of, config=CONFIG).gradients(policy_rows(of, advantage=0.0))
+    found = learner_of(of, config=CONFIG).gradients(policy_rows(of, advantage=0.0))
     assert all(g.abs().max() == 0 for g in found.values())
 
 
 def test_the_gradient_of_the_first_step_is_that_of_reinforce():
     of = model()
     rows = policy_rows(of)
-    found = Learner(of, config=CONFIG).gradients(rows)
+    found = learner_of(of, config=CONFIG).gradients(rows)
     batch = collate(rows)
     loss = -(Scorer(of).score(batch).logprobs * batch.advantages).sum() / len(batch.targets)
     expected = dict(zip(found, torch.autograd.grad(loss, [p for n, p in of.named_parameters() if n in found]), strict=True))
@@ -274,15 +277,15 @@ def test_the_gradient_of_the_first_step_is_that_of_reinforce():
 def test_a_row_of_twice_the_weight_counts_as_two():
     of = model()
     rows = policy_rows(of, 2)
-    twice = Learner(of, config=CONFIG).gradients([rows[0], replace(rows[1], weight=2.0)])
-    single = [Learner(of, config=CONFIG).gradients([replace(row, weight=0.0), other]) for row, other in (rows, rows[::-1])]
+    twice = learner_of(of, config=CONFIG).gradients([rows[0], replace(rows[1], weight=2.0)])
+    single = [learner_of(of, config=CONFIG).gradients([replace(row, weight=0.0), other]) for row, other in (rows, rows[::-1])]
     summed = {name: single[0][name] * 2 + single[1][name] for name in twice}
     assert equal(twice, summed)
 
 
 def test_right_after_sampling_the_mismatch_is_nothing():
     of = model()
-    metrics = Learner(of, config=CONFIG).update(policy_rows(of), seed=0)
+    metrics = learner_of(of, config=CONFIG).update(policy_rows(of), seed=0)
     assert abs(metrics["mismatch_kl"]) < 1e-6
     assert metrics["clip_ratio/region_mean"] == 0
     assert metrics["steps"] == 1
@@ -291,7 +294,7 @@ def test_right_after_sampling_the_mismatch_is_nothing():
 def test_a_bandit_is_solved():
     """One token to choose after a prompt; token 7 pays."""
     of = model()
-    learner = Learner(of, config=replace(CONFIG, lr=3e-3, minibatch=64))
+    learner = learner_of(of, config=replace(CONFIG, lr=3e-3, minibatch=64))
     prompt = torch.tensor([[1, 2, 3]])
     generator = torch.Generator().manual_seed(0)
     for step in range(60):
@@ -313,7 +316,7 @@ def test_a_game_of_three_states_is_solved():
     """Left or right, then left or right again: 5 is left, 6 is right. Left at once ends with 0.3; right leads on to a second choice, where
     left ends with 0 and right with 1. The best is to go right twice, though at first left pays more than right."""
     of = tiny_model(vocab=8)
-    learner = Learner(of, config=replace(CONFIG, lr=3e-3, minibatch=128))
+    learner = learner_of(of, config=replace(CONFIG, lr=3e-3, minibatch=128))
     rng = np.random.default_rng(0)
 
     def choices(prompt: list[int]) -> Tensor:
@@ -339,7 +342,7 @@ def test_a_game_of_three_states_is_solved():
 
 
 @pytest.mark.parametrize("kind", ["dpo", "ipo"])
-def test_preferences_over_a_bandits_arms_are_learnt(kind: PairKind):
+def test_preferences_over_a_bandits_arms_are_learnt(kind: str):
     """Of two arms the larger token is preferred; the optimum of DPO and IPO puts the largest one first."""
     of = tiny_model(vocab=6)
     action = np.array([False, True])
@@ -347,8 +350,8 @@ def test_preferences_over_a_bandits_arms_are_learnt(kind: PairKind):
     def row(token: int) -> Row:
         return Row(np.array([1, token]), action, np.zeros(2, np.float32), np.zeros(2, np.float32))
 
-    made = with_reference(Scorer(of), [Pair(row(a), row(b), kind) for a in range(6) for b in range(a)], 10_000)
-    learner = Learner(of, config=replace(CONFIG, lr=3e-3, minibatch=15, epochs=60, beta=0.2))
+    made = with_reference(Scorer(of), [Pair(row(a), row(b)) for a in range(6) for b in range(a)], 10_000)
+    learner = learner_of(of, PreferenceLoss(kind, beta=0.2), config=replace(CONFIG, lr=3e-3, minibatch=15, epochs=60))
     assert learner.update(made, seed=0)["steps"] == 60
     with torch.no_grad():
         assert of(input_ids=torch.tensor([[1]])).logits[0, -1].argsort().tolist() == list(range(6))
@@ -359,7 +362,7 @@ def test_the_anchor_holds_the_model_back():
     for kl in (0.0, 10.0):
         of, anchor = model(), model()
         rows = policy_rows(of, 16)
-        learner = Learner(of, anchor=anchor, config=replace(CONFIG, kl=kl, epochs=10, lr=1e-3))
+        learner = learner_of(of, reference=anchor, config=replace(CONFIG, kl=kl, epochs=10, lr=1e-3))
         learner.update(rows, seed=0)
         with torch.no_grad():
             losses.append(sum(float((p - q).abs().sum()) for p, q in zip(of.parameters(), anchor.parameters(), strict=True)))
@@ -369,7 +372,7 @@ def test_the_anchor_holds_the_model_back():
 def test_imitation_learns_what_it_is_shown():
     of = model()
     rows = [sft_row([1, 2, 3, 4, 5], [False, False, True, True, True])] * 8
-    learner = Learner(of, config=replace(CONFIG, epochs=30))
+    learner = learner_of(of, SFTLoss(), config=replace(CONFIG, epochs=30))
     metrics = learner.update(rows, seed=0)
     assert metrics["own_tokens"] == 8 * 3
     with torch.no_grad():
@@ -380,7 +383,7 @@ def test_a_new_learning_rate_is_what_the_schedule_scales():
     rows = [sft_row([1, 2, 3], [False, True, True])] * 8
     rates = []
     for lr in (None, 0.001):
-        learner = Learner(model(), config=replace(CONFIG, lr=0.01, schedule="linear", total_steps=4, minibatch=8))
+        learner = learner_of(model(), SFTLoss(), config=replace(CONFIG, lr=0.01, schedule="linear", total_steps=4, minibatch=8))
         learner.update(rows, seed=0)
         if lr is not None:
             learner.set_learning_rate(lr)
@@ -392,7 +395,7 @@ def test_a_new_learning_rate_is_what_the_schedule_scales():
 def test_each_step_is_watched():
     seen: list[tuple[int, dict[str, float]]] = []
     of = model()
-    learner = Learner(of, config=replace(CONFIG, minibatch=2, epochs=2))
+    learner = learner_of(of, config=replace(CONFIG, minibatch=2, epochs=2))
     whole = learner.update(policy_rows(of, 6), seed=0, watch=lambda step, metrics: seen.append((step, metrics)))
     assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 6]
     assert whole["grad_norm"] == pytest.approx(sum(metrics["grad_norm"] for _, metrics in seen) / 6)
@@ -403,14 +406,14 @@ def test_each_step_is_watched():
 def test_replay_is_weighed_and_counted_apart():
     of = model()
     rows, replay = policy_rows(of, advantage=0.0), [sft_row([1, 2, 3], [False, True, True])] * 4
-    grads = [Learner(of, config=replace(CONFIG, replay_weight=w)).gradients(rows, replay) for w in (0.5, 1.0)]
+    grads = [learner_of(of, config=replace(CONFIG, replay_weight=w)).gradients(rows, replay) for w in (0.5, 1.0)]
     assert equal(grads[0], grads[1], scale=2.0)
 
 
 def test_state_goes_on_where_it_was():
     def fresh():
         of = model()
-        return of, Learner(of, config=replace(CONFIG, schedule="cosine", total_steps=10))
+        return of, learner_of(of, config=replace(CONFIG, schedule="cosine", total_steps=10))
 
     of, learner = fresh()
     rows = policy_rows(of)
@@ -421,7 +424,7 @@ def test_state_goes_on_where_it_was():
         first.update(rows, seed=seed)
     other = model()
     other.load_state_dict(half.state_dict())
-    second = Learner(other, config=replace(CONFIG, schedule="cosine", total_steps=10))
+    second = learner_of(other, config=replace(CONFIG, schedule="cosine", total_steps=10))
     second.load_state_dict(first.state_dict())
     for seed in range(2, 4):
         second.update(rows, seed=seed)
@@ -431,7 +434,7 @@ def test_state_goes_on_where_it_was():
 def test_bfloat16_weights_are_trained_in_float32_and_handed_back():
     of = model().to(torch.bfloat16)
     before = [p.clone() for p in of.parameters()]
-    learner = Learner(of, config=replace(CONFIG, lr=1e-4))
+    learner = learner_of(of, SFTLoss(), config=replace(CONFIG, lr=1e-4))
     rows = [sft_row([1, 2, 3, 4, 5], [False, False, True, True, True])] * 8
     learner.update(rows, seed=0)
     assert all(torch.equal(p, q) for p, q in zip(of.parameters(), before, strict=True))
@@ -444,9 +447,9 @@ def test_bfloat16_weights_are_trained_in_float32_and_handed_back():
 def test_models_of_one_process_are_trained_each_in_its_own_precision(monkeypatch: pytest.MonkeyPatch):
     of = model()
     rows = policy_rows(of)
-    alone = Learner(of, config=CONFIG).gradients(rows)
+    alone = learner_of(of, config=CONFIG).gradients(rows)
     monkeypatch.setattr(AcceleratorState, "_shared_state", {})  # a process in which nothing has been trained yet
     earlier = Accelerator(mixed_precision="bf16", cpu=True)  # as of a model in bfloat16 on a GPU
-    learner = Learner(of, config=CONFIG)
+    learner = learner_of(of, config=CONFIG)
     assert (earlier.mixed_precision, learner.accelerator.mixed_precision) == ("bf16", "no")
     assert all(torch.equal(alone[name], gradient) for name, gradient in learner.gradients(rows).items())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from learners import learner_of, sampled_by
 from small_runs import LEARNER, NOTHING_MEASURED, Interrupting, small_run
 from tiny import tiny_model
 from transformers import AutoModelForCausalLM
@@ -14,13 +15,11 @@ from sparring.agents.adapters import lora_layers, merge, through
 from sparring.agents.language_model import load_language_model
 from sparring.agents.names import checkpoint_model, resolve
 from sparring.selfplay import lora
-from sparring.selfplay.batch import Row, rows_of, sft_row
+from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.config import ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.export import export
 from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.learner import Learner
 from sparring.selfplay.run_folder import read_lines
-from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.session import prepare
 from sparring.selfplay.train import resume, train
 
@@ -32,8 +31,7 @@ IDS = torch.tensor([[9, 8, 7, 6, 5]])
 def rows(of, n: int = 6) -> list[Row]:
     generator = torch.Generator().manual_seed(0)
     made = [sft_row(torch.randint(0, 60, (8,), generator=generator).tolist(), [False] * 4 + [True] * 4) for _ in range(n)]
-    scored = rows_of(with_reference(Scorer(of), made, 1000))
-    return [replace(row, kind="policy", advantages=row.action * (-1.0) ** i) for i, row in enumerate(scored)]
+    return [replace(row, advantages=row.action * (-1.0) ** i) for i, row in enumerate(sampled_by(of, made))]
 
 
 def logits(of) -> torch.Tensor:
@@ -56,7 +54,7 @@ def test_a_fresh_adapter_changes_nothing_and_is_the_same_again():
 def test_only_the_adapter_is_trained_and_off_it_is_the_anchor():
     of, before = tiny_model(vocab=60), logits(tiny_model(vocab=60))
     made = rows(of)
-    learner = Learner(of, anchor=of, config=replace(CONFIG, kl=0.1))
+    learner = learner_of(of, reference=of, config=replace(CONFIG, kl=0.1))
     assert all("lora_" in name for name in learner.gradients(made))
     assert learner.update(made, seed=0)["kl"] == pytest.approx(0, abs=1e-6)
     assert learner.update(made, seed=1)["kl"] > 1e-6
@@ -69,8 +67,8 @@ def test_an_adapters_gradient_is_that_of_its_product_of_weights():
     """d/dB of W + 2 B A is 2 (dW) A^T, and A has no gradient while B is zero."""
     of, adapted = tiny_model(vocab=60), tiny_model(vocab=60)
     made = rows(of)
-    full = Learner(of, config=replace(CONFIG, lora_rank=0)).gradients(made)
-    found = Learner(adapted, config=CONFIG).gradients(made)
+    full = learner_of(of, config=replace(CONFIG, lora_rank=0)).gradients(made)
+    found = learner_of(adapted, config=CONFIG).gradients(made)
     for name, layer in lora.targets(of):
         down = adapted.get_submodule(name).lora_A[lora.NAME].weight
         assert torch.allclose(found[f"{name}.lora_B.{lora.NAME}.weight"], 2 * full[f"{name}.weight"] @ down.T, atol=1e-4, rtol=1e-3)
@@ -81,7 +79,7 @@ def test_an_adapters_gradient_is_that_of_its_product_of_weights():
 def test_a_merged_adapter_says_the_same_and_leaves_no_trace():
     of = tiny_model(vocab=60)
     names = list(of.state_dict())
-    Learner(of, config=CONFIG).update(rows(of), seed=0)
+    learner_of(of, config=CONFIG).update(rows(of), seed=0)
     trained = logits(of)
     merge(of)
     assert torch.allclose(logits(of), trained, atol=1e-4)
@@ -91,7 +89,7 @@ def test_a_merged_adapter_says_the_same_and_leaves_no_trace():
 
 def test_models_without_linear_layers_are_refused():
     with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no linear layers .* set learner.lora_rank 0"):
-        Learner(tiny_model("gpt2"), config=CONFIG)
+        learner_of(tiny_model("gpt2"), config=CONFIG)
 
 
 def config(model: str, out: Path, **changes) -> TrainConfig:

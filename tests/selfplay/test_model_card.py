@@ -36,13 +36,13 @@ def front(card: str) -> dict:
 
 
 def test_a_card_tells_origin_settings_and_strength(model: LanguageModel, tmp_path: Path):
-    first = run(tmp_path / "first", TrainConfig(rounds=2, objective="rae"))
+    first = run(tmp_path / "first", TrainConfig(rounds=2, method="rae"))
     config = TrainConfig(model=f"{first}@2", rounds=3, seed=4, words=str(tmp_path / "my-words.txt"), learner=LearnerConfig(lr=1e-5))
     second = run(tmp_path / "second", config, 3, opponent="scripted", win_rate=0.25)
     card = write_card(f"{second}@latest", model, PlayerCard(everyday=True), "mine")
     assert front(card)["license"] == "apache-2.0", "through two runs from the embedded model"
     assert "- base: `mini@imitation` (sparring's embedded model; `sparring.selfplay.make_mini` makes it)\n- 2 rounds" in card
-    assert "3 rounds of 512 games of `AdversarialTaboo` (objective `group`); seed 4" in card
+    assert "3 rounds of 512 games of `AdversarialTaboo` (method `group`); seed 4" in card
     assert "| `learner.lr` | `1e-05` |" in card and "| `words` | `my-words.txt` |" in card
     assert "| scripted | defender | all | 0.250 | 0.100 to 0.400 | 50 |" in card
     assert str(tmp_path) not in card

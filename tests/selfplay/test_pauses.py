@@ -23,8 +23,13 @@ from sparring.selfplay.train import resume, train
     ("title", "steps", "changes", "number"),
     [
         ("imitation", 23, {"rounds": 0, "imitation": ImitationConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
-        ("round 1/1: learn", 12, {"rounds": 1, "objective": "rae"}, signal.SIGINT),
-        ("round 1/1: learn", 1, {"rounds": 1, "objective": "spag", "drop": (), "schedule": "cosine", "per_round": True}, signal.SIGTERM),
+        ("round 1/1: learn", 12, {"rounds": 1, "method": "rae"}, signal.SIGINT),
+        (
+            "round 1/1: learn",
+            1,
+            {"rounds": 1, "method": "spag-corrected", "drop": (), "schedule": "cosine", "per_round": True},
+            signal.SIGTERM,
+        ),
         ("round 1/1: play", 5, {"rounds": 1}, signal.SIGTERM),
     ],
 )
@@ -32,7 +37,7 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
     model: str, tmp_path: Path, dealt: None, title: str, steps: int, changes: dict, number: int
 ):
     schedule = {name: changes.pop(name) for name in ("schedule", "per_round") if name in changes}
-    given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, anchor="played", kl_form="sampled", **schedule)
+    given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, reference="behaviour", kl_form="sampled", **schedule)
     made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
     train(replace(made, out=tmp_path / "whole"))
     with pytest.raises(Stopped) as stop:

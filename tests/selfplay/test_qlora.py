@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from learners import learner_of, sampled_by
 from small_runs import Interrupting, small_run
 from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
@@ -16,13 +17,11 @@ from sparring.agents.language_model import load_language_model
 from sparring.agents.names import checkpoint_model
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
-from sparring.selfplay.batch import Row, rows_of, sft_row
+from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, LearnerConfig
 from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.learner import Learner
 from sparring.selfplay.run_folder import read_lines
-from sparring.selfplay.scoring import Scorer, with_reference
 from sparring.selfplay.train import resume, train
 
 if find_spec("bitsandbytes") is None:
@@ -47,8 +46,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def rows(of) -> list[Row]:
     generator = torch.Generator().manual_seed(0)
     made = [sft_row(torch.randint(0, 300, (8,), generator=generator).tolist(), [False] * 4 + [True] * 4) for _ in range(6)]
-    scored = rows_of(with_reference(Scorer(of), made, 1000))
-    return [replace(row, kind="policy", advantages=row.action * (-1.0) ** i) for i, row in enumerate(scored)]
+    return [replace(row, advantages=row.action * (-1.0) ** i) for i, row in enumerate(sampled_by(of, made))]
 
 
 def test_gradients_are_those_of_the_same_weights_in_float32_also_after_play(model: str):
@@ -57,7 +55,7 @@ def test_gradients_are_those_of_the_same_weights_in_float32_also_after_play(mode
     assert four.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     plain = load_language_model(model, device="cpu", four_bit=True).model.dequantize()
     made = rows(four)
-    learners = [Learner(of, config=replace(CONFIG, kl=0.0)) for of in (four, plain)]
+    learners = [learner_of(of, config=replace(CONFIG, kl=0.0)) for of in (four, plain)]
     for learner in learners:
         learner.update(made, seed=0)  # until then the adapter's second factor is zero
     found, expected = (learner.gradients(made) for learner in learners)

@@ -5,12 +5,14 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from forked import command, start
+from learners import learner_of
 from small_runs import NOTHING_MEASURED, Heard, small_run
 from tiny import save_tiny, tiny_model
 from torch import Tensor
@@ -18,8 +20,12 @@ from torch import Tensor
 from sparring.agents.names import checkpoint_folder
 from sparring.selfplay import checkpoint
 from sparring.selfplay.batch import Example, Pair, Row, rows_of, sft_row
-from sparring.selfplay.config import PUBLISHED, Corrections, ImitationConfig, LearnerConfig, TrainConfig
-from sparring.selfplay.learner import Learner
+from sparring.selfplay.config import ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.objectives.policy_loss import PolicyLoss
+from sparring.selfplay.objectives.preference_loss import PreferenceLoss
+from sparring.selfplay.objectives.sft_loss import AnchoredSFTLoss, SFTLoss
+from sparring.selfplay.objectives.spag import published_split
+from sparring.selfplay.portions import whole_step
 from sparring.selfplay.ranks import Ranks, join
 from sparring.selfplay.run_folder import RunFolder, read_lines
 from sparring.selfplay.scoring import Scorer, with_reference
@@ -54,40 +60,53 @@ def exits(processes: list) -> list[int]:
     return [process.exitcode for process in processes]
 
 
-def examples(seed: int) -> tuple[list[Example], list[Row]]:
+def examples(seed: int) -> tuple[list[Row], list[Row]]:
     """Rows of many lengths, pairs and replay; the odd number leaves one process with less to do."""
     generator = torch.Generator().manual_seed(seed)
 
-    def row(kind: str, length: int) -> Row:
+    def row(length: int) -> Row:
         ids = torch.randint(0, 64, (length,), generator=generator).tolist()
         made = sft_row(ids, [False, *(bool(b) for b in torch.randint(0, 2, (length - 2,), generator=generator)), True])
         noise = torch.randn(2, length, generator=generator).numpy() * made.action
-        return replace(made, kind=kind, logprobs=noise[0] - 4 * made.action, advantages=noise[1], role="attacker")
+        stored = noise[0] - 4 * made.action
+        return replace(made, sampler_logprobs=stored, reference_logprobs=stored, advantages=noise[1], role="attacker")
 
-    rows: list[Example] = [row("policy", 5 + 3 * i) for i in range(7)]
-    rows += [row("sft", 9), row("anchored-sft", 8), Pair(row("policy", 12), row("policy", 7))]
-    return rows, [row("sft", 6 + i) for i in range(3)]
+    return [row(5 + 3 * i) for i in range(9)], [row(6 + i) for i in range(3)]
+
+
+def paired(rows: Sequence[Row]) -> list[Example]:
+    return [Pair(one, other) for one, other in zip(rows[0::2], rows[1::2], strict=False)]
 
 
 CASES = {
-    "token": (LEARNER, Corrections()),
-    "sequence": (replace(LEARNER, aggregation="sequence"), Corrections()),
-    "exact": (replace(LEARNER, kl=0.2, kl_form="exact"), Corrections()),
-    "sampled": (replace(LEARNER, kl=0.2, kl_form="sampled"), Corrections()),
-    "lora": (replace(LEARNER, kl=0.2, kl_form="exact", lora_rank=4), Corrections()),
-    "lora-sampled": (replace(LEARNER, kl=0.2, kl_form="sampled", lora_rank=4), Corrections()),
-    "published": (replace(LEARNER, aggregation="sequence", anchor="played", kl_form="reward", kl=0.2), PUBLISHED),
+    "token": (LEARNER, None),
+    "sequence": (replace(LEARNER, aggregation="sequence"), None),
+    "exact": (replace(LEARNER, kl=0.2, kl_form="exact"), None),
+    "sampled": (replace(LEARNER, kl=0.2, kl_form="sampled"), None),
+    "lora": (replace(LEARNER, kl=0.2, kl_form="exact", lora_rank=4), None),
+    "lora-sampled": (replace(LEARNER, kl=0.2, kl_form="sampled", lora_rank=4), None),
+    "sft": (LEARNER, SFTLoss()),
+    "anchored": (LEARNER, AnchoredSFTLoss(0.1)),
+    "pairs": (LEARNER, PreferenceLoss()),
+    "published": (replace(LEARNER, aggregation="sequence"), PolicyLoss(kl=0.2, kl_form="reward", unit="row", detach_kl=False)),
 }
 
 
 def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Tensor]:
-    config, corrections = CASES[case]
-    learner = Learner(tiny_model(vocab=64), anchor=tiny_model(vocab=64, seed=1), config=config, corrections=corrections)
+    config, loss = CASES[case]
+    published = case == "published"
+    learner = learner_of(
+        tiny_model(vocab=64),
+        loss,
+        reference=None if published else tiny_model(vocab=64, seed=1),
+        config=config,
+        split=published_split if published else whole_step,
+    )
     generator = torch.Generator().manual_seed(2)
     for name, parameter in learner.model.named_parameters():
         if "lora_B" in name:  # as after some steps; fresh, it is zero, and half of the gradient with it
             parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 10)
-    found = learner.gradients(rows, replay)
+    found = learner.gradients(paired(rows) if case == "pairs" else rows, replay)
     return {name.removeprefix("module."): gradient for name, gradient in found.items()}
 
 
@@ -96,7 +115,7 @@ def made_by_one(folder: Path) -> None:
     ranks = join("cpu")
     rows, replay = examples(0)
     found = {case: gradients(case, rows, replay) for case in CASES} | {"alone": gradients("token", rows[:1], [])}
-    learner = Learner(tiny_model(vocab=64), config=replace(LEARNER, minibatch=4, epochs=2))
+    learner = learner_of(tiny_model(vocab=64), config=replace(LEARNER, minibatch=4, epochs=2))
     metrics = learner.update(rows, seed=0, replay=replay)
     assert ranks.gather(metrics) == [metrics] * ranks.size
     referred = referred_by(ranks, rows)
@@ -114,10 +133,10 @@ def referred_by(ranks: Ranks, rows: list[Example]) -> list[Tensor]:
             return super().score(batch, **options)
 
     made = rows_of(with_reference(Counting(tiny_model(vocab=64)), rows, 60, ranks=ranks))
-    held = [row.logprobs.tobytes() for row in made]
+    held = [row.reference_logprobs.tobytes() for row in made]
     assert ranks.gather(held) == [held] * ranks.size, "the same bytes"
     assert sum(scored) == len(made[ranks.rank :: ranks.size])
-    return [torch.from_numpy(row.logprobs) for row in made]
+    return [torch.from_numpy(row.reference_logprobs) for row in made]
 
 
 def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
@@ -134,7 +153,7 @@ def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
 
 def settings(model: str, out: Path) -> TrainConfig:
     learner = LearnerConfig(lr=1e-5, minibatch=8, replay_per_minibatch=2)
-    return small_run(model, out, rounds=1, games_per_round=12, objective="rae", learner=learner, replay_pool=4, device="cpu")
+    return small_run(model, out, rounds=1, games_per_round=12, method="rae", learner=learner, replay_pool=4, device="cpu")
 
 
 @pytest.mark.parametrize(("lora_rank", "before", "after"), [(0, 2, 1), (4, 1, 2)])

@@ -55,9 +55,9 @@ def run(tmp_path: Path) -> Path:
         "unparsed": 0.0156, "mean_turns": 1.0, "distinct_utterances": 2, "distinct_share": 0.4, "kl": 0.1, "entropy": 2.0,
     }  # fmt: skip
     data = {
-        "schema": 1,
+        "schema": 2,
         "run": {
-            "model": "/else/m", "game": "AdversarialTaboo", "objective": "group", "shuffled_rewards": False, "preset": "quick", "seed": 0,
+            "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "preset": "quick", "seed": 0,
             "rounds": 1, "games_per_round": 1, "imitation_steps": 0, "word_counts": {"imitated": 1},
         },
         "strength": [entry(0, 50), entry(1, 70)],

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparring.selfplay.batch import Row, collate, sft_row
-from sparring.selfplay.objectives import entropy, exact_kl, token_logprobs
+from sparring.selfplay.losses import entropy, exact_kl, token_logprobs
 from sparring.selfplay.scoring import Scorer
 
 PLAIN = ["llama", "untied", "gpt2", "qwen3"]

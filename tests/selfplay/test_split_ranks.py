@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator, ParallelismConfig
 from accelerate.utils import DistributedType
 from forked import command
+from learners import learner_of
 from small_runs import Heard
 from test_ranks import LEARNER, end_one_of_two, examples, same_games, same_metrics, settings, together
 from tiny import save_tiny, tiny_model, tiny_tokenizer
@@ -17,9 +18,11 @@ from torch import Tensor
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay import checkpoint, learner, sharding
 from sparring.selfplay.batch import Example, Row
-from sparring.selfplay.config import PUBLISHED, Corrections, TrainConfig
+from sparring.selfplay.config import TrainConfig
 from sparring.selfplay.episodes import read_episodes
-from sparring.selfplay.learner import Learner
+from sparring.selfplay.objectives.policy_loss import PolicyLoss
+from sparring.selfplay.objectives.spag import published_split
+from sparring.selfplay.portions import whole_step
 from sparring.selfplay.ranks import join
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.settings import load, to_yaml
@@ -48,15 +51,19 @@ SPLIT = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POL
 """What accelerate launch says of a configuration with FSDP2."""
 UPDATE = replace(LEARNER, minibatch=4, epochs=2)
 CASES = {
-    "token": (LEARNER, Corrections()),
-    "sequence": (replace(LEARNER, aggregation="sequence"), Corrections()),
-    "published": (replace(LEARNER, aggregation="sequence", anchor="played", kl_form="reward", kl=0.2), PUBLISHED),
+    "token": (LEARNER, None, whole_step),
+    "sequence": (replace(LEARNER, aggregation="sequence"), None, whole_step),
+    "published": (
+        replace(LEARNER, aggregation="sequence"),
+        PolicyLoss(kl=0.2, kl_form="reward", unit="row", detach_kl=False),
+        published_split,
+    ),
 }
 
 
 def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Tensor]:
-    config, corrections = CASES[case]
-    found = Learner(tiny_model(vocab=64), config=config, corrections=corrections).gradients(rows, replay)
+    config, loss, split = CASES[case]
+    found = learner_of(tiny_model(vocab=64), loss, config=config, split=split).gradients(rows, replay)
     return {name.removeprefix("module."): gradient for name, gradient in found.items()}
 
 
@@ -66,7 +73,7 @@ def made_by_one(folder: Path, name: str) -> None:
     ranks = join("cpu")
     rows, replay = examples(0)
     found = {case: gradients(case, rows, replay) for case in CASES} | {"alone": gradients("token", rows[:1], [])}
-    made = Learner(tiny_model(vocab=64), config=UPDATE)
+    made = learner_of(tiny_model(vocab=64), config=UPDATE)
     assert made.split == sharding.wanted()
     metrics = made.update(rows, seed=0, replay=replay)
     assert ranks.gather(metrics) == [metrics] * ranks.size
@@ -80,7 +87,7 @@ def goes_on(folder: Path, before: str, name: str) -> None:
     """A second update, from the state after the first."""
     split_on_cpus()
     ranks = join("cpu")
-    made = Learner(tiny_model(vocab=64, seed=1), config=UPDATE)
+    made = learner_of(tiny_model(vocab=64, seed=1), config=UPDATE)
     made.load_state_dict(torch.load(folder / before)[3])
     made.update(examples(1)[0], seed=1)
     made.publish()

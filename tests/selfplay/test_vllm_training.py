@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from learners import learner_of
 from stub_server import stub_server
 from tiny_vllm import TinyVLLM, save
 
@@ -16,13 +17,12 @@ from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.batch import row_from_segment
 from sparring.selfplay.config import LearnerConfig
-from sparring.selfplay.learner import Learner
 
 
 def test_two_rounds(tmp_path: Path):
     place = save(tmp_path / "0")
     own = load_language_model(place, device="cpu", dtype="float32")
-    learner = Learner(own.model, config=LearnerConfig(kl=0.0, lr=1e-2))
+    learner = learner_of(own.model, config=LearnerConfig(kl=0.0, lr=1e-2))
     game = AdversarialTaboo(max_turns=2, max_characters=10_000)
     tasks = [Task(f"{i}", "lemon", "lemon", i) for i in range(3)]
     with stub_server(TinyVLLM(str(place))) as stub:
@@ -33,7 +33,7 @@ def test_two_rounds(tmp_path: Path):
             segments = [(role, segment) for p in played for role in game.roles for segment in p.segments[role]]
             rows = [row_from_segment(segment, (-1.0) ** i, role=role) for i, (role, segment) in enumerate(segments)]
             if version == "2":
-                first = Learner(load_language_model(place, device="cpu", dtype="float32").model, config=LearnerConfig(kl=0.0))
+                first = learner_of(load_language_model(place, device="cpu", dtype="float32").model, config=LearnerConfig(kl=0.0))
                 assert first.update(rows, seed=0)["mismatch_kl"] > 1e-4, "these are not the replies of the first weights"
             assert learner.update(rows, seed=0)["mismatch_kl"] == pytest.approx(0.0, abs=1e-6)
             folder = tmp_path / version

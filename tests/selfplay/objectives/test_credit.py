@@ -8,13 +8,24 @@ from handmade import LOSS, WIN, played
 from sparring.agents.simple import RandomAgent
 from sparring.selfplay.batch import rows_of
 from sparring.selfplay.config import DROPS
-from sparring.selfplay.experience import experience
-from sparring.selfplay.rewards import outcome_returns, shuffled_returns, without
+from sparring.selfplay.objectives.credit import (
+    Credit,
+    Experience,
+    baseline_rows,
+    group_rows,
+    preference_pairs,
+    turn_rows,
+    without_outcomes,
+)
+from sparring.selfplay.objectives.returns import outcome_returns, shuffled
+from sparring.selfplay.objectives.spag import CORRECTED, winners_credit
+
+SPAG: Credit = winners_credit(CORRECTED)
 
 
 def test_group_relative_within_word_and_role():
     games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS), played("c", "It is big.", WIN, group="other")]
-    rows, _ = experience(games, outcome_returns(games), "group", {})
+    rows, _ = group_rows(Experience(games), outcome_returns(games), {})
     found = [(row.role, row.advantages.max(initial=-9, where=row.action)) for row in rows]
     assert found == [("attacker", -1), ("defender", 1), ("attacker", 1), ("defender", -1), ("attacker", 0), ("defender", 0)]
 
@@ -29,7 +40,7 @@ def test_games_against_another_opponent_are_another_group():
     other = RandomAgent(("lemon",))
     games[2:] = [replace(p, match=replace(p.match, agents={**p.match.agents, "defender": other})) for p in games[2:]]
     attacker, defender = (
-        [row.advantages[1] for row in experience(games, outcome_returns(games), "group", {}, roles=(role,))[0]]
+        [row.advantages[1] for row in group_rows(Experience(games, roles=(role,)), outcome_returns(games), {})[0]]
         for role in ("attacker", "defender")
     )
     assert attacker == [-1, 1, 0, 0], "who won every game against an opponent learns nothing from them"
@@ -38,7 +49,7 @@ def test_games_against_another_opponent_are_another_group():
 
 def test_running_baselines_are_kept_per_role():
     games = [played("a", "It is sour.", WIN), played("b", "It is sour.", WIN)]
-    rows, baselines = experience(games, outcome_returns(games), "rae", {})
+    rows, baselines = baseline_rows(Experience(games), outcome_returns(games), {})
     defender = [row.advantages[1] for row in rows if row.role == "defender"]
     assert defender == pytest.approx([1, 0.95])
     assert baselines == pytest.approx({"AdversarialTaboo/attacker": -0.0975, "AdversarialTaboo/defender": 0.0975})
@@ -46,7 +57,7 @@ def test_running_baselines_are_kept_per_role():
 
 def test_spag_trains_the_winners_turns_with_growing_rewards():
     games = [played("a", "It is sour.", "Hm.", "It is yellow.", WIN), played("b", "It is sour.", LOSS)]
-    rows, _ = experience(games, outcome_returns(games), "spag", {})
+    rows, _ = SPAG(Experience(games), outcome_returns(games), {})
     assert [(row.role, row.weight) for row in rows] == [("defender", 1.0), ("attacker", 1.0)]
     assert rows[0].advantages.tolist() == pytest.approx([0, 1 / 2.25, 1 / 2.25, 0, 1.25 / 2.25, 1.25 / 2.25])
     assert rows[1].advantages.tolist() == [0, 1, 1]
@@ -56,10 +67,10 @@ def test_outcomes_can_be_left_out():
     games = [played("a", "It is sour.", "Hm.", "It is a lemon."), played("b", *["Hm."] * 10)]
     assert [p.outcome.reason for p in games] == ["foul", "turn_limit"]
     returns = outcome_returns(games)
-    assert [row.role for row in experience(games, returns, "spag", {})[0]] == ["defender"], "a tie has no winner"
-    assert without(returns, games, ("foul", "turn_limit")) == {}
-    assert list(without(returns, games, ("turn_limit",))) == ["a"]
-    assert experience(games, without(returns, games, DROPS), "spag", {})[0] == []
+    assert [row.role for row in SPAG(Experience(games), returns, {})[0]] == ["defender"], "a tie has no winner"
+    for reasons, left in ((("foul", "turn_limit"), 0), (("turn_limit",), 2), ((), 4)):
+        assert len(without_outcomes(group_rows, reasons)(Experience(games), returns, {})[0]) == left
+    assert without_outcomes(SPAG, DROPS)(Experience(games), returns, {})[0] == []
 
 
 def test_pairs_are_of_one_word_and_role():
@@ -70,11 +81,8 @@ def test_pairs_are_of_one_word_and_role():
         played("d", *["Hm."] * 10),
         played("e", "It is round.", LOSS),
     ]
-    found, _ = experience(games, outcome_returns(games), "ipo", {})
-    assert [(pair.kind, pair.chosen.role, pair.rejected.role) for pair in found] == [
-        ("ipo", "attacker", "attacker"),
-        ("ipo", "defender", "defender"),
-    ]
+    found, _ = preference_pairs(Experience(games), outcome_returns(games), {})
+    assert [(pair.chosen.role, pair.rejected.role) for pair in found] == [("attacker", "attacker"), ("defender", "defender")]
     # The attacker won b and e and lost a, the defender the other way round; each game is used once.
     ids = [[len(row.ids) for row in (pair.chosen, pair.rejected)] for pair in found]
     assert ids == [[3, 3], [3, 3]]
@@ -84,40 +92,45 @@ def test_swapped_roles_swap_what_is_learnt():
     games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS)]
     returns = outcome_returns(games)
     other = {id: {"attacker": of["defender"], "defender": of["attacker"]} for id, of in returns.items()}
-    for objective in ("group", "rae"):
-        one, two = (experience(games, given, objective, {})[0] for given in (returns, other))
+    for credit in (group_rows, baseline_rows, turn_rows):
+        one, two = (credit(Experience(games), given, {})[0] for given in (returns, other))
         by_role = [
             {role: [row.advantages[1] for row in rows if row.role == role] for role in ("attacker", "defender")} for rows in (one, two)
         ]
         assert by_role[0]["attacker"] == by_role[1]["defender"]
         assert by_role[0]["defender"] == by_role[1]["attacker"]
-    one, two = (experience(games, given, "dpo", {})[0] for given in (returns, other))
+    one, two = (preference_pairs(Experience(games), given, {})[0] for given in (returns, other))
     assert [p.chosen.ids.tolist() for p in one] == [p.rejected.ids.tolist() for p in two]
 
 
 def test_one_seat_can_be_trained_alone():
     games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS)]
-    for objective in ("group", "rae", "spag", "dpo"):
-        examples, baselines = experience(games, outcome_returns(games), objective, {}, roles=("defender",))
+    for credit in (group_rows, baseline_rows, turn_rows, SPAG, preference_pairs):
+        examples, baselines = credit(Experience(games, roles=("defender",)), outcome_returns(games), {})
         assert {row.role for row in rows_of(examples)} == {"defender"}
         assert all("attacker" not in key for key in baselines)
 
 
 def test_void_games_teach_nothing():
     games = [played("a", "It is sour."), played("b", "It is sour.", WIN)]
-    rows, _ = experience(games, outcome_returns(games), "group", {})
+    rows, _ = group_rows(Experience(games), outcome_returns(games), {})
     assert {row.role for row in rows} == {"attacker", "defender"}
     assert len(rows) == 2
 
 
 def test_shuffled_outcomes_are_the_same_outcomes_elsewhere():
     games = [played(f"{i}", "It is sour.", WIN if i % 3 else LOSS) for i in range(30)]
-    true, dealt = outcome_returns(games), shuffled_returns(games, 1)
+    true, dealt = outcome_returns(games), shuffled(outcome_returns)(games, 1)
     assert true.keys() == dealt.keys()
     assert sorted(r["attacker"] for r in true.values()) == sorted(r["attacker"] for r in dealt.values())
     assert true != dealt
 
 
-def test_an_unknown_objective_is_named():
-    with pytest.raises(ValueError, match="unknown objective 'ppo'"):
-        experience([], {}, "ppo", {})
+def test_turns_are_compared_with_all_turns_of_their_role():
+    """The defender wins a game of two of its turns and loses one of one: with discount 1/2 its returns-to-go are 1/2, 1 and -1, whose
+    mean is 1/6."""
+    games = [played("a", "It is sour.", "Hm.", "It is yellow.", WIN), played("b", "It is sour.", LOSS)]
+    rows, state = turn_rows(Experience(games, roles=("defender",)), outcome_returns(games), {}, discount=0.5)
+    values = [row.advantages[row.action].tolist() for row in rows]
+    assert values == [pytest.approx([1 / 3, 1 / 3, 5 / 6, 5 / 6]), pytest.approx([-7 / 6, -7 / 6])]
+    assert state == {}

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.selfplay.objectives import (
+from sparring.selfplay.losses import (
     anchored_sft_loss,
     clipped_policy_loss,
     dpo_loss,

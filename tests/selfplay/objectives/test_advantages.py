@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.selfplay.advantages import group_relative, role_weights, running_baseline, spag_turn_rewards
+from sparring.selfplay.objectives.advantages import group_relative, role_weights, running_baseline, spag_turn_rewards
 
 
 def test_group_relative_by_hand():

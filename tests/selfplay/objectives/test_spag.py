@@ -1,49 +1,62 @@
 """SPAG: a game worked by hand, its formulas on random numbers against the learner, and each correction by itself."""
 
 import math
+import random
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from handmade import LOSS, WIN, played
+from learners import learner_of
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.chat import ChatFormat
 from sparring.envs.views import TABOO_BRIEF, taboo_wordings
 from sparring.selfplay.batch import Row, sft_row
-from sparring.selfplay.config import PUBLISHED, Corrections, LearnerConfig
-from sparring.selfplay.experience import experience
+from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.learner import Learner
-from sparring.selfplay.rewards import outcome_returns
-from sparring.selfplay.spag import retelling
+from sparring.selfplay.objectives.credit import Experience
+from sparring.selfplay.objectives.policy_loss import PolicyLoss
+from sparring.selfplay.objectives.returns import outcome_returns
+from sparring.selfplay.objectives.spag import CORRECTED, PUBLISHED, Corrections, published_split, retelling, winners_credit
+from sparring.selfplay.portions import whole_step
 
 VOCABULARY = 50
-CONFIG = LearnerConfig(kl=0.2, kl_form="reward", anchor="played", replay_weight=0.5, grad_clip=1e9, aggregation="sequence")
+CONFIG = LearnerConfig(kl=0.2, kl_form="reward", replay_weight=0.5, grad_clip=1e9, aggregation="sequence")
+
+
+def learner(model, corrections: Corrections, **changes) -> Learner:
+    """As the method makes it."""
+    loss = PolicyLoss(kl=0.2, kl_form="reward", unit="token" if corrections.token_ratio else "row", detach_kl=corrections.detached_kl)
+    split = whole_step if corrections.global_norm else published_split
+    return learner_of(model, loss, config=replace(CONFIG, **changes), split=split)
+
+
+def but_for(name: str) -> Corrections:
+    return replace(CORRECTED, **{name: False})
 
 
 def rows_of_game(corrections: Corrections, *said: str):
     games = [played("a", *said)]
     chat = ChatFormat(tiny_tokenizer("chatml"))
-    found, _ = experience(
-        games, outcome_returns(games), "spag", {}, corrections=corrections, retell=retelling(taboo_wordings(TABOO_BRIEF), chat)
-    )
-    return found, chat
+    experience = Experience(games, retell=retelling(taboo_wordings(TABOO_BRIEF), chat))
+    return winners_credit(corrections)(experience, outcome_returns(games), {})[0], chat
 
 
 def test_a_game_worked_by_hand():
     """The defender wins by its third utterance: (1/0.8)^k for k = 1, 2, 3 is 1.25, 1.5625, 1.953125, in all 4.765625."""
     rewards = [1.25 / 4.765625, 1.5625 / 4.765625, 1.953125 / 4.765625]
     said = ["It is sour.", "Hm.", "It is yellow.", "A sun?", "It grows on trees.", WIN]
-    whole, _ = rows_of_game(Corrections(), *said)
+    whole, _ = rows_of_game(CORRECTED, *said)
     assert [row.role for row in whole] == ["defender"], "the loser is not trained"
     assert whole[0].advantages.tolist() == pytest.approx([0, rewards[0], rewards[0], 0, rewards[1], rewards[1], 0, rewards[2], rewards[2]])
     assert whole[0].weight == 1 / 2, "one game won, by one of two roles: N / (2 N_role)"
-    parts, _ = rows_of_game(replace(Corrections(), token_ratio=False), *said)
+    parts, _ = rows_of_game(but_for("token_ratio"), *said)
     assert [len(row.ids) for row in parts] == [3, 6, 9], "a row per utterance, its history repeated"
     assert [row.action.tolist().index(True) for row in parts] == [1, 4, 7]
     assert [row.advantages[-1] for row in parts] == pytest.approx(rewards)
-    assert all(row.logprobs[row.action].tolist() == [-1, -1] for row in parts)
+    assert all(row.sampler_logprobs[row.action].tolist() == [-1, -1] for row in parts)
 
 
 def test_published_rows_are_told_anew_at_temperature_one():
@@ -54,7 +67,7 @@ def test_published_rows_are_told_anew_at_temperature_one():
     text = chat.decode(found[0].ids.tolist())
     assert any(p.system["attacker"].format(word="lemon") in text for p in taboo_wordings(TABOO_BRIEF))
     assert chat.decode(found[0].ids[found[0].action].tolist()) == "It is sour."
-    assert found[0].logprobs.tolist() == [0] * len(found[0].ids), "not scored yet"
+    assert found[0].sampler_logprobs is None, "to be scored by the behaviour policy"
 
 
 def test_what_is_told_anew_keeps_to_the_context():
@@ -77,8 +90,8 @@ def test_wordings_are_drawn_by_the_game_and_differ():
 
 def test_roles_count_alike_however_seldom_they_win():
     games = [played(f"{i:02}", "It is sour.", WIN) for i in range(19)] + [played("z", "It is sour.", LOSS)]
-    for corrections, weight in ((Corrections(), 4.0), (replace(Corrections(), capped_weights=False), 10.0)):
-        rows, _ = experience(games, outcome_returns(games), "spag", {}, corrections=corrections)
+    for corrections, weight in ((CORRECTED, 4.0), (but_for("capped_weights"), 10.0)):
+        rows, _ = winners_credit(corrections)(Experience(games), outcome_returns(games), {})
         assert {row.role: row.weight for row in rows} == {"defender": 20 / 38, "attacker": weight}
 
 
@@ -95,7 +108,7 @@ def random_rows(seed: int, n: int = 6) -> tuple[list[Row], list[Row]]:
             continue
         stored = np.where(action, rng.normal(-3.5, 0.6, length), 0).astype(np.float32)
         rewards = np.where(action, rng.random(), 0).astype(np.float32)
-        rows.append(Row(ids, action, stored, rewards, float(rng.uniform(0.5, 3))))
+        rows.append(Row(ids, action, None, rewards, float(rng.uniform(0.5, 3)), reference_logprobs=stored))
     return rows, replay
 
 
@@ -114,7 +127,7 @@ def published_loss(model, micro_batch: list[tuple[Row, bool]]) -> torch.Tensor:
         if replayed:
             imitation.append(-l)
             continue
-        l_ref, reward = float(row.logprobs[row.action].mean()), float(row.advantages[row.action][0])
+        l_ref, reward = float(row.reference_logprobs[row.action].mean()), float(row.advantages[row.action][0])
         advantage = reward - 0.2 * (l - l_ref)
         rho = torch.exp(l - l_ref)
         policy.append(-row.weight * torch.minimum(advantage * rho, advantage * torch.clip(rho, 0.8, 1.2)))
@@ -127,9 +140,10 @@ def test_the_published_gradient_is_that_of_the_formulas(seed: int):
     """Micro-batches of two are drawn as the learner draws them; all else is written anew."""
     model = tiny_model(vocab=VOCABULARY, seed=seed)
     rows, replay = random_rows(seed)
-    learner = Learner(model, config=CONFIG, corrections=PUBLISHED)
-    found = learner.gradients(rows, replay)
-    drawn = [(e, p.replayed) for p in learner._published_portions(list(rows), list(replay)) for e in p.examples]
+    found = learner(model, PUBLISHED).gradients(rows, replay)
+    mixed = [(row, False) for row in rows] + [(row, True) for row in replay]
+    random.Random(0).shuffle(mixed)
+    drawn = [entry for i in range(0, len(mixed), 2) for entry in sorted(mixed[i : i + 2], key=lambda entry: entry[1])]
     micro = [drawn[i : i + 2] for i in range(0, len(drawn), 2)]
     loss = sum(published_loss(model, m) for m in micro) / len(micro)
     expected = torch.autograd.grad(loss, [p for n, p in model.named_parameters() if n in found])
@@ -142,31 +156,30 @@ def test_the_published_mix_depends_on_micro_batches_and_the_corrected_does_not()
     rows, replay = random_rows(0)
     grads = []
     for steps in (0, 1):
-        learner = Learner(model, config=CONFIG, corrections=PUBLISHED)
-        learner.steps = steps
-        grads.append(learner.gradients(rows, replay))
+        published = learner(model, PUBLISHED)
+        published.steps = steps
+        grads.append(published.gradients(rows, replay))
     assert any(not torch.allclose(grads[0][n], grads[1][n], atol=1e-5) for n in grads[0])
     corrected = [
-        Learner(model, config=replace(CONFIG, token_budget=b), corrections=replace(PUBLISHED, global_norm=True)).gradients(rows, replay)
-        for b in (1, 10_000)
+        learner(model, replace(PUBLISHED, global_norm=True), token_budget=budget).gradients(rows, replay) for budget in (1, 10_000)
     ]
     assert all(torch.allclose(corrected[0][n], corrected[1][n], atol=1e-5, rtol=1e-4) for n in corrected[0])
 
 
 def test_every_correction_is_a_switch_of_its_own():
-    assert all(getattr(Corrections(), f.name) for f in fields(Corrections))
+    assert all(getattr(CORRECTED, f.name) for f in fields(Corrections))
     assert not any(getattr(PUBLISHED, f.name) for f in fields(Corrections))
     model = tiny_model(vocab=VOCABULARY)
     rows, replay = random_rows(2)
-    base = Learner(model, config=CONFIG).gradients(rows, replay)
+    base = learner(model, CORRECTED).gradients(rows, replay)
     for name in ("token_ratio", "detached_kl", "global_norm"):
-        other = Learner(model, config=CONFIG, corrections=replace(Corrections(), **{name: False})).gradients(rows, replay)
+        other = learner(model, but_for(name)).gradients(rows, replay)
         assert any(not torch.allclose(base[n], other[n], atol=1e-5) for n in base), name
     said = ["It is sour.", "Hm.", "It is yellow.", WIN]
-    plain, _ = rows_of_game(Corrections(), *said)
+    plain, _ = rows_of_game(CORRECTED, *said)
     for name in ("sampler_reference", "prompts_as_played"):
-        other, _ = rows_of_game(replace(Corrections(), **{name: False}), *said)
-        assert replace(Corrections(), **{name: False}).to_score
+        other, _ = rows_of_game(but_for(name), *said)
+        assert not but_for(name).as_sampled
         assert (len(other) > len(plain)) == (name == "prompts_as_played")
 
 

@@ -12,7 +12,11 @@ def group_relative(returns: Sequence[float], keys: Sequence[Hashable]) -> NDArra
     and mixes roles (METHODS: (word, role, opponent)). Not divided by the deviation, which would weigh easy words like hard ones (Dr. GRPO,
     arXiv 2503.20783).
     """
-    values = np.asarray(returns, np.float64)
+    return centred(np.asarray(returns, np.float64), keys)
+
+
+def centred(values: NDArray[np.float64], keys: Sequence[Hashable]) -> NDArray[np.float32]:
+    """Values [n] minus the mean of those that share their key, shape [n]."""
     sums: defaultdict[Hashable, float] = defaultdict(float)
     counts: Counter[Hashable] = Counter()
     for value, key in zip(values, keys, strict=True):
@@ -21,6 +25,12 @@ def group_relative(returns: Sequence[float], keys: Sequence[Hashable]) -> NDArra
     means = np.array([sums[key] / counts[key] for key in keys])
     advantages: NDArray[np.float32] = (values - means).astype(np.float32)
     return advantages
+
+
+def returns_to_go(reward: float, turns: int, discount: float = 1.0) -> NDArray[np.float64]:
+    """The discounted return from each turn on, shape [turns], of a game whose only reward comes after its last turn: the k-th of K is
+    discount^(K - k) times it."""
+    return reward * discount ** np.arange(turns - 1, -1, -1, dtype=np.float64)
 
 
 def running_baseline(

@@ -1,0 +1,22 @@
+"""Group-relative policy gradient: each game is compared with the games about the same word, in the same role, against the same opponent
+(GRPO, arXiv 2402.03300, without its division by the standard deviation, arXiv 2503.20783)."""
+
+from ..collectors import games
+from ..config import TrainConfig
+from ..method import Method
+from ..objectives.credit import group_rows
+from ..objectives.returns import outcome_returns
+from ..recipe import dropping, needs_groups, options_of, policy_loss, policy_reference
+
+
+def method(config: TrainConfig) -> Method:
+    options_of(config)
+    needs_groups(config)
+    return Method(
+        name="group",
+        collect=games,
+        reward=outcome_returns,
+        credit=dropping(config, group_rows),
+        loss=policy_loss(config),
+        reference=policy_reference(config),
+    )

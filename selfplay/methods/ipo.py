@@ -1,0 +1,9 @@
+"""IPO on games (arXiv 2310.12036): DPO's pairs under a squared loss that does not run away where preferences are certain."""
+
+from ..config import TrainConfig
+from ..method import Method
+from .dpo import preferences
+
+
+def method(config: TrainConfig) -> Method:
+    return preferences(config, "ipo")

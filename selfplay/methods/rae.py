@@ -1,0 +1,20 @@
+"""Role-conditioned advantage estimation: each game is compared with a running baseline of its role (SPIRAL, arXiv 2506.24119, eq. 3)."""
+
+from ..collectors import games
+from ..config import TrainConfig
+from ..method import Method
+from ..objectives.credit import baseline_rows
+from ..objectives.returns import outcome_returns
+from ..recipe import dropping, options_of, policy_loss, policy_reference
+
+
+def method(config: TrainConfig) -> Method:
+    options_of(config)
+    return Method(
+        name="rae",
+        collect=games,
+        reward=outcome_returns,
+        credit=dropping(config, baseline_rows),
+        loss=policy_loss(config),
+        reference=policy_reference(config),
+    )

@@ -1,0 +1,13 @@
+"""SPAG as published (arXiv 2404.10642 and its code), errors and all. Option: corrections, names with commas of the errors to correct, as
+token-ratio,detached-kl."""
+
+from ..config import TrainConfig
+from ..method import Method
+from ..objectives.spag import corrections_named
+from ..recipe import options_of
+from .spag_corrected import winners
+
+
+def method(config: TrainConfig) -> Method:
+    names = [name for name in options_of(config, "corrections").get("corrections", "").split(",") if name]
+    return winners(config, corrections_named(names), "spag")

@@ -1,0 +1,37 @@
+"""SPAG with its errors corrected: the winners' turns, with rewards that grow towards the end of the game."""
+
+from dataclasses import replace
+
+from ..collectors import games, games_to_retell
+from ..config import TrainConfig
+from ..method import Method
+from ..objectives.returns import outcome_returns
+from ..objectives.spag import CORRECTED, Corrections, published_split, winners_credit
+from ..portions import whole_step
+from ..recipe import dropping, options_of, policy_loss, policy_reference
+
+
+def method(config: TrainConfig) -> Method:
+    options_of(config)
+    return winners(config, CORRECTED, "spag-corrected")
+
+
+def winners(config: TrainConfig, corrections: Corrections, name: str) -> Method:
+    """SPAG's objective with some of its errors corrected. Raises ValueError for settings that it cannot work with."""
+    by_utterance = not (corrections.token_ratio and corrections.detached_kl)
+    if by_utterance and config.learner.kl > 0 and config.learner.kl_form != "reward":
+        raise ValueError(
+            f"method {name} without the corrections token-ratio and detached-kl has its KL in the reward: set learner.kl_form reward"
+        )
+    if not corrections.prompts_as_played and not config.game.startswith("AdversarialTaboo"):
+        raise ValueError(f"method {name} needs the correction prompts-as-played here: there are no other wordings of {config.game}")
+    loss = policy_loss(config)
+    return Method(
+        name=name,
+        collect=games if corrections.prompts_as_played else games_to_retell,
+        reward=outcome_returns,
+        credit=dropping(config, winners_credit(corrections), default=("foul",)),
+        loss=replace(loss, unit="token" if corrections.token_ratio else "row", detach_kl=corrections.detached_kl),
+        reference=policy_reference(config) if corrections.as_sampled else "behaviour",
+        split=whole_step if corrections.global_norm else published_split,
+    )

@@ -1,0 +1,22 @@
+"""SPIN (arXiv 2401.01335): an expert's utterance is preferred to the model's own answer in its place, against the model that answered."""
+
+from ..collectors import answers_beside_experts
+from ..config import TrainConfig
+from ..method import Method
+from ..objectives.credit import given_examples
+from ..objectives.preference_loss import PreferenceLoss
+from ..objectives.returns import outcome_returns
+from ..recipe import needs_experts, options_of
+
+
+def method(config: TrainConfig) -> Method:
+    options_of(config)
+    needs_experts(config)
+    return Method(
+        name="spin",
+        collect=answers_beside_experts,
+        reward=outcome_returns,
+        credit=given_examples,
+        loss=PreferenceLoss("dpo", config.learner.beta),
+        reference="behaviour",
+    )

@@ -1,0 +1,23 @@
+"""Turn-level advantages with per-role normalisation (MARSHAL, arXiv 2510.15414): each turn's discounted return-to-go, compared with all
+turns of the same role in the round. Option: discount, in (0, 1]."""
+
+from functools import partial
+
+from ..collectors import games
+from ..config import TrainConfig
+from ..method import Method
+from ..objectives.credit import turn_rows
+from ..objectives.returns import outcome_returns
+from ..recipe import dropping, number, options_of, policy_loss, policy_reference
+
+
+def method(config: TrainConfig) -> Method:
+    discount = number(options_of(config, "discount"), "discount", default=1.0, low=0.0, high=1.0)
+    return Method(
+        name="turns",
+        collect=games,
+        reward=outcome_returns,
+        credit=dropping(config, partial(turn_rows, discount=discount)),
+        loss=policy_loss(config),
+        reference=policy_reference(config),
+    )

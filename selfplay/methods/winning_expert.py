@@ -1,0 +1,9 @@
+"""A baseline: supervised learning from the winners' side of new games of scripted experts. Option: like, as of the method expert."""
+
+from ..config import TrainConfig
+from ..method import Method
+from .expert import imitation
+
+
+def method(config: TrainConfig) -> Method:
+    return imitation(config, "winning-expert", winners_only=True)

@@ -1,0 +1,43 @@
+"""Losses of pairs: the chosen row is to become likelier than the rejected one, compared with the reference policy."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..batch import TokenBatch
+from ..loss import LossOutput
+from ..losses import dpo_loss, ipo_loss, row_sums
+from ..scoring import Scores
+
+
+@dataclass(frozen=True)
+class PreferenceLoss:
+    """DPO or IPO on pairs that hold the reference's log-probabilities. beta: strength of the pull to the reference; SPIN's lambda."""
+
+    form: Literal["dpo", "ipo"] = "dpo"
+    beta: float = 0.1
+
+    @property
+    def unit(self) -> Literal["pair"]:
+        return "pair"
+
+    @property
+    def entropies(self) -> bool:
+        return True
+
+    @property
+    def kl(self) -> float:
+        return 0.0
+
+    def exact_kl(self, vocabulary: int) -> bool:
+        return False
+
+    def __call__(self, batch: TokenBatch, scores: Scores) -> LossOutput:
+        if batch.reference_logprobs is None:
+            raise ValueError("pairs need the reference's log-probabilities")
+        ratios = row_sums(scores.logprobs - batch.reference_logprobs, batch.rows, len(batch.lengths))
+        chosen, rejected = ratios[0::2], ratios[1::2]
+        losses = (dpo_loss if self.form == "dpo" else ipo_loss)(chosen, rejected, beta=self.beta)
+        margins = self.beta * (chosen - rejected)
+        rewards = {"rewards/chosen": self.beta * chosen, "rewards/rejected": self.beta * rejected}
+        rewards |= {"rewards/margins": margins, "rewards/accuracies": (margins > 0).float()}
+        return LossOutput(losses, {"preference_loss": losses, **rewards})

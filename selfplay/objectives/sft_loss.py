@@ -1,0 +1,58 @@
+"""Supervised losses: how unlikely the text is that is to be imitated."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..batch import TokenBatch
+from ..loss import LossOutput
+from ..losses import anchored_sft_loss, row_means
+from ..scoring import Scores
+
+
+@dataclass(frozen=True)
+class SFTLoss:
+    """Cross-entropy of each token. metric: what it is called among the learner's metrics."""
+
+    metric: str = "sft_loss"
+
+    @property
+    def unit(self) -> Literal["token"]:
+        return "token"
+
+    @property
+    def entropies(self) -> bool:
+        return False
+
+    @property
+    def kl(self) -> float:
+        return 0.0
+
+    def exact_kl(self, vocabulary: int) -> bool:
+        return False
+
+    def __call__(self, batch: TokenBatch, scores: Scores) -> LossOutput:
+        return LossOutput(-scores.logprobs, {self.metric: -scores.logprobs})
+
+
+@dataclass(frozen=True)
+class AnchoredSFTLoss:
+    """SPAG's imitation: cross-entropy per row with a KL to the model as it came, whose log-probabilities the rows hold as reference."""
+
+    kl: float
+
+    @property
+    def unit(self) -> Literal["row"]:
+        return "row"
+
+    @property
+    def entropies(self) -> bool:
+        return False
+
+    def exact_kl(self, vocabulary: int) -> bool:
+        return False
+
+    def __call__(self, batch: TokenBatch, scores: Scores) -> LossOutput:
+        if batch.reference_logprobs is None:
+            raise ValueError("imitation with a KL needs the reference's log-probabilities")
+        now, reference = (row_means(x, batch.rows, len(batch.lengths)) for x in (scores.logprobs, batch.reference_logprobs))
+        return LossOutput(anchored_sft_loss(now, reference, kl=self.kl), {"sft_loss": -scores.logprobs})

@@ -1,0 +1,26 @@
+"""Learners as tests want them: the policy loss of a configuration, unless another loss is asked for."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sparring.selfplay.batch import Row
+from sparring.selfplay.config import LearnerConfig
+from sparring.selfplay.learner import Learner
+from sparring.selfplay.loss import Loss
+from sparring.selfplay.objectives.policy_loss import PolicyLoss
+from sparring.selfplay.objectives.sft_loss import SFTLoss
+from sparring.selfplay.portions import Split, whole_step
+from sparring.selfplay.scoring import Scorer, action_logprobs
+
+
+def learner_of(model: Any, loss: Loss | None = None, *, reference: Any = None, config: LearnerConfig, split: Split = whole_step) -> Learner:
+    loss = loss or PolicyLoss(config.clip_low, config.clip_high, config.kl, config.kl_form)
+    return Learner(model, loss, replay_loss=SFTLoss("replay_loss"), reference=reference, config=config, split=split)
+
+
+def sampled_by(model: Any, rows: list[Row]) -> list[Row]:
+    """Rows as if the model had sampled them: with the log-probabilities that it gives them."""
+    scored = action_logprobs(Scorer(model), rows, 1)
+    return [replace(row, sampler_logprobs=np.array(values)) for row, values in zip(rows, scored, strict=True)]
