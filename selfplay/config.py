@@ -351,7 +351,6 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         return config
     if everyday:
         return replace(config, model=model)
-    spag = config.method.startswith("spag")
     return replace(
         config,
         model=model,
@@ -360,7 +359,7 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         max_new_tokens=256,
         imitation=ImitationConfig(),
         evaluation=replace(config.evaluation, scripted=False),
-        learner=replace(config.learner, lr=2e-6 if spag else 1e-6, token_budget=LearnerConfig.token_budget),
+        learner=replace(config.learner, lr=OTHER_MODELS_LR.get(name, 1e-6), token_budget=LearnerConfig.token_budget),
     )
 
 
@@ -398,3 +397,5 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
 """quick: the quickstart, minutes on two cores. full: the study's run, from the base. imitation: makes the shipped imitation model. rae:
 quick, with running baselines. spag-faithful: SPAG to the letter, its judge included; learning rate and lengths fit the model (2e-6 and 256
 tokens, as published, for models that are not of the everyday world). spag-corrected: the same games with its errors put right."""
+OTHER_MODELS_LR: Mapping[str, float] = types.MappingProxyType({"spag-faithful": 2e-6, "spag-corrected": 2e-6})
+"""Learning rates of presets for models that are not of the everyday world, where they are not 1e-6: SPAG's as published."""

@@ -1,9 +1,12 @@
 """DPO on games (arXiv 2305.18290): of two games about the same word, the side that won is preferred to the side that lost."""
 
-from typing import Literal
+from collections.abc import Callable
+
+from torch import Tensor
 
 from ..collectors import games
 from ..config import TrainConfig
+from ..losses import dpo_loss
 from ..method import Method
 from ..objectives.credit import preference_pairs
 from ..objectives.preference_loss import PreferenceLoss
@@ -12,15 +15,15 @@ from ..recipe import dropping, needs_groups, options_of
 
 
 def method(config: TrainConfig) -> Method:
-    return preferences(config, "dpo")
+    return preferences(config, "dpo", dpo_loss)
 
 
-def preferences(config: TrainConfig, form: Literal["dpo", "ipo"]) -> Method:
+def preferences(config: TrainConfig, name: str, form: Callable[..., Tensor]) -> Method:
     """Pairs of games won and lost, under one of the two losses."""
     options_of(config)
     needs_groups(config)
     return Method(
-        name=form,
+        name=name,
         collect=games,
         reward=outcome_returns,
         credit=dropping(config, preference_pairs),

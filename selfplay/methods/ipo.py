@@ -1,9 +1,10 @@
 """IPO on games (arXiv 2310.12036): DPO's pairs under a squared loss that does not run away where preferences are certain."""
 
 from ..config import TrainConfig
+from ..losses import ipo_loss
 from ..method import Method
 from .dpo import preferences
 
 
 def method(config: TrainConfig) -> Method:
-    return preferences(config, "ipo")
+    return preferences(config, "ipo", ipo_loss)

@@ -2,6 +2,7 @@
 
 from ..collectors import answers_beside_experts
 from ..config import TrainConfig
+from ..losses import dpo_loss
 from ..method import Method
 from ..objectives.credit import given_examples
 from ..objectives.preference_loss import PreferenceLoss
@@ -17,6 +18,6 @@ def method(config: TrainConfig) -> Method:
         collect=answers_beside_experts,
         reward=outcome_returns,
         credit=given_examples,
-        loss=PreferenceLoss("dpo", config.learner.beta),
+        loss=PreferenceLoss(dpo_loss, config.learner.beta),
         reference="behaviour",
     )

@@ -1,19 +1,23 @@
 """Losses of pairs: the chosen row is to become likelier than the rejected one, compared with the reference policy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from ..batch import TokenBatch
 from ..loss import LossOutput
-from ..losses import dpo_loss, ipo_loss, row_sums
+from ..losses import dpo_loss, row_sums
 from ..scoring import Scores
 
 
 @dataclass(frozen=True)
 class PreferenceLoss:
-    """DPO or IPO on pairs that hold the reference's log-probabilities. beta: strength of the pull to the reference; SPIN's lambda."""
+    """A loss of pairs that hold the reference's log-probabilities. form: `dpo_loss` or `ipo_loss`. beta: strength of the pull to the
+    reference; SPIN's lambda."""
 
-    form: Literal["dpo", "ipo"] = "dpo"
+    form: Callable[..., Tensor] = dpo_loss
     beta: float = 0.1
 
     @property
@@ -36,7 +40,7 @@ class PreferenceLoss:
             raise ValueError("pairs need the reference's log-probabilities")
         ratios = row_sums(scores.logprobs - batch.reference_logprobs, batch.rows, len(batch.lengths))
         chosen, rejected = ratios[0::2], ratios[1::2]
-        losses = (dpo_loss if self.form == "dpo" else ipo_loss)(chosen, rejected, beta=self.beta)
+        losses = self.form(chosen, rejected, beta=self.beta)
         margins = self.beta * (chosen - rejected)
         rewards = {"rewards/chosen": self.beta * chosen, "rewards/rejected": self.beta * rejected}
         rewards |= {"rewards/margins": margins, "rewards/accuracies": (margins > 0).float()}

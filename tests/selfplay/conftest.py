@@ -1,7 +1,11 @@
 """Fixtures of the tests of whole runs."""
 
+from dataclasses import replace
+
 import pytest
 from tiny import save_tiny
+
+from sparring.selfplay.method import method_of
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +18,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wins dealt out in turn: a random model's attacker loses every game, by saying too much."""
 
-    def returns(played):
+    def returns(played, seed):
         return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
 
-    monkeypatch.setattr("sparring.selfplay.loop.outcome_returns", returns)
+    monkeypatch.setattr("sparring.selfplay.train.method_of", lambda config: replace(method_of(config), reward=returns))

@@ -20,7 +20,7 @@ def test_a_segments_advantage_lies_on_its_actions_alone():
     segment = Segment(np.array([7, 8, 9]), np.array([False, True, True]), np.zeros(3, np.float32), (TurnSpan(0, 1, 3, "stop"),), 0.7, "3")
     made = row_from_segment(segment, 2.0, weight=3.0, role="attacker")
     assert made.advantages.tolist() == [0, 2, 2]
-    assert (made.weight, made.temperature, made.kind, made.actions) == (3.0, 0.7, "policy", 2)
+    assert (made.weight, made.temperature, made.reference_logprobs, made.actions) == (3.0, 0.7, None, 2)
 
 
 def test_a_row_ends_with_its_last_action():

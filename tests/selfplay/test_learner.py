@@ -1,5 +1,6 @@
 """The learner: gradients that depend on nothing but the rows, and worlds small enough to know the answer."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from sparring.selfplay.batch import Pair, Row, collate, rows_of, sft_row
 from sparring.selfplay.config import LearnerConfig
+from sparring.selfplay.losses import dpo_loss, ipo_loss
 from sparring.selfplay.objectives.credit import Credit, Experience, baseline_rows, group_rows, preference_pairs
 from sparring.selfplay.objectives.preference_loss import PreferenceLoss
 from sparring.selfplay.objectives.returns import Returns, outcome_returns
@@ -110,9 +112,9 @@ def pairs(reference, n: int = 5) -> list[Pair]:
     return with_reference(Scorer(reference), [Pair(a, b) for a, b in zip(rows[0::2], rows[1::2], strict=True)], 1)
 
 
-@pytest.mark.parametrize("kind", ["dpo", "ipo"])
-def test_gradients_of_pairs_do_not_depend_on_micro_batches_or_order(kind: str):
-    of, loss = model(), PreferenceLoss(kind, beta=0.3)
+@pytest.mark.parametrize("form", [dpo_loss, ipo_loss])
+def test_gradients_of_pairs_do_not_depend_on_micro_batches_or_order(form: Callable[..., Tensor]):
+    of, loss = model(), PreferenceLoss(form, beta=0.3)
     made = pairs(tiny_model(vocab=VOCABULARY, seed=1))
     cases = ((10_000, made), (1, made), (60, made[::-1]))
     grads = [learner_of(of, loss, config=replace(CONFIG, token_budget=b)).gradients(e) for b, e in cases]
@@ -341,8 +343,8 @@ def test_a_game_of_three_states_is_solved():
     assert choices([1, 6, 2]).exp()[6] > 0.9
 
 
-@pytest.mark.parametrize("kind", ["dpo", "ipo"])
-def test_preferences_over_a_bandits_arms_are_learnt(kind: str):
+@pytest.mark.parametrize("form", [dpo_loss, ipo_loss])
+def test_preferences_over_a_bandits_arms_are_learnt(form: Callable[..., Tensor]):
     """Of two arms the larger token is preferred; the optimum of DPO and IPO puts the largest one first."""
     of = tiny_model(vocab=6)
     action = np.array([False, True])
@@ -351,7 +353,7 @@ def test_preferences_over_a_bandits_arms_are_learnt(kind: str):
         return Row(np.array([1, token]), action, np.zeros(2, np.float32), np.zeros(2, np.float32))
 
     made = with_reference(Scorer(of), [Pair(row(a), row(b)) for a in range(6) for b in range(a)], 10_000)
-    learner = learner_of(of, PreferenceLoss(kind, beta=0.2), config=replace(CONFIG, lr=3e-3, minibatch=15, epochs=60))
+    learner = learner_of(of, PreferenceLoss(form, beta=0.2), config=replace(CONFIG, lr=3e-3, minibatch=15, epochs=60))
     assert learner.update(made, seed=0)["steps"] == 60
     with torch.no_grad():
         assert of(input_ids=torch.tensor([[1]])).logits[0, -1].argsort().tolist() == list(range(6))

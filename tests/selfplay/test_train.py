@@ -198,8 +198,8 @@ def test_a_run_goes_on_after_a_full_disk_to_the_same_bytes(
 
 
 @pytest.mark.parametrize("method", ["spag-corrected", "rae", "turns", "shuffled(group)", "winning-expert"])
-def test_other_methods_run(model: str, tmp_path: Path, method: str):
-    summary = train(small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method))
+def test_other_methods_run(model: str, tmp_path: Path, method: str, dealt: None):
+    summary = train(small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method, drop=()))
     (record,) = summary.data["rounds"]
     assert record["steps"] > 0 and record["grad_norm"] > 0, "something is learnt"
     assert summary.data["run"]["method"] == method
