@@ -103,7 +103,15 @@ SHOWN = {
     "everyday/heldout-formats/choose_two_facts": "two facts at once, a format held out",
     "truth/imitation/attacker/all": "true hints, as attacker",
 }
-"""What the README's tables show, of all that was measured."""
+"""What the tables of docs/results.md show, of all that was measured."""
+BRIEF = {
+    "win/imitation/defender/selfplayed": "win rate as defender, words met in self-play only",
+    "win/imitation/defender/heldout": "win rate as defender, held-out words",
+    "win/imitation/attacker/selfplayed": "win rate as attacker, words met in self-play only",
+    "everyday/inference-4/selfplayed": "naming a word after four hints, words met in self-play only",
+    "everyday/heldout-words/choose": "reasoning test, held-out words",
+}
+"""What the README's table shows."""
 RARE = ("foul/", "silent/", "overlong/")
 """Outcomes that the page leaves out where they hardly ever happened."""
 PAGE = """# The study
@@ -331,11 +339,29 @@ def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) ->
 
 
 def tables(result: Mapping[str, Any]) -> tuple[str, str]:
-    """The README's tables: what was measured before and after, and the paired differences of the first arm from the controls. Means over
-    seeds with half their 95 % intervals.
+    """The tables of docs/results.md: what was measured before and after, and the paired differences of the first arm from the controls.
+    Means over seeds with half their 95 % intervals.
     """
     shown = {label: result["table"][name] for name, label in SHOWN.items() if name in result["table"]}
     return _values(shown), _beyond(shown)
+
+
+def brief_table(result: Mapping[str, Any]) -> str:
+    """The README's table: a few rows before and after self-play, beside the control that did best at each, with the paired difference from
+    it. Means over seeds with half their 95 % intervals."""
+    rows = {}
+    for name, label in BRIEF.items():
+        row = result["table"][name]
+        best = max((arm for arm in CONTROLS if arm in row), key=lambda arm: row[arm]["after"]["mean"])
+        control = f"{_short(row[best]['after']['mean'])} ({TITLES[best]})"
+        self_play = row["group"]
+        rows[label] = [
+            _short(row["before"]["mean"]),
+            _short(self_play["after"]["mean"]),
+            control,
+            _interval(self_play[f"beyond {best}"]),
+        ]
+    return _markdown(["", "before", "self-play", "best control", "self-play beyond it"], rows)
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -387,8 +413,8 @@ def _interval(mean: Mapping[str, Any]) -> str:
 
 
 def _short(share: float) -> str:
-    """A share without the zero before its point."""
-    return f"{round(share, 3) + 0.0:.3f}".replace("0.", ".", 1)
+    """A share to three places; what rounds to zero has no sign."""
+    return f"{round(share, 3) + 0.0:.3f}"
 
 
 def run_task(config: StudyConfig, seed: int, arm: str) -> None:
