@@ -13,6 +13,8 @@ from sparring.envs.judge import ROLES, RULES, declaration, is_right, judge_line,
 from sparring.envs.normalise import words
 
 CORPUS = [json.loads(line) for line in Path(__file__).with_name("judge_corpus.jsonl").read_text().splitlines()]
+TALK = [json.loads(line) for line in Path(__file__).with_name("judge_talk.jsonl").read_text().splitlines()]
+"""Utterances as chat models say them, each with the reason it must be judged by, "none" where the game goes on."""
 BY_TOPIC = defaultdict(list)
 for _row in CORPUS:
     BY_TOPIC[_row["about"]].append(_row)
@@ -43,8 +45,20 @@ def test_corpus(topic):
     assert not wrong
 
 
+@pytest.mark.parametrize("topic", dict.fromkeys(row["about"] for row in TALK))
+def test_talk(topic):
+    wrong = []
+    for row in TALK:
+        ruling = verdict(row["text"], row["role"], row["target"], row["rule"]) if row["about"] == topic else None
+        reason = ruling.reason if ruling else "none"
+        if row["about"] == topic and reason != row["reason"]:
+            wrong.append((row, reason, ruling and ruling.matched))
+    assert not wrong
+
+
 def test_the_corpus_is_large_and_covers_every_reason_and_rule():
     assert len(CORPUS) >= 300
+    assert len(TALK) >= 900
     assert {row["reason"] for row in CORPUS} == {
         "foul", "silent", "declared_right", "declared_wrong", "uttered", None,
     }  # fmt: skip
