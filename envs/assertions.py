@@ -90,7 +90,7 @@ _DENIAL = re.compile(
         "hoping, hopes, wished, wishes, wonder",
         "wondering, doubt, doubted, doubtful, deny, fear, dream, unsure, uncertain, unlikely",
         "impossible, false, untrue, far from, refuse",
-        "acting like, act like",
+        "acting like, act like, so that, make sure, be sure, able to say",
     )
 )
 _SAY = (
@@ -240,7 +240,7 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
         return True
     apart = lead.endswith((",", ":"))
     phrase = next((piece for piece in reversed(re.split("[,:]", lead)) if _SAID.search(piece)), "")
-    clause = next((piece for piece in reversed(_CONJUNCTION.split(phrase)) if _SAID.search(piece)), "")
+    clause = _CONJUNCTION.split(_THEN.sub("", phrase))[-1]
     if not apart and clause.strip() not in ("no", "nope") and _DENIAL.search(clause):
         return True
     if (apart or cites) and _EXAMPLE.search(clause.rstrip(":, ")) and not _OWN.search(phrase):
@@ -253,6 +253,7 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
     return bool(_OTHERS.search(clause) and not _MY_HINT.search(clause) and not passing)
 
 
+_THEN = re.compile(r"(?:\s+(?:now|then))+\W*$")
 _SAID = re.compile(r"[^\W_]")
 _HEADINGS = ("say", "answer", "reply", "state", "response")
 """Verbs of speech that a comma or a colon makes an interjection or a label."""

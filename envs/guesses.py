@@ -78,7 +78,7 @@ _STOCK = re.compile(
         "after all, my friend, the word, hands down, i'm certain, i am certain, i'm positive",
         "i'm confident, i am confident, i'm pretty sure",
         "good game, well played, game over, case closed, got you, you see, you know, by the way",
-        "at last, right there, drum ?roll",
+        "at last, right there, drum ?roll, (?:only )?one thing",
     )
     + r"|\(e?s\)|[0-9]+(?:\.[0-9]+)? ?%"
 )
@@ -125,7 +125,7 @@ _SKIP = frozenset(
     "i you think believe guess say suppose am got sure word called named none other than either thing right "
     "correct yes yeah yep please thanks thank friend attacker opponent everyone folks buddy mate sir haha so "
     "oh ah aha well hmm ok okay or and no not bingo eureka great it is must be to me hey wow here we go done "
-    "gotcha most gotta got going go with thinking i'm i'd i'll dear win were already you're you've "
+    "gotcha most gotta got going go with thinking i'm i'd i'll dear win were are already you're you've "
     "talking about referring describing but "
     "absolutely totally 100 lol".split()
 )

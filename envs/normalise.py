@@ -100,6 +100,7 @@ _SIGNS = frozenset(
     for code in range(first, end)
     if unicodedata.category(chr(code)) in ("Mn", "Mc") and chr(code) not in _BLANK
 )
+_SIGN = re.compile(f"[{''.join(sorted(_SIGNS))}]")
 LETTER = rf"(?:[^\W_]|[{''.join(sorted(_SIGNS))}])"
 """An expression for a letter, a digit or a sign that spells a word with them."""
 NO_LETTER_BEFORE = rf"(?<![^\W_])(?<![{''.join(sorted(_SIGNS))}])"
@@ -115,9 +116,19 @@ def _is_invisible(char: str) -> bool:
     return char in _BLANK or 0xE0000 <= ord(char) <= 0xE0FFF or 0xFFF0 <= ord(char) <= 0xFFF8
 
 
-@lru_cache(maxsize=1 << 14)
+def _is_odd(char: str) -> bool:
+    """Whether a character of no case that does not decompose is folded all the same."""
+    return char in _LOOKALIKES or _is_invisible(char)
+
+
+@lru_cache(maxsize=1 << 17)
 def fold_char(char: str) -> str:
-    """What one raw character becomes: nothing, one character or several, none of which folding would change again."""
+    """What one raw character becomes: nothing, one character or several, none of which folding would change again.
+
+    The table has room for nearly all characters there are, some 20 MB of them, so that no text empties it for the next.
+    """
+    if unicodedata.category(char) in ("Lo", "Cn", "Co") and unicodedata.is_normalized("NFKD", char) and not _is_odd(char):
+        return char
     for _ in range(8):
         after = "".join(map(_reduce, char))
         if after == char:
@@ -139,8 +150,12 @@ def fold(text: str) -> Folded:
 def _fold_each(text: str, fold_one: Callable[[str], str]) -> Folded:
     pieces: list[str] = []
     starts: list[int] = []
+    signed, before = _SIGN.search(text), ""
     for at, char in enumerate(text):
         piece = fold_one(char)
+        if signed and piece in _SIGNS and before.isascii() and before.isalnum():
+            continue  # a sign on a letter of another script disguises it
+        before = piece[-1:] or before
         pieces.append(piece)
         starts += [at] * len(piece)
     return Folded("".join(pieces), starts, [at + 1 for at in starts])
@@ -174,7 +189,6 @@ def is_silent(text: str) -> bool:
 
 _PLAIN = re.compile(r"[^\W_]++(?:'[^\W_]++)*+")
 _SIGNED = re.compile(rf"{LETTER}++(?:'{LETTER}++)*+")
-_SIGN = re.compile(f"[{''.join(sorted(_SIGNS))}]")
 _BROKEN = re.compile(r"(?<![^\W_])([^\W_]++)-[ \t]*\r?\n[ \t]*([^\W_]++)")
 """A word broken over a line end."""
 _CLOSED = re.compile(r"(?<![^\W_])[^\W_]++(?:(?:-|[_*]{1,3})[^\W_]++)++")
@@ -259,6 +273,8 @@ def _readings(text: str) -> Iterator[Word]:
     for match in _LEET.finditer(text):
         yield from _unleet(match[0], *match.span())
     for match in _RUN.finditer(text):
+        if not (text.isascii() or _SIGN.sub("", match[0]).isascii() or not _SIGN.search(match[0])):
+            continue
         for reading in _joined(match[0], match.start()):
             yield reading
             yield from _unleet(*reading)
