@@ -40,12 +40,13 @@ _BUT = re.compile(either("but, however, yet"))
 
 _SET_PHRASE = re.compile(
     either(
-        "even (?:if|though)[^,]*(?=,), if (?:i'm|i am) not (?:wrong|mistaken)",
-        "if (?:i'm|i am) (?:right|correct), if i understand[^,]*",
+        "even (?:if|though)[^,]*(?=,), if i understand[^,]*, (?:see|check) if [^,:]*",
+        "(?:if|unless) (?:i'm|i am) (?:(?:not|very|much|badly|completely|totally) )*(?:wrong|mistaken)",
+        "if (?:i'm|i am) (?:right|correct), if (?:i|you) ha(?:d|ve) to \\w+(?: it)?",
         "if (?:i|you) (?:may|might|ask me|insist|must know|don't mind|like)",
         "if memory serves(?: me)?(?: right)?, if anything",
         "if (?:that's|that is|this is|it's|it is) (?:so|the case|true|right|all)",
-        "if (?:my|the) \\w+ (?:is|are|serves?|holds?)[^,]*",
+        "if (?:my|the) (?:guess|hunch|reasoning|instincts?|intuition|logic|memory) (?:is|are|serves?|holds?)[^,]*",
         "(?:there is |there's |i have |have )?no (?:doubt|question)(?: about it)?, not only, no wonder",
         "no longer, doubtless, undoubtedly",
         "(?:without|beyond) (?:a|any|further|more|the) (?:\\w+ ){0,3}(?:doubt|ado|delay|hints?|clues?)",
@@ -90,7 +91,7 @@ _DENIAL = re.compile(
         "hoping, hopes, wished, wishes, wonder",
         "wondering, doubt, doubted, doubtful, deny, fear, dream, unsure, uncertain, unlikely",
         "impossible, false, untrue, far from, refuse",
-        "acting like, act like, so that, make sure, be sure, able to say",
+        "acting like, act like, so that, make sure, be sure, able to say, too (?:early|soon|hasty|risky)",
     )
 )
 _SAY = (
@@ -148,7 +149,7 @@ _OWN = re.compile(
 _RULES = r"(?:format|formula|phrase|sentence|example|rules?|template|wording|syntax|statement|words|line|password)"
 _EXAMPLE = re.compile(
     rf"(?<![^\W_]){_RULES}(?: \w+){{0,4}} (?:is|are|was|be|goes|reads|like)(?: this| simply| just)?\W*$"
-    rf"|^\W*(?:for |an |the |as an? |one |winning |required |correct )*(?:{_RULES}|instance|e\.?g"
+    rf"|^\W*(?:for |an |the |as an? |one |winning |required |correct )*(?:{_RULES}(?: declaration| guess)?|instance|e\.?g"
     rf"|reminder)\W*$"
     r"|(?<![^\W_])(?:such as|as in|e\.g\.?|called|namely|for example|for instance)\W*$"
 )
@@ -187,7 +188,7 @@ _TAG = re.compile(
     r"|yet|by|or|not|is it|isn't it|am i|seriously|me|how|why|what|who says)[\W_]*)*$"
 )
 _ABOUT = re.compile(
-    r"\s+(?:(?:probably|likely|also|really|actually|only|just|usually|often|always|definitely|clearly"
+    r"(?:\s+(?:that )?(?:you|we)(?:'re| are|'ve)? \w+(?: in mind| of| about| at| for)?)?\s+(?:(?:probably|likely|also|really|actually|only|just|usually|often|always|definitely|clearly"
     r"|never|somehow) )*"
     r"(?:(?:has|have)(?! (?:got )?to be)|had|relates?|refers?|means?|meant|sounds?|starts?|begins?|ends?"
     r"|rhymes?|contains?|describes?|comes?|belongs?"
@@ -201,6 +202,12 @@ _ABOUT = re.compile(
     r"|the )?['\"`*]*\w+['\"`*]*\W*$))(?![^\W_])"
 )
 """A tail that says something of the word: "I know the word has to do with music"."""
+_TRAITS = frozenset(
+    "short long secret hidden easy hard tricky difficult simple common rare noun verb adjective adverb plural "
+    "singular familiar close near here there unusual abstract concrete tough obvious clear mystery".split()
+)
+"""What a word may be, apart from its meaning: "I know the word is short" names none."""
+_QUOTES = re.compile(r"[\"'`*]")
 _COPULA = re.compile(r"[^,:;()]{0,40}(?<![^\W_])(?:is|was|be)(?![^\W_])")
 
 
@@ -245,7 +252,7 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
         return True
     if (apart or cites) and _EXAMPLE.search(clause.rstrip(":, ")) and not _OWN.search(phrase):
         return True
-    if _ORDER.search(clause) and not (_OWN.search(phrase) or (apart and clause.strip(" ,:") in _HEADINGS)):
+    if _ORDER.search(clause) and not (_OWN.search(phrase) or lead.strip(" *_") in _HEADINGS):
         return True
     if cites and not apart and clause.strip() and not _OWN.search(phrase):
         return not _INTERJECTED.fullmatch(clause.strip())
@@ -255,7 +262,7 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
 
 _THEN = re.compile(r"(?:\s+(?:now|then))+\W*$")
 _SAID = re.compile(r"[^\W_]")
-_HEADINGS = ("say", "answer", "reply", "state", "response")
+_HEADINGS = ("say,", "answer:", "reply:", "state:", "response:", "speak:", "utter:")
 """Verbs of speech that a comma or a colon makes an interjection or a label."""
 _INTERJECTED = re.compile(either("oh, ah, aha, well, ok, okay, yes, so, and, then, now, hmm"))
 
@@ -269,7 +276,8 @@ def is_cancelled_by_tail(tail: str, asks: bool, named: str | None) -> bool:
     """Whether what follows in the sentence takes the assertion away. named: what it names, "" for several words, None for none."""
     if _HINGE.search(_SET_PHRASE.sub(" ", tail)) or _ABOUT.match(tail):
         return True
-    if _COPULA.match(tail) and (_TAKEN_BACK.search(tail) or (named == "" and " or " not in tail)):
+    several = named == "" and " or " not in tail
+    if _COPULA.match(tail) and (_TAKEN_BACK.search(tail) or several or (named in _TRAITS and not _QUOTES.search(tail))):
         return True
     return not named and bool(_DOUBT.search(tail) or (asks and _TAG.match(tail)))
 

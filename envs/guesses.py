@@ -47,7 +47,7 @@ _TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )??{_BE}(?![^\W_
 """The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
 _REASON = re.compile(r"\s*,?\s*" + either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
 _AFTER_REASON = re.compile(rf"(?:[:;\u2013\u2014]|\s-+\s|,(?=\s*(?:and |so )?(?:{_IT}|the|my)\b))(.*)", re.DOTALL)
-_RELATIVE = re.compile(r"\s*(?:you|you're|that|which|we|for|of|to|in|on|behind)\b")
+_RELATIVE = re.compile(r"\s*,?\s*(?:but|and|so|though|yet|you|you're|that|which|we|for|of|to|in|on|behind)\b")
 """So goes on what says more of the word, and does not name it unless by a connector: "the word you mean"."""
 
 _ONLY = re.compile(
@@ -64,7 +64,7 @@ _ONLY = re.compile(
 _DENIED = re.compile(
     r"(?:(?:(?<![^\W_])(?:and|but|so|or|definitely|certainly) )?(?<![\"'`])(?<![^\W_])(?:not|never"
     r"|cannot|hardly|neither|nor|no|rather than"
-    r"|instead of|as opposed to|unlike)(?![^\W_\"'`])|n't(?![^\W_]))"
+    r"|instead of|as opposed to|unlike)(?![^\W_\"'`])|\w*n't(?![^\W_]))"
     r"(?: (?:really |even )?(?:think|believe|say|suppose|guess|bet|mean)(?![^\W_])[^,;:()\u2013\u2014]*"
     r"|[^,;:()\u2013\u2014]*?(?=[,;:()\u2013\u2014]|\s-+\s| but | (?:it|that|this)(?:'s| is| must)|$))"
     r"|(?<![^\W_])i doubt(?![^\W_])[^,;:()\u2013\u2014]*"
@@ -101,7 +101,7 @@ _CUT = frozenset(
 )
 """Words that end the naming phrase: "cat because it purrs"."""
 _CLAUSE = frozenset(
-    "i you it we he she they i'm it's you're am is are was were have has had do did love like for with of in at from by".split()
+    "i you it we he she they i'm it's you're am is are was were have has had do did let's lets love like for with of in at from by".split()
 )
 """Words that tell a clause ("and I love it") from a name ("and the organ")."""
 _TALK = frozenset(
@@ -178,7 +178,10 @@ def _sentences(text: str, at: int) -> Iterator[tuple[str, int]]:
         yield match[0], end + (text[end : end + 1] in (".", "!", "?"))
 
 
-def _is_remark(sentence: str) -> bool:
+def _is_remark(sentence: str, connected: bool = False) -> bool:
+    """Whether a sentence only remarks: "That was easy!". connected: the sentence is what follows its connector."""
+    if connected:
+        return (_REMARKS | _SKIP).issuperset(_WORD.findall(_STOCK.sub(" ", sentence)))
     connector = _CONNECTOR.search(sentence)
     words = _WORD.findall(sentence[connector.end() :]) if connector else ()
     return bool(words) and not _QUOTED.search(sentence) and all(word in _REMARKS | _SKIP for word in words)
@@ -208,7 +211,7 @@ def _named(sentence: str, is_tail: bool, bare_allowed: bool) -> str | None:
 
 def _alone(sentence: str) -> str | None:
     """What a sentence names that has no verb: its one word, also behind a pause ("Drum roll... piano") and before small talk."""
-    pieces = [piece for piece in re.split(r"\.{2,}", _STOCK.sub(",", sentence)) if content(piece)]
+    pieces = [piece for piece in re.split(r"\.{2,}|:", _STOCK.sub(",", sentence)) if content(piece)]
     if len(pieces) > 1 and len(content(pieces[-1])) == 1:
         sentence = pieces[-1]
     found = [word for word in content(sentence) if word not in _TALK] or content(sentence)
@@ -220,7 +223,7 @@ def _alone(sentence: str) -> str | None:
 def _after_connector(sentence: str, connector: re.Match[str]) -> str | None:
     """What a sentence names behind its connector ("it is"); None if nothing follows it, or a question about it does ("is it played")."""
     said = sentence[connector.end() :]
-    while (again := _CONNECTOR.search(said)) and not _WORD.search(_STOCK.sub(" ", said[: again.start()])):
+    while (again := _CONNECTOR.search(said)) and _is_remark(said[: again.start()], connected=True):
         connector, said = again, said[again.end() :]
     if not _WORD.search(_STOCK.sub(" ", said)):
         return None
@@ -263,7 +266,7 @@ def _one_word(said: str) -> str:
     if content(without_asides):
         said = without_asides
     pieces = [piece for piece in _SPLIT.split(said) if _WORD.search(piece)]
-    while len(pieces) > 1 and not content(pieces[0]):
+    while len(pieces) > 1 and _TALK.issuperset(content(pieces[0])):
         pieces.pop(0)
     if not pieces:
         return ""
@@ -296,7 +299,7 @@ def _rivals(piece: str, named: str, joined: bool = False) -> bool:
     if not words or any(word in _CLAUSE for word in words):
         return False
     others = [word for word in content(piece) if word != named and word not in _TALK and word not in _REMARKS]
-    if words[0] in ("or", "nor", "and"):
+    if words[0] in ("or", "nor", "and", "alternatively"):
         return 0 < len(others) <= 3 and (words[0] != "and" or joined or len(others) == 1)
     if joined or not others:
         return False

@@ -56,6 +56,16 @@ def test_talk(topic):
     assert not wrong
 
 
+def test_the_page_on_games_holds_examples_of_every_rule():
+    page = (Path(__file__).parents[2] / "docs" / "games.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in page.splitlines() if line.startswith("| ")]
+    examples = [row for row in rows if row[0] in RULES]
+    assert len(examples) >= 50
+    for rule, role, target, text, reason in examples:
+        ruling = verdict(text, role, target, rule)
+        assert (ruling.reason if ruling else "none") == reason, (rule, role, target, text)
+
+
 def test_the_corpus_is_large_and_covers_every_reason_and_rule():
     assert len(CORPUS) >= 300
     assert len(TALK) >= 900
