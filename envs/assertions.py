@@ -60,13 +60,15 @@ _SET_PHRASE = re.compile(
 """Phrases that only look like conditions or denials."""
 _CONDITION = re.compile(
     either(
-        "if, unless, whether, suppose, supposing, assuming, imagine, imagining, pretend, provided, in case, lest, wish",
+        "if, unless, whether, suppose, supposing, assuming, imagine, imagining, pretend, provided",
+        "in case, lest, wish",
         "as though",
     )
 )
 _INVERTED = re.compile(
     either(
-        "do, does, did, don't, didn't, should, shall, would, will, could, can, may, might, must, am, had, shouldn't",
+        "do, does, did, don't, didn't, should, shall, would, will, could, can, may, might, must, am",
+        "had, shouldn't",
         "wouldn't, have",
     )
     + r"(?: (?:now|already|really|then|ever))?\W*$"
@@ -114,7 +116,8 @@ _DO_SAY = (
     r"|hoping|thinking|assuming|claiming|suggesting)"
 )
 _FILLER = (
-    r"(?: (?:with|that|this|it|out|loud|loudly|clearly|exactly|something|like|to|me|him|her|us|them|you|by|the"
+    r"(?: (?:with|that|this|it|out|loud|loudly|clearly|exactly|something|like|to|me|him|her|us|them|you"
+    r"|by|the"
     r"|words|word|phrase|sentence|formula|magic))*"
 )
 _OTHERS = re.compile(
@@ -142,14 +145,16 @@ _ORDER = re.compile(
 )
 _OWN = re.compile(
     either(
-        "i, i'm, i'd, i'll, i've, me, my, let's, time, ready, happy, glad, proud, pleased, excited, safe, fair, pleasure",
+        "i, i'm, i'd, i'll, i've, me, my, let's, time, ready, happy, glad, proud, pleased, excited",
+        "safe, fair, pleasure",
         "we",
     )
 )
 _RULES = r"(?:format|formula|phrase|sentence|example|rules?|template|wording|syntax|statement|words|line|password)"
 _EXAMPLE = re.compile(
     rf"(?<![^\W_]){_RULES}(?: \w+){{0,4}} (?:is|are|was|be|goes|reads|like)(?: this| simply| just)?\W*$"
-    rf"|^\W*(?:for |an |the |as an? |one |winning |required |correct )*(?:{_RULES}(?: declaration| guess)?|instance|e\.?g"
+    rf"|^\W*(?:for |an |the |as an? |one |winning |required |correct )*(?:{_RULES}(?: declaration"
+    rf"| guess)?|instance|e\.?g"
     rf"|reminder)\W*$"
     r"|(?<![^\W_])(?:such as|as in|e\.g\.?|called|namely|for example|for instance)\W*$"
 )
@@ -188,7 +193,9 @@ _TAG = re.compile(
     r"|yet|by|or|not|is it|isn't it|am i|seriously|me|how|why|what|who says)[\W_]*)*$"
 )
 _ABOUT = re.compile(
-    r"(?:\s+(?:that )?(?:you|we)(?:'re| are|'ve)? \w+(?: in mind| of| about| at| for)?)?\s+(?:(?:probably|likely|also|really|actually|only|just|usually|often|always|definitely|clearly"
+    r"(?:\s+(?:that )?(?:you|we)(?:'re| are|'ve)? \w+(?: in mind| of| about| at"
+    r"| for)?)?\s+(?:(?:probably|likely|also|really|actually|only|just|usually|often|always|definitely"
+    r"|clearly"
     r"|never|somehow) )*"
     r"(?:(?:has|have)(?! (?:got )?to be)|had|relates?|refers?|means?|meant|sounds?|starts?|begins?|ends?"
     r"|rhymes?|contains?|describes?|comes?|belongs?"
@@ -203,7 +210,8 @@ _ABOUT = re.compile(
 )
 """A tail that says something of the word: "I know the word has to do with music"."""
 _TRAITS = frozenset(
-    "short long secret hidden easy hard tricky difficult simple common rare noun verb adjective adverb plural "
+    "short long secret hidden easy hard tricky difficult simple common rare noun verb adjective adverb "
+    "plural "
     "singular familiar close near here there unusual abstract concrete tough obvious clear mystery".split()
 )
 """What a word may be, apart from its meaning: "I know the word is short" names none."""
