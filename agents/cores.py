@@ -29,6 +29,9 @@ SHORT = 0.1
 SHORTEST, LONGEST = 5, 64
 """Looks for which threads sleep soon before it is tried whether cores are still short."""
 
+crowded = Event()
+"""Set while other programs want the cores and waiting threads sleep soon."""
+
 
 def share_cores(environment: Mapping[str, str] = os.environ) -> bool:
     """Lets threads that wait for others sleep soon, from now on, whenever other programs want the cores; whether that
@@ -129,6 +132,8 @@ def _watch() -> None:
         before, then = now, at
         if asleep and team is None and (library := openmp()):
             team = IdleTeam(library)
+            crowded.set()
         elif team and not asleep:
+            crowded.clear()
             team.leave()
             team = None

@@ -20,8 +20,14 @@ ALLOWED_SKIPS = (
 )
 """Regular expressions of the whole reasons for which a test may be skipped. Any other skip fails."""
 
-# Cores are shared, so a slow example is no defect. CI tries the same examples every time, a developer others.
-hypothesis.settings.register_profile("sparring", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+# Cores are shared, so a slow example is no defect, nor are slow strategies. CI tries the same examples every time, a developer others.
+hypothesis.settings.register_profile(
+    "sparring",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("sparring")
 
 
