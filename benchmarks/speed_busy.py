@@ -32,6 +32,15 @@ from .command import command, say
 from .speed import SpeedConfig, prepare
 from .speed_loops import LOOPS
 
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(10**6):
+        pass
+"""
+"""A busy process. It ends with whoever started it, too."""
+
 
 @dataclass(frozen=True)
 class BusyConfig:
@@ -111,7 +120,7 @@ def by_spag(games: int, seed: int) -> None:
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
     """So many processes that want a core each, while the block runs."""
-    started = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(processes)]
+    started = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(processes)]
     try:
         yield
     finally:
