@@ -48,19 +48,24 @@ def share_cores(environment: Mapping[str, str] = os.environ) -> bool:
     return True
 
 
-def waited(tasks: Path = Path("/proc/self/task")) -> float:
-    """Seconds in which threads of this process could have run and others had the core, over all that live. Raises OSError or ValueError
-    where the system does not say.
+def waited(tasks: Path = Path("/proc/self/task")) -> dict[str, float]:
+    """For each thread of this process the seconds in which it could have run and others had the core. Raises OSError or
+    ValueError where the system does not say.
     """
-    nanoseconds = 0
+    seconds = {}
     for task in tasks.iterdir():
         try:
-            nanoseconds += int((task / "schedstat").read_text(encoding="ascii").split()[1])
+            seconds[task.name] = int((task / "schedstat").read_text(encoding="ascii").split()[1]) / 1e9
         except (FileNotFoundError, ProcessLookupError):
             if task.exists():
                 raise
             # It has ended meanwhile.
-    return nanoseconds / 1e9
+    return seconds
+
+
+def since(before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """Seconds that threads, together, have waited since; those that ended meanwhile do not count."""
+    return sum(seconds - before.get(thread, 0.0) for thread, seconds in now.items())
 
 
 class Patience:
@@ -128,7 +133,7 @@ def _watch() -> None:
     while True:
         pause.wait(SECONDS)
         now, at = waited(), time.monotonic()
-        asleep = patience.look(now - before > SHORT * (at - then))
+        asleep = patience.look(since(before, now) > SHORT * (at - then))
         before, then = now, at
         if asleep and team is None and (library := openmp()):
             team = IdleTeam(library)

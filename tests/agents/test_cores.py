@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from sparring.agents import cores
-from sparring.agents.cores import LONGEST, SHORTEST, IdleTeam, Patience, openmp, share_cores, waited
+from sparring.agents.cores import LONGEST, SHORTEST, IdleTeam, Patience, openmp, share_cores, since, waited
 from sparring.selfplay import cli
 
 
@@ -26,7 +26,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             names.append(self.name)
 
     monkeypatch.setattr(cores, "Thread", Thread)
-    monkeypatch.setattr(cores, "waited", lambda: 0.0)
+    monkeypatch.setattr(cores, "waited", dict)
     return names
 
 
@@ -52,18 +52,19 @@ def test_the_command_shares_the_cores_before_it_runs(monkeypatch: pytest.MonkeyP
 def test_a_system_that_does_not_say_how_long_threads_wait_is_left_alone(
     begun: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ):
-    def fail() -> float:
+    def fail() -> dict[str, float]:
         raise error
 
     monkeypatch.setattr(cores, "waited", fail)
     assert not share_cores({}) and begun == []
 
 
-def test_what_all_threads_have_waited_is_added_up(tmp_path: Path):
+def test_what_threads_have_waited_since_is_added_up(tmp_path: Path):
     for number, text in enumerate(("5000000 1500000000 7\n", "1 500000000 2\n")):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "schedstat").write_text(text)
-    assert waited(tmp_path) == 2.0
+    assert waited(tmp_path) == {"0": 1.5, "1": 0.5}
+    assert since({"0": 1.0, "ended": 9.0}, waited(tmp_path)) == 1.0
     (tmp_path / "2").mkdir()
     with pytest.raises(FileNotFoundError):
         waited(tmp_path)
