@@ -6,6 +6,8 @@ Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 inter
 import sys
 from collections.abc import Callable, Sequence
 
+from sparring.agents.cores import share_cores
+
 from .cli_bench import bench
 from .cli_collect import collect
 from .cli_common import guarded
@@ -51,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script: `main` in a process of its own, which shares the cores with other programs (agents/cores.py)."""
+    share_cores()
     sys.exit(main())
 
 

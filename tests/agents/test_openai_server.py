@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -72,7 +73,15 @@ def test_whole_games():
 
 def test_games_are_asked_for_together():
     """As many requests are in hand at once as the bound allows, and never more."""
-    with stub_server(lambda asked: time.sleep(0.05) or said("Hm.")) as stub:
+    full = threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        if stub.most == 4:
+            full.set()
+        full.wait(timeout=300)
+        return said("Hm.")
+
+    with stub_server(answer) as stub:
         play(server(stub, concurrency=4), n=12)
         assert len(stub.asked) == 24 and stub.most == 4
 
@@ -174,7 +183,7 @@ def test_a_fault_that_stays_voids_its_game_alone(fault: Answer | str):
         return fault if seed in unlucky else said("Hm.")
 
     with stub_server(answer) as stub:
-        played = play(server(stub, request_seconds=0.3), n=4)
+        played = play(server(stub, request_seconds=1.5 if fault == HANG else 60), n=4)
     assert sorted(p.outcome.reason for p in played) == ["turn_limit"] * 3 + [VOID]
     void = next(p for p in played if p.outcome.reason == VOID)
     assert set(void.outcome.utilities.values()) == {0.0} and len(void.state.utterances) == 3
@@ -285,12 +294,12 @@ def _free_port() -> int:
         return int(stub.url.rpartition(":")[2])
 
 
-def _await_health(url: str, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+def _await_health(url: str, process: subprocess.Popen[bytes], seconds: float = 1200) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, "transformers serve ended; are the development tools installed (transformers[serving])?"
         try:
-            with urllib.request.urlopen(url, timeout=1):
+            with urllib.request.urlopen(url, timeout=10):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

@@ -199,7 +199,7 @@ def _with(**fields):
 )
 def test_what_is_no_completion_voids_the_game(folder: Path, change):
     with stub_server(TinyVLLM(str(folder), change)) as stub:
-        (p,) = play(server(stub, folder, request_seconds=0.3), n=1)
+        (p,) = play(server(stub, folder, request_seconds=1.5), n=1)
         assert stub.paths.count("/v1/completions") == 2
     assert p.outcome.reason == VOID and not any(p.segments.values())
 
