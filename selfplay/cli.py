@@ -3,6 +3,7 @@
 Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -38,6 +39,18 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded("sparring", lambda: _run(given))
+
+
+def entry() -> None:
+    """The console script."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  as long as the process
+    sys.exit(main())
+
+
+def _run(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         lines = [f"  {name:<11} {run.__doc__.splitlines()[0]}" for name, run in COMMANDS.items() if run.__doc__]
         print(USAGE.format(commands="\n".join(lines)))
@@ -47,15 +60,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"sparring {version('sparring')}")
         return 0
-    return guarded("sparring", lambda: _run(given))
-
-
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())
-
-
-def _run(given: list[str]) -> int:
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
         from .settings import near
