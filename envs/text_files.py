@@ -10,6 +10,7 @@ import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -17,8 +18,12 @@ LONGEST_TEXT = 1 << 20
 """Bytes of the longest file that is read whole: words, prompts, settings."""
 LONGEST_LINE = 64 << 20
 """Bytes of the longest line: of a game, a conversation."""
+LARGEST_UNPACKED = 1 << 30
 LARGEST_RATIO = 200
-"""How many times its compressed size a file may hold, beyond LONGEST_LINE. Games of players that are silent reach 40."""
+"""A compressed file may hold so many bytes, and this many times its own size more. Games of silent players reach a ratio of 40, those of
+players that repeat themselves without end of some hundreds."""
+MOST_EMPTY = 100_000
+"""Lines of a file that hold nothing."""
 
 _MARK = b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
@@ -51,10 +56,9 @@ def read_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
     what is wrong with it. Lines end by line feeds alone. Raises ValueError where the rest of the file cannot be read.
     """
     with _opened(path) as file:
-        size = path.stat().st_size
-        number = read = 0
-        while True:
-            number += 1
+        most = LARGEST_UNPACKED + LARGEST_RATIO * path.stat().st_size
+        read = empty = 0
+        for number in count(1):
             where = f"{path}, line {number}"
             try:
                 line = file.readline(LONGEST_LINE + 1)
@@ -65,9 +69,12 @@ def read_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
                 return
             if len(line) > LONGEST_LINE:
                 raise ValueError(f"{where}: the line is longer than {LONGEST_LINE:,} bytes, so the file is not read on")
-            if read > LONGEST_LINE + LARGEST_RATIO * size:
-                raise ValueError(f"{where}: the file holds more than {LARGEST_RATIO} times its compressed size, so it is not read on")
-            if line.strip():
+            if read > most or empty > MOST_EMPTY:
+                what = f"{most:,} bytes" if read > most else f"{MOST_EMPTY:,} empty lines"
+                raise ValueError(f"{where}: the file holds more than {what}, so it is not read on")
+            if not line.strip():
+                empty += 1
+            else:
                 yield where, _line(line.removeprefix(_MARK) if number == 1 else line, where)
 
 

@@ -35,7 +35,7 @@ def inset(text: str) -> str:
 def brief(error: object, longest: int = 300) -> str:
     """An error, or another text from outside, as a part of a sentence: one line, cut after `longest` characters."""
     missing = " is missing" if isinstance(error, KeyError) else ""
-    text = " ".join(printable(f"{error}{missing}").split())
+    text = " ".join(printable(f"{error}{missing}"[: 10 * longest]).split())
     return text if len(text) <= longest else f"{text[:longest]}..."
 
 
@@ -271,6 +271,8 @@ def _check_roles(given: Collection[str], wanted: Iterable[str]) -> None:
     """Raises ValueError for roles that are of no game, or whose game has another one that is not given."""
     games = [*(tuple(prompts.system) for prompts in GAME_PROMPTS.values()), *(tuple(spec.make().roles) for spec in GAMES.values())]
     known = dict.fromkeys(role for game in games for role in game)
+    if not given:
+        raise ValueError(f"system holds no role; roles are {', '.join(known)}")
     if unknown := [role for role in given if role not in known]:
         near = difflib.get_close_matches(unknown[0][:60], known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -279,8 +281,6 @@ def _check_roles(given: Collection[str], wanted: Iterable[str]) -> None:
     needed = [*wanted, *(role for game in games if set(game) & set(given) - whole for role in game)]
     if missing := [role for role in dict.fromkeys(needed) if role not in given]:
         raise ValueError(f"a template is missing for {' and '.join(missing)}")
-    if not given:
-        raise ValueError("system holds no role")
 
 
 def _check_template(role: str, template: str, facts: Collection[str] | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sparring.agents.core import MOST_TOKENS
 from sparring.agents.rollout import Played
-from sparring.envs.core import Evidence, Outcome, State, Task, Utterance, make_game, replay
+from sparring.envs.core import Evidence, Game, Outcome, State, Task, Utterance, make_game, replay
 from sparring.envs.forms import table_hash
 from sparring.envs.text_files import parse_json, read_lines
 from sparring.envs.views import brief, inset, one_line
@@ -44,8 +44,15 @@ class Episode:
 
     def replayed(self) -> State:
         """The game played again by today's rules. Raises ValueError where they no longer fit what was said."""
-        game = make_game(self.game, **self.record["game"]["config"])
-        return replay(game, self.task, self.utterances)
+        return replay(self.rules(), self.task, self.utterances)
+
+    def rules(self, **changes: Any) -> Game:
+        """The game with its settings, some of them changed. Raises ValueError for a game that is not known, and for settings that it does
+        not have."""
+        try:
+            return make_game(self.game, **{**self.record["game"]["config"], **changes})
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"settings that {self.game} does not have: {brief(error)}") from error
 
 
 def record(played: Played) -> dict[str, Any]:

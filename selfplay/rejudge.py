@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sparring.envs.core import VOID, State, make_game
+from sparring.envs.core import VOID, State
 from sparring.envs.forms import check_rule
 from sparring.envs.judge import judge_line
 from sparring.envs.text_files import parse_json, read_lines
@@ -12,23 +12,30 @@ from sparring.envs.views import brief
 
 from .episodes import Episode, as_episode
 
+MOST_BAD = 10_000
+"""So many lines that cannot be judged are named before the rest of the file is left alone."""
+
 
 def rejudge(path: Path, rule: str, bad: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Judges the lines of a file, utterances and games. For every utterance {"target", "role", "text"}: {"reason", "winner", "span",
     "matched"}. For every game whose outcome is another one under `rule`: see `changed`.
 
-    bad: is told of each line that cannot be judged, and of where reading must end, in a sentence. Raises ValueError for an unknown rule and
-    where there is no such file.
+    bad: is told of each line that cannot be judged, and of where reading must end, in a sentence; after MOST_BAD of them the file is not
+    read on. Raises ValueError for an unknown rule and where there is no such file.
     """
     check_rule(rule)
+    failed = 0
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
         for where, text in read_lines(path):
             try:
                 result = _judged(text, rule)
-            except (ValueError, TypeError, AttributeError) as error:  # TypeError, AttributeError: of settings that no game has
-                bad(f"{where}: {brief(error)}")
+            except ValueError as error:
+                bad(f"{where}: {brief(error).removeprefix(f'{where}: ')}")
+                failed += 1
+                if failed == MOST_BAD:
+                    raise ValueError(f"{path}: {MOST_BAD:,} lines cannot be judged, so the file is not read on") from error
                 continue
             if result is not None:
                 yield result
@@ -71,10 +78,9 @@ def changed(episode: Episode, rule: str) -> dict[str, Any] | None:
 
 
 def _played(episode: Episode, rule: str) -> State:
-    settings = episode.record["game"]["config"]
-    if "rule" not in settings:
+    if "rule" not in episode.record["game"]["config"]:
         raise ValueError(f"{episode.record['id']}: {episode.game} has no rule of word matching, so no outcome can change")
-    state = make_game(episode.game, **{**settings, "rule": rule}).start(episode.task)
+    state = episode.rules(rule=rule).start(episode.task)
     for utterance in episode.utterances:
         if state.to_act is None:
             break
