@@ -16,6 +16,10 @@ MOST_BAD = 10_000
 """So many lines that cannot be judged are named before the rest of the file is left alone."""
 
 
+LONGEST_TARGET = 1000
+"""Characters of the longest word, or words, that utterances are judged by: the judge's expressions grow with it."""
+
+
 def rejudge(path: Path, rule: str, bad: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Judges the lines of a file, utterances and games. For every utterance {"target", "role", "text"}: {"reason", "winner", "span",
     "matched"}. For every game whose outcome is another one under `rule`: see `changed`.
@@ -52,7 +56,11 @@ def _judged(text: str | ValueError, rule: str) -> dict[str, Any] | None:
         raise ValueError(f"not JSON lines ({error})") from error
     if not isinstance(line, dict):
         raise ValueError(f"not JSON lines (an object is needed, got {brief(text.strip(), 60)})")
-    return changed(as_episode(line), rule) if {"schema", "utterances", "outcome"} & line.keys() else judge_line(line, rule)
+    game = as_episode(line) if {"schema", "utterances", "outcome"} & line.keys() else None
+    target = game.task.secret if game else line.get("target")
+    if isinstance(target, str) and len(target) > LONGEST_TARGET:
+        raise ValueError(f"a target of {len(target):,} characters; the longest that is judged has {LONGEST_TARGET}")
+    return changed(game, rule) if game else judge_line(line, rule)
 
 
 def changed(episode: Episode, rule: str) -> dict[str, Any] | None:

@@ -164,6 +164,7 @@ def test_a_file_of_something_else_is_not_read_to_its_end(
         ({"game": {"name": "AdversarialTaboo", "config": {"rule": "lemma", "prices": [1]}}}, "prices are of guess and tie"),
         ({"game": {"name": "Chess", "config": {"rule": "lemma"}}}, "unknown game 'Chess'"),
         ({"task": {"id": "t", "secret": 5, "group": "g", "seed": 0}}, "secret of task must be a text, got 5"),
+        ({"task": {"id": "t", "secret": "ab " * 999, "group": "g", "seed": 0}}, "a target of 2,997 characters; the longest"),
         ({"utterances": None}, "utterances of a game must be a list"),
         ({"utterances": [{"role": "defender", "text": "Hm.", "truncated": False}]}, "'defender' speaks where it is the turn of 'attacker'"),
         ({"outcome": {"utilities": {}, "winner": "attacker", "reason": "foul", "evidence": None}}, "winner 'attacker' has no utility"),
