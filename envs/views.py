@@ -9,6 +9,7 @@ import json
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from os.path import isfile
 from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple, Protocol
@@ -223,7 +224,7 @@ def load_prompts(name_or_path: str, roles: Iterable[str] = ()) -> Prompts:
     if name_or_path in PROMPTS:
         return PROMPTS[name_or_path]
     path = Path(name_or_path)
-    if not path.is_file():
+    if not isfile(path):  # of pathlib's a name that is too long is an error
         raise ValueError(f"unknown prompts {brief(repr(name_or_path))}: neither a file nor one of {', '.join(PROMPTS)}")
     try:
         prompts = read_prompts(parse_json(read_text(path)))

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from os.path import isfile  # of pathlib's a name that is too long is an error
 from pathlib import Path
 
 from .forms import clean_target, forms
@@ -73,7 +74,7 @@ def list_names(words: str) -> list[str]:
     """The single lists of a comma-separated list; a file's name may hold commas. Raises TypeError for what is no str."""
     if not isinstance(words, str):
         raise TypeError(f"words is the name of a list or of a file with one word a line, as a str; got {words!r}")
-    return [words] if Path(words).is_file() else words.split(",")
+    return [words] if isfile(words) else words.split(",")
 
 
 def split_words(words: Iterable[str], heldout: float = HELDOUT) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -110,7 +111,7 @@ def profane_words() -> frozenset[str]:
 def _list(name: str) -> tuple[str, ...]:
     """One list, perhaps with a split."""
     source, at, split = name.rpartition("@")
-    if not at or Path(name).is_file():
+    if not at or isfile(name):
         return _whole(name)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r} in {name!r}; known splits: {', '.join(SPLITS)}")
@@ -127,19 +128,18 @@ def _whole(name: str) -> tuple[str, ...]:
         return _band(COMMON)
     if name.startswith("band:"):
         return _band(name)
-    path = Path(name)
-    if not path.is_file():
+    if not isfile(name):
         raise ValueError(
-            f"unknown word list {name!r}: neither everyday, nor common, nor a band (band:1000-5000), nor a file with one word a line"
+            f"unknown word list {name!r:.100}: neither everyday, nor common, nor a band (band:1000-5000), nor a file with one word a line"
         )
-    return _file_words(path)
+    return _file_words(Path(name))
 
 
 def _band(name: str) -> tuple[str, ...]:
     found = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
     if not found:
         raise ValueError(
-            f"cannot read the band {name!r}; a band is band:FIRST-LAST, as band:1000-5000, then perhaps :PART ({', '.join(PARTS)}), then "
+            f"cannot read the band {name!r:.100}; a band is band:FIRST-LAST, as band:1-5000, then perhaps :PART ({', '.join(PARTS)}), then "
             "perhaps :profane"
         )
     first, last, part, profane = found.groups()

@@ -105,6 +105,12 @@ def test_what_are_no_prompts_is_said(tmp_path: Path, data: Any, message: str):
         load_prompts(prompts_file(tmp_path, data))
 
 
+@pytest.mark.parametrize("name", ["fulll", "x" * 5000, "a\0b"])
+def test_names_of_no_prompts_are_said(name: str):
+    with pytest.raises(ValueError, match=r"unknown prompts .* neither a file nor one of full, brief$"):
+        load_prompts(name)
+
+
 def test_prompts_are_for_the_game_that_is_played(tmp_path: Path):
     questions = prompts_file(tmp_path, asdict(TWENTY_QUESTIONS))
     assert load_prompts(questions, ("asker", "answerer")) == TWENTY_QUESTIONS

@@ -136,6 +136,8 @@ def test_bad_files_are_named(tmp_path: Path, text: bytes, message: str):
     ("words", "message"),
     [
         ("nouns", "unknown word list 'nouns'"),
+        ("n" * 5000, "unknown word list 'n{99}: neither"),
+        ("words\0.txt", "unknown word list"),
         ("everyday,", "unknown word list ''"),
         ("band:5000-1000", "got 5000-1000"),
         ("band:0-10", "got 0-10"),
