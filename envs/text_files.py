@@ -27,7 +27,9 @@ MOST_EMPTY = 100_000
 
 _MARK = b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
-_UNUSUAL = re.compile(r"[^\w !-~\t\r\n]")
+_BLANK = "\u034f\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that show nothing."""
+_UNUSUAL = re.compile(rf"[^\w !-~\t\r\n]|[{_BLANK}]")
 
 
 def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
@@ -95,10 +97,10 @@ def hidden_character(text: str) -> str | None:
     """What cannot be seen in a text, by code and name: a control or format character, a separator of lines, half a character; None where
     there is none. Tabs and line breaks can be seen, and so can joiners after letters and signs that join (Persian, Hindi, emoji).
     """
-    for found in _UNUSUAL.finditer(text):
-        char = found[0]
-        joins = char in "\u200c\u200d" and not text[max(found.start() - 1, 0)].isascii()
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and not joins:
+    for match in _UNUSUAL.finditer(text):
+        char, before = match[0], text[match.start() - 1 : match.start()]
+        joins = char in "\u200c\u200d" and before.isprintable() and not before.isascii()
+        if char in _BLANK or (unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") and not joins):
             name = unicodedata.name(char, "a control character" if unicodedata.category(char) == "Cc" else "half a character")
             return f"U+{ord(char):04X} ({name})"
     return None

@@ -4,6 +4,7 @@ Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 inter
 Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -48,6 +49,8 @@ def entry() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  as long as the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not have every character
     sys.exit(main())
 
 

@@ -51,7 +51,7 @@ def positional(kind: Any) -> Any:
 def json_line(data: Any) -> str:
     """A value as JSON in one line, in which what could steer a terminal is escaped."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True)
-    return text if text.isprintable() else re.sub(r"[^ -~]", lambda found: _escaped(found[0]), text)
+    return text if text.isprintable() else re.sub(r"[^ -~]", lambda char: _escaped(char[0]), text)
 
 
 def _escaped(char: str) -> str:
@@ -110,6 +110,9 @@ def _say(sentence: str, error: BaseException) -> None:
     """An error and its notes on standard error, without what could steer a terminal, each cut where it is absurdly long."""
     from sparring.envs.views import printable
 
-    told = [sentence, *getattr(error, "__notes__", ())]
+    sentences = [sentence, *getattr(error, "__notes__", ())]
     with suppress(OSError):  # nobody reads it
-        print("\n".join(printable(text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}...") for text in told), file=sys.stderr)
+        print(
+            "\n".join(printable(text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}...") for text in sentences),
+            file=sys.stderr,
+        )

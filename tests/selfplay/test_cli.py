@@ -85,6 +85,12 @@ def few_games(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_terminal_need_not_have_every_character(few_games: Path):
+    command = [Path(sys.executable).with_name("sparring"), "games", few_games, "--count", "1"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"") and b"attacker: Hm.\\ufffd[2J" in done.stdout
+
+
 def test_output_that_cannot_be_written_is_one_sentence():
     with open("/dev/full", "w") as full:
         command = [Path(sys.executable).with_name("sparring"), "words", "--count", "--words", "everyday"]
