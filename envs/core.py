@@ -147,8 +147,8 @@ class Game(Protocol):
 
 def check_limits(max_turns: int, max_characters: int) -> None:
     """Raises ValueError for limits of a game that are no whole numbers of at least 1."""
-    if not all(isinstance(limit, int) and limit >= 1 for limit in (max_turns, max_characters)):
-        raise ValueError(f"max_turns and max_characters must be whole numbers of at least 1, got {max_turns!r}, {max_characters!r}")
+    if not all(type(limit) is int and limit >= 1 for limit in (max_turns, max_characters)):
+        raise ValueError(f"max_turns and max_characters must be whole numbers of at least 1, got {max_turns!r:.60}, {max_characters!r:.60}")
 
 
 def next_utterance(state: State, text: str, truncated: bool) -> Utterance:

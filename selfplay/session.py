@@ -93,7 +93,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
         torch.cuda.set_device(device)
     place = str(weights) if weights else model_place(config.model)
     own = load_card(weights) if weights else model_card(config.model)
-    prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
+    prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
     replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
     taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.

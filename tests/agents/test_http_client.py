@@ -355,6 +355,20 @@ def test_the_key_is_sent_and_never_said(
     assert "the key in TEST_KEY" in said[0] and "(key)" in said[6]
 
 
+@pytest.mark.parametrize("shown", [KEY[:-2], KEY[3:12], KEY.upper(), KEY[::-1], f"'{KEY}'", KEY[5:].replace("-", "%2D")])
+def test_parts_of_the_key_are_never_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, shown: str):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    for status in (400, 403, 404, 429, 500):
+        with stub_server(then(Answer({"error": {"message": "x" * 290 + f" {shown} is wrong"}}, status=status))) as stub:
+            caplog.text and caplog.clear()
+            for said in (str(ask(stub.url)), caplog.text):
+                assert not any(shown[at : at + 8] in said for at in range(len(shown) - 7))
+    one = client("http://127.0.0.1:1")
+    assert one.kept(f"It is {shown}.").startswith("It is ") and "(key)" in one.kept(f"It is {shown}.")
+    monkeypatch.setenv("TEST_KEY", "lemon")
+    assert client("http://127.0.0.1:1").kept("a lemon") == "a lemon", "too short to be a secret"
+
+
 def test_no_key_is_needed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TEST_KEY", raising=False)
     with stub_server(then(Answer(status=401))) as stub:
@@ -381,6 +395,28 @@ def test_addresses():
     with pytest.raises(ValueError, match="put keys into environment variables") as error:
         checked_url("http://me:hidden@host/v1")
     assert "hidden" not in str(error.value)
+    for url in (
+        "http://host/v1?api_key=hidden",
+        "http://host?hidden",
+        "http://host#hidden",
+        "ftp://host?key=hidden",
+        "http:/me:hidden@host",
+        "?hidden",
+        "http://?hidden",
+        "http://hidden@/v1",
+        "http://host:port?hidden",
+        "http://hidden@host:port",
+    ):
+        with pytest.raises(ValueError, match="address") as error:
+            checked_url(url)
+        assert "hidden" not in str(error.value)
+
+
+def test_the_key_is_no_part_of_an_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    with pytest.raises(ValueError, match="the address of host holds a part of the key in TEST_KEY") as error:
+        client(f"http://host/{KEY[4:]}/v1")
+    assert KEY[4:] not in str(error.value)
 
 
 @pytest.mark.parametrize("limits", [{"concurrency": 0}, {"tries": 0}, {"request_seconds": 0.0}, {"total_seconds": float("nan")}])

@@ -1,5 +1,6 @@
 """Playing through an OpenAI-compatible server: whole games, what voids them, and what the user is told."""
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import VOID, Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.selfplay.episodes import record
 
 GAME = AdversarialTaboo(max_turns=2)
 
@@ -254,6 +256,25 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):
         assert stub.asked[0].headers["Authorization"] == "Bearer sk-hidden-99"
     texts = [repr(agent), repr(agent.model), repr(agent.model.client), agent.name]
     assert not any("sk-hidden" in text for text in texts)
+
+
+def test_a_reply_that_says_the_key_is_kept_without_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden-99")
+    with stub_server(lambda asked: said("<think>SK-HIDDEN-9</think>It is sk-hidden-99!", reasoning_content="99-neddih")) as stub:
+        (p,) = play(server(stub))
+    assert p.state.utterances[1].text == "It is (key)!"
+    assert p.replies[1].private == "(key)\n(key)"
+
+
+@pytest.mark.parametrize("tokens", [10**400, 10**12, 10_000_001, float("inf"), float("nan"), -5, True, "9" * 50, [], None])
+def test_an_absurd_count_of_tokens_voids_the_game_or_counts_as_none(tokens: object):
+    with stub_server(lambda asked: said("Hm.", usage={"completion_tokens": tokens})) as stub:
+        (p,) = play(server(stub))
+    if type(tokens) is int and tokens > 0:
+        assert p.outcome.reason == VOID
+    else:
+        assert p.outcome.reason == "turn_limit" and all(reply.tokens <= 1 for reply in p.replies)
+    json.dumps(record(p), allow_nan=False)
 
 
 def test_addresses():
