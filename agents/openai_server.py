@@ -7,6 +7,7 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
+from sparring.envs.core import encodable
 from sparring.envs.views import Message
 
 from .chat import split_thinking
@@ -135,11 +136,6 @@ def read_reply(data: Any) -> Reply:
     usage = data.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     return Reply(public, private, finish, tokens if isinstance(tokens, int) and tokens > 0 else 0)
-
-
-def encodable(text: str) -> str:
-    """The text without halves of characters, which JSON can hold but no file or server takes."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def with_v1(url: str) -> str:

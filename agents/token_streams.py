@@ -95,10 +95,7 @@ class TokenStreams:
         record.logprobs.extend(logprobs if request.trainable else [0.0] * len(ids))
         record.turns.append(TurnSpan(request.turn, start, len(record.ids), finish))
         record.ended = ended
-        text = self.chat.decode(ids)
-        for stop in request.sampling.stop:
-            text = text.split(stop, 1)[0]
-        private, public = self.chat.split_thinking(text)
+        private, public = self.chat.split_thinking(self.chat.decode(ids, request.sampling.stop))
         return Reply(public, private, finish, len(ids))
 
     def close(self, stream: str) -> tuple[Segment, ...]:

@@ -17,6 +17,11 @@ HOST = "game"
 """Who speaks where a game itself tells a role something."""
 
 
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a character, which strings can hold but no file, server or tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True)
 class Task:
     """What one game is about.
@@ -152,13 +157,14 @@ def check_limits(max_turns: int, max_characters: int) -> None:
 
 
 def next_utterance(state: State, text: str, truncated: bool) -> Utterance:
-    """What the role to act says by `text`: the first line of an `apply`. Raises TypeError if it is no str, ValueError on an ended game."""
+    """What the role to act says by `text`: the first line of an `apply`. Raises TypeError if it is no str, ValueError on an ended game.
+    Halves of characters become question marks."""
     if not isinstance(text, str):
         raise TypeError(f"an utterance is a str, got {type(text).__name__}")
     role = state.to_act
     if role is None:
         raise ValueError(f"task {state.task.id}: the game has ended; nobody can speak")
-    return Utterance(role, text, truncated)
+    return Utterance(role, encodable(text), truncated)
 
 
 def heard(utterances: tuple[Utterance, ...], outcome: Outcome | None, role: str) -> tuple[Utterance, ...]:

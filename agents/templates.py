@@ -1,0 +1,128 @@
+"""Chat templates, rendered in a process of their own with bounds on time and memory: a template is a program that came with a model.
+
+The process runs this file as a script, with Jinja2 alone, set up as transformers sets it up.
+"""
+
+import datetime
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+SECONDS = 3
+"""CPU time that all renderings of a template may take together."""
+MEMORY = 1 << 30
+"""Bytes that the process may take."""
+LONGEST = 1 << 20
+"""Characters of the longest template, and of the longest text that one may make of a short chat."""
+
+_COSTLY = (
+    f"the chat template takes more than {SECONDS} s, {MEMORY >> 30} GiB or {LONGEST} characters for a chat of a few words; "
+    "repair it, or remove it to use the plain format"
+)
+
+Chat = Sequence[Mapping[str, Any]]
+
+
+def render(
+    template: str, variables: Mapping[str, Any], day: datetime.date, chats: Sequence[tuple[Chat, Mapping[str, Any]]]
+) -> list[str | None]:
+    """Each chat's text, or None where the template refuses it.
+
+    variables: what the template may read beside the chat (special tokens). day: what its clock shows, at midnight. chats: messages, and
+    options as apply_chat_template takes them. Raises ValueError for a template that is no Jinja, or one that goes beyond the bounds.
+    """
+    if len(template) > LONGEST:
+        raise ValueError(_COSTLY)
+    task = {"template": template, "variables": dict(variables), "day": day.isoformat(), "chats": chats}
+    return list(_rendered(json.dumps(task, default=str)))
+
+
+@lru_cache(maxsize=16)
+def _rendered(task: str) -> tuple[str | None, ...]:
+    # -P: the folder of this file does not come into the search path.
+    command = [sys.executable, "-P", __file__]
+    done = subprocess.run(command, input=task, capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode < 0 or "MemoryError" in done.stderr:
+        raise ValueError(_COSTLY)
+    if done.returncode:
+        raise RuntimeError(f"chat templates cannot be rendered here: {done.stderr[-500:]}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    if "wrong" in result:
+        raise ValueError(result["wrong"])
+    return tuple(result["texts"])
+
+
+def _bound() -> None:
+    """Sets the bounds of this process, as far as the system knows them."""
+    try:
+        import resource
+    except ImportError:
+        return
+    for kind, bound in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_CORE, 0)):
+        _, highest = resource.getrlimit(kind)
+        if highest == resource.RLIM_INFINITY or highest > bound:
+            with suppress(ValueError, OSError):  # macOS knows no bound on addresses
+                resource.setrlimit(kind, (bound, highest))
+
+
+def _compiled(template: str, day: datetime.date) -> Any:
+    import jinja2
+    import jinja2.ext
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(jinja2.ext.Extension):
+        """{% generation %} marks what an assistant says; it changes no text."""
+
+        tags = {"generation"}  # noqa: RUF012  Jinja declares it so
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.Scope(body).set_lineno(line)
+
+    def refuse(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = refuse
+    environment.globals["strftime_now"] = datetime.datetime.combine(day, datetime.time()).strftime
+    return environment.from_string(template)
+
+
+def _answer(task: dict[str, Any]) -> dict[str, Any]:
+    """What the process says: {"texts": [...]}, or {"wrong": sentence}."""
+    try:
+        template = _compiled(task["template"], datetime.date.fromisoformat(task["day"]))
+    except MemoryError:
+        return {"wrong": _COSTLY}
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        return {"wrong": f"the chat template is no Jinja template ({reason!r}); repair it, or remove it to use the plain format"}
+    texts: list[str | None] = []
+    for messages, options in task["chats"]:
+        variables = {"tools": None, "documents": None, **task["variables"], **options}
+        try:
+            text = template.render(messages=messages, **variables)
+        except MemoryError:
+            return {"wrong": _COSTLY}
+        except Exception:  # templates refuse by whatever Jinja raises
+            texts.append(None)
+            continue
+        if len(text) > LONGEST:
+            return {"wrong": _COSTLY}
+        texts.append(text)
+    return {"texts": texts}
+
+
+if __name__ == "__main__":
+    given = json.load(sys.stdin)
+    _bound()
+    print(json.dumps(_answer(given)))
