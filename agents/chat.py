@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from sparring.envs.core import encodable
@@ -40,12 +41,34 @@ class Thinking:
 
     def split(self, text: str) -> tuple[str, str]:
         """(private, public) parts of a reply. Where a thought is opened and never closed, nothing after it is public."""
-        private, mark, public = text.rpartition(self.answers)
-        public, _, later = public.partition(self.opens) if self.opens else (public, "", "")
+        marks = list(_loose(self.answers).finditer(text))
+        mark = marks[-1] if marks else None
+        private, public = (text[: mark.start()], text[mark.end() :]) if mark else ("", text)
+        opening = _loose(self.opens).search(public) if self.opens else None
+        if opening:
+            public, later = public[: opening.start()], public[opening.end() :]
+            private = private if mark else later
         if self.ends:
             public = public.partition(self.ends)[0]
-        private = private if mark else later
-        return private.strip().removesuffix(self.between).removeprefix(self.opens).strip(), public.strip()
+        if self.between:
+            private = re.sub(f"{_loose(self.between).pattern}\\s*$", "", private)
+        return _past(self.opens, private).strip(), public.strip()
+
+
+@lru_cache(maxsize=64)
+def _loose(marker: str) -> re.Pattern[str]:
+    """Finds a marker, white space before and within it left open: tokenizers put spaces after control tokens."""
+    return re.compile(r"\s*" + r"\s*".join(map(re.escape, _WORDS.findall(marker))))
+
+
+def _past(marker: str, text: str) -> str:
+    """A text without the marker, where it begins with that."""
+    found = _loose(marker).match(text) if marker.strip() else None
+    return text[found.end() :].lstrip() if found else text.removeprefix(marker)
+
+
+_WORDS = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^<>\[\]\s]+|\S")
+"""A tag, a run of other characters, or one character."""
 
 
 TAGS = Thinking("<think>", "</think>")
@@ -155,12 +178,12 @@ class ChatFormat:
         """A sampled reply as a text of its own, for `split_thinking`, up to the first of the stop strings: without what the format puts in
         front of any answer, and with the beginning of a thought where the prompt holds that.
         """
-        text, pieces = self.raw(ids), self.pieces
+        text, thinking = self.raw(ids), self.pieces.thinking
         for one in stop:
             text = text.split(one, 1)[0]
-        thinking = pieces.thinking
-        if text.startswith(pieces.lead) or thinking is None or not thinking.needed or text.startswith(thinking.opens):
-            return text.removeprefix(pieces.lead)
+        said = _past(self.pieces.lead, text)
+        if said != text or thinking is None or not thinking.needed or _past(thinking.opens, text) != text:
+            return said
         return thinking.opens + text
 
     def split_thinking(self, text: str) -> tuple[str, str]:
@@ -305,11 +328,9 @@ class _Codec:
         """Ids of the parts one by one, control tokens of others' text cut up."""
         ids: list[int] = []
         for part, foreign in parts:
-            at = 0
-            for match in () if foreign else self._pattern.finditer(part):
-                ids += [*self._inert(part[at : match.start()], first and not ids), self.control[match.group()]]
-                at = match.end()
-            ids += self._inert(part[at:], first and not ids)
+            starts = [] if foreign else [match.start() for match in self._pattern.finditer(part)]
+            ids += self._inert(part[: min(starts, default=None)], first and not ids)
+            ids += [i for start, end in pairwise([*starts, len(part)]) for i in self._whole(part[start:end])]
         return ids
 
     def _inert(self, text: str, first: bool = False) -> list[int]:
@@ -545,4 +566,5 @@ def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, ans
         answer = lead.strip()
     between = marks.removesuffix(answer).strip()
     needed = opened or not opens or not lead.lstrip().startswith(opens)
+    opens = opens or next(iter(codec.texts(lead)), "")
     return lead, Thinking(opens, answer, between, needed, next(iter(codec.texts(between)), None))

@@ -81,7 +81,7 @@ class LanguageModel:
         return self.adapters[str(folder)]
 
     def submit(self, request: Request) -> None:
-        """Raises ValueError where the stream's first prompt leaves no room for a reply."""
+        """Raises NoRoomError where the stream's first prompt leaves no room for a reply."""
         request = replace(request, adapter=request.adapter or self.adapter)
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop

@@ -41,7 +41,7 @@ def render(
     return list(_rendered(json.dumps(task, default=str)))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _rendered(task: str) -> tuple[str | None, ...]:
     # -P: the folder of this file does not come into the search path.
     command = [sys.executable, "-P", __file__]
