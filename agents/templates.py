@@ -9,45 +9,56 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-SECONDS = 3
-"""CPU time that all renderings of a template may take together."""
-MEMORY = 1 << 30
-"""Bytes that the process may take."""
-LONGEST = 1 << 20
-"""Characters of the longest template, and of the longest text that one may make of a short chat."""
 
-_COSTLY = (
-    f"the chat template takes more than {SECONDS} s, {MEMORY >> 30} GiB or {LONGEST} characters for a chat of a few words; "
-    "repair it, or remove it to use the plain format"
-)
+@dataclass(frozen=True)
+class Bounds:
+    """What rendering a few short chats may take. seconds: of CPU time, altogether. memory: bytes of the process. longest: characters of the
+    template, and of each text."""
+
+    seconds: int = 3
+    memory: int = 1 << 30
+    longest: int = 1 << 20
+
+    @property
+    def broken(self) -> str:
+        return (
+            f"the chat template takes more than {self.seconds} s, {self.memory >> 20} MiB or {self.longest} characters for a chat of a few "
+            "words; repair it, or remove it to use the plain format"
+        )
+
 
 Chat = Sequence[Mapping[str, Any]]
 
 
 def render(
-    template: str, variables: Mapping[str, Any], day: datetime.date, chats: Sequence[tuple[Chat, Mapping[str, Any]]]
+    template: str,
+    variables: Mapping[str, Any],
+    day: datetime.date,
+    chats: Sequence[tuple[Chat, Mapping[str, Any]]],
+    bounds: Bounds = Bounds(),
 ) -> list[str | None]:
     """Each chat's text, or None where the template refuses it.
 
     variables: what the template may read beside the chat (special tokens). day: what its clock shows, at midnight. chats: messages, and
     options as apply_chat_template takes them. Raises ValueError for a template that is no Jinja, or one that goes beyond the bounds.
     """
-    if len(template) > LONGEST:
-        raise ValueError(_COSTLY)
-    task = {"template": template, "variables": dict(variables), "day": day.isoformat(), "chats": chats}
-    return list(_rendered(json.dumps(task, default=str)))
+    if len(template) > bounds.longest:
+        raise ValueError(bounds.broken)
+    task = {"template": template, "variables": dict(variables), "day": day.isoformat(), "chats": chats, "bounds": vars(bounds)}
+    return list(_rendered(json.dumps(task, default=str), bounds))
 
 
 @lru_cache(maxsize=64)
-def _rendered(task: str) -> tuple[str | None, ...]:
+def _rendered(task: str, bounds: Bounds) -> tuple[str | None, ...]:
     # -P: the folder of this file does not come into the search path.
     command = [sys.executable, "-P", __file__]
     done = subprocess.run(command, input=task, capture_output=True, text=True, encoding="utf-8", check=False)
     if done.returncode < 0 or "MemoryError" in done.stderr:
-        raise ValueError(_COSTLY)
+        raise ValueError(bounds.broken)
     if done.returncode:
         raise RuntimeError(f"chat templates cannot be rendered here: {done.stderr[-500:]}")
     result: dict[str, Any] = json.loads(done.stdout)
@@ -56,13 +67,13 @@ def _rendered(task: str) -> tuple[str | None, ...]:
     return tuple(result["texts"])
 
 
-def _bound() -> None:
+def _limit(bounds: Bounds) -> None:
     """Sets the bounds of this process, as far as the system knows them."""
     try:
         import resource
     except ImportError:
         return
-    for kind, bound in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_CORE, 0)):
+    for kind, bound in ((resource.RLIMIT_AS, bounds.memory), (resource.RLIMIT_CPU, bounds.seconds), (resource.RLIMIT_CORE, 0)):
         _, highest = resource.getrlimit(kind)
         if highest == resource.RLIM_INFINITY or highest > bound:
             with suppress(ValueError, OSError):  # macOS knows no bound on addresses
@@ -99,10 +110,11 @@ def _compiled(template: str, day: datetime.date) -> Any:
 
 def _answer(task: dict[str, Any]) -> dict[str, Any]:
     """What the process says: {"texts": [...]}, or {"wrong": sentence}."""
+    bounds = Bounds(**task["bounds"])
     try:
         template = _compiled(task["template"], datetime.date.fromisoformat(task["day"]))
     except MemoryError:
-        return {"wrong": _COSTLY}
+        return {"wrong": bounds.broken}
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         return {"wrong": f"the chat template is no Jinja template ({reason!r}); repair it, or remove it to use the plain format"}
@@ -112,17 +124,17 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
         try:
             text = template.render(messages=messages, **variables)
         except MemoryError:
-            return {"wrong": _COSTLY}
+            return {"wrong": bounds.broken}
         except Exception:  # templates refuse by whatever Jinja raises
             texts.append(None)
             continue
-        if len(text) > LONGEST:
-            return {"wrong": _COSTLY}
+        if len(text) > bounds.longest:
+            return {"wrong": bounds.broken}
         texts.append(text)
     return {"texts": texts}
 
 
 if __name__ == "__main__":
     given = json.load(sys.stdin)
-    _bound()
+    _limit(Bounds(**given["bounds"]))
     print(json.dumps(_answer(given)))
