@@ -157,14 +157,13 @@ def check_limits(max_turns: int, max_characters: int) -> None:
 
 
 def next_utterance(state: State, text: str, truncated: bool) -> Utterance:
-    """What the role to act says by `text`: the first line of an `apply`. Raises TypeError if it is no str, ValueError on an ended game.
-    Halves of characters become question marks."""
+    """What the role to act says by `text`: the first line of an `apply`. Raises TypeError if it is no str, ValueError on an ended game."""
     if not isinstance(text, str):
         raise TypeError(f"an utterance is a str, got {type(text).__name__}")
     role = state.to_act
     if role is None:
         raise ValueError(f"task {state.task.id}: the game has ended; nobody can speak")
-    return Utterance(role, encodable(text), truncated)
+    return Utterance(role, text, truncated)
 
 
 def heard(utterances: tuple[Utterance, ...], outcome: Outcome | None, role: str) -> tuple[Utterance, ...]:

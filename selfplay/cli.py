@@ -3,6 +3,7 @@
 Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script. What is typed or piped in and no UTF-8 is read as the character that stands for such."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")
     sys.exit(main())
 
 
