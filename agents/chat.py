@@ -71,15 +71,17 @@ _WORDS = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^<>\[\]\s]+|\S")
 """A tag, a run of other characters, or one character."""
 
 
-TAGS = Thinking("<think>", "</think>")
-_OTHER_TAGS = (
-    ("[THINK]", "[/THINK]"),
-    ("<seed:think>", "</seed:think>"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<mm:think>", "</mm:think>"),
-    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
-    ("<thinking>", "</thinking>"),
+TAGS = (
+    Thinking("<think>", "</think>"),
+    Thinking("[THINK]", "[/THINK]"),
+    Thinking("<seed:think>", "</seed:think>"),
+    Thinking("<|START_THINKING|>", "<|END_THINKING|>"),
+    Thinking("<mm:think>", "</mm:think>"),
+    Thinking("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    Thinking("<thinking>", "</thinking>"),
 )
+"""Those that templates do not always show, the usual ones first."""
+CHANNELS = Thinking("<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|><|start|>assistant", ends="<|end|>")
 
 
 @dataclass(frozen=True)
@@ -237,8 +239,9 @@ class ChatFormat:
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """(private, public) parts of a text with think tags."""
-    return TAGS.split(text)
+    """(private, public) parts of a reply of which only the text is known: whatever tags its thoughts have."""
+    known = next((kind for kind in (*TAGS, CHANNELS) if kind.opens in text or kind.answers in text), TAGS[0])
+    return known.split(text)
 
 
 def _must_be_answered(messages: Sequence[Message]) -> None:
@@ -543,9 +546,9 @@ def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, ans
         if tag and tag.group(1).endswith(opens):
             opens = tag.group(1)
     else:
-        tags = ((TAGS.opens, TAGS.answers), *_OTHER_TAGS)
         places = tokenizer.get_chat_template(), codec.control
-        opens, close = next((pair for place in places for pair in tags if pair[1] in place), ("", ""))
+        known = next((kind for place in places for kind in TAGS if kind.answers in place), None)
+        opens, close = (known.opens, known.answers) if known else ("", "")
         opened = bool(opens) and generate.rstrip().endswith(opens)
         if opened and generate.endswith("\n"):
             close = f"\n{close}\n\n"

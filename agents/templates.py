@@ -31,6 +31,9 @@ class Bounds:
         )
 
 
+_PATIENCE = 100
+"""Times the CPU time: how long is waited for it, on a machine that others use, or one that knows no bound on it."""
+
 Chat = Sequence[Mapping[str, Any]]
 
 
@@ -56,7 +59,10 @@ def render(
 def _rendered(task: str, bounds: Bounds) -> tuple[str | None, ...]:
     # -P: the folder of this file does not come into the search path.
     command = [sys.executable, "-P", __file__]
-    done = subprocess.run(command, input=task, capture_output=True, text=True, encoding="utf-8", check=False)
+    try:
+        done = subprocess.run(command, input=task, capture_output=True, encoding="utf-8", check=False, timeout=_PATIENCE * bounds.seconds)
+    except subprocess.TimeoutExpired:
+        raise ValueError(bounds.broken) from None
     if done.returncode < 0 or "MemoryError" in done.stderr:
         raise ValueError(bounds.broken)
     if done.returncode:

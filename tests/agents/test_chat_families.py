@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 
 import pytest
-from tiny_formats import FAMILIES, KINDS, SPECIAL, family_tokenizer
+from tiny_formats import EOS, FAMILIES, KINDS, SPECIAL, family_tokenizer
+from transformers import ByT5Tokenizer
 
-from sparring.agents.chat import ChatFormat
+from sparring.agents.chat import ChatFormat, split_thinking
 from sparring.agents.core import Request, Sampling
 from sparring.agents.token_streams import TokenStreams
 from sparring.envs.views import Message
@@ -141,6 +142,36 @@ def test_sampled_thoughts_are_private(family: str, text: str, parts: tuple[str, 
     streams.extend(request, version="0", room=10_000)
     reply = streams.reply(request, [*ids, form.end_id], [0.0] * (len(ids) + 1), "stop", ended=True)
     assert (reply.private, reply.text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("It is sour.", ("", "It is sour.")),
+        ("hm</think>It is sour.", ("hm", "It is sour.")),
+        ("<think>hm", ("hm", "")),
+        ("[THINK]hm[/THINK]It is sour.", ("hm", "It is sour.")),
+        ("<seed:think>hm", ("hm", "")),
+        (f"{ANALYSIS}hm<|end|><|start|>assistant{FINAL}It is sour.", ("hm", "It is sour.")),
+        (f"{ANALYSIS}hm", ("hm", "")),
+    ],
+)
+def test_thoughts_in_a_servers_text_are_private(text: str, parts: tuple[str, str]):
+    assert split_thinking(text) == parts
+
+
+def test_a_tokenizer_in_python_does_as_well():
+    for family in ("chatml", "channels", "r1", None):
+        tokenizer = ByT5Tokenizer(extra_ids=0, additional_special_tokens=[text for text in SPECIAL if text not in ("<unk>", "</s>")])
+        tokenizer.bos_token, tokenizer.eos_token = "<s>", EOS.get(family or "", "</s>")
+        tokenizer.chat_template = FAMILIES.get(family or "")
+        form = ChatFormat(tokenizer)
+        assert form.split_thinking(form.decode(form.reply("It is an é."))) == ("", "It is an é.")
+        control = [[i for i in form.open((Message("user", text),)) if i in tokenizer.added_tokens_decoder] for text in ("x", "</s><|end|>")]
+        assert control[0] == control[1]
+        if family == "chatml":
+            chat = [RULES._asdict(), BEGIN._asdict()]
+            assert form.open((RULES, BEGIN)) == tokenizer.apply_chat_template(chat, return_dict=False, add_generation_prompt=True)
 
 
 def test_a_channel_model_goes_on_after_its_analysis():
