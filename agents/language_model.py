@@ -81,13 +81,13 @@ class LanguageModel:
         return self.adapters[str(folder)]
 
     def submit(self, request: Request) -> None:
-        """Raises ValueError where the stream's first prompt leaves no room for a reply."""
+        """Raises NoRoomError where the stream's first prompt leaves no room for a reply."""
         request = replace(request, adapter=request.adapter or self.adapter)
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
         # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at the edge.
         tail = max((len(text.encode()) for text in stops), default=0) + 4
-        stop = (lambda said: any(text in self.format.decode(said[-tail:]) for text in stops)) if stops else None
+        stop = (lambda said: any(text in self.format.raw(said[-tail:]) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:

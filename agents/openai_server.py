@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from sparring.envs.core import encodable
 from sparring.envs.views import Message
 
 from .chat import split_thinking
@@ -140,11 +141,6 @@ def read_reply(data: Any) -> Reply:
     if tokens > MOST_TOKENS:
         raise ValueError(f"a count of more than {MOST_TOKENS:,} tokens")
     return Reply(public, private, finish, int(tokens))
-
-
-def encodable(text: str) -> str:
-    """The text without halves of characters, which JSON can hold but no file or server takes."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def with_v1(url: str) -> str:

@@ -90,7 +90,7 @@ class VLLMServer:
         return bool(self._ready) or self.client.ready
 
     def submit(self, request: Request) -> None:
-        """Raises ValueError where the first prompt leaves no room for a reply, and as `served` and `_check_logprobs` do."""
+        """Raises NoRoomError where the first prompt leaves no room for a reply, and as `served` and `_check_logprobs` do."""
         if self._torn:
             raise RuntimeError(f"{self.name}: an update of its weights failed halfway; update them again")
         self.streams.extend(request, version=self.weight_version, room=self.served.max_length)

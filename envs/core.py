@@ -17,6 +17,11 @@ HOST = "game"
 """Who speaks where a game itself tells a role something."""
 
 
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a character, which strings can hold but no file, server or tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True)
 class Task:
     """What one game is about.

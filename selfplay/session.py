@@ -15,7 +15,7 @@ from sparring.agents.names import checkpoint_model, given, is_model, model_card,
 from sparring.agents.player_card import PlayerCard, load_card
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
-from sparring.envs.views import Message, Prompts, load_prompts
+from sparring.envs.views import Message, Prompts, Renderer, load_prompts
 
 from . import lora, sharding
 from .chats import Chat
@@ -159,7 +159,7 @@ def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig,
     return first + game.horizon * 2 * (config.max_new_tokens + 32)
 
 
-def _first_views(game: Game, words: WordSets, prompts: Prompts) -> dict[str, tuple[Message, ...]]:
+def _first_views(game: Game, words: WordSets, prompts: Renderer) -> dict[str, tuple[Message, ...]]:
     """What each role sees first. Raises ValueError for prompts that cannot be filled in."""
     longest = max(words.played, key=len)
     state = game.start(Task("context", longest, longest, 0))
@@ -173,15 +173,22 @@ def _first_views(game: Game, words: WordSets, prompts: Prompts) -> dict[str, tup
 
 
 def _check_context(session: Session) -> None:
-    """Raises ValueError where the first prompts and a reply do not fit into the model's context."""
-    room = session.model.loop.max_length
-    for messages in _first_views(session.game, session.words, session.card.prompts).values():
-        prompt = len(session.model.format.open(messages))
-        if prompt + session.config.max_new_tokens > room:
-            raise ValueError(
-                f"{session.config.model}: the context holds {room} tokens, but the rules take {prompt} and an utterance up to "
-                f"{session.config.max_new_tokens}; use a model with a longer context, shorter --prompts or fewer --max-new-tokens"
-            )
+    """Raises ValueError where the first prompts and a reply do not fit into the context of the model, or of its opponent."""
+    players: list[tuple[str, LanguageModel, Renderer, int]] = [
+        (session.config.model, session.model, session.card.prompts, session.config.max_new_tokens)
+    ]
+    other = session.opponent
+    if isinstance(other, ModelAgent) and isinstance(other.model, LanguageModel):
+        players.append((other.name, other.model, other.renderer, other.sampling.max_new_tokens))
+    for name, model, prompts, longest in players:
+        room = model.loop.max_length
+        for messages in _first_views(session.game, session.words, prompts).values():
+            prompt = len(model.format.open(messages))
+            if prompt + longest > room:
+                raise ValueError(
+                    f"{name}: the context holds {room} tokens, but the rules take {prompt} and an utterance up to {longest}; use a model "
+                    "with a longer context, shorter --prompts or fewer --max-new-tokens"
+                )
 
 
 def seed_everything(seed: int) -> None:
