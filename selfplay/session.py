@@ -21,6 +21,7 @@ from . import lora, sharding
 from .chats import Chat
 from .config import TrainConfig
 from .formats import read_chats
+from .scoring import Scorer, require_faithful
 from .trackers import trackers
 from .word_sets import NO_SECRETS, WordSets, word_sets
 
@@ -111,6 +112,8 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     if config.learner.lora_rank:
         require_peft()
         lora.targets(model.model)
+    if config.rounds or imitating:
+        require_faithful(Scorer(model.model), config.model)
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
     session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game))
     _check_context(session)
