@@ -25,6 +25,7 @@ from .hfmodel import model_length, stored_tensors
 from .hfrows import BlockRows, LaneRows, Rows
 from .hfstreams import Job, Stop, Streams
 from .kvcache import BLOCK, Pool, blocks_for, fitting
+from .memory import out_of_memory
 from .prefixes import CHUNK, chain
 from .reply_table import ENDED, FULL, GOES_ON, STOPPED, Replies
 from .sampling import Settings, draw, uniform
@@ -73,7 +74,7 @@ class HFLoop:
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
     full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
     that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
-    enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
+    enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
     same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler: see PackedModel.
 
     Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
@@ -185,14 +186,11 @@ class HFLoop:
                 try:
                     self._advance()
                     short = False
-                except torch.OutOfMemoryError:
-                    if self.max_rows == 1:
+                except BaseException as error:
+                    short = out_of_memory(error) and self.max_rows > 1
+                    if not short:
                         self._begin_again()
                         raise
-                    short = True
-                except BaseException:
-                    self._begin_again()
-                    raise
                 if short:
                     # Only here nothing refers to what the failed pass held any more.
                     self._halve()

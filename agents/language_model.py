@@ -94,7 +94,7 @@ class LanguageModel:
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when a GPU's memory
+        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when memory
         runs out: see HFLoop."""
         finished = self.loop.poll()
         if any(np.isnan(done.logprobs).any() for done in finished):

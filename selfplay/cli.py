@@ -1,6 +1,6 @@
 """The command line. cli_COMMAND.py holds a command, a thin layer over the Python API; nothing heavy is imported before it is needed.
 
-Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
+Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
 """
 
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from .cli_bench import bench
 from .cli_collect import collect
-from .cli_common import guarded
+from .cli_common import PLAYING_NEEDS_LESS, TRAINING_NEEDS_LESS, guarded
 from .cli_export import export
 from .cli_games import games
 from .cli_judge import judge
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"sparring {version('sparring')}")
         return 0
-    return guarded("sparring", lambda: _run(given))
+    saving = TRAINING_NEEDS_LESS if given[0] == "train" else PLAYING_NEEDS_LESS
+    return guarded("sparring", lambda: _run(given), saving=saving)
 
 
 def entry() -> None:

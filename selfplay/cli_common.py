@@ -7,8 +7,16 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from sparring.agents.memory import out_of_memory
+from sparring.agents.text import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+PLAYING_NEEDS_LESS = "a smaller --max-memory (GiB of cached keys and values) or fewer --games"
+TRAINING_NEEDS_LESS = "a smaller --learner.token-budget (learning) and --max-memory (playing, in GiB)"
+"""Which settings decide how much memory commands need."""
 
 
 class BadOptionsError(ValueError):
@@ -52,9 +60,9 @@ def console() -> "Console":
     return Console(highlight=False, soft_wrap=True, markup=False)
 
 
-def guarded(program: str, run: Callable[[], int]) -> int:
-    """The exit status of what a program runs: 2 after bad input, said in one sentence on standard error; 128 and its number
-    where a signal interrupted it (130 Ctrl-C, 143 SIGTERM)."""
+def guarded(program: str, run: Callable[[], int], *, saving: str = PLAYING_NEEDS_LESS) -> int:
+    """The exit status of what a program runs: 2 after bad input and where memory runs out, said in one sentence on standard error; 128 and
+    its number where a signal interrupted it (130 Ctrl-C, 143 SIGTERM). saving: with what it needs less memory."""
     try:
         return run()
     except BadOptionsError:
@@ -63,8 +71,14 @@ def guarded(program: str, run: Callable[[], int]) -> int:
         # Who reads, such as head, has seen enough. What is still to be flushed at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:
-        print("\n".join([f"{program}: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+    except Exception as error:
+        if out_of_memory(error):
+            said = f"out of memory ({one_line(error, 120)}); less is needed with {saving}"
+        elif isinstance(error, (ValueError, OSError)):
+            said = str(error)
+        else:
+            raise
+        print("\n".join([f"{program}: {said}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("\n".join([f"\n{str(stop) or 'interrupted'}", *getattr(stop, "__notes__", ())]), file=sys.stderr)

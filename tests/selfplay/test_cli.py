@@ -396,7 +396,7 @@ def test_too_little_memory_is_said(command: list[str], model: Path, capsys: pyte
     assert main([*command, str(model), "--max-memory", "0.000001"]) == 2
     assert "are the least" in capsys.readouterr().err
     assert main([*command, str(model), "--max-memory", "-1"]) == 2
-    assert "max_memory cannot be negative, got -1" in capsys.readouterr().err
+    assert "max_memory must be from 0 (no bound) to 1048576 GiB, got -1" in capsys.readouterr().err
 
 
 def test_a_reader_may_stop_early():
