@@ -26,7 +26,7 @@ from .hfrows import BlockRows, LaneRows, Rows
 from .hfstreams import Job, Stop, Streams
 from .kvcache import BLOCK, Pool, blocks_for, fitting
 from .memory import out_of_memory
-from .prefixes import CHUNK, chain
+from .prefixes import CHUNK, SHARE, chain
 from .reply_table import ENDED, FULL, GOES_ON, STOPPED, Replies
 from .sampling import Settings, draw, uniform
 
@@ -140,6 +140,20 @@ class HFLoop:
         side.
         """
         return self.packed.layout.bytes_per_token * (self._idle * BLOCK + self._beside(self.max_rows))
+
+    def held_bound(self, streams: int, length: int, prompts: int) -> tuple[int, int]:
+        """Bytes that caches take at most while so many streams of so many tokens are in play, and how many more for a moment while they
+        grow, as their old and new memory then exist side by side. prompts: different first prompts in all, of which a share is kept.
+        """
+        rows, length = min(streams, self.max_rows), min(length, self.max_length)
+        limit = self._streams.pool.limit
+        begun = min(limit // SHARE, prompts * blocks_for(length))
+        blocks = min(limit, streams * (blocks_for(length) + 1) + begun)
+        # A pool doubles. On a CPU what it does not use of its new memory is never touched, unless it is made clean.
+        room = blocks if self.packed.in_blocks else min(limit, 2 * blocks)
+        lanes = 0 if self.packed.in_blocks else LaneRows.positions(length, rows)
+        each = self.packed.layout.bytes_per_token
+        return each * (room * BLOCK + lanes), each * (blocks * BLOCK + lanes // 2)
 
     def submit(
         self,

@@ -9,11 +9,11 @@ MOST_GIB = 2**20
 def require_gib(name: str, gib: float) -> None:
     """Raises ValueError for an amount of memory that is negative, no number, or more than any machine has."""
     if not 0 <= gib <= MOST_GIB:
-        raise ValueError(f"{name} must be from 0 (no bound) to {MOST_GIB} GiB, got {gib:g}")
+        raise ValueError(f"{name} must be 0 to {MOST_GIB} GiB, got {gib:g}")
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was no memory: Python's and numpy's, the system's, a GPU's, or that of torch's allocator on a CPU."""
+    """Whether an error says that there was no memory: Python's, numpy's, the system's, a GPU's, or that of torch's allocator."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in _SIGNS)

@@ -158,8 +158,12 @@ def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig,
     """Tokens for a role's view of the longest game: its first prompt, and for every utterance twice as much as may be sampled, because what
     others said is tokenised anew and the template adds to it.
     """
-    first = max(len(chat.open(messages)) for messages in _first_views(game, words, prompts).values())
-    return first + game.horizon * 2 * (config.max_new_tokens + 32)
+    return first_prompt(game, words, prompts, chat) + game.horizon * 2 * (config.max_new_tokens + 32)
+
+
+def first_prompt(game: Game, words: WordSets, prompts: Prompts, chat: ChatFormat) -> int:
+    """Tokens of the longest prompt that a role begins with."""
+    return max(len(chat.open(messages)) for messages in _first_views(game, words, prompts).values())
 
 
 def _first_views(game: Game, words: WordSets, prompts: Prompts) -> dict[str, tuple[Message, ...]]:
