@@ -1,6 +1,6 @@
 """The command line. cli_COMMAND.py holds a command, a thin layer over the Python API; nothing heavy is imported before it is needed.
 
-Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
+Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
 Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.
 """
 
@@ -13,7 +13,7 @@ from sparring.agents.cores import share_cores
 
 from .cli_bench import bench
 from .cli_collect import collect
-from .cli_common import guarded
+from .cli_common import PLAYING_NEEDS_LESS, TRAINING_NEEDS_LESS, guarded
 from .cli_export import export
 from .cli_games import games
 from .cli_judge import judge
@@ -43,7 +43,8 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return guarded("sparring", lambda: _run(given))
+    saving = TRAINING_NEEDS_LESS if given[:1] == ["train"] else PLAYING_NEEDS_LESS
+    return guarded("sparring", lambda: _run(given), saving=saving)
 
 
 def entry() -> None:

@@ -9,12 +9,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from sparring.agents.memory import out_of_memory
+from sparring.agents.text import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 LONGEST_ERROR = 4000
 """Characters of an error that are shown."""
+PLAYING_NEEDS_LESS = "a smaller --max-memory (GiB of cached keys and values) or fewer --games"
+TRAINING_NEEDS_LESS = "a smaller --learner.token-budget (learning) and --max-memory (playing, in GiB)"
+"""Which settings decide how much memory commands need."""
 
 
 class BadOptionsError(ValueError):
@@ -72,9 +78,10 @@ def console() -> "Console":
     return Plain(highlight=False, soft_wrap=True, markup=False)
 
 
-def guarded(program: str, run: Callable[[], int]) -> int:
-    """The exit status of what a program runs: 2 after bad input, said in one sentence on standard error; 0 where who reads its output, such
-    as head, has seen enough; 128 and its number where a signal interrupted it (130 Ctrl-C, 143 SIGTERM)."""
+def guarded(program: str, run: Callable[[], int], *, saving: str = PLAYING_NEEDS_LESS) -> int:
+    """The exit status of what a program runs: 2 after bad input and where memory runs out, said in one sentence on standard error; 0 where
+    who reads its output, such as head, has seen enough; 128 and its number where a signal interrupted it (130 Ctrl-C, 143 SIGTERM). saving:
+    the settings with which it needs less memory."""
     try:
         try:
             status = run()
@@ -87,8 +94,13 @@ def guarded(program: str, run: Callable[[], int]) -> int:
         status = 2
     except BrokenPipeError:
         status = 0
-    except (ValueError, OSError) as error:
-        _say(f"{program}: {error}", error)
+    except Exception as error:
+        if out_of_memory(error):
+            _say(f"{program}: out of memory ({one_line(error, 120)}); less is needed with {saving}", error)
+        elif isinstance(error, ValueError | OSError):
+            _say(f"{program}: {error}", error)
+        else:
+            raise
         status = 2
     except KeyboardInterrupt as stop:
         _say(f"\n{str(stop) or 'interrupted'}", stop)

@@ -21,6 +21,7 @@ from . import lora, sharding
 from .chats import Chat
 from .config import TrainConfig
 from .formats import read_chats
+from .scoring import Scorer, require_faithful
 from .trackers import trackers
 from .word_sets import NO_SECRETS, WordSets, word_sets
 
@@ -111,6 +112,8 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     if config.learner.lora_rank:
         require_peft()
         lora.targets(model.model)
+    if config.rounds or imitating:
+        require_faithful(Scorer(model.model), config.model)
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
     session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game))
     _check_context(session)
@@ -155,8 +158,12 @@ def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig,
     """Tokens for a role's view of the longest game: its first prompt, and for every utterance twice as much as may be sampled, because what
     others said is tokenised anew and the template adds to it.
     """
-    first = max(len(chat.open(messages)) for messages in _first_views(game, words, prompts).values())
-    return first + game.horizon * 2 * (config.max_new_tokens + 32)
+    return first_prompt(game, words, prompts, chat) + game.horizon * 2 * (config.max_new_tokens + 32)
+
+
+def first_prompt(game: Game, words: WordSets, prompts: Prompts, chat: ChatFormat) -> int:
+    """Tokens of the longest prompt that a role begins with."""
+    return max(len(chat.open(messages)) for messages in _first_views(game, words, prompts).values())
 
 
 def _first_views(game: Game, words: WordSets, prompts: Renderer) -> dict[str, tuple[Message, ...]]:

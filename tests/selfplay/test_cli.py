@@ -460,8 +460,38 @@ def test_the_memory_of_caches_is_bounded_and_shared_by_the_models_that_play(mode
 def test_too_little_memory_is_said(command: list[str], model: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*command, str(model), "--max-memory", "0.000001"]) == 2
     assert "are the least" in capsys.readouterr().err
-    assert main([*command, str(model), "--max-memory", "-1"]) == 2
-    assert "max_memory cannot be negative, got -1" in capsys.readouterr().err
+    for wrong, shown in (("-1", "-1"), ("1e300", "1e+300"), ("1e7", "1e+07")):
+        assert main([*command, str(model), "--max-memory", wrong]) == 2
+        assert f"max_memory must be 0 to 1048576 GiB, got {shown}" in capsys.readouterr().err
+
+
+NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+
+
+@pytest.mark.parametrize("error", [RuntimeError(NO_MEMORY), MemoryError(), OSError(12, "Cannot allocate memory")], ids=repr)
+def test_running_out_of_memory_is_said_with_what_helps(error: Exception, model: Path, tmp_path: Path, capsys, monkeypatch):
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sparring.selfplay.learner.Learner.update", raises)
+    out = str(tmp_path / "run")
+    assert main(["train", "--model", str(model), *SMALL, "--evaluation.games", "0", "--evaluation.control", "False", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert "sparring: out of memory (" in said and "--learner.token-budget" in said and "--max-memory" in said
+    assert f"continue with: sparring train --resume {out}" in said and "Traceback" not in said
+    monkeypatch.setattr("sparring.agents.hfattention.PackedModel.forward", raises)
+    assert main(["play", "--player", "random", "--opponent", "mini", "--games", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "sparring: out of memory (" in said and "--max-memory" in said and "--games" in said
+
+
+def test_other_errors_are_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch):
+    def raises(arguments: list[str]) -> int:
+        raise RuntimeError("a tensor has the wrong shape")
+
+    monkeypatch.setitem(COMMANDS, "words", raises)
+    with pytest.raises(RuntimeError, match="wrong shape"):
+        main(["words"])
 
 
 def test_a_reader_may_stop_early():
