@@ -77,7 +77,7 @@ NO_FORMS = {
     ("lao", "laos"), ("tao", "taos"), ("shill", "shilling"), ("fleet", "fleeting"), ("off", "offing"),
     ("corp", "corps"), ("dia", "dias"), ("duma", "dumas"), ("loo", "loos"), ("off", "offer"), ("wrong", "worse"),
     ("wrong", "worst"), ("numb", "number"), ("even", "evening"), ("fee", "feed"), ("wee", "weed"), ("diva", "dive"),
-    ("crow", "crew"), ("more", "mores"),
+    ("crow", "crew"), ("more", "mores"), ("congratulation", "congratulations"), ("humanity", "humanities"),
 }  # fmt: skip
 """What the sources list or their rules make that is another word."""
 
