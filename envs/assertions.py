@@ -35,7 +35,7 @@ _ASIDE = re.compile(
 )
 """Stage directions, labels in brackets, tags and tokens of templates."""
 _OPEN_QUOTE = re.compile(r"(?<![^\W_])['`]+(?=[^\W_*])(?:(?!['`](?![^\W_])).)*$")
-_CONJUNCTION = re.compile(either("and, so, because, since, as, now, then, therefore, thus, hence, means, that's how, this is how"))
+_CONJUNCTION = re.compile(either("and, so, because, since, as, now, then, therefore, thus, hence, that's how, this is how"))
 _BUT = re.compile(either("but, however, yet"))
 
 _SET_PHRASE = re.compile(
@@ -51,7 +51,7 @@ _SET_PHRASE = re.compile(
         "no longer, doubtless, undoubtedly",
         "(?:without|beyond) (?:a|any|further|more|the) (?:\\w+ ){0,3}(?:doubt|ado|delay|hints?|clues?)",
         "once and for all, why not",
-        "(?:can't|cannot|can not|couldn't|could not) (?:believe|wait|help|be (?:more|happier|surer))[^,]*",
+        "(?:can't|cannot|can not|couldn't|could not) (?:believe|wait|help|be (?:more|happier|surer))(?: it| any longer| but| to [^,]*)?",
         "whether [^,]* or not",
         "no need for (?:more|further|another|any more) (?:hints?|clues?)",
         "when you put it (?:that way|like that), if it pleases you",
@@ -89,7 +89,7 @@ _NOT_YET = re.compile(
 _DENIAL = re.compile(
     r"n't(?![^\W_])|"
     + either(
-        "not, never, no, nor, neither, nobody, hardly, barely, scarcely, cannot, without, hope, hoped",
+        "not, never, no, nor, neither, nobody, nothing, hardly, barely, scarcely, cannot, without, hope, hoped",
         "hoping, hopes, wished, wishes, wonder",
         "wondering, doubt, doubted, doubtful, deny, fear, dream, unsure, uncertain, unlikely",
         "impossible, false, untrue, far from, refuse",
@@ -107,7 +107,7 @@ _SAYS = (
     r"|insisted|swears|declares|declared|announces|announced|shouts|shouted|exclaims|exclaimed|replies"
     r"|replied|states|stated|writes|wrote|types"
     r"|argues|wants|wishes|whispers|told|tells|asks|asked|repeats|convinced|uses|utters|yells|sure"
-    r"|certain|concludes|imagines|means|meant)"
+    r"|certain|concludes|imagines)"
 )
 _DO_SAY = (
     r"(?:say|think|believe|claim|assume|suppose|suspect|hear|hope|expect|insist|swear|declare|announce"
@@ -123,7 +123,7 @@ _FILLER = (
 _OTHERS = re.compile(
     r"(?<![^\W_])(?:(?:you|you're|you'd|you'll|you've|he|she|they|it|one|who|whoever|people|every(?:one"
     r"|body)|some(?:one|body)|any(?:one|body)"
-    rf"|players|defenders|attackers)(?: \w+(?:'\w+)?){{0,3}} (?:{_SAYS}|{_DO_SAY})|(?:(?:the|my|your|a"
+    rf"|players|defenders|attackers)(?: \w+(?:'\w+)?){{0,4}} (?:{_SAYS}|{_DO_SAY})|(?:(?:the|my|your|a"
     rf"|an|another|any|each|some|most|other|both)"
     rf" \w+(?: \w)?|player(?: \w)?|defender|attacker|guesser)(?: \w+(?:'\w+)?){{0,3}} {_SAYS}){_FILLER}\W*$"
 )
@@ -186,6 +186,7 @@ _DOUBT = re.compile(
         "(?:wrong|mistaken), or do i, or not, or maybe not"
     )
 )
+_RETRACTED = re.compile(either("or (?:do|don't) i, or maybe (?:not|i don't)"))
 _TAKEN_BACK = re.compile(r"(?<![^\W_])but(?![^\W_]) *(?:which|what|how|i|can|could|let|give|tell|maybe|perhaps)(?![^\W_])")
 _TAG = re.compile(
     r"^[\s,:\u2013\u2014-]*(?:(?:right|correct|huh|eh|yes|no|okay|ok|you (?:say|think|mean|ask)|don't i"
@@ -282,7 +283,7 @@ def is_weak(lead: str) -> bool:
 
 def is_cancelled_by_tail(tail: str, asks: bool, named: str | None) -> bool:
     """Whether what follows in the sentence takes the assertion away. named: what it names, "" for several words, None for none."""
-    if _HINGE.search(_SET_PHRASE.sub(" ", tail)) or _ABOUT.match(tail):
+    if _HINGE.search(_SET_PHRASE.sub(" ", tail)) or _RETRACTED.search(tail) or _ABOUT.match(tail):
         return True
     several = named == "" and " or " not in tail
     if _COPULA.match(tail) and (_TAKEN_BACK.search(tail) or several or (named in _TRAITS and not _QUOTES.search(tail))):

@@ -203,7 +203,10 @@ def _named(sentence: str, is_tail: bool, bare_allowed: bool) -> str | None:
     if quotes:
         return _one_of([_inside(match) for match in quotes], sentence[quotes[-1].end() :])
     if connector:
-        return _after_connector(plain, connector)
+        named = _after_connector(plain, connector)
+        if named is not None or plain[connector.end() :].strip(" .,!'\""):
+            return named
+        plain = plain[: connector.start()]  # "Cat it is!"
     if not bare_allowed:
         return None
     return _alone(plain)

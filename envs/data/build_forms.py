@@ -50,7 +50,14 @@ EXCEPTIONS = [
         "kiddo, bed bedding, "
         "air airy, art arty, war warrior, wax waxy, wax waxen, ash ashen, oak oaken, two twosome, ten "
         "tenth, six sixth, six sixty, "
-        "bake bakery, bore boredom, science scientific, science scientist, chemistry chemist, hell "
+        "bake bakery, bore boredom, science scientific, science scientist, chemistry chemist, "
+        "east eastern, west western, north northern, south southern, anger angry, hunger hungry, horror horrible, "
+        "horror horrify, terror terrify, justice justify, dignity dignify, tragedy tragic, tiger tigress, "
+        "witch witchcraft, pilgrim pilgrimage, dentist dentistry, minister ministry, widow widower, "
+        "error erroneous, explode explosive, imagine imaginary, imagine imagination, plumb plumber, "
+        "memory memorial, poem poetic, theory theoretical, passion passionate, secret secrecy, "
+        "disease diseased, vampire vampiric, anxious anxiety, know knowledge, clear clarity, grand grandeur, "
+        "giant gigantic, fish fisherman, police policeman, chair chairman, sweat sweaty, diplomat diplomacy, hell "
         "hellish, sky skyward, sea seaward, mother motherhood, heal health, true truth, steal stealth, "
         "grow growth, weigh weight"
     ).split(", ")
@@ -60,6 +67,7 @@ than their word, or WordNet lacks them."""
 
 SUPPLETIVE = [
     ("person", "people"), ("brother", "brethren"), ("cow", "kine"), ("cloth", "clothes"), ("little", "less"),
+    ("mp", "mps"), ("pm", "pms"), ("gp", "gps"), ("ml", "mls"),
     ("little", "least"), ("many", "more"), ("many", "most"), ("much", "more"), ("much", "most"),
 ]  # fmt: skip
 """Inflections that neither source lists."""
@@ -68,7 +76,8 @@ NO_FORMS = {
     ("inlay", "inlayinging"), ("sus", "si"), ("ala", "alas"), ("anu", "anus"), ("isi", "isis"),
     ("lao", "laos"), ("tao", "taos"), ("shill", "shilling"), ("fleet", "fleeting"), ("off", "offing"),
     ("corp", "corps"), ("dia", "dias"), ("duma", "dumas"), ("loo", "loos"), ("off", "offer"), ("wrong", "worse"),
-    ("wrong", "worst"), ("numb", "number"), ("even", "evening"),
+    ("wrong", "worst"), ("numb", "number"), ("even", "evening"), ("fee", "feed"), ("wee", "weed"), ("diva", "dive"),
+    ("crow", "crew"), ("more", "mores"), ("congratulation", "congratulations"), ("humanity", "humanities"),
 }  # fmt: skip
 """What the sources list or their rules make that is another word."""
 
@@ -112,7 +121,20 @@ APART = {
         "cast castle, mast master, "
         "corn corner, cart carton, hospital hospitality, ration rational, moment momentum, invent "
         "inventory, comm common, pair pairing, "
-        "let letter, corny cornish, let letterer, tow tower, fast fasten, kitty kitten, past pasty, past "
+        "pole polish, mane many, tine tiny, scar scary, nast nasty, rand randy, gris grisly, ding dingy, fort forty, forte forty, "
+        "hone honey, proper property, supple supply, penal penalty, spoke spoken, doze dozen, organ organise, "
+        "organ organisation, organ organizer, organ organiser, prom promise, spec special, mater material, "
+        "miner mineral, intern internal, cord cordial, mart martial, colon colonial, colon colonist, colon colony, "
+        "colon colonize, colon colonise, colon colonization, colon colonisation, iron irony, iron ironic, "
+        "iron ironical, iron ironically, author authorize, author authorise, author authority, cell cellist, "
+        "author authorization, author authorisation, past pasted, tall tally, port portability, race raciness, "
+        "ware wary, medic medicine, lady laden, let letter, dent dental, dent dentist, liter literal, "
+        "minim minimal, read ready, heave heavy, "
+        "stead steady, bull bully, sill silly, "
+        "hole holy, earl early, tide tidy, race racy, like likely, fair fairy, call callous, gorge "
+        "gorgeous, port portable, cape capable, "
+        "rust rustic, state static, pane panic, wick wicked, party partial, corny cornish, let letterer, "
+        "tow tower, fast fasten, kitty kitten, past pasty, past "
         "pastor, barb barber, butt butter, jell jelly, bass bassist, ting tingle, butch butcher"
     ).split(", ")
 }
@@ -122,11 +144,21 @@ SUFFIXES = ("ful", "less", "ness", "hood", "like", "ship")
 """A lemma of WordNet that is a target plus one of these is derived from it, whether or not WordNet points
 there (beauty, beautiful)."""
 
-PLAIN_SUFFIXES = {
-    "ish": ("noun adj", "adj"), "able": ("verb", "adj"), "en": ("adj", "verb"), "dom": ("noun adj", "noun"),
-}  # fmt: skip
-"""A lemma that is a target of four letters or more, plus one of these, is derived from it: by suffix, the parts
-of speech that the target and the lemma may be (childish, readable, brighten, stardom). Also silken: a noun's."""
+PLAIN_SUFFIXES = (
+    ("ish", "noun adj", "adj"), ("able", "verb noun", "adj"), ("en", "adj", "verb"), ("en", "noun", "adj"),
+    ("dom", "noun adj", "noun"), ("al", "noun", "adj"), ("ly", "noun", "adj"), ("ed", "noun", "adj"), ("y", "noun", "adj"),
+    ("y", "adj", "noun"), ("ty", "adj", "noun"), ("ity", "adj", "noun"), ("ist", "noun adj", "noun"), ("ous", "noun", "adj"),
+    ("ize", "noun adj", "verb"), ("ise", "noun adj", "verb"), ("ial", "noun", "adj"), ("ic", "noun", "adj"),
+    ("ical", "noun", "adj"), ("ess", "noun", "noun"),
+)  # fmt: skip
+"""Suffixes that need no proof on a target of four letters or more: the parts of speech that the target and a
+lemma so made may be (childish, readable, brighten, stardom, traditional)."""
+
+WHOLE = ("al", "ly", "ed", "ty", "ess")
+"""Of these suffixes, those that are put to a whole word alone."""
+
+WITHOUT_E = ("y", "ish", "en", "able", "ous", "ize", "ise")
+"""Those before which an e at the end is dropped."""
 
 PROVEN_SUFFIXES = (
     "en dom er or y al ial ual ic ical ous ious ish ment ation able ible ist ism ize ise ity ive ian an "
@@ -194,11 +226,11 @@ def derivations(word: str, net: WordNet) -> set[str]:
     found = {other for other in net.derived[word] if _is_below(word, other)}
     suffixed = {stem + suffix for stem in (word, re.sub("y$", "i", word)) for suffix in SUFFIXES}
     suffixed |= {other for stem in _stems(word) for suffix in PROVEN_SUFFIXES if net.shows(word, other := stem + suffix)}
-    for suffix, (of, to) in PLAIN_SUFFIXES.items() if len(word) > 3 else ():
+    for suffix, of, to in PLAIN_SUFFIXES if len(word) > 3 else ():
         if net.parts[word] & set(of.split()):
-            suffixed |= {stem + suffix for stem in _stems(word) if to in net.parts.get(stem + suffix, ())}
-    if "noun" in net.parts[word] and "adj" in net.parts.get(word + "en", ()) and len(word) > 3:
-        suffixed.add(word + "en")
+            keeps_e = word[-1] == "e" and suffix not in WITHOUT_E
+            stems = {word} if keeps_e or suffix in WHOLE else _stems(word)
+            suffixed |= {stem + suffix for stem in stems if to in net.parts.get(stem + suffix, ())}
     found |= {other for other in suffixed if other in net.parts and _is_below(word, other)}
     found |= {other for base, other in EXCEPTIONS if base == word}
     found = {other for other in found if (word, other) not in APART and (other, word) not in EXCEPTIONS}
@@ -254,12 +286,15 @@ def _has(listed: dict[str, tuple[str, ...]], tag: str) -> bool:
 
 
 def _regular(word: str, tag: str, forms: Iterable[str], net: WordNet) -> set[str]:
-    """Of regular forms of a short word, or of one listed without endings, those that are no other words: tvs, casinos, stinging."""
+    """Regular forms of a word that is listed without endings, and those of a word of two letters that are no other
+    words: casinos, stinging, tvs."""
     if tag == "VBG":
         return set(forms) if len(word) > 2 else set()
     if tag not in ("NNS", "VBZ") or word in INVARIANT or (len(word) == 2 and tag == "VBZ"):
         return set()
-    return {form for form in forms if form not in net.parts and form not in GRAMMAR and (len(word) > 2 or form == word + "s")}
+    if len(word) > 2:
+        return set(forms)
+    return {form for form in forms if form == word + "s" and form not in net.parts and form not in GRAMMAR}
 
 
 INVARIANT = set(
