@@ -4,12 +4,12 @@ Agents live in another package; here they are known by their shape alone (`seat`
 group `sparring.agents`.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import count
 from typing import Any, Protocol
 
-from .core import VOID, Game, Observation
+from .core import VOID, Game, Observation, Task
 from .views import Renderer
 
 Messages = Sequence[Mapping[str, str]]
@@ -53,6 +53,20 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
     if not callable(opponent) and not hasattr(opponent, "seat"):
         raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
     return opponent
+
+
+def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
+    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play that role about them.
+
+    A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play everything.
+    """
+    words = tuple(words)
+    for word in words:
+        game.start(Task(word, word, word, 0))
+    for role, player in players.items():
+        require = getattr(player, "require", None)
+        if require is not None:
+            require(role, words)
 
 
 def sit_down(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:

@@ -46,10 +46,10 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, ensure_ascii=False, allow_nan=False, sort_keys=True))
 
 
-def console() -> "Console":
+def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, markup=False)
+    return Console(highlight=False, soft_wrap=True, markup=False, stderr=stderr)
 
 
 def guarded(program: str, run: Callable[[], int]) -> int:

@@ -1,15 +1,13 @@
 """Results as tables for a terminal of 80 columns. Knows what summaries hold; decides nothing."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from .measuring import FROZEN
 from .report import endings_table, strength_table
-from .summary import Summary
+from .summary import FROZEN, Summary, commands
 
 
 def show_summary(summary: Summary, console: Console) -> None:
@@ -19,7 +17,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         before = row["before"]
         rows.append((before["opponent"], before["seat"], before["words"], *(rate(row[name]) for name in ("before", "after", "control"))))
     if rows:
-        title = "Games won (95 % Wilson interval; imitation: the frozen model of round 0)"
+        title = "Games won (95 % Wilson interval; initial: the frozen model of round 0)"
         console.print(_table(title, ("against", "as", "words", "before", "after", "control"), rows))
         console.print()
         console.print(endings(summary.data))
@@ -29,8 +27,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     for note in summary.data["notes"]:
         console.print(f"Note: {note}")
     console.print(f"\nReport: {summary.folder / 'report.html'}")
-    folder = shlex.quote(str(summary.folder))
-    console.print("Next:   " + "\n        ".join(step.replace("RUN", folder) for step in summary.data["next_steps"]))
+    console.print("Next:   " + "\n        ".join(commands(summary.data, summary.folder)))
 
 
 def endings(data: Mapping[str, Any]) -> Table:
