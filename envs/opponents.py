@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from .core import VOID, Game, Observation, Task
-from .views import Renderer
+from .views import TABOO_PROMPTS, Renderer, load_prompts
 
 Messages = Sequence[Mapping[str, str]]
 Function = Callable[[Messages], str]
@@ -53,6 +53,15 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
     if not callable(opponent) and not hasattr(opponent, "seat"):
         raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
     return opponent
+
+
+def renderer_of(prompts: str, opponent: Any = None) -> Renderer:
+    """The prompts of an environment. prompts: "card" for those that its opponent, a model, was trained with, where it is one, else the full
+    rules; other names as in `load_prompts`."""
+    if prompts != "card":
+        return load_prompts(prompts)
+    own: Renderer | None = getattr(opponent, "renderer", None)
+    return own or TABOO_PROMPTS
 
 
 def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
