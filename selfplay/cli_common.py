@@ -49,7 +49,10 @@ def print_json(data: Any) -> None:
 def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, markup=False, stderr=stderr)
+    made = Console(highlight=False, soft_wrap=True, markup=False, stderr=stderr)
+    if not made.is_terminal:
+        made.width = max(made.width, 1000)  # a file or a pipe has room for whole tables
+    return made
 
 
 def guarded(program: str, run: Callable[[], int]) -> int:

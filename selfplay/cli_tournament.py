@@ -40,7 +40,7 @@ def tournament(arguments: list[str]) -> int:
     words = secrets(game, options.words, options.seed)
     require_names(product(game.roles, options.players), game, words)
 
-    from .tables import tournament_table
+    from .tables import of_gibberish, tournament_table
     from .tournament import tournament as hold
 
     agents = players({spec: spec for spec in options.players}, options)
@@ -52,4 +52,6 @@ def tournament(arguments: list[str]) -> int:
         return 0
     for title in ("players", "pairs"):
         console().print(tournament_table(title, result[title]))
+    if note := of_gibberish(result["players"]):
+        console().print(note)
     return 0
