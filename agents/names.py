@@ -106,11 +106,13 @@ def resolve(
     models = {} if models is None else models
     base, _ = _split_adapter(spec)
     place, adapter = _place(spec)
+    if place not in models and (server := _server(spec)) is not None:
+        models[place] = server
 
     from .language_model import LanguageModel, ModelAgent, load_language_model
 
     if place not in models:
-        models[place] = _server(spec) or load_language_model(
+        models[place] = load_language_model(
             place, name=base, device=device, dtype=given(dtype), attn=given(attention), max_memory=max_memory
         )
     model = models[place]
