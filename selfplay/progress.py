@@ -66,9 +66,11 @@ class Shown:
             self.say(title)
             yield self._lines(title, total, unit)
             return
-        with Bars(*columns, console=self.console, transient=True) as self._bars:
-            yield _bar(self._bars, title, total, unit)
-        self._bars = None
+        try:
+            with Bars(*columns, console=self.console, transient=True) as self._bars:
+                yield _bar(self._bars, title, total, unit)
+        finally:
+            self._bars = None
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)

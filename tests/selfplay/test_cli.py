@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def test_help_lists_every_command_and_is_quick_to_import():
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
     code = "import sys, sparring.selfplay.cli; sys.exit(' '.join({'torch', 'transformers', 'tyro', 'rich'} & set(sys.modules)) or None)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
+    for switch in ("--version", "-V"):
+        assert main([switch]) == 0
+        assert capsys.readouterr().out == f"sparring {version('sparring')}\n"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
