@@ -65,17 +65,18 @@ def renderer_of(prompts: str, opponent: Any = None) -> Renderer:
 
 
 def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
-    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play that role about them.
+    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play that role about them. Games
+    without a secret take no notice of words.
 
     A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play everything.
     """
-    words = tuple(words)
-    for word in words:
+    secrets = tuple(words) if game.informed else ()
+    for word in secrets:
         game.start(Task(word, word, word, 0))
     for role, player in players.items():
         require = getattr(player, "require", None)
         if require is not None:
-            require(role, words)
+            require(role, secrets)
 
 
 def sit_down(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:

@@ -47,7 +47,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         self.game = hosted_game(game, rule, max_turns)
         self.roles = self.game.roles
         self.words = word_list(words) if self.game.informed else ("",)
-        require_playable(self.game, {}, self.words if self.game.informed else ())
+        require_playable(self.game, {}, self.words)
         self.renderer = renderer_of(prompts)
         self.possible_agents = list(self.roles)
         self.agents: list[str] = []

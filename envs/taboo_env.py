@@ -112,7 +112,7 @@ class GameEnv(gymnasium.Env[str, str]):
         self.words = word_list(words) if self.game.informed else ("",)
         self.opponent = None if role == "both" else resolve_opponent(opponent, self._other(role))
         opponents = {} if self.opponent is None else {self._other(role): self.opponent}
-        require_playable(self.game, opponents, self.words if self.game.informed else ())
+        require_playable(self.game, opponents, self.words)
         self.renderer = renderer_of(prompts, self.opponent)
         self.observation_space = UnicodeText(LONGEST_VIEW)
         self.action_space = UnicodeText(LONGEST_VIEW)

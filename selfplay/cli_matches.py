@@ -66,13 +66,12 @@ def require_names(seats: Iterable[tuple[str, str]], game: "Game", words: Collect
     from sparring.agents.names import is_model, model_card, resolve
     from sparring.envs.opponents import require_playable
 
-    secrets = words if game.informed else ()
-    require_playable(game, {}, secrets)
+    require_playable(game, {}, words)
     for role, spec in seats:
         if is_model(spec):
             model_card(spec)
         else:
-            require_playable(game, {role: resolve(spec)}, secrets)
+            require_playable(game, {role: resolve(spec)}, words)
 
 
 def agents_of(

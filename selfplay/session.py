@@ -90,9 +90,8 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
             "or give conversations to imitate with --imitation.data FILE"
         )
-    secrets = (*words.played, *words.heldout) if game.informed else ()
-    scripted = config.opponent is not None and not is_model(config.opponent)
-    require_playable(game, {_other_role(config, game): _opponent(config, game)} if scripted else {}, secrets)
+    without_model = config.opponent is not None and not is_model(config.opponent)
+    require_playable(game, {_other_role(config, game): _opponent(config, game)} if without_model else {}, (*words.played, *words.heldout))
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)

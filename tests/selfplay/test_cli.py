@@ -461,6 +461,13 @@ assert "torch" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
+def test_scripted_players_play_about_any_words_that_they_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "some.txt").write_text("piano\nlemon\n")
+    for words in (str(tmp_path / "some.txt"), "everyday@heldout"):
+        assert main(["play", "--player", "scripted", "--opponent", "scripted", "--games", "3", "--words", words]) == 0
+        assert "3 games: attacker won" in capsys.readouterr().out
+
+
 def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
     assert main(["words", "--band", "1000-5000", "--split", "heldout"]) == 0
     printed = capsys.readouterr().out.split("\n")[:-1]
