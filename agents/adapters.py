@@ -115,7 +115,7 @@ def peft() -> Any:
     try:
         import peft as found
     except ImportError as error:
-        raise ValueError("adapters need the extra peft: pip install 'sparring[peft]'") from error
+        raise ValueError("adapters need the extra peft: pip install -e '.[peft]' in the checkout") from error
     return found
 
 

@@ -209,7 +209,7 @@ def load_language_model(
 def _four_bits(kind: torch.dtype | str) -> Any:
     """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError("weights in four bits need the extra qlora: pip install 'sparring[qlora]'")
+        raise ValueError("weights in four bits need the extra qlora: pip install -e '.[qlora]' in the checkout")
     from transformers import BitsAndBytesConfig
 
     compute = torch.bfloat16 if kind == "auto" else kind

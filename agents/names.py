@@ -9,6 +9,8 @@
 - MODEL+ADAPTER: a model of one of the forms above, through the LoRA adapter in folder ADAPTER; names of one MODEL play in one batch
 - openai:MODEL@URL: a model of an OpenAI-compatible server
 - vllm:MODEL@URL: a model that a vLLM server serves; MODEL is one of the names above, and its tokenizer is read here
+
+PyTorch is imported only for names of models, so that other players, and names that mean nothing, need not wait for it.
 """
 
 import difflib
@@ -22,15 +24,12 @@ from typing import Any
 from sparring.envs.views import Renderer
 from sparring.envs.world import everyday
 
-from .adapters import adapter_base
 from .core import Agent, Model, Sampling
 from .human import human
-from .language_model import LanguageModel, ModelAgent, load_language_model
 from .openai_server import OpenAIServer
 from .player_card import PlayerCard, load_card
 from .scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
 from .simple import RandomAgent, SilentAgent
-from .vllm_server import VLLMServer
 
 FORMS = (
     "mini",
@@ -107,8 +106,13 @@ def resolve(
     models = {} if models is None else models
     base, _ = _split_adapter(spec)
     place, adapter = _place(spec)
+    if place not in models and (server := _server(spec)) is not None:
+        models[place] = server
+
+    from .language_model import LanguageModel, ModelAgent, load_language_model
+
     if place not in models:
-        models[place] = _server(spec) or load_language_model(
+        models[place] = load_language_model(
             place, name=base, device=device, dtype=given(dtype), attn=given(attention), max_memory=max_memory
         )
     model = models[place]
@@ -122,6 +126,9 @@ def _place(spec: str) -> tuple[str, str | None]:
         return spec, None
     base, adapter = _split_adapter(spec)
     place = model_place(base)
+
+    from .adapters import adapter_base
+
     if adapter is None and (under := adapter_base(Path(place))) is not None:
         # A round of a LoRA run: the rounds of one run share the model that they began with.
         return str(under), place
@@ -168,7 +175,11 @@ def _server(spec: str) -> Model | None:
         )
     if kind == "openai":
         return OpenAIServer(model, url, name=spec)
-    return VLLMServer(model_place(model), url, name=spec)
+    place = model_place(model)
+
+    from .vllm_server import VLLMServer
+
+    return VLLMServer(place, url, name=spec)
 
 
 def _shown(spec: str) -> str:
@@ -266,6 +277,8 @@ def given(setting: str) -> str | None:
 
 def with_sampling(agent: Agent, **changes: Any) -> Agent:
     """The same agent with other sampling settings (fields of Sampling); agents that do not sample are returned as they are."""
+    from .language_model import ModelAgent
+
     if not isinstance(agent, ModelAgent):
         return agent
     return ModelAgent(

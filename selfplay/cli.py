@@ -24,7 +24,7 @@ from .cli_train import train
 from .cli_words import words
 
 USAGE = """\
-usage: sparring COMMAND [options]      (sparring COMMAND --help for its options)
+usage: sparring COMMAND [options]      (sparring COMMAND --help for its options; sparring --version)
 
 Language models that learn by playing language games against themselves.
 
@@ -65,7 +65,7 @@ def _run(given: list[str]) -> int:
         lines = [f"  {name:<11} {run.__doc__.splitlines()[0]}" for name, run in COMMANDS.items() if run.__doc__]
         print(USAGE.format(commands="\n".join(lines)))
         return 0
-    if given[0] == "--version":
+    if given[0] in ("-V", "--version"):
         from importlib.metadata import version
 
         print(f"sparring {version('sparring')}")

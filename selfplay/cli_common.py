@@ -68,14 +68,17 @@ def print_json(data: Any) -> None:
     print(json_line(data))
 
 
-def console() -> "Console":
+def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     class Plain(Console):
         def on_broken_pipe(self) -> None:
             raise  # the BrokenPipeError that rich has caught, for `guarded`
 
-    return Plain(highlight=False, soft_wrap=True, markup=False)
+    made = Plain(highlight=False, soft_wrap=True, markup=False, stderr=stderr)
+    if not made.is_terminal:
+        made.width = max(made.width, 1000)  # a file or a pipe has room for whole tables
+    return made
 
 
 def guarded(program: str, run: Callable[[], int], *, saving: str = PLAYING_NEEDS_LESS) -> int:

@@ -29,6 +29,11 @@ def export(arguments: list[str]) -> int:
     """Writes a model as a plain transformers folder."""
     options: Export = parse(positional(Export), "sparring export", arguments)
 
+    from sparring.agents.names import is_model, model_card
+
+    if is_model(options.model):
+        model_card(options.model)
+
     from .export import export as write
 
     folder = write(options.model, options.folder, dtype=options.dtype)

@@ -1,16 +1,16 @@
 """sparring play: games against an agent, or between two."""
 
-import json
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, TextIO
 
 from .cli_common import console, json_line, parse
 from .cli_games import show_game
-from .cli_matches import MatchOptions, agents_of, make, occupancy, secrets
+from .cli_matches import MatchOptions, bar_of, make, players, require_names, secrets, shown
 
 if TYPE_CHECKING:
     from .evaluate import Cell
@@ -21,7 +21,7 @@ class Play(MatchOptions):
     """A person, or an agent, plays games against an agent.
 
     An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID,
-    openai:MODEL@URL, vllm:MODEL@URL.
+    openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help explains, /quit leaves.
 
     Examples:
       sparring play --role defender --opponent mini@imitation
@@ -42,7 +42,7 @@ class Play(MatchOptions):
     games: int = 3
     """How many games."""
     show: int = 3
-    """How many of them are printed; JSON holds all."""
+    """How many of them are printed, each when it has ended; JSON holds all."""
     out: Path | None = None
     """A new file for the games, .jsonl.gz, as in a run folder. None: they are not kept."""
 
@@ -50,15 +50,6 @@ class Play(MatchOptions):
 def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
     options: Play = parse(Play, "sparring play", arguments)
-
-    from sparring.agents.rollout import Played
-
-    from .episodes import episode_writer, record
-    from .evaluate import Tally, schedule
-    from .measuring import counted
-    from .playing import play_to
-    from .progress import Quiet, Shown
-
     if options.games < 1 or options.show < 0:
         raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
     if options.out is not None and options.out.exists():
@@ -67,27 +58,41 @@ def play(arguments: list[str]) -> int:
     role = options.role or next(role for role in game.roles if role not in game.informed)
     if role not in game.roles:
         raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")
-    specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
-    agents = agents_of(specs, options.temperature, options.device, options.max_memory)
     words = secrets(game, options.words, options.seed)
+    specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
+    require_names(specs.items(), game, words)
+
+    from sparring.agents.human import Left, human
+    from sparring.agents.rollout import Played
+
+    from .episodes import episode_writer, record
+    from .evaluate import Tally, schedule
+    from .playing import play_to
+    from .progress import Quiet
+
+    agents = players(specs, options)
     by_hand = "human" in specs.values()
-    together = 1 if by_hand else 256
-    terminal = console()
+    if by_hand and options.json:
+        agents |= {seat: human(_ask_aside, partial(print, file=sys.stderr)) for seat, spec in specs.items() if spec == "human"}
+    terminal = console(stderr=options.json)
+    if by_hand and sys.stdin.isatty():
+        terminal.print("/help explains the game, /quit leaves it.\n")
+    bar = Quiet() if by_hand else bar_of(json=options.json)
     tallies = {seat: Tally(seat) for seat in game.roles}
     ended = 0
     with TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as spool, ExitStack() as stack:
         write = stack.enter_context(episode_writer(options.out)) if options.out is not None else None
-        bar = Quiet() if options.json or by_hand else Shown()
-        advance = stack.enter_context(bar.phase("play", options.games))
+        progress = stack.enter_context(shown(bar, "play", options.games, agents.values()))
 
         def keep(p: Played) -> None:
             nonlocal ended
             if write is not None:
                 write(p)
-            if options.json or ended < options.show:
+            if options.json:
                 spool.write(json_line(record(p)) + "\n")
-            if by_hand:
-                show_game(terminal, record(p))
+            if by_hand or (ended < options.show and not options.json):
+                with bar.aside():
+                    show_game(terminal, record(p))
             for tally in tallies.values():
                 tally.add(p)
             ended += 1
@@ -95,10 +100,11 @@ def play(arguments: list[str]) -> int:
         stopped = play_to(
             keep,
             schedule(agents, game, words, options.games, options.seed),
-            concurrency=together,
-            progress=counted(advance, occupancy=occupancy(agents.values(), min(together, options.games))),
+            concurrency=1 if by_hand else 256,
+            progress=progress,
         )
-        if stopped is not None and not ended:
+        left = isinstance(stopped, Left)
+        if stopped is not None and not ended and not left:
             raise stopped
         stack.close()
         spool.seek(0)
@@ -106,14 +112,18 @@ def play(arguments: list[str]) -> int:
         if options.json:
             _print_json(cells, spool)
         else:
-            for line in () if by_hand else islice(spool, options.show):
-                show_game(terminal, json.loads(line))
             terminal.print(_line(cells))
-    if stopped is not None:
+    if stopped is not None and not left:
         kept = f"; they are in {options.out}" if options.out is not None else ""
         stopped.add_note(f"{ended} of {options.games} games had ended{kept}")
         raise stopped
     return 0
+
+
+def _ask_aside(prompt: str) -> str:
+    """As `input`, with the prompt on standard error."""
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return input()
 
 
 def _print_json(cells: list["Cell"], games: TextIO) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from sparring.agents.core import Agent, derive_seed
 from sparring.agents.rollout import Match, Played
 from sparring.envs.core import Game
+from sparring.envs.opponents import require_playable
 from sparring.envs.views import Renderer
 
 from .evaluate import Tally
@@ -51,6 +52,9 @@ def collect(
         raise ValueError(f"{path} exists; choose a new file")
     if games < 1 or group_size < 1 or games % group_size:
         raise ValueError(f"games ({games}) must be a multiple of group_size ({group_size}), and at least 1")
+
+    for agents, _ in tables:
+        require_playable(game, agents, words)
 
     def matches() -> Iterator[Match]:
         for number, (agents, _) in enumerate(tables):

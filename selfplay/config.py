@@ -52,7 +52,7 @@ class ImitationConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Measurement against the frozen imitation model and against scripted players."""
+    """Measurement against the frozen initial model and against scripted players."""
 
     games: int = 200
     """Games per cell (opponent, seat, word group) for the first and the last model; an interval is about

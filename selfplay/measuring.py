@@ -11,19 +11,16 @@ from typing import Any
 
 from sparring.agents.core import Agent, derive_seed
 from sparring.agents.language_model import LanguageModel
-from sparring.agents.rollout import Played
 from sparring.agents.scripted import scripted
 
 from .evaluate import strength
-from .progress import Advance, Progress
+from .progress import Progress, counted
 from .ranks import Ranks
 from .run_folder import RunFolder, to_json, write_text
 from .session import Session
+from .summary import FROZEN
 
 Result = Mapping[str, Any]
-
-FROZEN = "imitation"
-"""How measurements name the frozen model of round 0 as an opponent: it is what imitation made of the base, where there was any."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ class Measuring:
 
     def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
         config, session = self.config, self.session
-        opponents: dict[str, Agent] = {FROZEN: session.agent(self.first, "imitation")}
+        opponents: dict[str, Agent] = {FROZEN: session.agent(self.first, FROZEN)}
         if config.evaluation.scripted and session.words.everyday:
             opponents["scripted"] = scripted()
         total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)
@@ -114,14 +111,3 @@ class Measuring:
                 play=self.ranks.play,
             )
         return [cell.record(number) for cell in cells]
-
-
-def counted(advance: Advance, processes: int = 1, occupancy: Callable[[], float] | None = None) -> Callable[[Played], None]:
-    """Advances a bar by one game and its sampled tokens, for each of the processes that play beside this one. occupancy: how full batches
-    have been."""
-
-    def count(played: Played) -> None:
-        tokens = sum(reply.tokens for reply in played.replies)
-        advance(processes, processes * tokens, occupancy and occupancy())
-
-    return count

@@ -1,7 +1,6 @@
 """The report of a run as one HTML file: no network, no script, every text of a model escaped."""
 
 import io
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,8 +13,8 @@ from sparring.envs.views import printable
 
 from . import summary as summaries
 from .episodes import Episode, read_episodes
-from .measuring import FROZEN
 from .run_folder import RunFolder, write_text
+from .summary import FROZEN
 
 GAMES = 3
 """Games shown of the first and of the last round, by number, unedited."""
@@ -49,7 +48,7 @@ def write_report(run: Path) -> Path:
         data=data,
         roles=roles,
         name=name,
-        next_steps=[step.replace("RUN", shlex.quote(name)) for step in data["next_steps"]],
+        next_steps=summaries.commands(data, run),
         strength=strength_table(data),
         endings=endings_table(data),
         charts=[chart for chart in charts if chart],

@@ -7,8 +7,7 @@ from sparring.agents.core import derive_seed
 from sparring.agents.rollout import Match, Played
 
 from .episodes import write_episodes
-from .measuring import counted
-from .progress import Progress
+from .progress import Progress, counted
 from .ranks import Ranks
 from .run_folder import RunFolder
 from .session import Session

@@ -26,10 +26,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sparring.agents import kernels
-
 CONFIG, PROVENANCE = "config.yaml", "provenance.json"
 PART = ".part"
 """How the names of files and folders end that are not finished, or that are being deleted; they begin with a dot."""
@@ -241,6 +237,10 @@ def provenance(seed: int, **extra: Any) -> dict[str, Any]:
     """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries are None. kernels: whether
     the compiled part of generation was there, which rounds otherwise than torch does.
     """
+    import torch
+
+    from sparring.agents import kernels
+
     return {
         "seed": seed,
         "commit": _commit(),

@@ -134,11 +134,17 @@ Reading = Callable[[slice], Tensor]
 
 
 def with_reference(
-    scorer: Scorer, examples: Sequence[Example], token_budget: int, *, apart: bool = False, ranks: Ranks | None = None
+    scorer: Scorer,
+    examples: Sequence[Example],
+    token_budget: int,
+    *,
+    apart: bool = False,
+    ranks: Ranks | None = None,
+    progress: Callable[[int], object] | None = None,
 ) -> list[Example]:
     """The same examples with the log-probabilities that a model gives their actions, at each row's temperature: a reference. apart: kept as
     the rows' `reference`, not as their `logprobs`. ranks: each process scores its share, and all get the same; the model has to be whole on
-    each, and its passes no matter of the others."""
+    each, and its passes no matter of the others. progress: called with the number of rows of each batch that has been scored."""
     ranks = ranks or Ranks()
     rows = rows_of(examples)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
@@ -149,6 +155,8 @@ def with_reference(
         with torch.no_grad(), scorer.attending(batch):
             logprobs = scorer.score(batch).logprobs.float().cpu()
         own += [values.numpy() for values in logprobs.split([row.actions for row in part])]
+        if progress is not None:
+            progress(len(part))
     scored: dict[int, Row] = {}
     for rank, told in enumerate(ranks.gather(own)):
         for i, values in zip(order[rank :: ranks.size], told, strict=True):

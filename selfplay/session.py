@@ -15,6 +15,7 @@ from sparring.agents.names import checkpoint_model, given, is_model, model_card,
 from sparring.agents.player_card import PlayerCard, load_card
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
+from sparring.envs.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer, load_prompts
 
 from . import lora, sharding
@@ -22,6 +23,7 @@ from .chats import Chat
 from .config import TrainConfig
 from .formats import read_chats
 from .scoring import Scorer, require_faithful
+from .summary import FROZEN
 from .trackers import trackers
 from .word_sets import NO_SECRETS, WordSets, word_sets
 
@@ -63,14 +65,14 @@ class Session:
         """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model that learns, without
         its adapter."""
         if self.config.learner.lora_rank:
-            return LanguageModel(self.model.model, self.model.tokenizer, name="imitation", **limits(self.config, self.context))
+            return LanguageModel(self.model.model, self.model.tokenizer, name=FROZEN, **limits(self.config, self.context))
         return self.load_first(run)
 
     def load_first(self, run: Path) -> LanguageModel:
         """A copy of the model of round 0 that shares nothing with others."""
         parameter = next(self.model.model.parameters())
         place = checkpoint_model(run, 0)
-        return load_player(self.config, place, self.context, name="imitation", device=self.model.loop.packed.device, dtype=parameter.dtype)
+        return load_player(self.config, place, self.context, name=FROZEN, device=self.model.loop.packed.device, dtype=parameter.dtype)
 
 
 def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
@@ -89,6 +91,8 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
             "or give conversations to imitate with --imitation.data FILE"
         )
+    without_model = config.opponent is not None and not is_model(config.opponent)
+    require_playable(game, {_other_role(config, game): _opponent(config, game)} if without_model else {}, (*words.played, *words.heldout))
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -120,6 +124,11 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     return session
 
 
+def _other_role(config: TrainConfig, game: Game) -> str:
+    """The role of a fixed opponent."""
+    return next(role for role in game.roles if role != config.seat)
+
+
 def _opponent(config: TrainConfig, game: Game) -> Agent | None:
     """The fixed opponent, at self-play's temperature. Raises ValueError where it cannot be had, or needs a keyboard."""
     spec = config.opponent
@@ -127,7 +136,7 @@ def _opponent(config: TrainConfig, game: Game) -> Agent | None:
         return None
     if spec == "human":
         raise ValueError("opponent human: training needs an opponent that plays by itself")
-    role = next(role for role in game.roles if role != config.seat)
+    role = _other_role(config, game)
     try:
         sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
         return resolve(spec, role=role, sampling=sampling, device=config.device, dtype=config.dtype, attention=config.attention)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sparring.agents.core import derive_seed
 from sparring.envs.core import Task
@@ -11,7 +12,8 @@ from sparring.envs.english import truth
 from sparring.envs.words import SPLITS, curriculum, list_names, split_words
 from sparring.envs.world import word_groups
 
-from .evaluate import TruthOf
+if TYPE_CHECKING:
+    from .evaluate import TruthOf
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class WordSets:
         }
 
     @property
-    def truth(self) -> TruthOf | None:
+    def truth(self) -> "TruthOf | None":
         """The truth of hints, where it is known."""
         return truth if self.everyday else None
 

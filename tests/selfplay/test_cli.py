@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from handmade import played
 from rich.console import Console
 from tiny import tiny_model, tiny_tokenizer
 
+from sparring.agents.core import Sampling
 from sparring.agents.language_model import ModelAgent
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
@@ -26,6 +28,22 @@ from sparring.selfplay.episodes import write_episodes
 from sparring.selfplay.progress import Quiet
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
+
+AGAINST = [
+    "train",
+    "--seat",
+    "defender",
+    "--opponent",
+    "scripted",
+    "--rounds",
+    "1",
+    "--evaluation.games",
+    "0",
+    "--evaluation.scripted",
+    "False",
+]
+AGAINST += ["--evaluation.control", "False", "--replay", "none"]
+UNKNOWN = "scripted players know the nouns of the everyday world alone"
 
 
 def sparring(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -126,6 +144,12 @@ def test_games_are_shown_inset(few_games: Path, capsys: pytest.CaptureFixture[st
         "  -- declared_wrong, the attacker wins: [I know the word! It is a pear.]",
         "",
     ]
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
+    for switch in ("--version", "-V"):
+        assert main([switch]) == 0
+        assert capsys.readouterr().out == f"sparring {version('sparring')}\n"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -235,11 +259,29 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["collect", "x.jsonl", "--format", "preference", "--games", "2"], "play more games about each word"),
         (["collect", "README.md"], "choose a new file"),
         (["train", "--imitation.data", "nowhere.json", "--imitation.steps", "3"], "no such file of conversations"),
+        (["play", "--opponent", "silent", "--top-p", "0"], "top_p must be above 0 and at most 1, got 0"),
+        (["collect", "x.jsonl", "--top-p", "1.5"], "top_p must be above 0 and at most 1, got 1.5"),
+        (["tournament", "silent", "random", "--top-p", "nan"], "top_p must be above 0 and at most 1, got nan"),
+        (["play", "--opponent", "silent", "--max-new-tokens", "0"], "max_new_tokens must be at least 1, got 0"),
+        (["play", "--player", "scripted", "--opponent", "random", "--role", "attacker", "--words", "common"], UNKNOWN),
+        (["play", "--player", "random", "--opponent", "scripted", "--role", "attacker", "--words", "common"], UNKNOWN),
+        (["play", "--player", "mini", "--opponent", "scripted:hinter", "--words", "WORDS"], "not 'zeppelin': take words from"),
+        (["tournament", "random", "scripted", "--words", "everyday,WORDS"], "not 'zeppelin': take words from"),
+        (["tournament", "mini", "scripted", "--words", "common@train"], UNKNOWN),
+        (["tournament", "mini", "silent", "--game", "TwentyQuestions", "--words", "WORDS"], "'zeppelin' is none; take words from"),
+        (["collect", "x.jsonl", "--words", "common"], UNKNOWN),
+        (["collect", "x.jsonl", "--teacher", "mini", "--opponent", "scripted", "--seat", "attacker", "--words", "common"], UNKNOWN),
+        (["collect", "x.jsonl", "--game", "TwentyQuestions"], "scripted players know the roles attacker and defender, not 'asker'"),
+        ([*AGAINST, "--words", "common"], UNKNOWN),
+        ([*AGAINST, "--words", "common", "--dry-run"], UNKNOWN),
+        ([*AGAINST, "--words", "everyday,WORDS"], "not 'zeppelin': take words from"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    words = tmp_path / "words.txt"
+    words.write_text("lemon\nzeppelin\n")
     before = set(Path.cwd().iterdir())
-    assert main(arguments) == 2
+    assert main([part.replace("WORDS", str(words)) for part in arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err + captured.out
     assert "Traceback" not in captured.err
@@ -290,8 +332,12 @@ def test_a_model_that_says_nothing_is_reported_at_the_end_of_its_run(
     # Whatever it samples ends its reply.
     monkeypatch.setattr("sparring.agents.language_model._end_ids", lambda model: range(model.config.vocab_size))
     assert main(["train", "--model", str(model), *SMALL, "--evaluation.games", "2", "--out", str(tmp_path / "run")]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    captured = capsys.readouterr()
+    shown = " ".join(captured.out.split())
     assert "nothing was said: the model does not play this game yet" in shown
+    assert "no reasoning is measured" in captured.err, "at the beginning"
+    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@0 {tmp_path}/run@latest" in shown
+    assert "initial: the frozen model of round 0" in shown
     assert "How games against the frozen model ended" in shown and "silent 1.000 1.000" in shown
 
 
@@ -398,6 +444,93 @@ def test_a_person_plays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert told.count("defender (you): ") == 2
     assert "-- declared_wrong, the attacker wins: [I know the word! It is a zebra.]" in told
     assert told.endswith("attacker won 1, defender won 0, ties 0\n")
+
+
+def test_json_stays_json_where_a_person_plays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("/help\nIs it a fruit?\nI know the word! It is a zebra.\n"))
+    assert main(["play", "--role", "defender", "--opponent", "scripted", "--games", "1", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [game["outcome"]["reason"] for game in json.loads(captured.out)["games"]] == ["declared_wrong"]
+    for shown in ("Play the game of Adversarial Taboo.", "defender (you): ", "/quit leaves", "-- declared_wrong"):
+        assert shown in captured.err
+
+
+def test_a_person_who_leaves_has_played_the_games_that_ended(typed):
+    said = "I know the word! It is a zebra.\n/quit\n"
+    shown = typed(said, "--role", "defender", "--opponent", "scripted:hinter", "--games", "3")
+    assert shown.endswith("1 game: attacker won 1, defender won 0, ties 0\n")
+
+
+def test_games_are_printed_when_they_have_ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Every game that is shown is on the screen before the last one has ended, and rates are said at the end."""
+    shown: list[int] = []
+    monkeypatch.setattr("sparring.selfplay.evaluate.Tally.add", lambda self, played: shown.append(screen()))
+
+    def screen() -> int:
+        shown_so_far.append(capsys.readouterr())
+        return sum(part.out.count("secret word:") for part in shown_so_far)
+
+    shown_so_far: list = []
+    assert main(["play", "--player", "random", "--opponent", "silent", "--role", "attacker", "--games", "4", "--show", "3"]) == 0
+    assert shown[::2] == [1, 2, 3, 3]
+    said = "".join(part.err for part in [*shown_so_far, capsys.readouterr()])
+    assert said.startswith("play\n") and "play: 4 games, " in said and "games/s" in said
+
+
+def test_lengths_and_top_p_reach_the_models_that_play(model: Path):
+    agents = agents_of({"attacker": str(model), "defender": "silent"}, 0.7, "cpu", top_p=0.9, max_new_tokens=3)
+    assert agents["attacker"].sampling == Sampling(0.7, top_p=0.9, max_new_tokens=3)
+    assert agents_of({"a": str(model)}, 1.0, "cpu")["a"].sampling == Sampling(1.0, max_new_tokens=6), "the card's own length"
+
+
+WITHOUT_TORCH = [
+    ["play", "--opponent", "nobody"],
+    ["play", "--player", "mini", "--opponent", "scripted", "--words", "common"],
+    ["play", "--opponent", "mini", "--games", "0"],
+    ["play", "--opponent", "mini", "--temperature", "-1"],
+    ["play", "--opponent", "mini", "--words", "nonsense"],
+    ["play", "--opponent", "mini", "--role", "nobody"],
+    ["play", "--opponent", "./nowhere"],
+    ["play", "--opponent", "openai:m"],
+    ["tournament", "mini", "mini"],
+    ["tournament", "mini", "minni"],
+    ["tournament", "mini"],
+    ["collect", "x.jsonl", "--teacher", "nobody"],
+    ["collect", "README.md", "--teacher", "mini"],
+    ["collect", "x.jsonl", "--teacher", "mini", "--games", "3", "--group-size", "2"],
+    ["collect", "x.jsonl", "--teacher", "mini", "--prompts", "nowhere"],
+    ["bench", "scripted"],
+    ["bench", "mini", "./nowhere"],
+    ["bench", "mini", "--items", "0"],
+    ["train", "--model", "./nowhere"],
+    ["train", "--resume", "nowhere"],
+    ["games", "nowhere"],
+    ["report", "nowhere"],
+    ["words", "--words", "nonsense"],
+    ["export", "./nowhere", "x"],
+]
+
+
+def test_bad_values_are_answered_before_torch_is_imported():
+    """All in one process: whichever imports it is named."""
+    code = f"""
+import sys
+from sparring.selfplay.cli import main
+for arguments in {WITHOUT_TORCH!r}:
+    assert main(arguments) == 2, arguments
+    assert "torch" not in sys.modules, arguments
+assert main(["play", "--player", "scripted", "--opponent", "random", "--games", "2", "--role", "attacker"]) == 0
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+
+
+def test_scripted_players_play_about_any_words_that_they_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "some.txt").write_text("piano\nlemon\n")
+    for words in (str(tmp_path / "some.txt"), "everyday@heldout"):
+        assert main(["play", "--player", "scripted", "--opponent", "scripted", "--games", "3", "--words", words]) == 0
+        assert "3 games: attacker won" in capsys.readouterr().out
 
 
 def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):

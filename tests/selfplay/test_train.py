@@ -34,7 +34,7 @@ def test_a_run_leaves_what_it_promises(run: Path):
     summary = json.loads((run / "summary.json").read_text())
     assert [r["round"] for r in summary["rounds"]] == [1, 2]
     assert {e["round"] for e in summary["strength"]} == {0, 2}
-    assert {e["opponent"] for e in summary["strength"]} == {"imitation", "scripted"}
+    assert {e["opponent"] for e in summary["strength"]} == {"initial", "scripted"}
     assert {e["words"] for e in summary["strength"]} == {"imitated", "selfplayed", "heldout", "all"}
     assert len(list(read_episodes(run / "rounds" / "001" / "games.jsonl.gz"))) == 8
     assert (run / "report.html").stat().st_size > 1000
