@@ -220,17 +220,25 @@ _QUOTES = re.compile(r"[\"'`*]")
 _COPULA = re.compile(r"[^,:;()]{0,40}(?<![^\W_])(?:is|was|be)(?![^\W_])")
 
 
-def lead_of(text: str, at: int) -> tuple[str, str | None]:
-    """The words before position `at` in its sentence, and, where a quotation is open there, those before the quotation, else None."""
+_THEN = re.compile(r"(?:\s+(?:now|then))+\W*$")
+_SAID = re.compile(r"[^\W_]")
+_HEADINGS = ("say,", "answer:", "reply:", "state:", "response:", "speak:", "utter:")
+"""Verbs of speech that a comma or a colon makes an interjection or a label."""
+_INTERJECTED = re.compile(either("oh, ah, aha, well, ok, okay, yes, so, and, then, now, hmm"))
+
+
+def lead_of(text: str, at: int) -> tuple[str, str, str]:
+    """The words before position `at` in its sentence; the mark of the quotation that is open there, "" if none is; the
+    words before the quotation in its sentence."""
     before = text[max(0, at - _WINDOW) : at]
     line = before[before.rfind("\n") + 1 :]
     opened = line.rfind('"') if line.count('"') % 2 else -1
     if opened < 0 and (quote := _OPEN_QUOTE.search(line)):
         opened = quote.start()
     if opened < 0:
-        return _sentence_end(before), None
+        return _sentence_end(before), "", ""
     outside = before[: len(before) - len(line) + opened]
-    return _sentence_end(line[opened + 1 :]), _sentence_end(outside)
+    return _sentence_end(line[opened + 1 :]), line[opened], _sentence_end(outside)
 
 
 def _sentence_end(text: str) -> str:
@@ -267,13 +275,6 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
         return not _INTERJECTED.fullmatch(clause.strip())
     passing = lead.endswith(",") and not cites and _IN_PASSING.search(lead)
     return bool(_OTHERS.search(clause) and not _MY_HINT.search(clause) and not passing)
-
-
-_THEN = re.compile(r"(?:\s+(?:now|then))+\W*$")
-_SAID = re.compile(r"[^\W_]")
-_HEADINGS = ("say,", "answer:", "reply:", "state:", "response:", "speak:", "utter:")
-"""Verbs of speech that a comma or a colon makes an interjection or a label."""
-_INTERJECTED = re.compile(either("oh, ah, aha, well, ok, okay, yes, so, and, then, now, hmm"))
 
 
 def is_weak(lead: str) -> bool:

@@ -81,14 +81,13 @@ def declaration(text: str) -> Declaration | None:
 
 def _declares(text: str, opening: re.Match[str]) -> tuple[str | None, int] | None:
     """What an opening names, and where; None if it does not declare."""
-    lead, outside = lead_of(text, opening.start())
+    lead, quote, outside = lead_of(text, opening.start())
     tail = _sentence(text, opening.end())
     asks = text.startswith("?", opening.end() + len(tail))
     if is_cancelled_by_lead(lead, asks):
         return None
-    behind = ""
-    if outside is not None:
-        closing = text.find(text[opening.start() - len(lead) - 1], opening.end())
+    if quote:
+        closing = text.find(quote, opening.end())
         behind = _sentence(text, closing + 1) if closing >= 0 else ""
         asks_outside = bool(behind.strip()) and text.startswith("?", closing + 1 + len(behind))
         if is_cancelled_by_lead(outside, asks_outside, cites=True) or is_cited(behind):
@@ -96,7 +95,7 @@ def _declares(text: str, opening: re.Match[str]) -> tuple[str | None, int] | Non
     if (tail.strip() or asks) and is_cancelled_by_tail(tail, asks, named_in_tail(tail)):
         return None
     named, end = named_word(text, _last_opening(text, opening.end()))
-    if outside is not None and named in (None, *_PLACEHOLDERS):
+    if quote and named in (None, *_PLACEHOLDERS):
         return None
     weak = opening["hedge"] or opening["maybe"] or is_weak(lead)
     return None if weak and named is None else (named, end)

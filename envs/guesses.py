@@ -85,7 +85,7 @@ _STOCK = re.compile(
 """Phrases that name nothing."""
 _NOISE = re.compile(
     r"<\|[^|<>\n]*\|?>|</[a-z_]+>|<(?:s|eos|bos|pad|end|eot|br|(?:end|start)_of_turn)/?>|\[/?inst\]"
-    r"|(?<=\s)[:;=][-']?[a-z0-9)(\[\]*/\\|]{1,2}(?![^\W_])|<3|(?<=\s)x+d+(?![^\W_])|\^_+\^"
+    r"|(?<=\s)[:;=][-']?[a-z0-9)(\[\]*/\\|]{1,2}(?![^\W_])|<3|\\o/|(?<=\s)x+d+(?![^\W_])|\^_+\^"
 )
 """Tokens of templates, stray tags, emoticons."""
 _STAGED = re.compile(r"\*+(?:\w+(?:s|ing|ly)|drum\w*|dramatic|pause|beat|wink|grin|smile|nod)(?![^\W_])[^*\n]*\*+")
@@ -116,7 +116,8 @@ _TALK = frozenset(
     "ladies gentlemen folks everyone baby yeah yep yup nope sorry oops whew phew wink smile grin nice "
     "luck again anyway though always "
     "forever literally 100 percent guaranteed certain positive confident exactly precisely correct bye "
-    "goodbye haha lmfao kek rip".split()
+    "goodbye haha lmfao kek rip there goodness letters "
+    "a-k-a aka i-e".split()
 )
 """Words of small talk beside a name."""
 _SKIP = frozenset(
@@ -301,7 +302,7 @@ def _rivals(piece: str, named: str, joined: bool = False) -> bool:
     words = _WORD.findall(piece)
     if not words or any(word in _CLAUSE for word in words):
         return False
-    others = [word for word in content(piece) if word != named and word not in _TALK and word not in _REMARKS]
+    others = [word for word in content(piece) if word != named and word.isdigit() <= named.isdigit() and word not in _TALK | _REMARKS]
     if words[0] in ("or", "nor", "and", "alternatively"):
         return 0 < len(others) <= 3 and (words[0] != "and" or joined or len(others) == 1)
     if joined or not others:

@@ -191,12 +191,20 @@ def _declared(text: str, target: str, rule: str) -> tuple[Declaration | None, bo
     return declared, declared is not None and declared.guess is not None and is_right(declared.guess, target)
 
 
+_GAP = re.compile(rf"(?:(?!{LETTER})[^+#'\u2019]|['\u2019](?!\w)|(?<!\w)['\u2019])+")
+"""What stands between the words of a target: no letters, no signs at the end of a word, no apostrophes within one."""
+
+
 def _in_one_piece(text: str, target: str) -> str:
     """The text, as long as before, with a target of several words hyphened where it is said, so that it reads as one word."""
     for word in _phrases(text, target, "lemma"):
-        said = re.sub(r"(?<=\w)[^\w+#]+(?=\w)", lambda gap: "-" + "\u200b" * (len(gap[0]) - 1), text[word.start : word.end])
-        text = text[: word.start] + said + text[word.end :]
+        text = text[: word.start] + _GAP.sub(_hyphen, text[word.start : word.end]) + text[word.end :]
     return text
+
+
+def _hyphen(gap: re.Match[str]) -> str:
+    """A hyphen as long as a gap; what shows nothing stays."""
+    return "-" + "\u200b" * (len(gap[0]) - 1) if fold(gap[0]).text else gap[0]
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:
