@@ -1,6 +1,7 @@
-"""The header of a GGUF file, llama.cpp's format: its keys and what tensors it holds. Knows nothing about models.
+"""GGUF files, llama.cpp's format: their keys, what tensors they hold, and the values of a tensor. Knows nothing about models.
 
-Read with bounds at every step, so that a damaged or hostile file ends in a ValueError, before any library that trusts files sees it.
+The header is read with bounds at every step, so that a damaged or hostile file ends in a ValueError, before any library that trusts files
+sees it. Values are unpacked by the package gguf (extra `gguf`).
 """
 
 import mmap
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 SUFFIX = ".gguf"
 _MAGIC = b"GGUF"
@@ -143,3 +146,41 @@ def _parsed(path: Path, cursor: _Cursor) -> GGUFFile:
     if not isinstance(alignment, int) or alignment < 1:
         raise _CutOffError(f"general.alignment is {alignment!r}")
     return GGUFFile(path, keys, tensors, -(-cursor.at // alignment) * alignment, len(cursor.data))
+
+
+def values_of(file: GGUFFile, tensor: GGUFTensor) -> np.ndarray[Any, Any]:
+    """A tensor, float32. Raises ValueError for a type that cannot be unpacked."""
+    gguf = package()
+    kind, size = gguf.GGMLQuantizationType(tensor.kind), size_of(file, tensor)
+    if not size:
+        return np.zeros(tensor.shape, np.float32)
+    data = np.memmap(file.path, np.uint8, "r", file.data + tensor.start, (size,))
+    try:
+        values = gguf.dequantize(data.reshape(*tensor.shape[:-1], -1), kind)
+    except NotImplementedError as error:
+        raise ValueError(f"{file.path}: its tensor {tensor.name!r} is of type {kind.name}, which the package gguf cannot unpack") from error
+    return np.asarray(values, np.float32).reshape(tensor.shape)
+
+
+def package() -> Any:
+    """The package gguf. Raises ValueError where it is not installed."""
+    try:
+        import gguf
+    except ImportError as error:
+        raise ValueError("GGUF files need the extra gguf: pip install 'sparring[gguf]'") from error
+    return gguf
+
+
+def size_of(file: GGUFFile, tensor: GGUFTensor) -> int:
+    """Bytes of a tensor in the file. Raises ValueError for a type that the package does not know."""
+    gguf = package()
+    try:
+        block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(tensor.kind)]
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"{file.path}: its tensor {tensor.name!r} is of type {tensor.kind}, which the package gguf does not know: "
+            "pip install --upgrade gguf"
+        ) from error
+    if not tensor.shape or tensor.shape[-1] % block:
+        raise ValueError(f"{file.path} is damaged: rows of its tensor {tensor.name!r} are no blocks of {block} values")
+    return int(tensor.size // block * size)

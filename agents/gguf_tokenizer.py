@@ -66,7 +66,9 @@ def gguf_tokenizer(file: GGUFFile) -> Any:
         **{role: token for role, token in roles.items() if token is not None},
     )
     if len(tokenizer) != len(tokens):
-        raise ValueError(f"{file.path} has a damaged tokenizer: {len(tokens) - len(tokenizer)} of its {len(tokens)} tokens stand there twice")
+        raise ValueError(
+            f"{file.path} has a damaged tokenizer: {len(tokens) - len(tokenizer)} of its {len(tokens)} tokens stand there twice"
+        )
     return tokenizer
 
 
@@ -84,7 +86,9 @@ def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
     word = file.keys.get("tokenizer.ggml.pre")
     way = PRE_TOKENIZERS.get(str(word))
     if way is None:
-        said = "does not say how its tokenizer cuts text (tokenizer.ggml.pre)" if word is None else f"cuts text by the pre-tokenizer {word!r}"
+        said = (
+            "does not say how its tokenizer cuts text (tokenizer.ggml.pre)" if word is None else f"cuts text by the pre-tokenizer {word!r}"
+        )
         raise ValueError(
             f"{file.path} {said}, and this is known here for {', '.join(PRE_TOKENIZERS)}; use the model's folder from the Hugging Face hub"
         )

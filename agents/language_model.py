@@ -19,6 +19,9 @@ from .adapters import adapter_base, load_adapter, merge, through
 from .chat import ChatFormat
 from .core import Model, Reply, Request, Sampling, Segment, derive_seed
 from .devices import pick_device
+from .gguf import load_gguf
+from .gguf_file import is_gguf, read_gguf
+from .gguf_tokenizer import gguf_tokenizer
 from .hfloop import HFLoop
 from .manifest import verify_model
 from .token_streams import TokenStreams
@@ -136,7 +139,8 @@ def load_language_model(
     four_bit: bool = False,
     compiler: str | None = None,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
+    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked into
+    its base's weights.
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
@@ -153,18 +157,25 @@ def load_language_model(
         dtype = getattr(torch, dtype)
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     options: dict[str, Any] = {"attn_implementation": attn} if attn else {}
+    if four_bit and is_gguf(path):
+        raise ValueError(f"{path}: weights in four bits (NF4) are made from a model folder, as sparring export {path} FOLDER writes it")
     if four_bit:
         options["quantization_config"] = _four_bits(kind)
     base = adapter_base(Path(path))
     if base is not None:
         verify_model(base)
     try:
-        with quiet_if(Path(path).is_dir()):
-            model: Any = AutoModelForCausalLM.from_pretrained(base or path, dtype=kind, trust_remote_code=trust_remote_code, **options)
+        model: Any
+        with quiet_if(Path(path).exists()):
+            if is_gguf(path):
+                model = load_gguf(path, dtype=kind, attention=attn)
+            else:
+                model = AutoModelForCausalLM.from_pretrained(base or path, dtype=kind, trust_remote_code=trust_remote_code, **options)
     except OSError as error:
         raise ValueError(f"no model weights in {str(base or path)!r}: {error}") from error
     except SafetensorError as error:
         raise ValueError(f"the model weights in {str(base or path)!r} cannot be read, the file is cut off or damaged: {error}") from error
+    _plain_after_gguf(model)
     _trainable_in_four_bits(model)
     if base is not None:
         if getattr(model, "is_quantized", False):
@@ -208,6 +219,14 @@ def _trainable_in_four_bits(model: Any) -> None:
         model._weight_conversions = kept
 
 
+def _plain_after_gguf(model: Any) -> None:
+    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain, and transformers saves and
+    trains no model with the mark."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None and str(getattr(quantizer.quantization_config.quant_method, "value", "")) == "gguf":
+        quantizer.remove_quantization_config(model)
+
+
 def _of_bitsandbytes(operation: Any) -> bool:
     return type(operation).__module__ == "transformers.integrations.bitsandbytes"
 
@@ -237,9 +256,11 @@ def quiet_if(quiet: bool) -> Iterator[None]:
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
+    """The tokenizer of a model folder, GGUF file or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
     from transformers import AutoTokenizer
 
+    if is_gguf(path):
+        return gguf_tokenizer(read_gguf(path))
     folder = Path(path)
     looks_local = folder.exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
     if looks_local:

@@ -1,0 +1,238 @@
+"""Small random GGUF files of the families that are loaded, for tests and for the comparison with llama.cpp. Needs the package gguf."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+LAYERS, WIDTH, INNER, HEADS, KV_HEADS, CONTEXT, WINDOW = 3, 64, 96, 4, 2, 256, 24
+CONTROL, USER_DEFINED, NORMAL, UNKNOWN, BYTE = 3, 4, 1, 2, 6
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+_TEXT = (
+    "You are the attacker. The secret word is apple.\n\nYou're the defender: it's red, isn't it?  1, 12, 123 and 1234 or 3.14!\r\n"
+    "    I'VE seen   it. Do you know\twhat it is?\n\n\n1 a\n 2 b\n  33 c (x_y) --z/w/ ...\n  café naïve ½ ² 日本 😀\n"
+)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a file says of its tokenizer. kind, pre: llama.cpp's words. kinds: of tokens. end: the id that ends a reply."""
+
+    kind: str
+    tokens: Sequence[str]
+    kinds: Sequence[int]
+    end: int
+    pre: str | None = None
+    merges: Sequence[str] = ()
+    scores: Sequence[float] = ()
+
+
+def byte_level(pre: str | None = "llama-bpe") -> Vocabulary:
+    """Merges across words, digits and lines, so that ids depend on how text is cut; a few tokens that no merges lead to."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=480, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator([line for line in _TEXT.splitlines(keepends=True) for _ in range(3)] + [_TEXT], trainer)
+    ids = tokenizer.get_vocab()
+    tokens = sorted(ids, key=ids.__getitem__)
+    merges = [tokens_of(m) for m in _merges(tokenizer)]
+    used = {part for pair in merges for part in pair}
+    leaves = [pair for pair in merges if "".join(pair) not in used][:4]
+    kinds = [CONTROL if token in SPECIAL else NORMAL for token in tokens]
+    return Vocabulary(
+        "gpt2", [*tokens, "<think>"], [*kinds, USER_DEFINED], ids["<|im_end|>"], pre, [" ".join(m) for m in merges if m not in leaves]
+    )
+
+
+def tokens_of(merge: Any) -> tuple[str, str]:
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left, right
+
+
+def _merges(tokenizer: Tokenizer) -> list[Any]:
+    import json
+
+    merges: list[Any] = json.loads(tokenizer.to_str())["model"]["merges"]
+    return merges
+
+
+def sentencepiece() -> Vocabulary:
+    """Pieces with scores and without merges, as of Llama 2 and Gemma, with bytes for what is in no piece."""
+    tokenizer = Tokenizer(models.BPE())
+    trainer = trainers.BpeTrainer(vocab_size=160, show_progress=False)
+    tokenizer.train_from_iterator([("▁" + _TEXT.replace("😀", "").replace(" ", "▁"))] * 3, trainer)
+    ids = tokenizer.get_vocab()
+    pieces = sorted(ids, key=ids.__getitem__)
+    first = ["<unk>", "<s>", "</s>", *SPECIAL[1:]]
+    tokens = [*first, *(f"<0x{n:02X}>" for n in range(256)), *pieces]
+    kinds = [UNKNOWN, *[CONTROL] * 4, *[BYTE] * 256, *[NORMAL] * len(pieces)]
+    return Vocabulary("llama", tokens, kinds, 4, "default", scores=[0.0] * (len(first) + 256) + [-float(n) for n in range(len(pieces))])
+
+
+@dataclass(frozen=True)
+class Family:
+    """A random model. keys: of the architecture beside those that every file has. head: width of a head. extra: shapes of further tensors,
+    of a layer where the name begins with a dot. factors: divisors of rotary frequencies."""
+
+    architecture: str
+    keys: Mapping[str, Any] = field(default_factory=dict)
+    head: int = 16
+    extra: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    factors: Sequence[float] = ()
+    layers: int = LAYERS
+    rope_base: float = 10_000.0
+
+
+_GEMMA = {".attn_norm.weight": (WIDTH,), ".post_attention_norm.weight": (WIDTH,), ".post_ffw_norm.weight": (WIDTH,)}
+
+
+def _norms(head: int) -> dict[str, tuple[int, ...]]:
+    return {".attn_q_norm.weight": (head,), ".attn_k_norm.weight": (head,)}
+
+
+def _biases(*parts: str, head: int = 16) -> dict[str, tuple[int, ...]]:
+    sizes = {"q": HEADS * head, "k": KV_HEADS * head, "v": KV_HEADS * head, "output": WIDTH}
+    return {f".attn_{part}.bias": (sizes[part],) for part in parts}
+
+
+def llama3_factors(head: int, base: float, factor: float = 8.0, high: float = 4.0, original: int = 64) -> list[float]:
+    """Divisors of frequencies as llama.cpp's converter computes them for Llama 3.1."""
+    factors = []
+    for frequency in base ** (-np.arange(0, head, 2) / head):
+        turns = original * frequency / (2 * np.pi)
+        smooth = (turns - 1) / (high - 1)
+        factors.append(1.0 if turns > high else factor if turns < 1 else 1 / ((1 - smooth) / factor + smooth))
+    return factors
+
+
+FAMILIES = {
+    "llama": Family("llama", {"rope.dimension_count": 16}),
+    "llama-wide-heads": Family("llama", {"attention.key_length": 32, "attention.value_length": 32, "rope.dimension_count": 32}, head=32),
+    "llama-3.1": Family("llama", {"rope.dimension_count": 16}, factors=llama3_factors(16, 1000.0), rope_base=1000.0),
+    "llama-biases": Family(
+        "llama", {}, extra=_biases("q", "k", "v") | {".ffn_gate.bias": (INNER,), ".ffn_up.bias": (INNER,), ".ffn_down.bias": (WIDTH,)}
+    ),
+    "llama-all-biases-untied": Family("llama", {}, extra=_biases("q", "k", "v", "output") | {"output.weight": (-1, WIDTH)}),
+    "llama-linear": Family("llama", {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}),
+    "llama-yarn": Family("llama", {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 64}),
+    "qwen2": Family("qwen2", {}, extra=_biases("q", "k", "v")),
+    "qwen3": Family("qwen3", {"attention.key_length": 32, "attention.value_length": 32}, head=32, extra=_norms(32)),
+    "gemma2": Family(
+        "gemma2",
+        {
+            "attention.key_length": 32,
+            "attention.value_length": 32,
+            "attention.sliding_window": WINDOW,
+            "attn_logit_softcapping": 20.0,
+            "final_logit_softcapping": 10.0,
+        },
+        head=32,
+        extra=_GEMMA,
+    ),
+    "gemma3": Family(
+        "gemma3",
+        {
+            "attention.key_length": 32,
+            "attention.value_length": 32,
+            "attention.sliding_window": WINDOW,
+            "rope.scaling.type": "linear",
+            "rope.scaling.factor": 8.0,
+        },
+        head=32,
+        extra=_GEMMA | _norms(32),
+        layers=7,
+        rope_base=1_000_000.0,
+    ),
+}
+"""Random models by name, one for each of the ways in which a file differs from what its architecture is by default."""
+
+
+def write(
+    path: Path, family: str | Family, vocabulary: Vocabulary | None, *, template: str | None = CHATML, quantised: bool = False
+) -> Path:
+    """A random file, the same for the same family. vocabulary: None, weights alone. quantised: large matrices as Q8_0."""
+    import gguf
+
+    family = FAMILIES[family] if isinstance(family, str) else family
+    writer = gguf.GGUFWriter(str(path), family.architecture)
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(family.layers)
+    writer.add_feed_forward_length(INNER)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_rope_freq_base(family.rope_base)
+    for key, value in family.keys.items():
+        kinds: Any = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32, list: writer.add_array}
+        kinds[type(value)](f"{family.architecture}.{key}", value)
+    if vocabulary is not None:
+        _add_vocabulary(writer, vocabulary)
+        if template is not None:
+            writer.add_chat_template(template)
+    for name, values in _tensors(family, len(vocabulary.tokens) if vocabulary else 300):
+        if quantised and values.ndim == 2:
+            blocks = gguf.quantize(values, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name, blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+        else:
+            writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
+    writer.add_tokenizer_model(vocabulary.kind)
+    if vocabulary.pre is not None:
+        writer.add_tokenizer_pre(vocabulary.pre)
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.kinds)
+    if vocabulary.merges:
+        writer.add_token_merges(vocabulary.merges)
+    if vocabulary.scores:
+        writer.add_token_scores(vocabulary.scores)
+        writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1 if vocabulary.scores else 0)
+    writer.add_eos_token_id(vocabulary.end)
+    writer.add_add_bos_token(False)
+
+
+def _tensors(family: Family, vocabulary: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    """Names and values, float32. Large weights, so that what a layer does is seen in the logits."""
+    draw = np.random.RandomState(0)
+    q, kv = HEADS * family.head, KV_HEADS * family.head
+    layer = {
+        ".attn_norm.weight": (WIDTH,),
+        ".attn_q.weight": (q, WIDTH),
+        ".attn_k.weight": (kv, WIDTH),
+        ".attn_v.weight": (kv, WIDTH),
+        ".attn_output.weight": (WIDTH, q),
+        ".ffn_norm.weight": (WIDTH,),
+        ".ffn_gate.weight": (INNER, WIDTH),
+        ".ffn_up.weight": (INNER, WIDTH),
+        ".ffn_down.weight": (WIDTH, INNER),
+        **{name: shape for name, shape in family.extra.items() if name.startswith(".")},
+    }
+    whole = {"token_embd.weight": (vocabulary, WIDTH), "output_norm.weight": (WIDTH,)}
+    whole |= {name: (vocabulary, *shape[1:]) for name, shape in family.extra.items() if not name.startswith(".")}
+    shapes = whole | {f"blk.{n}{name}": shape for n in range(family.layers) for name, shape in layer.items()}
+    for name, shape in shapes.items():
+        values = draw.standard_normal(shape)
+        if "norm" in name:
+            values = 1 + 0.3 * values
+        elif len(shape) == 2:
+            values = values * (0.4 if vocabulary in shape else 1.5 / np.sqrt(shape[1]))
+        yield name, values.astype(np.float32)
+    if family.factors:
+        yield "rope_freqs.weight", np.array(family.factors, np.float32)
