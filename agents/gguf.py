@@ -71,7 +71,8 @@ def _weights(file: GGUFFile, empty: Any, dtype: torch.dtype) -> dict[str, Tensor
     between the tensors and the parameters of the model. empty: the model without weights."""
     from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
-    processor = TENSOR_PROCESSORS.get(file.architecture, TensorProcessor)(config=empty.config.to_dict())
+    kind: Any = TENSOR_PROCESSORS.get(file.architecture, TensorProcessor)
+    processor = kind(config=empty.config.to_dict())
     names = _names(empty, processor)
     parameters = dict(empty.named_parameters())
     tensors = [tensor for tensor in file.tensors if tensor.name != ROPE_FACTORS]

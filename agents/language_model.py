@@ -139,8 +139,8 @@ def load_language_model(
     four_bit: bool = False,
     compiler: str | None = None,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked into
-    its base's weights.
+    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked
+    into its base's weights.
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,

@@ -1,5 +1,6 @@
 """Small random GGUF files of the families that are loaded, for tests and for the comparison with llama.cpp. Needs the package gguf."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,43 @@ _TEXT = (
     "    I'VE seen   it. Do you know\twhat it is?\n\n\n1 a\n 2 b\n  33 c (x_y) --z/w/ ...\n  café naïve ½ ² 日本 😀\n"
 )
 
+TEXTS = (
+    "",
+    " ",
+    "   ",
+    "\n\n1",
+    "  1",
+    "a  12 345",
+    "1234567",
+    "3.14159 1,000 2nd",
+    "I've don't you'll I'M IT'S 's's",
+    "naïve café ﬁ ½ Ⅷ ٣ ²³",
+    "Ünï Straße ÉCOLE",
+    "日本語テキスト 한국어",
+    "emoji 😀👍🏽 👨‍👩‍👧",
+    "x\r\n\r\ny\n\n\nz\t\tw",
+    "    indented\n\tcode(x_y) --flag",
+    "a\u00a0b\u2003c\u200b",
+    "\x00\x01",
+    "end. \n",
+    "end.  \n\n  next",
+    "https://example.org/a/b?c=d&e",
+    "CamelCaseWord camelCase ABCdef",
+    "You are the attacker. The secret word is apple.",
+    "You're the defender: it's red, isn't it?!...",
+    "<|im_start|>user\nhi<|im_end|>\n",
+    "<think>no</think>",
+    "मुझे 12३४ รู้",
+    "a" * 40,
+    "!!!???///\n//",
+)
+"""What tokenizers are compared on: digits, white space, contractions, scripts, marks, control tokens."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a file says of its tokenizer. kind, pre: llama.cpp's words. kinds: of tokens. end: the id that ends a reply."""
+    """What a file says of its tokenizer. kind, pre: llama.cpp's words. kinds: of tokens. end: the id that ends a reply. prefixed: a text
+    begins with a space."""
 
     kind: str
     tokens: Sequence[str]
@@ -32,9 +66,10 @@ class Vocabulary:
     pre: str | None = None
     merges: Sequence[str] = ()
     scores: Sequence[float] = ()
+    prefixed: bool = False
 
 
-def byte_level(pre: str | None = "llama-bpe") -> Vocabulary:
+def byte_level() -> Vocabulary:
     """Merges across words, digits and lines, so that ids depend on how text is cut; a few tokens that no merges lead to."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -44,29 +79,26 @@ def byte_level(pre: str | None = "llama-bpe") -> Vocabulary:
     tokenizer.train_from_iterator([line for line in _TEXT.splitlines(keepends=True) for _ in range(3)] + [_TEXT], trainer)
     ids = tokenizer.get_vocab()
     tokens = sorted(ids, key=ids.__getitem__)
-    merges = [tokens_of(m) for m in _merges(tokenizer)]
+    merges = _merges(tokenizer)
     used = {part for pair in merges for part in pair}
     leaves = [pair for pair in merges if "".join(pair) not in used][:4]
     kinds = [CONTROL if token in SPECIAL else NORMAL for token in tokens]
     return Vocabulary(
-        "gpt2", [*tokens, "<think>"], [*kinds, USER_DEFINED], ids["<|im_end|>"], pre, [" ".join(m) for m in merges if m not in leaves]
+        "gpt2",
+        [*tokens, "<think>"],
+        [*kinds, USER_DEFINED],
+        ids["<|im_end|>"],
+        "llama-bpe",
+        [" ".join(m) for m in merges if m not in leaves],
     )
 
 
-def tokens_of(merge: Any) -> tuple[str, str]:
-    left, right = merge.split(" ") if isinstance(merge, str) else merge
-    return left, right
-
-
-def _merges(tokenizer: Tokenizer) -> list[Any]:
-    import json
-
-    merges: list[Any] = json.loads(tokenizer.to_str())["model"]["merges"]
-    return merges
+def _merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
+    return [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
 
 
 def sentencepiece() -> Vocabulary:
-    """Pieces with scores and without merges, as of Llama 2 and Gemma, with bytes for what is in no piece."""
+    """Pieces with scores and without merges, as of Llama 2 and Gemma; bytes for what is in no piece."""
     tokenizer = Tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(vocab_size=160, show_progress=False)
     tokenizer.train_from_iterator([("▁" + _TEXT.replace("😀", "").replace(" ", "▁"))] * 3, trainer)
@@ -74,8 +106,9 @@ def sentencepiece() -> Vocabulary:
     pieces = sorted(ids, key=ids.__getitem__)
     first = ["<unk>", "<s>", "</s>", *SPECIAL[1:]]
     tokens = [*first, *(f"<0x{n:02X}>" for n in range(256)), *pieces]
+    scores = [0.0] * (len(first) + 256) + [-float(n) for n in range(len(pieces))]
     kinds = [UNKNOWN, *[CONTROL] * 4, *[BYTE] * 256, *[NORMAL] * len(pieces)]
-    return Vocabulary("llama", tokens, kinds, 4, "default", scores=[0.0] * (len(first) + 256) + [-float(n) for n in range(len(pieces))])
+    return Vocabulary("llama", tokens, kinds, 4, "default", scores=scores)
 
 
 @dataclass(frozen=True)
@@ -206,6 +239,7 @@ def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_bos_token_id(1 if vocabulary.scores else 0)
     writer.add_eos_token_id(vocabulary.end)
     writer.add_add_bos_token(False)
+    writer.add_add_space_prefix(vocabulary.prefixed)
 
 
 def _tensors(family: Family, vocabulary: int) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
