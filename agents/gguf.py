@@ -1,11 +1,12 @@
 """Models in GGUF files, as plain models of transformers: dense, trainable, and saved as any other.
 
-The package gguf unpacks the weights, and transformers' table says where they belong. A tensor that the model has no place for, and a
-parameter that the file has no tensor for, are refused by name: transformers itself leaves them out, or at random, without a word.
+The package gguf unpacks the weights and says where they belong; transformers undoes how they were rearranged. A tensor that the model has
+no place for, and a parameter that the file has no tensor for, are refused by name: transformers itself leaves them out, or at random,
+without a word.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def load_gguf(path: str | Path, *, dtype: torch.dtype | str, attention: str | No
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config)
     except Exception as error:  # whatever sizes that fit nothing end in
-        raise ValueError(f"{file.path}: its keys make no model of transformers: {error}") from error
+        raise ValueError(f"{file.path}: its keys make no model of transformers: {' '.join(str(error).split())}") from error
     options = {"attn_implementation": attention} if attention else {}
     weights = _weights(file, empty, kind)
     model: Any = type(empty).from_pretrained(None, config=config, state_dict=weights, dtype=kind, **options)
@@ -73,8 +74,8 @@ def _weights(file: GGUFFile, empty: Any, dtype: torch.dtype) -> dict[str, Tensor
 
     kind: Any = TENSOR_PROCESSORS.get(file.architecture, TensorProcessor)
     processor = kind(config=empty.config.to_dict())
-    names = _names(empty, processor)
     parameters = dict(empty.named_parameters())
+    names = _names(file, parameters)
     tensors = [tensor for tensor in file.tensors if tensor.name != ROPE_FACTORS]
     _compare(file, {tensor.name: names.get(tensor.name) for tensor in tensors}, parameters)
     weights: dict[str, Tensor] = {name: torch.zeros(p.shape, dtype=dtype) for name, p in parameters.items() if name.endswith(".bias")}
@@ -84,12 +85,13 @@ def _weights(file: GGUFFile, empty: Any, dtype: torch.dtype) -> dict[str, Tensor
     return weights
 
 
-def _names(empty: Any, processor: Any) -> dict[str, str]:
+def _names(file: GGUFFile, parameters: Iterable[str]) -> dict[str, str]:
     """transformers' names of parameters by the file's names of tensors."""
-    from transformers import modeling_gguf_pytorch_utils as utils
-
-    names: dict[str, str] = utils.get_gguf_hf_weights_map(empty, processor)
-    return names
+    gguf = package()
+    architecture = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == file.architecture)
+    table = gguf.get_tensor_name_map(architecture, file.key("block_count"))
+    names = {table.get_name(name, try_suffixes=(".weight", ".bias")): name for name in parameters}
+    return {tensor: name for tensor, name in names.items() if tensor is not None}
 
 
 def _compare(file: GGUFFile, names: Mapping[str, str | None], parameters: Mapping[str, Tensor]) -> None:

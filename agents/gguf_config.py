@@ -102,7 +102,7 @@ def configuration(file: GGUFFile) -> Any:
     try:
         return type(known)(**values)
     except Exception as error:  # the library's own checks of a configuration have no common type
-        raise ValueError(f"{file.path}: its keys make no model of transformers: {error}") from error
+        raise ValueError(f"{file.path}: its keys make no model of transformers: {' '.join(str(error).split())}") from error
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -97,7 +97,7 @@ def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
     try:
         tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=way in _WHOLE_WORDS))
     except Exception as error:  # tokenizers raises plain Exceptions
-        raise ValueError(f"{file.path} has a damaged tokenizer: {error}") from error
+        raise ValueError(f"{file.path} has a damaged tokenizer: {str(error).splitlines()[0]}") from error
     if way in _SPLITS:
         cut = pre_tokenizers.Split(Regex(_SPLITS[way]), behavior="isolated")
         steps = [cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]

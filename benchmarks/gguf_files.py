@@ -1,25 +1,29 @@
 """Small random GGUF files of the families that are loaded, for tests and for the comparison with llama.cpp. Needs the package gguf."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 
-LAYERS, WIDTH, INNER, HEADS, KV_HEADS, CONTEXT, WINDOW = 3, 64, 96, 4, 2, 256, 24
+LAYERS, WIDTH, INNER, HEADS, KV_HEADS, CONTEXT, WINDOW = 3, 64, 96, 4, 2, 1024, 24
 CONTROL, USER_DEFINED, NORMAL, UNKNOWN, BYTE = 3, 4, 1, 2, 6
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
-_TEXT = (
-    "You are the attacker. The secret word is apple.\n\nYou're the defender: it's red, isn't it?  1, 12, 123 and 1234 or 3.14!\r\n"
-    "    I'VE seen   it. Do you know\twhat it is?\n\n\n1 a\n 2 b\n  33 c (x_y) --z/w/ ...\n  café naïve ½ ² 日本 😀\n"
-)
+_GROWN = (
+    "\n\n|\n\n\n|\r\n|\r\n\r\n|\t\t|  |   |    | \n| 1| 12|12|123|1234|345|67|.1|, |1,|'s|'S|'re|'t|n't|'VE|'ll|I'|.\n|!!!|///|/\n|//\n"
+    "|--| (|...| the| secret| word| is| apple|apple|You| attacker| defender|Camel|CamelCase|Case|Word|camel|ABC|ABCdef|def|é|ï|½|日本|😀|मु"
+    "|aaaa|end|x_|_y"
+).split("|")
+"""What the vocabularies have beyond single letters, and all its beginnings."""
+_UNREACHED = (" word", " secret", "CamelCase")
+"""Tokens that no merges lead to."""
 
 TEXTS = (
     "",
@@ -70,45 +74,31 @@ class Vocabulary:
 
 
 def byte_level() -> Vocabulary:
-    """Merges across words, digits and lines, so that ids depend on how text is cut; a few tokens that no merges lead to."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=480, special_tokens=list(SPECIAL), initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([line for line in _TEXT.splitlines(keepends=True) for _ in range(3)] + [_TEXT], trainer)
-    ids = tokenizer.get_vocab()
-    tokens = sorted(ids, key=ids.__getitem__)
-    merges = _merges(tokenizer)
-    used = {part for pair in merges for part in pair}
-    leaves = [pair for pair in merges if "".join(pair) not in used][:4]
-    kinds = [CONTROL if token in SPECIAL else NORMAL for token in tokens]
-    return Vocabulary(
-        "gpt2",
-        [*tokens, "<think>"],
-        [*kinds, USER_DEFINED],
-        ids["<|im_end|>"],
-        "llama-bpe",
-        [" ".join(m) for m in merges if m not in leaves],
-    )
-
-
-def _merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
-    return [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
+    """Tokens across words, digits and lines, so that ids depend on how text is cut."""
+    spelt = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    grown = {text: "".join(piece for piece, _ in spelt.pre_tokenize_str(text)) for text in _GROWN}
+    pairs = _pairs(grown.values())
+    unreached = [grown[text] for text in _UNREACHED]
+    tokens = [*SPECIAL, *sorted(spelt.alphabet()), *("".join(pair) for pair in pairs), "<think>"]
+    kinds = [*[CONTROL] * len(SPECIAL), *[NORMAL] * (len(tokens) - len(SPECIAL) - 1), USER_DEFINED]
+    merges = [" ".join(pair) for pair in pairs if "".join(pair) not in unreached]
+    return Vocabulary("gpt2", tokens, kinds, SPECIAL.index("<|im_end|>"), "llama-bpe", merges)
 
 
 def sentencepiece() -> Vocabulary:
     """Pieces with scores and without merges, as of Llama 2 and Gemma; bytes for what is in no piece."""
-    tokenizer = Tokenizer(models.BPE())
-    trainer = trainers.BpeTrainer(vocab_size=160, show_progress=False)
-    tokenizer.train_from_iterator([("▁" + _TEXT.replace("😀", "").replace(" ", "▁"))] * 3, trainer)
-    ids = tokenizer.get_vocab()
-    pieces = sorted(ids, key=ids.__getitem__)
+    grown = [text.replace(" ", "▁") for text in _GROWN]
+    letters = sorted({*ascii_letters, *"".join(grown)})
+    pieces = [*("".join(pair) for pair in _pairs(grown)), *letters]
     first = ["<unk>", "<s>", "</s>", *SPECIAL[1:]]
-    tokens = [*first, *(f"<0x{n:02X}>" for n in range(256)), *pieces]
-    scores = [0.0] * (len(first) + 256) + [-float(n) for n in range(len(pieces))]
     kinds = [UNKNOWN, *[CONTROL] * 4, *[BYTE] * 256, *[NORMAL] * len(pieces)]
-    return Vocabulary("llama", tokens, kinds, 4, "default", scores=scores)
+    scores = [0.0] * (len(first) + 256) + [-float(n) for n in range(len(pieces))]
+    return Vocabulary("llama", [*first, *(f"<0x{n:02X}>" for n in range(256)), *pieces], kinds, 4, "default", scores=scores)
+
+
+def _pairs(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """What is merged to come to the texts from their letters, from left to right."""
+    return list(dict.fromkeys((text[:end], text[end]) for text in texts for end in range(1, len(text))))
 
 
 @dataclass(frozen=True)
@@ -156,7 +146,9 @@ FAMILIES = {
     ),
     "llama-all-biases-untied": Family("llama", {}, extra=_biases("q", "k", "v", "output") | {"output.weight": (-1, WIDTH)}),
     "llama-linear": Family("llama", {"rope.scaling.type": "linear", "rope.scaling.factor": 4.0}),
-    "llama-yarn": Family("llama", {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": 64}),
+    "llama-yarn": Family(
+        "llama", {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "rope.scaling.original_context_length": CONTEXT // 4}
+    ),
     "qwen2": Family("qwen2", {}, extra=_biases("q", "k", "v")),
     "qwen3": Family("qwen3", {"attention.key_length": 32, "attention.value_length": 32}, head=32, extra=_norms(32)),
     "gemma2": Family(
