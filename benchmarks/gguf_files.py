@@ -104,18 +104,24 @@ def _pairs(texts: Iterable[str]) -> list[tuple[str, str]]:
 @dataclass(frozen=True)
 class Family:
     """A random model. keys: of the architecture beside those that every file has. head: width of a head. extra: shapes of further tensors,
-    of a layer where the name begins with a dot. factors: divisors of rotary frequencies."""
+    of a layer where the name begins with a dot. factors: divisors of rotary frequencies. without: tensors that are not there."""
 
     architecture: str
     keys: Mapping[str, Any] = field(default_factory=dict)
     head: int = 16
     extra: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     factors: Sequence[float] = ()
+    without: Sequence[str] = ()
     layers: int = LAYERS
     rope_base: float = 10_000.0
 
 
 _GEMMA = {".attn_norm.weight": (WIDTH,), ".post_attention_norm.weight": (WIDTH,), ".post_ffw_norm.weight": (WIDTH,)}
+_CONVOLUTION = {
+    ".shortconv.conv.weight": (WIDTH, 3),
+    ".shortconv.in_proj.weight": (3 * WIDTH, WIDTH),
+    ".shortconv.out_proj.weight": (WIDTH, WIDTH),
+}
 
 
 def _norms(head: int) -> dict[str, tuple[int, ...]]:
@@ -177,6 +183,24 @@ FAMILIES = {
         layers=7,
         rope_base=1_000_000.0,
     ),
+    "phi3": Family(
+        "phi3",
+        {"rope.dimension_count": 16},
+        extra={".attn_qkv.weight": ((HEADS + 2 * KV_HEADS) * 16, WIDTH), ".ffn_up.weight": (2 * INNER, WIDTH)},
+        without=[f"blk.{n}.{part}.weight" for n in range(LAYERS) for part in ("attn_q", "attn_k", "attn_v", "ffn_gate")],
+    ),
+    "lfm2": Family(
+        "lfm2",
+        {"attention.head_count_kv": [0, KV_HEADS, 0], "shortconv.l_cache": 3},
+        extra=_norms(16) | {"token_embd_norm.weight": (WIDTH,)} | _CONVOLUTION,
+        without=[
+            "output_norm.weight",
+            "blk.1.shortconv.conv.weight",
+            "blk.1.shortconv.in_proj.weight",
+            "blk.1.shortconv.out_proj.weight",
+            *(f"blk.{n}.attn_{part}.weight" for n in (0, 2) for part in ("q", "k", "v", "output", "q_norm", "k_norm")),
+        ],
+    ),
 }
 """Random models by name, one for each of the ways in which a file differs from what its architecture is by default."""
 
@@ -194,7 +218,8 @@ def write(
     writer.add_block_count(family.layers)
     writer.add_feed_forward_length(INNER)
     writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
+    if "attention.head_count_kv" not in family.keys:
+        writer.add_head_count_kv(KV_HEADS)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(family.rope_base)
     for key, value in family.keys.items():
@@ -205,7 +230,7 @@ def write(
         if template is not None:
             writer.add_chat_template(template)
     for name, values in _tensors(family, len(vocabulary.tokens) if vocabulary else 300):
-        if quantised and values.ndim == 2:
+        if quantised and values.ndim == 2 and values.shape[1] % 32 == 0:
             blocks = gguf.quantize(values, gguf.GGMLQuantizationType.Q8_0)
             writer.add_tensor(name, blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
         else:
@@ -251,9 +276,12 @@ def _tensors(family: Family, vocabulary: int) -> Iterator[tuple[str, np.ndarray[
         **{name: shape for name, shape in family.extra.items() if name.startswith(".")},
     }
     whole = {"token_embd.weight": (vocabulary, WIDTH), "output_norm.weight": (WIDTH,)}
-    whole |= {name: (vocabulary, *shape[1:]) for name, shape in family.extra.items() if not name.startswith(".")}
+    for name, shape in family.extra.items():
+        if not name.startswith("."):
+            whole[name] = tuple(vocabulary if size < 0 else size for size in shape)
     shapes = whole | {f"blk.{n}{name}": shape for n in range(family.layers) for name, shape in layer.items()}
-    for name, shape in shapes.items():
+    for name in [name for name in shapes if name not in family.without]:
+        shape = shapes[name]
         values = draw.standard_normal(shape)
         if "norm" in name:
             values = 1 + 0.3 * values
