@@ -81,8 +81,7 @@ def _weights(file: GGUFFile, empty: Any, dtype: torch.dtype) -> dict[str, Tensor
     weights: dict[str, Tensor] = {name: torch.zeros(p.shape, dtype=dtype) for name, p in parameters.items() if name.endswith(".bias")}
     for tensor in tensors:
         placed = processor.process(values_of(file, tensor), tensor.name)
-        name = names[tensor.name]
-        weights[name] = torch.from_numpy(np.array(placed.weights)).reshape(parameters[name].shape).to(dtype)
+        weights[names[tensor.name]] = torch.from_numpy(np.array(placed.weights)).to(dtype)
     return weights
 
 
@@ -108,12 +107,7 @@ def _compare(file: GGUFFile, names: Mapping[str, str | None], parameters: Mappin
     wrong = [
         f"{tensor.name} {list(tensor.shape)} instead of {list(parameters[name].shape)}"
         for tensor in file.tensors
-        if (name := names.get(tensor.name)) and _without_ones(tensor.shape) != _without_ones(parameters[name].shape)
+        if (name := names.get(tensor.name)) and tensor.shape != parameters[name].shape
     ]
     if wrong:
         raise ValueError(f"{file.path} is damaged: tensors are not of the sizes that its keys say: {listed(wrong)}")
-
-
-def _without_ones(shape: Iterable[int]) -> list[int]:
-    """A shape as llama.cpp keeps it."""
-    return [size for size in shape if size != 1]

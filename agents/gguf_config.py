@@ -21,7 +21,6 @@ FAMILIES = {
     "gemma2": "gemma2",
     "gemma3": "gemma3_text",
     "phi3": "phi3",
-    "lfm2": "lfm2",
 }
 """Architectures of GGUF that are loaded here, each compared with llama.cpp, and transformers' names for them."""
 
@@ -34,19 +33,14 @@ _MEANING = {
     "feed_forward_length": "intermediate_size",
     "attention.head_count": "num_attention_heads",
     "attention.head_count_kv": "num_key_value_heads",
-    "attention.layer_norm_rms_epsilon": "rms_norm_eps norm_eps",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
     "attention.sliding_window": "sliding_window",
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
-    "shortconv.l_cache": "conv_L_cache",
 }
-"""Keys of an architecture that mean one attribute of the configuration, by its names in one model or another."""
+"""Keys of an architecture that mean one attribute of the configuration."""
 
 _PATTERN = "attention.sliding_window_pattern"
-_KV_HEADS = "attention.head_count_kv"
-_BY_LAYER = {"gemma3": _PATTERN, "lfm2": _KV_HEADS}
-"""The key of a family that has a value for each layer."""
-
 _SET_APART = {
     "vocab_size",
     "attention.key_length",
@@ -102,8 +96,6 @@ def configuration(file: GGUFFile) -> Any:
     values = _attributes(file, known)
     values |= _heads(file, known, values)
     values |= _positions_and_windows(file, values)
-    if file.architecture == "lfm2":
-        values |= _convolutions(file, values["num_hidden_layers"])
     values |= _of_tensors(file, known)
     for role in ("bos", "eos"):
         values[f"{role}_token_id"] = file.keys.get(f"tokenizer.ggml.{role}_token_id")
@@ -132,13 +124,12 @@ def _attributes(file: GGUFFile, known: Any) -> dict[str, Any]:
     for key in file.keys:
         name = key.removeprefix(prefix)
         value = file.key(name)
-        attribute = next((a for a in _MEANING.get(name, "").split() if hasattr(known, a)), None)
+        attribute = _MEANING.get(name)
         if not key.startswith(prefix):
             continue
-        if isinstance(value, list):
-            if name != _BY_LAYER.get(file.architecture):
-                strange.append(f"{key} (other values in other layers)")
-        elif attribute is not None:
+        if isinstance(value, list) and name != _PATTERN:
+            strange.append(f"{key} (other values in other layers)")
+        elif attribute is not None and hasattr(known, attribute):
             values[attribute] = value
         elif name not in _SET_APART and not (name in _NO_EXPERTS and value == 0):
             strange.append(key)
@@ -202,18 +193,6 @@ def _positions_and_windows(file: GGUFFile, values: Mapping[str, Any]) -> dict[st
         "rope_parameters": {"full_attention": rope, "sliding_attention": windowed} if family == "gemma3" else rope,
         "query_pre_attn_scalar": scale,
         "layer_types": ["sliding_attention" if slide else "full_attention" for slide in slides],
-    }
-
-
-def _convolutions(file: GGUFFile, layers: int) -> dict[str, Any]:
-    """Which layers of LFM2 attend: those with heads for keys and values. The others have a short convolution."""
-    heads = file.keys.get(f"lfm2.{_KV_HEADS}")
-    if not isinstance(heads, list) or len(heads) != layers or not any(heads):
-        raise ValueError(f"{file.path} is damaged: lfm2.{_KV_HEADS} does not have a value for each of {layers} layers")
-    return {
-        "num_key_value_heads": max(heads),
-        "layer_types": ["full_attention" if count else "conv" for count in heads],
-        "block_auto_adjust_ff_dim": False,  # the file has the width that was adjusted
     }
 
 

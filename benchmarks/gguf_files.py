@@ -117,11 +117,6 @@ class Family:
 
 
 _GEMMA = {".attn_norm.weight": (WIDTH,), ".post_attention_norm.weight": (WIDTH,), ".post_ffw_norm.weight": (WIDTH,)}
-_CONVOLUTION = {
-    ".shortconv.conv.weight": (WIDTH, 3),
-    ".shortconv.in_proj.weight": (3 * WIDTH, WIDTH),
-    ".shortconv.out_proj.weight": (WIDTH, WIDTH),
-}
 
 
 def _norms(head: int) -> dict[str, tuple[int, ...]]:
@@ -189,18 +184,6 @@ FAMILIES = {
         extra={".attn_qkv.weight": ((HEADS + 2 * KV_HEADS) * 16, WIDTH), ".ffn_up.weight": (2 * INNER, WIDTH)},
         without=[f"blk.{n}.{part}.weight" for n in range(LAYERS) for part in ("attn_q", "attn_k", "attn_v", "ffn_gate")],
     ),
-    "lfm2": Family(
-        "lfm2",
-        {"attention.head_count_kv": [0, KV_HEADS, 0], "shortconv.l_cache": 3},
-        extra=_norms(16) | {"token_embd_norm.weight": (WIDTH,)} | _CONVOLUTION,
-        without=[
-            "output_norm.weight",
-            "blk.1.shortconv.conv.weight",
-            "blk.1.shortconv.in_proj.weight",
-            "blk.1.shortconv.out_proj.weight",
-            *(f"blk.{n}.attn_{part}.weight" for n in (0, 2) for part in ("q", "k", "v", "output", "q_norm", "k_norm")),
-        ],
-    ),
 }
 """Random models by name, one for each of the ways in which a file differs from what its architecture is by default."""
 
@@ -218,8 +201,7 @@ def write(
     writer.add_block_count(family.layers)
     writer.add_feed_forward_length(INNER)
     writer.add_head_count(HEADS)
-    if "attention.head_count_kv" not in family.keys:
-        writer.add_head_count_kv(KV_HEADS)
+    writer.add_head_count_kv(KV_HEADS)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(family.rope_base)
     for key, value in family.keys.items():
@@ -230,7 +212,7 @@ def write(
         if template is not None:
             writer.add_chat_template(template)
     for name, values in _tensors(family, len(vocabulary.tokens) if vocabulary else 300):
-        if quantised and values.ndim == 2 and values.shape[1] % 32 == 0:
+        if quantised and values.ndim == 2:
             blocks = gguf.quantize(values, gguf.GGMLQuantizationType.Q8_0)
             writer.add_tensor(name, blocks, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
         else:

@@ -44,7 +44,7 @@ def test_log_probabilities_are_those_of_llama_cpp(family: str, tmp_path: Path):
     assert len(here) == len(LENGTHS)
 
 
-@pytest.mark.parametrize("family", ["llama-3.1", "llama-biases", "qwen3", "gemma3", "phi3", "lfm2"])
+@pytest.mark.parametrize("family", ["llama-3.1", "llama-biases", "qwen3", "gemma3", "phi3"])
 def test_what_was_loaded_is_saved_as_a_plain_folder(family: str, tmp_path: Path):
     path = write(tmp_path / "random.gguf", family, VOCABULARY, quantised=True)
     model = load_language_model(path, device="cpu")
@@ -126,8 +126,6 @@ MODELS = {
     "rope.dimension_count is 8 where heads are 16 wide": family(rope__dimension_count=8),
     "attention.value_length is 8 where heads are 32 wide": family("qwen3", attention__value_length=8),
     "4 heads that are 32 wide": replace(family("qwen2", attention__key_length=32), head=32),
-    "lfm2.attention.head_count_kv does not have a value for each of 3 layers": family("lfm2", attention__head_count_kv=[2, 2]),
-    "lfm2.attention.head_count_kv does not": family("lfm2", attention__head_count_kv=2),
     "3 values for 7 layers": family("gemma3", attention__sliding_window_pattern=[True, True, False]),
 }
 
