@@ -37,8 +37,8 @@ def load_gguf(path: str | Path, *, dtype: torch.dtype | str, attention: str | No
     options = {"attn_implementation": attention} if attention else {}
     weights = _weights(file, empty, kind)
     model: Any = type(empty).from_pretrained(None, config=config, state_dict=weights, dtype=kind, **options)
-    ends = {file.keys.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")} - {None}
-    model.generation_config.eos_token_id = sorted(ends) or None
+    ends = {file.keys.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")}
+    model.generation_config.eos_token_id = sorted(end for end in ends if isinstance(end, int) and end < config.vocab_size) or None
     return model
 
 

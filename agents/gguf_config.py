@@ -116,6 +116,14 @@ def _positive(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**31
 
 
+def _number(file: GGUFFile, name: str, default: float) -> Any:
+    """A key of the architecture that is a number above 0."""
+    value = file.key(name, default)
+    if not _positive(value):
+        raise ValueError(f"{file.path} is damaged: {file.architecture}.{name} is {value!r}")
+    return value
+
+
 def _attributes(file: GGUFFile, known: Any) -> dict[str, Any]:
     """What keys say by themselves. known: a configuration with its defaults."""
     prefix = f"{file.architecture}."
@@ -144,7 +152,7 @@ def _attributes(file: GGUFFile, known: Any) -> dict[str, Any]:
 def _heads(file: GGUFFile, known: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Number and width of heads."""
     heads = values["num_attention_heads"]
-    width = file.key("attention.key_length", values["hidden_size"] // heads)
+    width = _number(file, "attention.key_length", values["hidden_size"] // heads)
     for name in ("attention.value_length", "rope.dimension_count"):
         if file.key(name, width) != width:
             raise ValueError(
@@ -175,7 +183,7 @@ def _of_tensors(file: GGUFFile, known: Any) -> dict[str, Any]:
 
 
 def _positions_and_windows(file: GGUFFile, values: Mapping[str, Any]) -> dict[str, Any]:
-    rope = {"rope_theta": float(file.key("rope.freq_base", _BASE)), **_rope_scaling(file, values["head_dim"])}
+    rope = {"rope_theta": float(_number(file, "rope.freq_base", _BASE)), **_rope_scaling(file, values["head_dim"])}
     family = file.architecture
     if family not in _PERIODS:
         return {"rope_parameters": rope}
@@ -183,10 +191,12 @@ def _positions_and_windows(file: GGUFFile, values: Mapping[str, Any]) -> dict[st
         raise ValueError(f"{file.path} lacks {family}.attention.sliding_window, which its layers need: convert it again")
     layers = range(values["num_hidden_layers"])
     period = file.keys.get(f"{family}.{_PATTERN}", _PERIODS[family])
+    if not isinstance(period, int | list):
+        raise ValueError(f"{file.path} is damaged: {family}.{_PATTERN} is {period!r}")
     slides = period if isinstance(period, list) else [period > 0 and (n + 1) % period != 0 for n in layers]
     if len(slides) != len(layers):
         raise ValueError(f"{file.path} is damaged: {family}.{_PATTERN} has {len(slides)} values for {len(layers)} layers")
-    windowed = {"rope_type": "default", "rope_theta": float(file.key("rope.freq_base_swa", _BASE))}
+    windowed = {"rope_type": "default", "rope_theta": float(_number(file, "rope.freq_base_swa", _BASE))}
     scaled_by_all = len(layers) == _LARGEST[family]
     scale = values["hidden_size"] // values["num_attention_heads"] if scaled_by_all else values["head_dim"]
     return {
@@ -199,9 +209,10 @@ def _positions_and_windows(file: GGUFFile, values: Mapping[str, Any]) -> dict[st
 def _rope_scaling(file: GGUFFile, width: int) -> dict[str, Any]:
     """How rotary positions are stretched, in the words of transformers. width: of a head."""
     by_tensor = any(tensor.name == ROPE_FACTORS for tensor in file.tensors)
-    factor = float(file.key("rope.scaling.factor", file.key("rope.scale_linear", 1.0)) or 1.0)
+    key = "rope.scaling.factor" if file.key("rope.scaling.factor") else "rope.scale_linear"
+    factor = float(_number(file, key, 1.0) if file.key(key) else 1.0)  # 0 means that there is none
     kind = file.key("rope.scaling.type", "linear" if factor != 1.0 else "none")
-    original = file.key("rope.scaling.original_context_length", file.key("context_length"))
+    original = _number(file, "rope.scaling.original_context_length", file.key("context_length"))
     if kind == "none" or factor == 1.0:
         return _llama3(file, width) if by_tensor else {"rope_type": "default"}
     if kind == "linear" and not by_tensor:
@@ -217,7 +228,7 @@ def _rope_scaling(file: GGUFFile, width: int) -> dict[str, Any]:
 
 def _llama3(file: GGUFFile, width: int) -> dict[str, Any]:
     """The parameters of Llama 3's scaling, from the divisors of the frequencies that llama.cpp keeps in their place."""
-    base = float(file.key("rope.freq_base", _BASE))
+    base = float(_number(file, "rope.freq_base", _BASE))
     frequencies = base ** (-np.arange(0, width, 2) / width)
     divisors = values_of(file, next(tensor for tensor in file.tensors if tensor.name == ROPE_FACTORS))
     if divisors.shape == frequencies.shape and np.all(divisors == 1):

@@ -46,6 +46,7 @@ def gguf_tokenizer(file: GGUFFile) -> Any:
     tokens, kind = keys.get("tokenizer.ggml.tokens"), keys.get("tokenizer.ggml.model")
     if not isinstance(tokens, list) or not tokens or kind in (None, "none", "no_vocab"):
         raise ValueError(f"{file.path} has no tokenizer: it holds weights alone; use a file that was converted with its tokenizer")
+    _check_texts(file, "tokens", tokens)
     template = keys.get("tokenizer.chat_template")
     if not isinstance(template, str) or not template.strip():
         raise ValueError(
@@ -72,6 +73,12 @@ def gguf_tokenizer(file: GGUFFile) -> Any:
     return tokenizer
 
 
+def _check_texts(file: GGUFFile, key: str, values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{file.path} has a damaged tokenizer: tokenizer.ggml.{key} is no list of texts")
+    return values
+
+
 def _token(file: GGUFFile, tokens: Sequence[str], key: str) -> str | None:
     """The token that a key names by its id."""
     number = file.keys.get(key)
@@ -92,7 +99,7 @@ def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
         raise ValueError(
             f"{file.path} {said}, and this is known here for {', '.join(PRE_TOKENIZERS)}; use the model's folder from the Hugging Face hub"
         )
-    merges = [tuple(merge.split(" ")) for merge in file.keys.get("tokenizer.ggml.merges", ())]
+    merges: Any = [tuple(merge.split(" ")) for merge in _check_texts(file, "merges", file.keys.get("tokenizer.ggml.merges", []))]
     vocabulary = _vocabulary(tokens)
     try:
         tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=way in _WHOLE_WORDS))
@@ -115,7 +122,7 @@ def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
 def _sentencepiece(file: GGUFFile, tokens: list[str]) -> Tokenizer:
     """Pieces with "▁" for a space, put together as their scores say."""
     scores = file.keys.get("tokenizer.ggml.scores")
-    if not isinstance(scores, list) or len(scores) != len(tokens):
+    if not isinstance(scores, list) or len(scores) != len(tokens) or not all(isinstance(score, int | float) for score in scores):
         raise ValueError(f"{file.path} has a damaged tokenizer: it has no score for each of its {len(tokens)} tokens")
     prefixed = bool(file.keys.get("tokenizer.ggml.add_space_prefix", True))
     unknown = _token(file, tokens, "tokenizer.ggml.unknown_token_id")
@@ -150,6 +157,8 @@ def _merges(vocabulary: dict[str, int], scores: Sequence[float]) -> list[tuple[s
 
 def _add_special(tokenizer: Tokenizer, file: GGUFFile, tokens: Sequence[str]) -> None:
     """Control tokens and those that users defined are never cut, and never made of pieces."""
-    kinds = file.keys.get("tokenizer.ggml.token_type") or ()
-    marked = [(token, kind) for token, kind in zip(tokens, kinds, strict=False) if kind in (_CONTROL, _USER_DEFINED) and token]
+    kinds = file.keys.get("tokenizer.ggml.token_type")
+    if not isinstance(kinds, list) or len(kinds) != len(tokens):
+        raise ValueError(f"{file.path} has a damaged tokenizer: it has no type for each of its {len(tokens)} tokens")
+    marked = [(token, kind) for token, kind in zip(tokens, kinds, strict=True) if kind in (_CONTROL, _USER_DEFINED) and token]
     tokenizer.add_tokens([AddedToken(token, normalized=False, special=kind == _CONTROL) for token, kind in marked])

@@ -4,6 +4,7 @@ The package's code is not run: it needs other packages, which compile llama.cpp.
 """
 
 import hashlib
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -24,9 +25,15 @@ def smollm2_file() -> Path:
     path = next((Path(str(file.locate())) for file in files if file.name == _FILE), None)
     if path is None or not path.is_file():
         raise ValueError(f"the package {PACKAGE} is installed without its file {_FILE}: {INSTALL} --force-reinstall")
-    with path.open("rb") as data:
-        if hashlib.file_digest(data, "sha256").hexdigest() != _SHA256:
-            raise ValueError(
-                f"{path} is not the file that is known as {NAME}, it is damaged or another version: {INSTALL}==0.1.2 --force-reinstall"
-            )
+    if _digest(path, path.stat().st_mtime_ns) != _SHA256:
+        raise ValueError(
+            f"{path} is not the file that is known as {NAME}, it is damaged or another version: {INSTALL}==0.1.2 --force-reinstall"
+        )
     return path
+
+
+@lru_cache(maxsize=4)
+def _digest(path: Path, changed: int) -> str:
+    """changed: when the file last did, in nanoseconds."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()

