@@ -49,7 +49,7 @@ def _check(file: GGUFFile) -> None:
     if kind != "model":
         raise ValueError(f"{file.path} holds no model but something of type {kind!r} (general.type)")
     if parts not in (0, 1):
-        raise ValueError(f"{file.path} is one of {parts} parts: join them by llama-gguf-split --merge FIRST-PART WHOLE")
+        raise ValueError(f"{file.path} is one of {parts!r} parts: join them by llama-gguf-split --merge FIRST-PART WHOLE")
     for tensor in file.tensors:
         end = file.data + tensor.start + size_of(file, tensor)
         if end > file.size:
