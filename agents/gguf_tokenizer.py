@@ -99,6 +99,8 @@ def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
         raise ValueError(
             f"{file.path} {said}, and this is known here for {', '.join(PRE_TOKENIZERS)}; use the model's folder from the Hugging Face hub"
         )
+    if file.architecture == "qwen2" and way != "qwen2":
+        raise _unsaved(file, word)
     merges: Any = [tuple(merge.split(" ")) for merge in _check_texts(file, "merges", file.keys.get("tokenizer.ggml.merges", []))]
     vocabulary = _vocabulary(tokens)
     try:
@@ -121,6 +123,8 @@ def _byte_level(file: GGUFFile, tokens: list[str]) -> Tokenizer:
 
 def _sentencepiece(file: GGUFFile, tokens: list[str]) -> Tokenizer:
     """Pieces with "▁" for a space, put together as their scores say."""
+    if file.architecture == "qwen2":
+        raise _unsaved(file, "sentencepiece")
     scores = file.keys.get("tokenizer.ggml.scores")
     if not isinstance(scores, list) or len(scores) != len(tokens) or not all(isinstance(score, int | float) for score in scores):
         raise ValueError(f"{file.path} has a damaged tokenizer: it has no score for each of its {len(tokens)} tokens")
@@ -134,6 +138,13 @@ def _sentencepiece(file: GGUFFile, tokens: list[str]) -> Tokenizer:
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     _add_special(tokenizer, file, tokens)
     return tokenizer
+
+
+def _unsaved(file: GGUFFile, word: Any) -> ValueError:
+    return ValueError(
+        f"{file.path} holds a qwen2 model with a tokenizer of the kind {word!r}: transformers reads every saved tokenizer of qwen2 as "
+        "Qwen's own, so this one would be lost; use the model's folder from the Hugging Face hub"
+    )
 
 
 def _vocabulary(tokens: Sequence[str]) -> dict[str, int]:
