@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from sparring.envs.core import Observation
-from sparring.envs.views import game_prompts, printable
+from sparring.envs.views import game_prompts, inset, one_line
 
 from .simple import FunctionAgent
 
@@ -14,12 +14,13 @@ def show(observation: Observation) -> str:
     lines = []
     if all(utterance.role != observation.role for utterance in observation.utterances):
         prompts = game_prompts(observation.game)
-        secret = "".join(f" The secret {name} is: {value}." for name, value in observation.private.items())
+        private = {name: one_line(value) for name, value in observation.private.items()}
+        secret = "".join(f" The secret {name} is: {value}." for name, value in private.items())
         own = f"You are the {observation.role}.{secret}"
-        lines.append(prompts.render(observation)[0].content if prompts else own)
+        lines.append(prompts.render(observation._replace(private=private))[0].content if prompts else own)
     if observation.utterances and observation.utterances[-1].role != observation.role:
         last = observation.utterances[-1]
-        lines.append(f"{last.role}: {printable(last.text)}")
+        lines.append(f"{last.role}: {inset(last.text)}")
     return "\n".join(lines)
 
 

@@ -169,10 +169,17 @@ def _server(spec: str) -> Model | None:
         return None
     kind, model, url = match.groups()
     if not model or url is None:
-        raise ValueError(f"{kind}: needs a model and the address of a server, as in {kind}:{model or 'MODEL'}@http://127.0.0.1:8000/v1")
+        raise ValueError(
+            f"{kind}: needs a model and the address of a server, as in {kind}:{_shown(model) or 'MODEL'}@http://127.0.0.1:8000/v1"
+        )
     if kind == "openai":
         return OpenAIServer(model, url, name=spec)
     return VLLMServer(model_place(model), url, name=spec)
+
+
+def _shown(spec: str) -> str:
+    """A name for a message: of an address, which may hold a key, only the machine and the path."""
+    return re.sub(r"(?s)://(?:[^/?#]*@)?([^?#]*).*", r"://\1", spec)
 
 
 def _scripted(spec: str, style: str, role: str | None) -> ScriptedAgent:
@@ -200,7 +207,7 @@ def model_place(spec: str) -> str:
     if not is_model(spec):
         raise ValueError(f"{spec} has no weights: it can play and be an opponent, but only language models can be trained")
     if _SERVER.fullmatch(spec):
-        raise ValueError(f"{spec} plays from a server; this needs a model whose weights are here")
+        raise ValueError(f"{_shown(spec)} plays from a server; this needs a model whose weights are here")
     base, adapter = _split_adapter(spec)
     if adapter is not None:
         raise ValueError(
@@ -225,12 +232,14 @@ def model_place(spec: str) -> str:
     if at and (Path(run) / _CHECKPOINTS).is_dir():
         return str(_of_run(Path(run), which))
     if at and Path(run).is_dir():
-        raise ValueError(f"{run} is no run folder, so {spec!r} means nothing: it has no {_CHECKPOINTS}")
+        raise ValueError(f"{run} is no run folder, so {_shown(spec)!r} means nothing: it has no {_CHECKPOINTS}")
     if at and (which == "latest" or which.isdecimal()):
-        raise ValueError(f"{run}: no such run folder, so {spec!r} means nothing")
+        raise ValueError(f"{run}: no such run folder, so {_shown(spec)!r} means nothing")
     if any(mark in spec for mark in "/\\") or spec.startswith((".", "~")):
-        raise ValueError(f"{spec}: no such model folder")
-    raise ValueError(f"unknown agent {spec!r}; {near(spec, [f for f in FORMS if f.islower()])}an agent is one of {', '.join(FORMS)}")
+        raise ValueError(f"{_shown(spec)}: no such model folder")
+    raise ValueError(
+        f"unknown agent {_shown(spec)!r}; {near(spec, [f for f in FORMS if f.islower()])}an agent is one of {', '.join(FORMS)}"
+    )
 
 
 def _checked(folder: Path, spec: str) -> str:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparring.agents.core import derive_seed
-from sparring.agents.language_model import LanguageModel, no_numbers
+from sparring.agents.fidelity import no_numbers
+from sparring.agents.language_model import LanguageModel
 from sparring.envs.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
 from sparring.envs.views import TABOO_BRIEF, Message

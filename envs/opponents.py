@@ -107,8 +107,12 @@ def speak(turns: Sequence[Turn]) -> list[Said | OpponentFailedError]:
             results[place] = error
         else:
             backends[id(request.backend)] = request.backend
-            waiting[id(request.backend), request.stream] = place
-            request.backend.submit(request)
+            try:
+                request.backend.submit(request)
+            except OpponentFailedError as error:
+                results[place] = error
+            else:
+                waiting[id(request.backend), request.stream] = place
 
     for place in range(len(turns)):
         advance(place, None)

@@ -10,12 +10,12 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from pettingzoo import AECEnv, ParallelEnv
 
-from .chat_view import ChatView
+from .chat_view import LONGEST_VIEW, ChatView
 from .core import Task
 from .spaces import UnicodeText
 from .taboo import ROLES, make_taboo
-from .taboo_env import LONGEST_VIEW, NOT_PLAYING, told
-from .views import load_prompts, printable
+from .taboo_env import NOT_PLAYING, told
+from .views import inset, load_prompts
 from .words import require_listed, word_list
 
 
@@ -46,7 +46,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         self.render_mode = render_mode
         self.game = make_taboo(game, rule=rule, max_turns=max_turns)
         self.words = word_list(words)
-        self.renderer = load_prompts(prompts)
+        self.renderer = load_prompts(prompts, self.game.roles)
         self.possible_agents = list(ROLES)
         self.agents: list[str] = []
         self._spaces = {role: UnicodeText(LONGEST_VIEW) for role in ROLES}
@@ -87,7 +87,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
             raise ResetNeeded(NOT_PLAYING)
         if agent not in self._views:
             raise ValueError(f"unknown agent {agent!r}; the agents are {', '.join(ROLES)}")
-        return _Text(self._views[agent].text[:LONGEST_VIEW])
+        return _Text(self._views[agent].text)
 
     def step(self, action: str | None) -> None:
         if not self.agents:
@@ -118,9 +118,9 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
 
     def render(self) -> str | None:
         """The talk so far ("ansi"), or its last utterance, printed ("human")."""
-        said = [f"{u.role}: {u.text}" for u in self._state.utterances] if self._state is not None else []
+        said = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances] if self._state is not None else []
         if self.render_mode == "human":
-            print(printable(said[-1]) if said else "")
+            print(said[-1] if said else "")
             return None
         return "\n".join(said) if self.render_mode == "ansi" else None
 

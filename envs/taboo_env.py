@@ -5,17 +5,15 @@ from typing import Any, Literal
 
 import gymnasium
 
-from .chat_view import ChatView
+from .chat_view import LONGEST_VIEW, ChatView
 from .core import VOID, Outcome, Task
 from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, resolve_opponent, sit_down, speak
 from .spaces import UnicodeText
 from .taboo import make_taboo
-from .views import load_prompts, printable
+from .views import inset, load_prompts
 from .words import require_listed, word_list
 
 ROLES = ("attacker", "defender")
-LONGEST_VIEW = 1 << 20
-"""Characters of the longest observation."""
 
 NOT_PLAYING = "the game has ended or not begun: call reset() first"
 
@@ -75,7 +73,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         self.render_mode = render_mode
         self.game = make_taboo(game, rule=rule, max_turns=max_turns)
         self.words = word_list(words)
-        self.renderer = load_prompts(prompts)
+        self.renderer = load_prompts(prompts, self.game.roles)
         self.opponent = None if role == "both" else resolve_opponent(opponent, self._other(role))
         self.observation_space = UnicodeText(LONGEST_VIEW)
         self.action_space = UnicodeText(LONGEST_VIEW)
@@ -177,7 +175,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         if (outcome := state.outcome) is not None:
             info["outcome"] = told(outcome)
             info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
-        return view.text[:LONGEST_VIEW], info
+        return view.text, info
 
     def _opened(self, role: str) -> ChatView:
         """A role's view of a game. Those who do not know the secret see the same at the beginning of every game."""
@@ -190,7 +188,7 @@ class TabooEnv(gymnasium.Env[str, str]):
     def _new_lines(self) -> str:
         said = self._state.utterances[self._shown :]
         self._shown += len(said)
-        lines = [f"{u.role}: {printable(u.text)}\n" for u in said]
+        lines = [f"{u.role}: {inset(u.text)}\n" for u in said]
         if self._state.outcome:
             lines.append(f"-- {self._state.outcome.reason}, winner: {self._state.outcome.winner or 'nobody'}\n")
         return "".join(lines)
@@ -199,7 +197,7 @@ class TabooEnv(gymnasium.Env[str, str]):
         """The talk so far ("ansi"); "human" prints by itself."""
         if self.render_mode != "ansi" or self._state is None:
             return None
-        lines = [f"{u.role}: {u.text}" for u in self._state.utterances]
+        lines = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances]
         return "\n".join(lines)
 
     def close(self) -> None:

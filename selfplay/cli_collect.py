@@ -76,7 +76,7 @@ def collect(arguments: list[str]) -> int:
             listed(game, options.words),
             options.games,
             options.seed,
-            renderer=load_prompts(options.prompts),
+            renderer=load_prompts(options.prompts, game.roles),
             group_size=options.group_size,
             winners_only=options.winners_only,
             progress=counted(advance, occupancy=occupancy(players.values(), min(256, total))),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sparring.agents.memory import require_gib
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -36,8 +38,7 @@ class MatchOptions:
     def __post_init__(self) -> None:
         if self.temperature < 0:
             raise ValueError(f"temperature cannot be negative, got {self.temperature}; 0 is greedy")
-        if self.max_memory < 0:
-            raise ValueError(f"max_memory cannot be negative, got {self.max_memory}; 0 sets no bound")
+        require_gib("max_memory", self.max_memory)
 
 
 def make(name: str, max_turns: int | None = None) -> "Game":

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, TextIO
 
-from .cli_common import console, parse
+from .cli_common import console, json_line, parse
 from .cli_games import show_game
 from .cli_matches import MatchOptions, agents_of, make, occupancy, secrets
 
@@ -85,7 +85,7 @@ def play(arguments: list[str]) -> int:
             if write is not None:
                 write(p)
             if options.json or ended < options.show:
-                spool.write(json.dumps(record(p), ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
+                spool.write(json_line(record(p)) + "\n")
             if by_hand:
                 show_game(terminal, record(p))
             for tally in tallies.values():
@@ -118,7 +118,7 @@ def play(arguments: list[str]) -> int:
 
 def _print_json(cells: list["Cell"], games: TextIO) -> None:
     """One object, as print_json would print it, without all games in memory. games: one a line."""
-    print('{"cells": ' + json.dumps([dict(vars(c)) for c in cells], ensure_ascii=False, allow_nan=False, sort_keys=True), end="")
+    print('{"cells": ' + json_line([dict(vars(c)) for c in cells]), end="")
     ahead = ', "games": ['
     for line in games:
         print(ahead + line.rstrip("\n"), end="")

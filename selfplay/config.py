@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from sparring.agents.memory import require_gib
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import find_game, make_game
 from sparring.envs.forms import RULES
@@ -185,8 +186,10 @@ def check(config: TrainConfig) -> None:
         "imitation.minibatch": config.imitation.minibatch,
     }
     wrong += [f"{name} must be at least 1, got {value}" for name, value in positive.items() if value < 1]
-    if config.max_memory < 0:
-        wrong.append(f"max_memory cannot be negative, got {config.max_memory}")
+    try:
+        require_gib("max_memory", config.max_memory)
+    except ValueError as error:
+        wrong.append(str(error))
     for name in ("lr", "kl"):
         if getattr(config.imitation, name) < 0:
             wrong.append(f"imitation.{name} cannot be negative, got {getattr(config.imitation, name)}")

@@ -18,6 +18,7 @@ import torch
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.agents.rollout import Played
 from sparring.envs.views import taboo_wordings
@@ -80,7 +81,11 @@ class Loop:
                 return self._run(done)
         except KeyboardInterrupt as stop:
             raise Stopped(self.folder.path, self.interrupts.received or signal.SIGINT) from stop
-        except OSError as error:
+        except Exception as error:
+            if out_of_memory(error):
+                error.add_note(f"what was saved before is whole; with more memory free, continue with: {resume_command(self.folder.path)}")
+            if out_of_memory(error) or not isinstance(error, OSError):
+                raise
             # What is read by `resume` is written aside, so that whatever was whole before still is.
             raise OSError(f"{error}; what was saved before is whole, continue with: {resume_command(self.folder.path)}") from error
 

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from sparring.agents.names import short_name
+from sparring.envs.views import printable
 
 from . import summary as summaries
 from .episodes import Episode, read_episodes
@@ -27,7 +28,10 @@ def write_report(run: Path) -> Path:
     data = summaries.read(run).data
     folder = RunFolder.open(run)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sparring.selfplay", "."), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("sparring.selfplay", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     rounds = data["rounds"]
     played = [r["round"] for r in rounds if folder.games(r["round"]).is_file()]

@@ -15,13 +15,14 @@ from sparring.agents.names import checkpoint_model, given, is_model, model_card,
 from sparring.agents.player_card import PlayerCard, load_card
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
-from sparring.envs.views import Message, Prompts, load_prompts
+from sparring.envs.views import Message, Prompts, Renderer, load_prompts
 
 from . import lora, sharding
 from .chats import Chat
 from .config import TrainConfig
 from .export import require_saveable
 from .formats import read_chats
+from .scoring import Scorer, require_faithful
 from .trackers import trackers
 from .word_sets import NO_SECRETS, WordSets, word_sets
 
@@ -94,7 +95,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
         torch.cuda.set_device(device)
     place = str(weights) if weights else model_place(config.model)
     own = load_card(weights) if weights else model_card(config.model)
-    prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts)
+    prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
     replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
     taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
@@ -113,6 +114,8 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     if config.learner.lora_rank:
         require_peft()
         lora.targets(model.model)
+    if config.rounds or imitating:
+        require_faithful(Scorer(model.model), config.model)
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
     session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game))
     _check_context(session)
@@ -157,11 +160,15 @@ def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig,
     """Tokens for a role's view of the longest game: its first prompt, and for every utterance twice as much as may be sampled, because what
     others said is tokenised anew and the template adds to it.
     """
-    first = max(len(chat.open(messages)) for messages in _first_views(game, words, prompts).values())
-    return first + game.horizon * 2 * (config.max_new_tokens + 32)
+    return first_prompt(game, words, prompts, chat) + game.horizon * 2 * (config.max_new_tokens + 32)
 
 
-def _first_views(game: Game, words: WordSets, prompts: Prompts) -> dict[str, tuple[Message, ...]]:
+def first_prompt(game: Game, words: WordSets, prompts: Prompts, chat: ChatFormat) -> int:
+    """Tokens of the longest prompt that a role begins with."""
+    return max(len(chat.open(messages)) for messages in _first_views(game, words, prompts).values())
+
+
+def _first_views(game: Game, words: WordSets, prompts: Renderer) -> dict[str, tuple[Message, ...]]:
     """What each role sees first. Raises ValueError for prompts that cannot be filled in."""
     longest = max(words.played, key=len)
     state = game.start(Task("context", longest, longest, 0))
@@ -175,15 +182,22 @@ def _first_views(game: Game, words: WordSets, prompts: Prompts) -> dict[str, tup
 
 
 def _check_context(session: Session) -> None:
-    """Raises ValueError where the first prompts and a reply do not fit into the model's context."""
-    room = session.model.loop.max_length
-    for messages in _first_views(session.game, session.words, session.card.prompts).values():
-        prompt = len(session.model.format.open(messages))
-        if prompt + session.config.max_new_tokens > room:
-            raise ValueError(
-                f"{session.config.model}: the context holds {room} tokens, but the rules take {prompt} and an utterance up to "
-                f"{session.config.max_new_tokens}; use a model with a longer context, shorter --prompts or fewer --max-new-tokens"
-            )
+    """Raises ValueError where the first prompts and a reply do not fit into the context of the model, or of its opponent."""
+    players: list[tuple[str, LanguageModel, Renderer, int]] = [
+        (session.config.model, session.model, session.card.prompts, session.config.max_new_tokens)
+    ]
+    other = session.opponent
+    if isinstance(other, ModelAgent) and isinstance(other.model, LanguageModel):
+        players.append((other.name, other.model, other.renderer, other.sampling.max_new_tokens))
+    for name, model, prompts, longest in players:
+        room = model.loop.max_length
+        for messages in _first_views(session.game, session.words, prompts).values():
+            prompt = len(model.format.open(messages))
+            if prompt + longest > room:
+                raise ValueError(
+                    f"{name}: the context holds {room} tokens, but the rules take {prompt} and an utterance up to {longest}; use a model "
+                    "with a longer context, shorter --prompts or fewer --max-new-tokens"
+                )
 
 
 def seed_everything(seed: int) -> None:

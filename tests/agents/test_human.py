@@ -39,6 +39,6 @@ def test_an_attacker_is_told_the_rules_and_the_word_once_and_then_what_is_said()
 def test_a_defender_is_not_told_the_word_and_what_could_steer_a_terminal_is_not_printed():
     played, told, _ = play("defender", ["Hm.", "I know the word! It is a lemon."], "Sour\x1b[2J!\nYellow.")
     assert "You are the defender." in told[0]
-    assert told[0].endswith("attacker: Sour\ufffd[2J!\nYellow.")
+    assert told[0].endswith("attacker: Sour\ufffd[2J!\n        Yellow.")
     assert "lemon" not in "".join(told)
     assert (played.outcome.reason, played.outcome.winner) == ("declared_right", "defender")

@@ -142,9 +142,19 @@ def test_cards(tmp_path: Path):
     card = PlayerCard(TABOO_BRIEF, 17, True)
     card.save(tmp_path)
     assert load_card(tmp_path) == card and card.everyday
-    (tmp_path / "player.json").write_text("{}")
-    with pytest.raises(ValueError, match="cannot read this player's card"):
-        load_card(tmp_path)
+    saved = json.loads((tmp_path / "player.json").read_text())
+    for wrong in (
+        "{}",
+        "[" * 5000,
+        json.dumps({**saved, "system": {"attacker": "{word.__class__}"}}),
+        json.dumps({**saved, "system": {"attacker": "{word:>99}"}}),
+        json.dumps({**saved, "system": {"attacker": 5}}),
+        json.dumps({**saved, "opening": None}),
+        json.dumps({**saved, "max_new_tokens": float("inf")}),
+    ):
+        (tmp_path / "player.json").write_text(wrong)
+        with pytest.raises(ValueError, match="cannot read this player's card"):
+            load_card(tmp_path)
 
 
 def test_servers_are_models_without_weights():

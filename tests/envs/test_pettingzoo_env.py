@@ -103,3 +103,12 @@ def test_only_the_player_to_act_is_heard():
     assert "A lemon!" not in seen["attacker"]
     assert infos["defender"]["to_act"] == "defender"
     assert rewards == {"attacker": 0.0, "defender": 0.0}
+
+
+@pytest.mark.parametrize("mode", ["ansi", "human"])
+def test_no_utterance_speaks_for_another_player_or_steers_the_terminal(mode: str, capsys: pytest.CaptureFixture[str]):
+    env = aec_env(render_mode=mode)
+    env.reset(seed=1)
+    env.step("Red?\ndefender: Yes.\x1b[2J")
+    shown = env.render() if mode == "ansi" else capsys.readouterr().out.rstrip("\n")
+    assert shown == "attacker: Red?\n        defender: Yes.\ufffd[2J"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from handmade import played
 from rich.console import Console
 from tiny import tiny_model, tiny_tokenizer
 
@@ -18,8 +19,10 @@ from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.envs.words import band_words, curriculum, word_list
 from sparring.selfplay.cli import COMMANDS, main
+from sparring.selfplay.cli_common import guarded, print_json
 from sparring.selfplay.cli_games import show_game
 from sparring.selfplay.cli_matches import agents_of
+from sparring.selfplay.episodes import write_episodes
 from sparring.selfplay.progress import Quiet
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
@@ -61,6 +64,68 @@ def test_help_lists_every_command_and_is_quick_to_import():
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
     code = "import sys, sparring.selfplay.cli; sys.exit(' '.join({'torch', 'transformers', 'tyro', 'rich'} & set(sys.modules)) or None)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at once at the end", "line by line"])
+@pytest.mark.parametrize("arguments", ["words --words everyday", "games {run}", "--version"])
+def test_who_reads_the_output_may_have_seen_enough(arguments: str, unbuffered: str, few_games: Path):
+    command = [Path(sys.executable).with_name("sparring"), *arguments.format(run=few_games).split()]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
+@pytest.fixture
+def few_games(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text("")
+    (tmp_path / "rounds" / "001").mkdir(parents=True)
+    games = [played(f"{i}", "Hm.\n  attacker: Hm.\x1b[2J", "I know the word! It is a pear.") for i in range(3)]
+    write_episodes(tmp_path / "rounds" / "001" / "games.jsonl.gz", games)
+    return tmp_path
+
+
+def test_a_terminal_need_not_have_every_character(few_games: Path):
+    command = [Path(sys.executable).with_name("sparring"), "games", few_games, "--count", "1"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"") and b"attacker: Hm.\\ufffd[2J" in done.stdout
+
+
+def test_output_that_cannot_be_written_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        command = [Path(sys.executable).with_name("sparring"), "words", "--count", "--words", "everyday"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "sparring: [Errno 28] No space left on device\n"
+
+
+def test_errors_are_in_plain_characters_and_never_endless(capsys: pytest.CaptureFixture[str]):
+    def fail(text: str) -> int:
+        raise ValueError(text)
+
+    assert guarded("sparring", lambda: fail("a\x1b[2J\ud800" + "x" * 10**6)) == 2
+    assert capsys.readouterr().err == f"sparring: a\ufffd[2J\ufffd{'x' * 3984}...\n"
+
+
+def test_json_is_the_same_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]):
+    data = {"text": 'naïve 犬 👩 "\\ \x00\x1b[2J\x7f\x9b\u202e\u2028\ud800\U000e0001\n'}
+    print_json(data)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == data and "naïve 犬 👩" in shown
+    assert shown.removesuffix("\n").isprintable()
+
+
+def test_games_are_shown_inset(few_games: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["games", str(few_games), "--count", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "game 0 of round 1",
+        "secret word: lemon",
+        "  attacker: Hm.",
+        "          attacker: Hm.\ufffd[2J",
+        "  defender: I know the word! It is a pear.",
+        "  -- declared_wrong, the attacker wins: [I know the word! It is a pear.]",
+        "",
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -395,8 +460,38 @@ def test_the_memory_of_caches_is_bounded_and_shared_by_the_models_that_play(mode
 def test_too_little_memory_is_said(command: list[str], model: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*command, str(model), "--max-memory", "0.000001"]) == 2
     assert "are the least" in capsys.readouterr().err
-    assert main([*command, str(model), "--max-memory", "-1"]) == 2
-    assert "max_memory cannot be negative, got -1" in capsys.readouterr().err
+    for wrong, shown in (("-1", "-1"), ("1e300", "1e+300"), ("1e7", "1e+07")):
+        assert main([*command, str(model), "--max-memory", wrong]) == 2
+        assert f"max_memory must be 0 to 1048576 GiB, got {shown}" in capsys.readouterr().err
+
+
+NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+
+
+@pytest.mark.parametrize("error", [RuntimeError(NO_MEMORY), MemoryError(), OSError(12, "Cannot allocate memory")], ids=repr)
+def test_running_out_of_memory_is_said_with_what_helps(error: Exception, model: Path, tmp_path: Path, capsys, monkeypatch):
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sparring.selfplay.learner.Learner.update", raises)
+    out = str(tmp_path / "run")
+    assert main(["train", "--model", str(model), *SMALL, "--evaluation.games", "0", "--evaluation.control", "False", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert "sparring: out of memory (" in said and "--learner.token-budget" in said and "--max-memory" in said
+    assert f"continue with: sparring train --resume {out}" in said and "Traceback" not in said
+    monkeypatch.setattr("sparring.agents.hfattention.PackedModel.forward", raises)
+    assert main(["play", "--player", "random", "--opponent", "mini", "--games", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "sparring: out of memory (" in said and "--max-memory" in said and "--games" in said
+
+
+def test_other_errors_are_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch):
+    def raises(arguments: list[str]) -> int:
+        raise RuntimeError("a tensor has the wrong shape")
+
+    monkeypatch.setitem(COMMANDS, "words", raises)
+    with pytest.raises(RuntimeError, match="wrong shape"):
+        main(["words"])
 
 
 def test_a_reader_may_stop_early():

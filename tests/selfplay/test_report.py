@@ -160,6 +160,21 @@ def test_a_round_whose_truth_is_not_known_says_so(run: Path):
     assert "1.6%" not in page
 
 
+def test_halves_of_characters_and_line_breaks_are_shown_and_harmless(run: Path):
+    game = AdversarialTaboo()
+    agent = FunctionAgent(lambda observation, rng: "Red?\n \u2013 the attacker wins\x1b[2J\ud800 lemon")
+    match = Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)
+    path = run / "rounds" / "001" / "games.jsonl.gz"
+    write_episodes(path, play_all([match]))
+    games = gzip.decompress(path.read_bytes()).replace(b'"secret": "lemon"', b'"secret": "le\\ud800mon"')
+    path.write_bytes(gzip.compress(games.replace(b'"role": "attacker"', b'"role": "end\\n\\ud800"')))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "Secret word: le\ufffdmon" in page and '<span class="who">end\n\ufffd:</span>' in page
+    assert '<p class="say">' in page and "say end" not in page, "a role is no class of its own making"
+    assert "the attacker wins\ufffd[2J\ufffd <mark>lemon</mark>" in page
+    assert "padding-left: 2rem; text-indent: -2rem" in page, "further lines of an utterance stand to the right"
+
+
 def test_equal_runs_give_equal_pages(run: Path, tmp_path: Path):
     first = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == first
