@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,9 @@ from .chat import ChatFormat
 from .core import Model, Reply, Request, Sampling, Segment, derive_seed
 from .devices import pick_device
 from .fidelity import no_numbers, require_faithful
+from .gguf import load_gguf
+from .gguf_file import is_gguf, read_gguf
+from .gguf_tokenizer import gguf_tokenizer
 from .hfloop import HFLoop
 from .manifest import verify_model
 from .memory import out_of_memory
@@ -137,15 +140,14 @@ def load_language_model(
     four_bit: bool = False,
     compiler: str | None = None,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
+    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked
+    into its base's weights.
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
     arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. Raises ValueError with what is missing,
     and for a model of a run's checkpoint that is not what the run wrote.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     path = str(path_or_id)
     verify_model(Path(path))
     target = pick_device(device)
@@ -153,11 +155,46 @@ def load_language_model(
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype)
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
+    if four_bit and is_gguf(path):
+        raise ValueError(f"{path}: weights in four bits (NF4) are made from a model folder, as sparring export {path} FOLDER writes it")
     options: dict[str, Any] = {"quantization_config": _four_bits(kind)} if four_bit else {}
     base = adapter_base(Path(path))
     if base is not None:
         verify_model(base)
     source = str(base or path)
+    if is_gguf(path):
+        with quiet_if(True), unreported():
+            model = load_gguf(path, dtype=kind, attention=attn)
+    else:
+        model = _from_folder(source, kind, attn, trust_remote_code, options)
+    _plain_after_gguf(model)
+    require_finite(model, source)
+    require_known_ids(model, tokenizer, path)
+    _trainable_in_four_bits(model)
+    if base is not None:
+        if getattr(model, "is_quantized", False):
+            model.dequantize()  # what an adapter adds is finer than four bits
+        load_adapter(model, path, "stored")
+        merge(model)
+    loaded = LanguageModel(
+        _aligned(model.to(target).eval()),
+        tokenizer,
+        name=name or path,
+        weight_version=weight_version,
+        max_rows=max_rows,
+        max_streams=max_streams,
+        max_length=max_length,
+        max_memory=max_memory,
+        compiler=compiler,
+    )
+    require_faithful(loaded.loop, loaded.name)
+    return loaded
+
+
+def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_remote_code: bool, options: Mapping[str, Any]) -> Any:
+    """The whole model of a folder or hub id. kind: of its weights. options: of from_pretrained. Raises ValueError with what is wrong."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     local = Path(source).is_dir()
     if local and not (Path(source) / CONFIG).is_file():
         require_readable(Path(source))
@@ -183,27 +220,7 @@ def load_language_model(
         said = str(error).partition("Model type should be one of")[0]  # the names of all families are no help
         raise ValueError(f"the model in {source!r} cannot be loaded: {one_line(said)}") from error
     require_whole(model, info, source)
-    require_finite(model, source)
-    require_known_ids(model, tokenizer, path)
-    _trainable_in_four_bits(model)
-    if base is not None:
-        if getattr(model, "is_quantized", False):
-            model.dequantize()  # what an adapter adds is finer than four bits
-        load_adapter(model, path, "stored")
-        merge(model)
-    loaded = LanguageModel(
-        _aligned(model.to(target).eval()),
-        tokenizer,
-        name=name or path,
-        weight_version=weight_version,
-        max_rows=max_rows,
-        max_streams=max_streams,
-        max_length=max_length,
-        max_memory=max_memory,
-        compiler=compiler,
-    )
-    require_faithful(loaded.loop, loaded.name)
-    return loaded
+    return model
 
 
 def _four_bits(kind: torch.dtype | str) -> Any:
@@ -228,6 +245,14 @@ def _trainable_in_four_bits(model: Any) -> None:
                 module.support_avx512bf16_for_cpu = False
         kept = [c for c in vars(model).get("_weight_conversions") or () if not any(map(_of_bitsandbytes, getattr(c, "operations", ())))]
         model._weight_conversions = kept
+
+
+def _plain_after_gguf(model: Any) -> None:
+    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain, and transformers saves and
+    trains no model with the mark."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None and str(getattr(quantizer.quantization_config.quant_method, "value", "")) == "gguf":
+        quantizer.remove_quantization_config(model)
 
 
 def _of_bitsandbytes(operation: Any) -> bool:
@@ -259,9 +284,11 @@ def quiet_if(quiet: bool) -> Iterator[None]:
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
+    """The tokenizer of a model folder, GGUF file or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
     from transformers import AutoTokenizer
 
+    if is_gguf(path):
+        return gguf_tokenizer(read_gguf(path))
     folder = Path(path)
     looks_local = folder.exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
     if looks_local:

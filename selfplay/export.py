@@ -1,6 +1,7 @@
 """A trained model as a plain transformers folder, with a card that says what it is and where it comes from."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from sparring.agents.adapters import save_adapter
@@ -34,6 +35,22 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def require_saveable(model: LanguageModel) -> None:
+    """Raises ValueError for a model that can be loaded but not saved. All but the weights is saved once, and dropped."""
+    quantizer = getattr(model.model, "hf_quantizer", None)
+    try:
+        if quantizer is None:
+            with tempfile.TemporaryDirectory() as folder, quiet_if(True):
+                model.model.save_pretrained(folder, state_dict={})
+                model.tokenizer.save_pretrained(folder)
+        elif not quantizer.is_serializable():
+            raise ValueError(f"transformers does not save weights of the kind {quantizer.quantization_config.quant_method!s}")
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"{model.name} can play but its checkpoints cannot be saved, so it cannot be trained: {error}; use a folder with plain weights"
+        ) from error
 
 
 def write_model(model: LanguageModel, card: PlayerCard, folder: Path, base: Path | None = None) -> None:

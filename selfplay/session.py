@@ -21,6 +21,7 @@ from sparring.envs.views import Message, Prompts, Renderer, load_prompts
 from . import lora, sharding
 from .chats import Chat
 from .config import TrainConfig
+from .export import require_saveable
 from .formats import read_chats
 from .scoring import Scorer, require_faithful
 from .summary import FROZEN
@@ -113,6 +114,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
         dtype=given(config.dtype),
         four_bit=config.learner.four_bit and weights is None,
     )
+    require_saveable(model)
     if config.learner.lora_rank:
         require_peft()
         lora.targets(model.model)
