@@ -8,7 +8,7 @@ import datetime
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -491,6 +491,9 @@ def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.d
                 f"the chat template ends a reply with what also stands inside of replies ({token!r}), so they cannot be told apart; "
                 "serve the model and play openai:MODEL@URL"
             )
+    elif token is not None and thinking and _of_each_message(token, tokenizer, codec, thinking, lead, generate):
+        thinking = replace(thinking, ends=token)
+        token = tokenizer.eos_token
     elif token is not None and last is not None and token not in last and codec.control.get(token) not in stops:
         # It begins the next message: the reply ends with eos, which the template leaves out.
         token, after = None, talk[2]
@@ -504,6 +507,13 @@ def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.d
         trimmed=_trimmed(seen),
         thinking=thinking,
     )
+
+
+def _of_each_message(token: str, tokenizer: Any, codec: _Codec, thinking: Thinking, lead: str, generate: str) -> bool:
+    """Whether a token ends every message of a format whose answers have a header of their own, and so thoughts that its template never
+    shows: the reply ends with eos."""
+    headed = thinking.needed and thinking.answers == lead.strip() and thinking.opens in codec.texts(lead)
+    return headed and token in generate and tokenizer.eos_token in codec.control and tokenizer.eos_token != token
 
 
 def _end(text: str, codec: _Codec, tokenizer: Any) -> tuple[str | None, str]:
@@ -561,11 +571,13 @@ def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, ans
         lead = "" if generate.endswith(header.strip()) else header
     lead = lead or ""
     marks = close.strip()
-    if not lead.strip():
+    if not codec.texts(lead) and (not marks or marks not in lead):
         return lead, Thinking(opens, marks) if marks and opens else None
+    if not shown and marks not in f"{tokenizer.get_chat_template()}{lead}":
+        opens = marks = ""  # the tags are in the vocabulary alone: answers have another header
     # What an answer begins with in any case, a thought before it or none.
     answer = marks[len(marks) - _shared(lead.strip()[::-1], marks[::-1]) :].strip()
-    if answer != marks and not answer.startswith(("<", "[")):
+    if not answer or (answer != marks and not answer.startswith(("<", "["))):
         answer = lead.strip()
     between = marks.removesuffix(answer).strip()
     needed = opened or not opens or not lead.lstrip().startswith(opens)

@@ -182,10 +182,15 @@ def test_a_channel_model_goes_on_after_its_analysis():
 
 
 def test_a_template_that_knows_no_thoughts_has_its_channels_kept_apart():
+    """Nor the token that ends a reply."""
     tokenizer = family_tokenizer("channels")
-    tokenizer.chat_template = tokenizer.chat_template.replace("m.thinking is defined", "false")
+    tokenizer.chat_template = tokenizer.chat_template.replace("m.thinking is defined", "false").replace("<|return|>", "<|end|>")
     form = ChatFormat(tokenizer)
-    for text, public in ((f"{ANALYSIS}a lemon<|end|><|start|>assistant{FINAL}It is sour.", "It is sour."), (f"{ANALYSIS}a lemon", "")):
+    assert form.end_ids == {tokenizer.eos_token_id}
+    for text, public in (
+        (f"{ANALYSIS}a lemon<|end|><|start|>assistant{FINAL}It is sour.", "It is sour."),
+        (f"{ANALYSIS}a lemon<|end|>", ""),
+    ):
         ids = tokenizer.encode(text, add_special_tokens=False)
         assert form.split_thinking(form.decode(ids))[1] == public
     assert form.split_thinking(form.decode(form.reply("It is red."))) == ("", "It is red.")

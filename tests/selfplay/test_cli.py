@@ -20,6 +20,7 @@ from sparring.agents.language_model import ModelAgent
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.envs.words import band_words, curriculum, word_list
+from sparring.selfplay import cli
 from sparring.selfplay.cli import COMMANDS, main
 from sparring.selfplay.cli_common import guarded, print_json
 from sparring.selfplay.cli_games import show_game
@@ -678,3 +679,12 @@ def test_a_dry_run_says_what_a_run_would_need_and_writes_nothing(model: Path, tm
     assert small.returncode == 2
     assert "max_memory 1e-06 GiB is shared by two models" in small.stderr
     assert "are the least" in small.stderr
+
+
+def test_bytes_that_are_no_text_are_read_as_the_character_for_such(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9?\n"), encoding="utf-8"))
+    heard: list[str] = []
+    monkeypatch.setattr(cli, "main", lambda: heard.append(input()) or 0)
+    with pytest.raises(SystemExit):
+        cli.entry()
+    assert heard == ["caf\ufffd?"]

@@ -374,6 +374,13 @@ def test_bad_input_is_named_and_nothing_is_written(model: str, tmp_path: Path, c
     assert not (tmp_path / "run").exists()
 
 
+def test_an_opponent_whose_context_is_too_short_is_named_and_nothing_is_written(model: str, tmp_path: Path):
+    short = save_tiny(tmp_path / "short", length=24)
+    with pytest.raises(ValueError, match=r"short: the context holds 24 tokens, but the rules take \d+ and an utterance up to 8"):
+        train(small_run(model, tmp_path / "run", seat="defender", opponent=short))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_in_use_is_refused(run: Path, model: str):
     before = files(run)
     with pytest.raises(ValueError, match="holds another run"):
