@@ -43,7 +43,7 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
     peft()
     conversions = vars(model).get("_weight_conversions")
     try:
-        with warnings.catch_warnings(), unreported():
+        with warnings.catch_warnings(), quiet_if(True), unreported():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is wanted
             info = model.load_adapter(str(place), adapter_name=name)
         # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the model's own under such names.
@@ -95,6 +95,21 @@ def _leave_no_trace(model: Any) -> None:
     """Makes a model without adapters one that never had any."""
     model._hf_peft_config_loaded = False
     vars(model).pop("peft_config", None)
+
+
+@contextmanager
+def quiet_if(quiet: bool) -> Iterator[None]:
+    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our own."""
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    if quiet:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
 
 
 @contextmanager

@@ -102,6 +102,7 @@ def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
     for row in rows[1:]:
         row[: len(row) // 2] = rows[0][: len(row) // 2]
     sampling = Sampling(temperature=1.0, max_new_tokens=REPLY)
+    said: list[tuple[str, int, NDArray[np.float32]]] = []
     differences: list[float] = []
     compiled, packed._compiled = packed._compiled, None
     try:
@@ -109,14 +110,13 @@ def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
             for turn in range(2):
                 for number, row in enumerate(rows):
                     loop.submit(f"compared {number}", row if not turn else row[:1], sampling, 1000 * seed + 2 * number + turn)
-                said: dict[str, NDArray[np.float32]] = {}
-                while len(said) < len(rows):
-                    said.update({done.stream: done.logprobs for done in loop.poll()})
-                for number in range(len(rows)):
-                    ids, found = loop.ids(f"compared {number}"), torch.from_numpy(said[f"compared {number}"])
-                    steps = torch.arange(len(ids) - len(found) - 1, len(ids) - 1)
-                    wanted = plain_logprobs(model, ids).cpu()[steps, torch.tensor(ids)[steps + 1]]
-                    differences += (found - wanted).abs().tolist()
+                while len(said) < (turn + 1) * len(rows):
+                    said += [(done.stream, len(loop.ids(done.stream)), done.logprobs) for done in loop.poll()]
+            whole = {stream: (loop.ids(stream), plain_logprobs(model, loop.ids(stream)).cpu()) for stream, _, _ in said[: len(rows)]}
+        for stream, end, found in said:
+            ids, wanted = whole[stream]
+            at = torch.arange(end - len(found), end)
+            differences += (torch.from_numpy(found) - wanted[at - 1, torch.tensor(ids)[at]]).abs().tolist()
     finally:
         packed._compiled = compiled
         for number in range(len(rows)):

@@ -2,8 +2,8 @@
 
 import importlib.util
 import os
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message, Renderer
 
-from .adapters import CONFIG, adapter_base, load_adapter, merge, through, unreported
+from .adapters import CONFIG, adapter_base, load_adapter, merge, quiet_if, through, unreported
 from .chat import ChatFormat
 from .core import Model, Reply, Request, Sampling, Segment, derive_seed
 from .devices import pick_device
@@ -266,21 +266,6 @@ def _aligned(model: Any) -> Any:
         if tensor.data_ptr() % 64:
             tensor.data = tensor.data.clone()
     return model
-
-
-@contextmanager
-def quiet_if(quiet: bool) -> Iterator[None]:
-    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our own."""
-    from transformers.utils import logging
-
-    before = logging.is_progress_bar_enabled()
-    if quiet:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if before:
-            logging.enable_progress_bar()
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:

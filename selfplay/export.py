@@ -4,8 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from sparring.agents.adapters import save_adapter
-from sparring.agents.language_model import LanguageModel, load_language_model, quiet_if
+from sparring.agents.adapters import quiet_if, save_adapter
+from sparring.agents.language_model import LanguageModel, load_language_model
 from sparring.agents.names import is_model, model_card, model_place
 from sparring.agents.player_card import CARD, PlayerCard
 
