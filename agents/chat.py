@@ -4,6 +4,7 @@ The tokenizer's chat template is probed once, at load, with sentinel texts; afte
 others wrote (every message content) is tokenised with *every* added token disabled, so that it can never act as a control token.
 """
 
+import datetime
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,15 +39,17 @@ class ChatFormat:
     """How one tokenizer turns chats into ids.
 
     end_ids: every id that ends a reply. end_id: the one that the template itself puts after a reply. thinks: whether the format has think
-    tags. Raises ValueError where the template cannot be probed.
+    tags. day: what the template takes for today, by default the day on which the format is made. Raises ValueError where the template
+    cannot be probed.
     """
 
-    def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = (), day: datetime.date | None = None) -> None:
         self.tokenizer = tokenizer
+        self.day = day or datetime.date.today()
         self._codec = _Codec(tokenizer)
         eos = tokenizer.eos_token_id
         self.templated = bool(getattr(tokenizer, "chat_template", None))
-        self.pieces = _probe(tokenizer, self._codec) if self.templated else _plain(tokenizer)
+        self.pieces = _probe(_Dated(tokenizer, self.day), self._codec) if self.templated else _plain(tokenizer)
         ends = set(extra_end_ids)
         ends.update(eos if isinstance(eos, (list, tuple)) else () if eos is None else (int(eos),))
         if self.pieces.end is None:
@@ -282,6 +285,19 @@ def _between(text: str | None, *marks: str) -> list[str] | None:
         before, text = text.split(mark, 1)
         pieces.append(before)
     return [*pieces, text]
+
+
+class _Dated:
+    """A tokenizer whose chat template takes a day for today."""
+
+    def __init__(self, tokenizer: Any, day: datetime.date) -> None:
+        self.tokenizer, self.day = tokenizer, day
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tokenizer, name)
+
+    def apply_chat_template(self, chat: Any, **options: Any) -> Any:
+        return self.tokenizer.apply_chat_template(chat, strftime_now=self.day.strftime, **options)
 
 
 def _probe(tokenizer: Any, codec: _Codec) -> Pieces:

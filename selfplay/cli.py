@@ -1,6 +1,6 @@
 """The command line. cli_COMMAND.py holds a command, a thin layer over the Python API; nothing heavy is imported before it is needed.
 
-Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
+Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 import sys

@@ -54,7 +54,7 @@ def console() -> "Console":
 
 def guarded(program: str, run: Callable[[], int]) -> int:
     """The exit status of what a program runs: 2 after bad input, said in one sentence on standard error; 128 and its number
-    where a signal interrupted it (130 Ctrl-C, 143 SIGTERM)."""
+    where a signal interrupted it (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP)."""
     try:
         return run()
     except BadOptionsError:

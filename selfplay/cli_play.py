@@ -1,12 +1,13 @@
 """sparring play: games against an agent, or between two."""
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, TextIO
+from tempfile import TemporaryFile, gettempdir
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from .cli_common import console, parse
 from .cli_games import show_game
@@ -51,18 +52,24 @@ def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
     options: Play = parse(Play, "sparring play", arguments)
 
+    from .locks import new_file
+
+    if options.games < 1 or options.show < 0:
+        raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
+    with new_file(options.out) if options.out is not None else nullcontext():
+        return _play(options)
+
+
+def _play(options: Play) -> int:
+    """Plays the games. Nobody else writes options.out meanwhile."""
     from sparring.agents.rollout import Played
 
-    from .episodes import episode_writer, record
+    from .episodes import episode_writer, read_episodes, record
     from .evaluate import Tally, schedule
     from .measuring import counted
     from .playing import play_to
     from .progress import Quiet, Shown
 
-    if options.games < 1 or options.show < 0:
-        raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
-    if options.out is not None and options.out.exists():
-        raise ValueError(f"{options.out} exists; choose a new file")
     game = make(options.game, options.max_turns)
     role = options.role or next(role for role in game.roles if role not in game.informed)
     if role not in game.roles:
@@ -75,7 +82,11 @@ def play(arguments: list[str]) -> int:
     terminal = console()
     tallies = {seat: Tally(seat) for seat in game.roles}
     ended = 0
-    with TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as spool, ExitStack() as stack:
+    # Games that are in a file are read from there when they are printed.
+    with (
+        TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") if options.out is None else nullcontext() as spool,
+        ExitStack() as stack,
+    ):
         write = stack.enter_context(episode_writer(options.out)) if options.out is not None else None
         bar = Quiet() if options.json or by_hand else Shown()
         advance = stack.enter_context(bar.phase("play", options.games))
@@ -84,8 +95,8 @@ def play(arguments: list[str]) -> int:
             nonlocal ended
             if write is not None:
                 write(p)
-            if options.json or ended < options.show:
-                spool.write(json.dumps(record(p), ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
+            if spool is not None and (options.json or ended < options.show):
+                _put(spool, record(p))
             if by_hand:
                 show_game(terminal, record(p))
             for tally in tallies.values():
@@ -101,13 +112,13 @@ def play(arguments: list[str]) -> int:
         if stopped is not None and not ended:
             raise stopped
         stack.close()
-        spool.seek(0)
+        played = _lines(spool) if spool is not None else (episode.record for episode in read_episodes(cast(Path, options.out)))
         cells = [tallies[seat].cell(agents[other].name, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
         if options.json:
-            _print_json(cells, spool)
+            _print_json(cells, played)
         else:
-            for line in () if by_hand else islice(spool, options.show):
-                show_game(terminal, json.loads(line))
+            for game_record in () if by_hand else islice(played, options.show):
+                show_game(terminal, game_record)
             terminal.print(_line(cells))
     if stopped is not None:
         kept = f"; they are in {options.out}" if options.out is not None else ""
@@ -116,12 +127,30 @@ def play(arguments: list[str]) -> int:
     return 0
 
 
-def _print_json(cells: list["Cell"], games: TextIO) -> None:
-    """One object, as print_json would print it, without all games in memory. games: one a line."""
+def _put(spool: TextIO, game: Mapping[str, Any]) -> None:
+    """Keeps a game until it is printed. Raises OSError that names the folder of temporary files where its disk is full."""
+    try:
+        spool.write(json.dumps(game, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
+        spool.flush()
+    except OSError as error:
+        raise OSError(
+            f"no more games can be kept in {gettempdir()} until they are printed ({error.strerror}): free some space there, set TMPDIR to "
+            "another folder, or keep the games with --out FILE"
+        ) from error
+
+
+def _lines(spool: TextIO) -> Iterator[dict[str, Any]]:
+    """The games that `_put` kept."""
+    spool.seek(0)
+    yield from map(json.loads, spool)
+
+
+def _print_json(cells: list["Cell"], games: Iterable[Mapping[str, Any]]) -> None:
+    """One object, as print_json would print it, without all games in memory."""
     print('{"cells": ' + json.dumps([dict(vars(c)) for c in cells], ensure_ascii=False, allow_nan=False, sort_keys=True), end="")
     ahead = ', "games": ['
-    for line in games:
-        print(ahead + line.rstrip("\n"), end="")
+    for game in games:
+        print(ahead + json.dumps(game, ensure_ascii=False, allow_nan=False, sort_keys=True), end="")
         ahead = ", "
     print("]}")
 

@@ -1,7 +1,6 @@
 """The report of a run as one HTML file: no network, no script, every text of a model escaped."""
 
 import io
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from sparring.agents.names import short_name
+from sparring.agents.names import shell_path, short_name
 
 from . import summary as summaries
 from .episodes import Episode, read_episodes
@@ -31,7 +30,12 @@ def write_report(run: Path) -> Path:
     )
     rounds = data["rounds"]
     played = [r["round"] for r in rounds if folder.games(r["round"]).is_file()]
-    shown = [(n, first_games(folder.games(n))) for n in dict.fromkeys((played[0], played[-1]))] if played else []
+    shown, unread = [], []
+    for number in dict.fromkeys((played[0], played[-1])) if played else ():
+        try:
+            shown.append((number, first_games(folder.games(number))))
+        except ValueError as error:
+            unread.append(f"{error}".replace(f"{run}/", ""))
     roles = [name.removesuffix("_wins") for name in (rounds[0] if rounds else ()) if name.endswith("_wins")]
     charts = [
         _chart(won_by_round(data), {f"won as {role}": role for role in roles}, "games against the frozen model"),
@@ -42,10 +46,10 @@ def write_report(run: Path) -> Path:
     environment.filters["short"] = short_name
     name = run.resolve().name
     page = environment.get_template("report.html.jinja").render(
-        data=data,
+        data={**data, "notes": [*data["notes"], *unread]},
         roles=roles,
         name=name,
-        next_steps=[step.replace("RUN", shlex.quote(name)) for step in data["next_steps"]],
+        next_steps=[step.replace("RUN", shell_path(Path(name))) for step in data["next_steps"]],
         strength=strength_table(data),
         endings=endings_table(data),
         charts=[chart for chart in charts if chart],

@@ -1,14 +1,16 @@
 """The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal bytes: no times, no paths."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sparring.agents.names import shell_path
+
 from .config import TrainConfig
 from .measuring import Evaluation
 from .run_folder import RunFolder, read_lines, to_json, write_text
+from .sealed import read_json
 
 SCHEMA = 1
 
@@ -108,11 +110,11 @@ def next_steps(config: TrainConfig) -> list[str]:
 
 
 def read(path: Path) -> Summary:
-    """The summary of a run folder. Raises ValueError where there is no run, or the run has none."""
+    """The summary of a run folder. Raises ValueError where there is no run, or the run has none that can be read."""
     file = RunFolder.open(path).summary
     if not file.is_file():
-        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {path})")
-    data = json.loads(file.read_text(encoding="utf-8"))
+        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {shell_path(path)})")
+    data = read_json(file)
     if data.get("schema") != SCHEMA:
         raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")
     return Summary(path, data)

@@ -1,11 +1,12 @@
 """Results as tables for a terminal of 80 columns. Knows what summaries hold; decides nothing."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from sparring.agents.names import shell_path
 
 from .measuring import FROZEN
 from .report import endings_table, strength_table
@@ -29,7 +30,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     for note in summary.data["notes"]:
         console.print(f"Note: {note}")
     console.print(f"\nReport: {summary.folder / 'report.html'}")
-    folder = shlex.quote(str(summary.folder))
+    folder = shell_path(summary.folder)
     console.print("Next:   " + "\n        ".join(step.replace("RUN", folder) for step in summary.data["next_steps"]))
 
 
