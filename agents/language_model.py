@@ -74,6 +74,10 @@ class LanguageModel:
         self.weight_version = version
         self.loop.invalidate()
 
+    def forget_caches(self) -> None:
+        """Drops every cache, so that what is said next does not depend on what was said before, not even in its rounding."""
+        self.loop.invalidate()
+
     def load_adapter(self, folder: str | Path) -> str:
         """Loads a LoRA adapter beside others that are there; its name, for requests. Raises ValueError for one that does not fit."""
         name = f"adapter{len(self.adapters)}"

@@ -120,6 +120,9 @@ class Measuring:
         for evaluation in evaluations:
             self.progress.say(f"{evaluation.name} test of the {title}")
             results[evaluation.name] = self.ranks.from_main(partial(evaluation.measure, model))
+        # What follows begins with empty caches, as it does where a resumed run finds this measured already.
+        for used in (model, self.first) if games else (model,):
+            used.forget_caches()
         return {"strength": entries, "evaluations": results}
 
     def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
