@@ -297,7 +297,10 @@ class _Dated:
         return getattr(self.tokenizer, name)
 
     def apply_chat_template(self, chat: Any, **options: Any) -> Any:
-        return self.tokenizer.apply_chat_template(chat, strftime_now=self.day.strftime, **options)
+        if "strftime_now" in str(self.tokenizer.chat_template):
+            # Where control tokens are sanitized, transformers makes a text of everything that a template is given, functions too.
+            options |= {"strftime_now": self.day.strftime, "sanitize_control_tokens": False}
+        return self.tokenizer.apply_chat_template(chat, **options)
 
 
 def _probe(tokenizer: Any, codec: _Codec) -> Pieces:

@@ -22,8 +22,21 @@ _COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951")
 
 
 def write_report(run: Path) -> Path:
-    """Writes report.html of a run that has ended; its path. Raises ValueError where the run has no summary."""
+    """Writes report.html of a run that has ended; its path. Raises ValueError where the run has no summary that can be read."""
     data = summaries.read(run).data
+    try:
+        page = _page(run, data)
+    except (KeyError, TypeError, AttributeError, IndexError, jinja2.UndefinedError) as error:
+        file = RunFolder(run).summary
+        raise ValueError(
+            f"{file} is not what a run writes ({error!r}); sparring train --resume {shell_path(run)} writes it anew"
+        ) from error
+    path = run / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _page(run: Path, data: Mapping[str, Any]) -> str:
     folder = RunFolder.open(run)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sparring.selfplay", "."), autoescape=True, undefined=jinja2.StrictUndefined
@@ -45,7 +58,7 @@ def write_report(run: Path) -> Path:
     ]
     environment.filters["short"] = short_name
     name = run.resolve().name
-    page = environment.get_template("report.html.jinja").render(
+    return environment.get_template("report.html.jinja").render(
         data={**data, "notes": [*data["notes"], *unread]},
         roles=roles,
         name=name,
@@ -55,9 +68,6 @@ def write_report(run: Path) -> Path:
         charts=[chart for chart in charts if chart],
         games=shown,
     )
-    path = run / "report.html"
-    write_text(path, page)
-    return path
 
 
 def first_games(path: Path, count: int = GAMES) -> list[Episode]:
