@@ -11,12 +11,13 @@ import yaml
 from small_runs import NOTHING_MEASURED, Heard, Interrupting, files, small_run
 from tiny import save_tiny
 
+from sparring.envs.core import Observation, Task
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import TrainConfig
 from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.locks import LOCK, locked
 from sparring.selfplay.loop import Loop
-from sparring.selfplay.session import prepare
+from sparring.selfplay.session import Session, prepare
 from sparring.selfplay.settings import load
 from sparring.selfplay.train import resume, train
 
@@ -95,8 +96,7 @@ def test_a_finished_run_is_lengthened(model: str, run: Path, tmp_path: Path, cap
         assert main(["train", "--resume", str(run), "--rounds", wrong]) == 2
         assert said in capsys.readouterr().err
     assert main(["train", "--resume", str(run), "--seed", "2"]) == 2
-    assert main(["train", "--resume", str(run), "--rounds=2", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["run"]["rounds"] == 2
+    assert resume(run, rounds=2).data["run"]["rounds"] == 2
     left_out = ("provenance", "measured/round-001")
     longer, whole = ({name: data for name, data in files(of).items() if not name.startswith(left_out)} for of in (run, tmp_path / "whole"))
     assert longer == whole
@@ -130,8 +130,6 @@ def test_what_rounds_otherwise_is_said_once_and_recorded(run: Path, monkeypatch:
 def test_files_that_have_changed_are_refused(model: str, tmp_path: Path):
     opponent = Path(shutil.copytree(model, tmp_path / "opponent"))
     made = small_run(model, tmp_path / "run", rounds=1, seat="defender", opponent=str(opponent), evaluation=NOTHING_MEASURED)
-    with pytest.raises(ValueError, match="no such|cannot be read|not"):
-        resume(tmp_path / "run")
     with pytest.raises(Stopped):
         train(made, progress=Interrupting("round 1/1: play"))
     (opponent / "README.md").write_text("a note")
@@ -164,20 +162,13 @@ def test_all_models_of_a_run_are_told_its_day(tmp_path: Path):
     (tmp_path / "run" / "checkpoints" / "round-000" / "manifest.json").write_text("{}")
     for model in (session.model, session.opponent.model):
         assert model.format.day == day
-        assert "03 Feb 2001|" in model.tokenizer.decode(model.format.open([m for m in session.card.prompts.render(first(session))]))
-    monkey = replace(made, learner=replace(made.learner, lora_rank=2))
-    assert replace_config(session, monkey).first_model(tmp_path / "run").format.day == day
+        assert "03 Feb 2001|" in model.tokenizer.decode(model.format.open(session.card.prompts.render(first(session))))
+    session.config = replace(made, learner=replace(made.learner, lora_rank=2))
+    assert session.first_model(tmp_path / "run").format.day == day
 
 
-def first(session):
-    from sparring.envs.core import Task
-
+def first(session: Session) -> Observation:
     return session.game.start(Task("t", "lemon", "lemon", 0)).observe("attacker")
-
-
-def replace_config(session, config):
-    session.config = config
-    return session
 
 
 def test_a_run_that_goes_on_elsewhere_is_not_resumed(run: Path, capsys):
