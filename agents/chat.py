@@ -49,7 +49,7 @@ class ChatFormat:
         self._codec = _Codec(tokenizer)
         eos = tokenizer.eos_token_id
         self.templated = bool(getattr(tokenizer, "chat_template", None))
-        self.pieces = _probe(_Dated(tokenizer, self.day), self._codec) if self.templated else _plain(tokenizer)
+        self.pieces = _probe(tokenizer, self._codec) if self.templated else _plain(tokenizer)
         ends = set(extra_end_ids)
         ends.update(eos if isinstance(eos, (list, tuple)) else () if eos is None else (int(eos),))
         if self.pieces.end is None:
@@ -285,22 +285,6 @@ def _between(text: str | None, *marks: str) -> list[str] | None:
         before, text = text.split(mark, 1)
         pieces.append(before)
     return [*pieces, text]
-
-
-class _Dated:
-    """A tokenizer whose chat template takes a day for today."""
-
-    def __init__(self, tokenizer: Any, day: datetime.date) -> None:
-        self.tokenizer, self.day = tokenizer, day
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.tokenizer, name)
-
-    def apply_chat_template(self, chat: Any, **options: Any) -> Any:
-        if "strftime_now" in str(self.tokenizer.chat_template):
-            # Where control tokens are sanitized, transformers makes a text of everything that a template is given, functions too.
-            options |= {"strftime_now": self.day.strftime, "sanitize_control_tokens": False}
-        return self.tokenizer.apply_chat_template(chat, **options)
 
 
 def _probe(tokenizer: Any, codec: _Codec) -> Pieces:

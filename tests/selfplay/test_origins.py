@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import yaml
 from small_runs import NOTHING_MEASURED, Heard, Interrupting, files, small_run
-from tiny import save_tiny
 
-from sparring.envs.core import Observation, Task
+from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.manifest import digests
+from sparring.agents.names import checkpoint_folder, resolve
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import TrainConfig
 from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.locks import LOCK, locked
 from sparring.selfplay.loop import Loop
-from sparring.selfplay.session import Session, prepare
+from sparring.selfplay.session import prepare
 from sparring.selfplay.settings import load
 from sparring.selfplay.train import resume, train
 
@@ -150,25 +151,19 @@ def test_a_run_keeps_the_day_on_which_it_began(run: Path, model: str, tmp_path: 
     assert resume(run).day == datetime.date(2001, 2, 3)
 
 
-def test_all_models_of_a_run_are_told_its_day(tmp_path: Path):
-    place = Path(save_tiny(tmp_path / "model"))
-    template = "{{ strftime_now('%d %b %Y') }}|{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    template += "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    (place / "chat_template.jinja").write_text(template)
+def test_all_models_of_a_run_are_told_its_day(model: str, tmp_path: Path):
     day = datetime.date(2001, 2, 3)
-    made = small_run(str(place), tmp_path / "run", seat="defender", opponent=str(place), evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", seat="defender", opponent=model, max_memory=1.0, evaluation=NOTHING_MEASURED)
     session = prepare(made, day=day)
-    shutil.copytree(place, tmp_path / "run" / "checkpoints" / "round-000" / "model")
-    (tmp_path / "run" / "checkpoints" / "round-000" / "manifest.json").write_text("{}")
-    for model in (session.model, session.opponent.model):
-        assert model.format.day == day
-        assert "03 Feb 2001|" in model.tokenizer.decode(model.format.open(session.card.prompts.render(first(session))))
+    shutil.copytree(model, tmp_path / "run" / "checkpoints" / "round-000" / "model")
+    folder = checkpoint_folder(tmp_path / "run", 0)
+    (folder / "manifest.json").write_text(json.dumps(digests(folder)))
+    assert isinstance(session.opponent, ModelAgent) and isinstance(session.opponent.model, LanguageModel)
+    formats = [session.model.format, session.opponent.model.format, session.first_model(tmp_path / "run").format]
     session.config = replace(made, learner=replace(made.learner, lora_rank=2))
-    assert session.first_model(tmp_path / "run").format.day == day
-
-
-def first(session: Session) -> Observation:
-    return session.game.start(Task("t", "lemon", "lemon", 0)).observe("attacker")
+    formats.append(session.first_model(tmp_path / "run").format)
+    assert [of.day for of in formats] == [day] * 4
+    assert resolve(f"vllm:{model}@http://127.0.0.1:1/v1", day=day).model.format.day == day  # type: ignore[attr-defined]
 
 
 def test_a_run_that_goes_on_elsewhere_is_not_resumed(run: Path, capsys):
