@@ -36,7 +36,7 @@ class AlarmsConfig:
     mismatch_kl: float | None = 0.01
     """Largest KL(sampler || learner) before a round's first step."""
     grad_norm: float | None = 10.0
-    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean."""
+    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean, or of 1 where that was below 0.001."""
     truth: float | None = 0.1
     """Largest fall of the share of true hints below the first round's; only where truth is known."""
 

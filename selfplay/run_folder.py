@@ -1,7 +1,8 @@
 """The folder of one run: where everything lies, and how it is written so that nothing is ever left half done.
 
     config.yaml                 the resolved configuration
-    provenance.json             seed, commit, versions, hardware
+    provenance.json             seed, commit, versions, hardware, and what the run began with
+    .lock                       while a process writes the run
     metrics.jsonl               one line a round
     timings.jsonl               seconds and rates
     tensorboard/                event files
