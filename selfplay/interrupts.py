@@ -41,6 +41,7 @@ class Interrupts:
         self.received: int | None = None
         self._holding = False
         self._own: tuple[int, float] | None = None
+        self._sent = -1
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -51,11 +52,18 @@ class Interrupts:
         # A terminal that is closed is of no interest to a process that was started with nohup.
         heeded = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, self._arrived) for number in heeded}
+        self._sent, sending = os.pipe()
+        for end in (self._sent, sending):
+            os.set_blocking(end, False)
+        told = signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
         try:
             yield
         finally:
+            signal.set_wakeup_fd(told)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            for end in (self._sent, sending):
+                os.close(end)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -70,14 +78,24 @@ class Interrupts:
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        again = AGAIN_OF_SEVERAL if int(os.environ.get("WORLD_SIZE", "1")) > 1 else AGAIN
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        again = AGAIN_OF_SEVERAL if several else AGAIN
         first = self._own is None or (self._own[0] == number and now - self._own[1] < again)
+        # However many of a signal come while a long operation of torch runs, its handler is called once. The pipe has all of them.
+        first = first and (self._count() < 2 or several)
         self._own = self._own or (number, now)
         self.received = self.received or number
         waits = first and self._holding
         _say(b"\nfinishing the step and saving; once more stops at once\n" if waits else b"\n")
         if not waits:
             raise KeyboardInterrupt
+
+    def _count(self) -> int:
+        """How many signals were sent since this was last asked."""
+        try:
+            return sum(number in SIGNALS for number in os.read(self._sent, 4096))
+        except BlockingIOError:
+            return 0
 
 
 def _say(text: bytes) -> None:

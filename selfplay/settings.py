@@ -28,6 +28,8 @@ def from_yaml(text: str, kind: type[T]) -> T:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"this is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
     built: T = _build({} if data is None else data, kind, "")
     return built
 

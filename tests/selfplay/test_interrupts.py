@@ -1,5 +1,6 @@
 """A first signal waits for what must not be torn; a second one does not."""
 
+import ctypes
 import os
 import signal
 from pathlib import Path
@@ -44,6 +45,15 @@ def test_a_second_press_of_ctrl_c_stops_at_once_however_soon(processes: str, sto
         os.kill(os.getpid(), signal.SIGINT)
         done.append("saved")
     assert done == ([] if stops else ["saved"])
+
+
+def test_two_presses_within_one_long_operation_are_two():
+    """Python calls a handler once, however often its signal has come since it last looked."""
+    interrupts, done, send = Interrupts(), [], getattr(ctypes.CDLL(None), "raise")
+    with pytest.raises(KeyboardInterrupt), interrupts.watched(), interrupts.held():  # noqa: PT012
+        list(map(send, [signal.SIGINT, signal.SIGINT]))
+        done.append("saved")
+    assert done == []
 
 
 def test_nohup_is_heeded():
