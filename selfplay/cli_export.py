@@ -29,11 +29,13 @@ def export(arguments: list[str]) -> int:
     """Writes a model as a plain transformers folder."""
     options: Export = parse(positional(Export), "sparring export", arguments)
 
+    from sparring.agents.names import shell_path
+
     from .export import export as write
 
     folder = write(options.model, options.folder, dtype=options.dtype)
     if options.json:
         print_json({"folder": str(folder)})
     else:
-        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {folder}")
+        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {shell_path(folder)}")
     return 0
