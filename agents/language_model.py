@@ -1,5 +1,6 @@
 """A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it."""
 
+import datetime
 import importlib.util
 import os
 from collections.abc import Generator, Mapping
@@ -35,7 +36,7 @@ class LanguageModel:
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
     max_streams, max_length, max_memory, compiler: see HFLoop. adapter: what it speaks through where a request names no other; None, the
-    model itself.
+    model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class LanguageModel:
         max_length: int | None = None,
         max_memory: int | None = None,
         compiler: str | None = None,
+        day: datetime.date | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
         self.weight_version = weight_version
-        self.format = ChatFormat(tokenizer, extra_end_ids=_end_ids(model))
+        self.format = ChatFormat(tokenizer, extra_end_ids=_end_ids(model), day=day)
         self.loop = HFLoop(
             model,
             end_ids=self.format.end_ids,
@@ -76,6 +78,10 @@ class LanguageModel:
     def set_version(self, version: str) -> None:
         """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""
         self.weight_version = version
+        self.loop.invalidate()
+
+    def forget_caches(self) -> None:
+        """Drops every cache, so that what is said next does not depend on what was said before, not even in its rounding."""
         self.loop.invalidate()
 
     def load_adapter(self, folder: str | Path) -> str:
@@ -139,14 +145,15 @@ def load_language_model(
     max_memory: int | None = None,
     four_bit: bool = False,
     compiler: str | None = None,
+    day: datetime.date | None = None,
 ) -> LanguageModel:
     """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked
     into its base's weights.
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
-    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. Raises ValueError with what is missing,
-    and for a model of a run's checkpoint that is not what the run wrote.
+    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError
+    with what is missing, and for a model of a run's checkpoint that is not what the run wrote.
     """
     path = str(path_or_id)
     verify_model(Path(path))
@@ -186,6 +193,7 @@ def load_language_model(
         max_length=max_length,
         max_memory=max_memory,
         compiler=compiler,
+        day=day,
     )
     require_faithful(loaded.loop, loaded.name)
     return loaded

@@ -14,8 +14,10 @@
 PyTorch is imported only for names of models, so that other players, and names that mean nothing, need not wait for it.
 """
 
+import datetime
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, MutableMapping
 from dataclasses import replace
 from importlib.resources import files
@@ -70,8 +72,22 @@ def checkpoint_model(run: Path, round_number: int) -> Path:
 
 def checkpoint_rounds(run: Path) -> tuple[int, ...]:
     """The rounds whose models a run still has, in order."""
-    found = (re.fullmatch(r"round-(\d+)", p.name) for p in (run / _CHECKPOINTS).glob("round-*"))
-    return tuple(sorted(n for n in (int(m[1]) for m in found if m) if checkpoint_model(run, n).is_dir()))
+    return tuple(number for number in numbered(run / _CHECKPOINTS, "round-") if checkpoint_model(run, number).is_dir())
+
+
+def numbered(folder: Path, before: str = "", after: str = "") -> dict[int, Path]:
+    """The files and folders of a run that are named by a round, by its number, in order. Other names, as those of copies, are left out."""
+    numbers = (path.name.removeprefix(before).removesuffix(after) for path in folder.glob("*"))
+    paths = {int(number): folder / f"{before}{int(number):03d}{after}" for number in numbers if re.fullmatch("[0-9]{3,}", number)}
+    return {number: paths[number] for number in sorted(paths) if paths[number].exists()}
+
+
+def shell_path(path: Path) -> str:
+    """A path as it can be typed after any command, as a file or as the beginning of an agent's name: quoted, and with ./ before what would
+    be taken for an option or another kind of agent."""
+    text = str(path)
+    taken = text.startswith("-") or ":" in text.partition("/")[0] or text in FORMS
+    return shlex.quote(f"./{text}" if taken else text)
 
 
 def near(given: str, known: Iterable[str]) -> str:
@@ -91,12 +107,14 @@ def resolve(
     attention: str = "auto",
     models: MutableMapping[str, Model] | None = None,
     max_memory: int | None = None,
+    day: datetime.date | None = None,
 ) -> Agent:
     """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
 
     role: the seat it is for; a scripted style of the other role is then refused. sampling: None means temperature 1 and the length of the
     model's card. renderer: None means the prompts of the model's card. models: loaded models by place (servers by name), reused and added
-    to, so that names of one model share it. max_memory: bytes that the caches of a model that is loaded here may take, see HFLoop.
+    to, so that names of one model share it. max_memory: bytes that the caches of a model that is loaded here may take, see HFLoop. day: see
+    ChatFormat.
     """
     name, _, rest = spec.partition(":")
     if spec == "random":
@@ -112,14 +130,14 @@ def resolve(
     models = {} if models is None else models
     base, _ = _split_adapter(spec)
     place, adapter = _place(spec)
-    if place not in models and (server := _server(spec)) is not None:
+    if place not in models and (server := _server(spec, day)) is not None:
         models[place] = server
 
     from .language_model import LanguageModel, ModelAgent, load_language_model
 
     if place not in models:
         models[place] = load_language_model(
-            place, name=base, device=device, dtype=given(dtype), attn=given(attention), max_memory=max_memory
+            place, name=base, device=device, dtype=given(dtype), attn=given(attention), max_memory=max_memory, day=day
         )
     model = models[place]
     through = model.load_adapter(adapter) if adapter and isinstance(model, LanguageModel) else None
@@ -141,6 +159,17 @@ def _place(spec: str) -> tuple[str, str | None]:
     return place, adapter
 
 
+def local_folders(spec: str | None) -> list[Path]:
+    """The folders on this machine whose files make the model of a name: its weights', and an adapter's over them; none of a server, of the
+    hub's models, and of what is not there."""
+    if spec is None or not is_model(spec) or _SERVER.fullmatch(spec):
+        return []
+    try:
+        return [Path(place) for place in _place(spec) if place is not None and Path(place).is_dir()]
+    except ValueError:
+        return []
+
+
 def local_place(spec: str) -> str | None:
     """Where the weights lie that are loaded here for a name, alike for all names that share them; None for servers and players without a
     model."""
@@ -148,11 +177,27 @@ def local_place(spec: str) -> str | None:
 
 
 def _split_adapter(spec: str) -> tuple[str, str | None]:
-    """The model and the adapter folder of a name; None where it names none."""
-    base, plus, adapter = spec.rpartition("+")
-    if not plus or _SERVER.fullmatch(spec) or Path(spec).is_dir():
+    """The model and the adapter folder of a name; None where it names none. Folders have a + in their names too: what names a folder or a
+    model of a run as a whole is no adapter, and of several + the first counts that stands before a folder."""
+    if "+" not in spec or _SERVER.fullmatch(spec) or _exists(spec):
         return spec, None
-    return base, adapter
+    splits = [(spec[:at], spec[at + 1 :]) for at, mark in enumerate(spec) if mark == "+" and at]
+    there = [(base, adapter) for base, adapter in splits if adapter and Path(adapter).is_dir()]
+    if there:
+        return next(((base, adapter) for base, adapter in there if _known(base)), there[0])
+    # Neither is there: the name is of an adapter where its beginning is that of a model.
+    return next(((base, adapter) for base, adapter in reversed(splits) if _known(base)), (spec, None))
+
+
+def _exists(spec: str) -> bool:
+    """Whether a name is that of a folder, or of a model of a run that is there."""
+    run, at, which = spec.rpartition("@")
+    return Path(spec).is_dir() or (bool(at) and (which == "latest" or which.isdecimal()) and Path(run).is_dir())
+
+
+def _known(spec: str) -> bool:
+    """Whether a name is that of a model without an adapter, by what is there."""
+    return spec in ("mini", "mini@imitation") or spec.startswith(HUB) or _exists(spec)
 
 
 def pinned(spec: str) -> str:
@@ -169,7 +214,7 @@ def pinned(spec: str) -> str:
     return f"{run}@{rounds[-1]}" if rounds else spec
 
 
-def _server(spec: str) -> Model | None:
+def _server(spec: str, day: datetime.date | None) -> Model | None:
     """The server of a name; None for names of other things."""
     match = _SERVER.fullmatch(spec)
     if match is None:
@@ -185,7 +230,7 @@ def _server(spec: str) -> Model | None:
 
     from .vllm_server import VLLMServer
 
-    return VLLMServer(place, url, name=spec)
+    return VLLMServer(place, url, name=spec, day=day)
 
 
 def _shown(spec: str) -> str:

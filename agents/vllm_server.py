@@ -4,6 +4,7 @@ Speaks `POST /v1/completions` with ids as the prompt. The server keeps what it h
 carries the whole stream. Weights are updated through vLLM's development endpoints. What was seen with a real server: docs/servers.md.
 """
 
+import datetime
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,6 +51,7 @@ class VLLMServer:
 
     place: the model's folder or hub id; its tokenizer and end tokens are read here, and it tells apart several models of one server.
     weight_version: names the server's weights until the next update. client: another way to send requests, in tests.
+    day: see ChatFormat.
     Raises ValueError for a url, key or folder that cannot be used; the server is first asked when it is first needed.
     """
 
@@ -62,12 +64,13 @@ class VLLMServer:
         weight_version: str = "0",
         limits: Limits | None = None,
         client: HTTPClient | None = None,
+        day: datetime.date | None = None,
     ) -> None:
         self.place = str(place)
         self.name = name or f"vllm:{place}@{url}"
         self.weight_version = weight_version
         self.client = client or HTTPClient(url.rstrip("/").removesuffix("/v1"), key_variable=KEY, limits=limits)
-        self.format = ChatFormat(load_tokenizer(self.place), extra_end_ids=_end_ids(Path(self.place)))
+        self.format = ChatFormat(load_tokenizer(self.place), extra_end_ids=_end_ids(Path(self.place)), day=day)
         self.streams = TokenStreams(self.format, self.name)
         self._vocabulary = _vocabulary(Path(self.place)) or len(self.format.tokenizer)
         self._asked: dict[str, Request] = {}

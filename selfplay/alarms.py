@@ -36,9 +36,14 @@ class AlarmsConfig:
     mismatch_kl: float | None = 0.01
     """Largest KL(sampler || learner) before a round's first step."""
     grad_norm: float | None = 10.0
-    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean."""
+    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean, or of 1 where that was below 0.001."""
     truth: float | None = 0.1
     """Largest fall of the share of true hints below the first round's; only where truth is known."""
+
+
+LEAST_NORM, ORDINARY_NORM = 1e-3, 1.0
+"""Norm of the first round's gradient below which it taught next to nothing, as where all rewards were equal; later ones are then compared
+with an ordinary norm, the one that steps are clipped to by default."""
 
 
 class Alarm(NamedTuple):
@@ -107,8 +112,10 @@ def _relative(name: str) -> Callable[[Record, Record], float | None]:
 
 def _growth(record: Record, first: Record) -> float | None:
     """Of the gradient's norm, infinite where that is not finite: no ratio can tell it from a first step that was not finite itself."""
-    norm = record.get("grad_norm")
-    return math.inf if norm is not None and not math.isfinite(norm) else _relative("grad_norm")(record, first)
+    now, then = record.get("grad_norm"), first.get("grad_norm")
+    if now is None or not math.isfinite(now):
+        return None if now is None else math.inf
+    return None if then is None else now / (then if then >= LEAST_NORM else ORDINARY_NORM)
 
 
 def _spread(record: Record, _: Record) -> float | None:

@@ -1,7 +1,7 @@
 """The command line. cli_COMMAND.py holds a command, a thin layer over the Python API; nothing heavy is imported before it is needed.
 
-Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
-Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.
+Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
+SIGHUP. Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.
 """
 
 import io

@@ -29,7 +29,7 @@ def export(arguments: list[str]) -> int:
     """Writes a model as a plain transformers folder."""
     options: Export = parse(positional(Export), "sparring export", arguments)
 
-    from sparring.agents.names import is_model, model_card
+    from sparring.agents.names import is_model, model_card, shell_path
 
     if is_model(options.model):
         model_card(options.model)
@@ -40,5 +40,5 @@ def export(arguments: list[str]) -> int:
     if options.json:
         print_json({"folder": str(folder)})
     else:
-        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {folder}")
+        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {shell_path(folder)}")
     return 0

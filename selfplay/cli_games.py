@@ -41,7 +41,7 @@ def games(arguments: list[str]) -> int:
     from .run_folder import RunFolder
 
     folder = RunFolder.open(options.run)
-    there = sorted(int(path.parent.name) for path in (options.run / "rounds").glob("*/games.jsonl.gz"))
+    there = folder.played()
     if not there:
         raise ValueError(f"{options.run} has no games yet")
     number = there[-1] if options.round is None else options.round

@@ -1,12 +1,14 @@
 """sparring play: games against an agent, or between two."""
 
+import json
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, TextIO
+from tempfile import TemporaryFile, gettempdir
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from .cli_common import console, json_line, parse
 from .cli_games import show_game
@@ -50,10 +52,17 @@ class Play(MatchOptions):
 def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
     options: Play = parse(Play, "sparring play", arguments)
+
+    from .locks import new_file
+
     if options.games < 1 or options.show < 0:
         raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
-    if options.out is not None and options.out.exists():
-        raise ValueError(f"{options.out} exists; choose a new file")
+    with new_file(options.out) if options.out is not None else nullcontext():
+        return _play(options)
+
+
+def _play(options: Play) -> int:
+    """Plays the games. Nobody else writes options.out meanwhile."""
     game = make(options.game, options.max_turns)
     role = options.role or next(role for role in game.roles if role not in game.informed)
     if role not in game.roles:
@@ -65,7 +74,7 @@ def play(arguments: list[str]) -> int:
     from sparring.agents.human import Left, human
     from sparring.agents.rollout import Played
 
-    from .episodes import episode_writer, record
+    from .episodes import episode_writer, read_episodes, record
     from .evaluate import Tally, schedule
     from .playing import play_to
     from .progress import Quiet
@@ -80,7 +89,12 @@ def play(arguments: list[str]) -> int:
     bar = Quiet() if by_hand else bar_of(json=options.json)
     tallies = {seat: Tally(seat) for seat in game.roles}
     ended = 0
-    with TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as spool, ExitStack() as stack:
+    # Games that are in a file are read from there when they are printed as JSON.
+    spooled = options.json and options.out is None
+    with (
+        TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") if spooled else nullcontext() as spool,
+        ExitStack() as stack,
+    ):
         write = stack.enter_context(episode_writer(options.out)) if options.out is not None else None
         progress = stack.enter_context(shown(bar, "play", options.games, agents.values()))
 
@@ -88,8 +102,8 @@ def play(arguments: list[str]) -> int:
             nonlocal ended
             if write is not None:
                 write(p)
-            if options.json:
-                spool.write(json_line(record(p)) + "\n")
+            if spool is not None:
+                _put(spool, record(p))
             if by_hand or (ended < options.show and not options.json):
                 with bar.aside():
                     show_game(terminal, record(p))
@@ -107,10 +121,9 @@ def play(arguments: list[str]) -> int:
         if stopped is not None and not ended and not left:
             raise stopped
         stack.close()
-        spool.seek(0)
         cells = [tallies[seat].cell(agents[other].name, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
         if options.json:
-            _print_json(cells, spool)
+            _print_json(cells, _lines(spool) if spool else (e.record for e in read_episodes(cast(Path, options.out))))
         else:
             terminal.print(_line(cells))
     if stopped is not None and not left:
@@ -126,12 +139,30 @@ def _ask_aside(prompt: str) -> str:
     return input()
 
 
-def _print_json(cells: list["Cell"], games: TextIO) -> None:
-    """One object, as print_json would print it, without all games in memory. games: one a line."""
+def _put(spool: TextIO, game: Mapping[str, Any]) -> None:
+    """Keeps a game until it is printed. Raises OSError that names the folder of temporary files where its disk is full."""
+    try:
+        spool.write(json.dumps(game, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
+        spool.flush()
+    except OSError as error:
+        raise OSError(
+            f"no more games can be kept in {gettempdir()} until they are printed ({error.strerror}): free some space there, set TMPDIR to "
+            "another folder, or keep the games with --out FILE"
+        ) from error
+
+
+def _lines(spool: TextIO) -> Iterator[dict[str, Any]]:
+    """The games that `_put` kept."""
+    spool.seek(0)
+    yield from map(json.loads, spool)
+
+
+def _print_json(cells: list["Cell"], games: Iterable[Mapping[str, Any]]) -> None:
+    """One object, as print_json would print it, without all games in memory."""
     print('{"cells": ' + json_line([dict(vars(c)) for c in cells]), end="")
     ahead = ', "games": ['
-    for line in games:
-        print(ahead + line.rstrip("\n"), end="")
+    for game in games:
+        print(ahead + json_line(game), end="")
         ahead = ", "
     print("]}")
 

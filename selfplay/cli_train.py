@@ -26,7 +26,8 @@ class _Start:
     config: Path | None = None
     """A YAML file of settings, as config.yaml in a run folder; options given beside it win."""
     resume: Path | None = None
-    """Continue the run in this folder after its last finished round; no other setting may be given."""
+    """Continue the run in this folder after its last finished round. No setting may be given but --rounds: how many it is to have from now
+    on, also where it had ended."""
     json: bool = False
     """Print the summary as one JSON object."""
     print_config: bool = False
@@ -42,8 +43,9 @@ def train(arguments: list[str]) -> int:
     chosen, rest = _start_options(arguments)
     progress = bar_of(json=chosen.json)
     if chosen.resume is not None:
-        if rest or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
-            raise ValueError("--resume continues a run as it was set; leave the other options out")
+        rounds = _rounds(rest)
+        if (rest and rounds is None) or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
+            raise ValueError("--resume continues a run as it was set, with another number of --rounds at most; leave the other options out")
         folder = RunFolder.open(chosen.resume)
 
         from .config import TrainConfig
@@ -52,7 +54,7 @@ def train(arguments: list[str]) -> int:
 
         config = load(folder.config, TrainConfig)
         evaluations = _evaluations(first_card(chosen.resume, config), progress)
-        summary = resume(chosen.resume, evaluations=evaluations, progress=progress)
+        summary = resume(chosen.resume, rounds=rounds, evaluations=evaluations, progress=progress)
     else:
         default = _base_config(chosen, rest)
         config = parse(_settings(), "sparring train", rest, default)
@@ -155,7 +157,8 @@ def _train_help() -> None:
         "  sparring train --model ./my-model --words words.txt --rounds 3 --learner.lr 1e-6\n"
         "  sparring train --model ./my-model --dry-run\n"
         "  sparring train --print-config > mine.yaml; sparring train --config mine.yaml --learner.lr 1e-4\n"
-        "  sparring train --resume runs/full-1\n\n"
+        "  sparring train --resume runs/full-1\n"
+        "  sparring train --resume runs/full-1 --rounds 20\n\n"
         "settings, with the values of the preset quick:\n"
     )
     tyro.cli(_settings(), prog="sparring train", args=["--help"], default=PRESETS["quick"], description="")
@@ -187,6 +190,16 @@ def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
     if chosen.config is not None:
         return replace(load(chosen.config, TrainConfig), out=None)
     return preset(chosen.preset or "quick", model, everyday=card is None or card.everyday)
+
+
+def _rounds(rest: list[str]) -> int | None:
+    """The number in --rounds N, where nothing else is given; None otherwise. Raises ValueError where it is no whole number."""
+    given = rest[0].split("=", 1) if len(rest) == 1 else rest
+    if len(given) != 2 or given[0] != "--rounds":
+        return None
+    if not (given[1].isascii() and given[1].isdecimal()):
+        raise ValueError(f"--rounds must be a whole number, got {given[1]!r}")
+    return int(given[1])
 
 
 def _value_of(name: str, arguments: list[str]) -> str | None:

@@ -9,6 +9,7 @@ from sparring.agents.language_model import LanguageModel, load_language_model
 from sparring.agents.names import is_model, model_card, model_place
 from sparring.agents.player_card import CARD, PlayerCard
 
+from .locks import unfinished
 from .model_card import write_card
 
 
@@ -24,8 +25,7 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
     place = model_place(spec)
     model = load_language_model(place, name=spec, device="cpu", dtype=dtype or "auto")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = unfinished(folder)
     try:
         write_model(model, model_card(spec), aside)
         (aside / "README.md").write_text(write_card(spec, model, model_card(spec), folder.name), encoding="utf-8")

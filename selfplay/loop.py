@@ -38,6 +38,7 @@ from .pairs import spin_pairs
 from .pauses import Pauses
 from .progress import Progress, Quiet
 from .ranks import Ranks
+from .repairs import history
 from .report import write_report
 from .rewards import Returns, outcome_returns, shuffled_returns, without
 from .round_games import games_of
@@ -107,6 +108,7 @@ class Loop:
         self.model.set_version(str(done))
         measuring = Measuring(self.session, self.folder, self.evaluations, self.progress, self.ranks)
         measuring.measure(0)
+        measuring.repair(done)
         if done:
             state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
@@ -236,7 +238,8 @@ class Loop:
         state = {"baselines": self.baselines, "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
 
         def write() -> None:
-            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
+            whole = {**state, "run": history(self.folder, number)}
+            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, whole)
             checkpoint.prune(self.folder.path, self.config.keep)
             self.folder.streams(number).unlink(missing_ok=True)
             self.pauses.forget(number)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sparring.agents.core import derive_seed
+from sparring.agents.language_model import LanguageModel, ModelAgent
 from sparring.agents.rollout import Match, Played
 
 from .episodes import write_episodes
@@ -26,6 +27,8 @@ def games_of(
     found = _kept(number, seed, matches, folder, progress) if kept else None
     if found is not None:
         return found
+    if isinstance(session.opponent, ModelAgent) and isinstance(session.opponent.model, LanguageModel):
+        session.opponent.model.forget_caches()  # of the rounds before, which a resumed run has not played
     before = replace(loop.counters)
     batch = min(config.concurrency, loop.max_rows, -(-len(matches) // ranks.size))
     with progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:

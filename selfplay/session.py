@@ -1,5 +1,6 @@
 """Everything that a run needs in memory, made from its configuration, with all that can be wrong found before anything is written."""
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from .word_sets import NO_SECRETS, WordSets, word_sets
 class Session:
     """config: resolved. model: who learns. card: its prompts and length. replay, taught: conversations of the files for replay and
     imitation. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent: who
-    plays the seat that does not learn; None where the model plays all.
+    plays the seat that does not learn; None where the model plays all. day: what chat templates are told as today's date, that on which the
+    run began; None: today's.
     """
 
     config: TrainConfig
@@ -45,6 +47,7 @@ class Session:
     context: int | None
     taught: list[Chat] | None = None
     opponent: Agent | None = None
+    day: datetime.date | None = None
 
     @property
     def sampling(self) -> Sampling:
@@ -66,20 +69,25 @@ class Session:
         """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model that learns, without
         its adapter."""
         if self.config.learner.lora_rank:
-            return LanguageModel(self.model.model, self.model.tokenizer, name=FROZEN, **limits(self.config, self.context))
+            return LanguageModel(self.model.model, self.model.tokenizer, name=FROZEN, day=self.day, **limits(self.config, self.context))
         return self.load_first(run)
 
     def load_first(self, run: Path) -> LanguageModel:
         """A copy of the model of round 0 that shares nothing with others."""
+        return self.load_round(run, 0)
+
+    def load_round(self, run: Path, number: int) -> LanguageModel:
+        """A copy of the model of a round that shares nothing with others."""
         parameter = next(self.model.model.parameters())
-        place = checkpoint_model(run, 0)
-        return load_player(self.config, place, self.context, name=FROZEN, device=self.model.loop.packed.device, dtype=parameter.dtype)
+        place = checkpoint_model(run, number)
+        device = self.model.loop.packed.device
+        return load_player(self.config, place, self.context, name=FROZEN, device=device, dtype=parameter.dtype, day=self.day)
 
 
-def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
+def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date | None = None) -> Session:
     """Loads what the configuration names. Raises ValueError with what is wrong.
 
-    weights: the model folder to load instead of config.model, which is then not needed any more (a checkpoint).
+    weights: the model folder to load instead of config.model, which is then not needed any more (a checkpoint). day: see Session.
     """
     trackers(config.tracker)
     sharding.check(config.device, adapter=config.learner.lora_rank > 0)
@@ -93,7 +101,9 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
             "or give conversations to imitate with --imitation.data FILE"
         )
     without_model = config.opponent is not None and not is_model(config.opponent)
-    require_playable(game, {_other_role(config, game): _opponent(config, game)} if without_model else {}, (*words.played, *words.heldout))
+    require_playable(
+        game, {_other_role(config, game): _opponent(config, game, day)} if without_model else {}, (*words.played, *words.heldout)
+    )
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -104,7 +114,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.informed)
-    context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place))) if bounded else None
+    context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place), day=day)) if bounded else None
     model = load_player(
         config,
         place,
@@ -113,6 +123,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
         device=device,
         dtype=given(config.dtype),
         four_bit=config.learner.four_bit and weights is None,
+        day=day,
     )
     require_saveable(model)
     if config.learner.lora_rank:
@@ -121,7 +132,7 @@ def prepare(config: TrainConfig, weights: Path | None = None) -> Session:
     if config.rounds or imitating:
         require_faithful(Scorer(model.model), config.model)
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
-    session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game))
+    session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game, day), day)
     _check_context(session)
     return session
 
@@ -131,7 +142,7 @@ def _other_role(config: TrainConfig, game: Game) -> str:
     return next(role for role in game.roles if role != config.seat)
 
 
-def _opponent(config: TrainConfig, game: Game) -> Agent | None:
+def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Agent | None:
     """The fixed opponent, at self-play's temperature. Raises ValueError where it cannot be had, or needs a keyboard."""
     spec = config.opponent
     if spec is None:
@@ -141,7 +152,8 @@ def _opponent(config: TrainConfig, game: Game) -> Agent | None:
     role = _other_role(config, game)
     try:
         sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
-        return resolve(spec, role=role, sampling=sampling, device=config.device, dtype=config.dtype, attention=config.attention)
+        options: dict[str, Any] = {"device": config.device, "dtype": config.dtype, "attention": config.attention}
+        return resolve(spec, role=role, sampling=sampling, day=day, **options)
     except ValueError as error:
         raise ValueError(f"there is no opponent to play against: {error}") from error
 

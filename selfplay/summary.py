@@ -1,13 +1,14 @@
 """The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal bytes: no times, no paths."""
 
-import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sparring.agents.names import shell_path
+
 from .run_folder import RunFolder, read_lines, to_json, write_text
+from .sealed import read_json
 
 if TYPE_CHECKING:
     from .config import TrainConfig
@@ -118,16 +119,15 @@ def next_steps(config: "TrainConfig", *, reasoning: bool = True) -> list[str]:
 
 def commands(data: Mapping[str, Any], run: Path) -> list[str]:
     """The next steps of a summary for a run in this folder, as a shell takes them."""
-    folder = f"./{run}" if str(run).startswith("-") else str(run)
-    return [step.replace("RUN", shlex.quote(folder)) for step in data["next_steps"]]
+    return [step.replace("RUN", shell_path(run)) for step in data["next_steps"]]
 
 
 def read(path: Path) -> Summary:
-    """The summary of a run folder. Raises ValueError where there is no run, or the run has none."""
+    """The summary of a run folder. Raises ValueError where there is no run, or the run has none that can be read."""
     file = RunFolder.open(path).summary
     if not file.is_file():
-        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {path})")
-    data = json.loads(file.read_text(encoding="utf-8"))
+        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {shell_path(path)})")
+    data = read_json(file)
     if data.get("schema") != SCHEMA:
         raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")
     return Summary(path, data)

@@ -306,17 +306,15 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
     assert record["grad_norm"] > 0 and record["policy_loss"] != 0, "there is something to learn from"
 
 
-def test_a_run_that_cannot_be_resumed_here_loses_nothing_and_needs_no_folder_it_has_copied(run: Path, tmp_path: Path):
+def test_a_run_that_cannot_be_resumed_loses_nothing(run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "run")
     config = tmp_path / "run" / "config.yaml"
     good = config.read_text()
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and path != config}
     config.write_text(good.replace("device: auto", "device: nonsense"))
-    with pytest.raises(ValueError, match="nonsense"):
+    with pytest.raises(ValueError, match="device is 'nonsense' and was 'auto'"):
         resume(tmp_path / "run")
     assert {path: path.read_bytes() for path in before} == before
-    config.write_text("".join(f"model: {tmp_path / 'moved'}\n" if x.startswith("model:") else x for x in good.splitlines(keepends=True)))
-    assert resume(tmp_path / "run").data["rounds"] == json.loads(before[tmp_path / "run" / "summary.json"])["rounds"]
 
 
 def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path):
