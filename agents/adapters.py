@@ -4,7 +4,6 @@ The base's products are computed for all tokens at once; what an adapter adds is
 """
 
 import copy
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,11 +11,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .manifest import verify_model
+from .memory import out_of_memory
+from .model_folders import read_object
+from .text import one_line
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
@@ -34,7 +35,7 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
     for file in (CONFIG, WEIGHTS):
         if not (place / file).is_file():
             raise ValueError(f"{folder} is no adapter folder: it has no {file}")
-    settings = _settings(place / CONFIG)
+    settings = read_object(place / CONFIG)
     unfit = [key for key in ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices") if settings.get(key)]
     if settings.get("peft_type") != "LORA" or unfit or settings.get("bias", "none") != "none":
         what = ", ".join(unfit) or f"{settings.get('peft_type')} with bias {settings.get('bias')}"
@@ -42,19 +43,86 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
     peft()
     conversions = vars(model).get("_weight_conversions")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_if(True), unreported():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is wanted
-            model.load_adapter(str(place), adapter_name=name)
+            info = model.load_adapter(str(place), adapter_name=name)
         # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the model's own under such names.
         model._weight_conversions = conversions
-    except (ValueError, RuntimeError, OSError, SafetensorError) as error:
-        raise ValueError(f"the adapter in {folder} does not fit {type(model).__name__}: {str(error).splitlines()[0]}") from error
+        _require_fitting(model, name, info)
+    except Exception as error:  # peft raises what it comes across in a folder that is not as it should be
+        model._weight_conversions = conversions
+        forget_adapter(model, name)
+        if out_of_memory(error):
+            raise
+        raise ValueError(f"the adapter in {folder} does not fit {type(model).__name__}: {one_line(error)}") from error
+
+
+def _require_fitting(model: Any, name: str, info: Any) -> None:
+    """Raises ValueError where an adapter is not whole, is of layers that the model has not, or cannot be mixed in a batch."""
+    # NOTE: transformers counts the weights of all other adapters of a model as missing.
+    missing = sorted(key for key in info.missing_keys if f".{name}." in key)
+    strange = sorted(info.unexpected_keys)
+    if missing or strange:
+        raise ValueError(f"its weights lack {missing[0]}" if missing else f"the model has no place for {strange[0]}")
     head = model.get_output_embeddings()
     adapted = [layer for layer in lora_layers(model) if name in layer.lora_A or name in layer.lora_embedding_A]
     if any(layer is head or not isinstance(layer.base_layer, nn.Linear) for layer in adapted):
-        raise ValueError(
-            f"{folder}: an adapter of the head, or of anything but linear layers, cannot play together with others in one batch"
-        )
+        raise ValueError("an adapter of the head, or of anything but linear layers, cannot play together with others in one batch")
+    if not all(weight.isfinite().all() for layer in adapted for weight in (layer.lora_A[name].weight, layer.lora_B[name].weight)):
+        raise ValueError("its weights hold numbers that are NaN or infinite")
+
+
+def forget_adapter(model: Any, name: str) -> None:
+    """Takes an adapter out of a model, wholly or half loaded; layers without any adapter become plain ones again."""
+    model._hf_peft_config_loaded = True  # also where loading did not come so far
+    for at, layer in [(at, layer) for at, layer in model.named_modules() if any(layer is other for other in lora_layers(model))]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Adapter .* was active")
+            layer.delete_adapter(name)
+        if not layer.lora_A and not layer.lora_embedding_A:
+            _replace(model, at, layer.get_base_layer())
+    getattr(model, "peft_config", {}).pop(name, None)
+    if not getattr(model, "peft_config", None):
+        _leave_no_trace(model)
+
+
+def _replace(model: Any, at: str, layer: Any) -> None:
+    parent, _, child = at.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+
+
+def _leave_no_trace(model: Any) -> None:
+    """Makes a model without adapters one that never had any."""
+    model._hf_peft_config_loaded = False
+    vars(model).pop("peft_config", None)
+
+
+@contextmanager
+def quiet_if(quiet: bool) -> Iterator[None]:
+    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our own."""
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    if quiet:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """Leaves out the tables in which transformers lists tensors that files lack or have too many: what matters of them is checked."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def peft() -> Any:
@@ -62,7 +130,7 @@ def peft() -> Any:
     try:
         import peft as found
     except ImportError as error:
-        raise ValueError("adapters need the extra peft: pip install 'sparring[peft]'") from error
+        raise ValueError("adapters need the extra peft: pip install -e '.[peft]' in the checkout") from error
     return found
 
 
@@ -70,7 +138,7 @@ def adapter_base(folder: Path) -> Path | None:
     """The model folder that the adapter in a folder was trained on; None where the folder holds no adapter, or one of a base elsewhere."""
     if not (folder / CONFIG).is_file():
         return None
-    base = Path(os.path.normpath(folder / str(_settings(folder / CONFIG).get("base_model_name_or_path"))))
+    base = Path(os.path.normpath(folder / str(read_object(folder / CONFIG).get("base_model_name_or_path"))))
     return base if (base / "config.json").is_file() else None
 
 
@@ -96,10 +164,8 @@ def merge(model: Any) -> None:
     """Works a model's one adapter into its weights, and leaves no trace of adapters."""
     for name, layer in [(name, m) for name, m in model.named_modules() if any(m is layer for layer in lora_layers(model))]:
         layer.merge(adapter_names=list(layer.lora_A))
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, layer.get_base_layer())
-    model._hf_peft_config_loaded = False
-    del model.peft_config
+        _replace(model, name, layer.get_base_layer())
+    _leave_no_trace(model)
 
 
 @contextmanager
@@ -114,16 +180,6 @@ def through(model: Any, name: str | None) -> Iterator[None]:
     finally:
         for layer, (disabled, active) in zip(layers, before, strict=True):
             layer._disable_adapters, layer._active_adapter = disabled, active
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("it holds no object")
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    return found
 
 
 def lora_layers(model: Any) -> list[Any]:

@@ -1,19 +1,87 @@
 """Chat formats: from messages to token ids and back, without ever tokenising a sampled token again.
 
 The tokenizer's chat template is probed once, at load, with sentinel texts; afterwards streams are built from the pieces found. Text that
-others wrote (every message content) is tokenised with *every* added token disabled, so that it can never act as a control token.
+others wrote (every message content) is tokenised so that it can never act as a control token.
 """
 
+import datetime
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
+from sparring.envs.core import encodable
 from sparring.envs.views import Message
 
-_SYSTEM, _USER, _REPLY, _NEXT = "QZSYSTEMQZ", "QZUSERQZ", "QZREPLYQZ", "QZNEXTQZ"
-_THINK_OPEN, _THINK_CLOSE = "<think>", "</think>"
+from . import templates
+
+_SYSTEM, _USER, _REPLY, _NEXT, _THOUGHT = "QZSYSTEMQZ", "QZUSERQZ", "QZREPLYQZ", "QZNEXTQZ", "QZTHOUGHTQZ"
+
+Part = tuple[str, bool]
+"""A stretch of text, and whether others wrote it."""
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """How a format keeps thoughts apart from what is said aloud.
+
+    opens: the text that begins a thought. answers: the text after whose last occurrence the answer begins. between: what stands between a
+    thought and `answers`. needed: a reply that does not begin with an answer's lead begins with a thought, because the prompt has opened
+    one already or because answers have a header of their own (channels). ends: what ends an answer where the reply goes on after it.
+    """
+
+    opens: str
+    answers: str
+    between: str = ""
+    needed: bool = False
+    ends: str | None = None
+
+    def split(self, text: str) -> tuple[str, str]:
+        """(private, public) parts of a reply. Where a thought is opened and never closed, nothing after it is public."""
+        marks = list(_loose(self.answers).finditer(text))
+        mark = marks[-1] if marks else None
+        private, public = (text[: mark.start()], text[mark.end() :]) if mark else ("", text)
+        opening = _loose(self.opens).search(public) if self.opens else None
+        if opening:
+            public, later = public[: opening.start()], public[opening.end() :]
+            private = private if mark else later
+        if self.ends:
+            public = public.partition(self.ends)[0]
+        if self.between:
+            private = re.sub(f"{_loose(self.between).pattern}\\s*$", "", private)
+        return _past(self.opens, private).strip(), public.strip()
+
+
+@lru_cache(maxsize=64)
+def _loose(marker: str) -> re.Pattern[str]:
+    """Finds a marker, white space before and within it left open: tokenizers put spaces after control tokens."""
+    return re.compile(r"\s*" + r"\s*".join(map(re.escape, _WORDS.findall(marker))))
+
+
+def _past(marker: str, text: str) -> str:
+    """A text without the marker, where it begins with that."""
+    found = _loose(marker).match(text) if marker.strip() else None
+    return text[found.end() :].lstrip() if found else text.removeprefix(marker)
+
+
+_WORDS = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^<>\[\]\s]+|\S")
+"""A tag, a run of other characters, or one character."""
+
+
+TAGS = (
+    Thinking("<think>", "</think>"),
+    Thinking("[THINK]", "[/THINK]"),
+    Thinking("<seed:think>", "</seed:think>"),
+    Thinking("<|START_THINKING|>", "<|END_THINKING|>"),
+    Thinking("<mm:think>", "</mm:think>"),
+    Thinking("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    Thinking("<thinking>", "</thinking>"),
+)
+"""Those that templates do not always show, the usual ones first."""
+CHANNELS = Thinking("<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|><|start|>assistant", ends="<|end|>")
 
 
 @dataclass(frozen=True)
@@ -22,8 +90,10 @@ class Pieces:
 
     head: before the first user content of a chat without a system message. system: before and after the system content, or None where the
     template has no system role (it is then put in front of the first user message). generate: after the last user content, up to where the
-    reply begins. lead: white space that a reply begins with. end: the text of the end token of a reply, or None where it is eos without a
-    place in the template. after: between the end token and the next user content.
+    reply begins. lead: what an answer without a thought begins with: white space, an empty thought or the rest of one that `generate` has
+    opened, the header of a channel. end: the text of the end token of a reply, or None where it is eos without a place in the template.
+    after: between the end token and the next user content. trimmed: roles and sides ("left", "right") on which their contents lose white
+    space. thinking: None where there are no thoughts.
     """
 
     head: str
@@ -32,57 +102,53 @@ class Pieces:
     lead: str
     end: str | None
     after: str
+    trimmed: frozenset[tuple[str, str]] = frozenset()
+    thinking: Thinking | None = None
 
 
 class ChatFormat:
     """How one tokenizer turns chats into ids.
 
-    end_ids: every id that ends a reply. end_id: the one that the template itself puts after a reply. thinks: whether the format has think
-    tags. Raises ValueError where the template cannot be probed.
+    end_ids: every id that ends a reply. end_id: the one that is put after a reply that was cut off. day: what the template takes for today,
+    by default the day on which the format is made. Raises ValueError where the template cannot be probed, or costs too much.
     """
 
-    def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = (), day: datetime.date | None = None) -> None:
         self.tokenizer = tokenizer
+        self.day = day or datetime.date.today()
         self._codec = _Codec(tokenizer)
-        eos = tokenizer.eos_token_id
         self.templated = bool(getattr(tokenizer, "chat_template", None))
-        self.pieces = _probe(tokenizer, self._codec) if self.templated else _plain(tokenizer)
-        ends = set(extra_end_ids)
-        ends.update(eos if isinstance(eos, (list, tuple)) else () if eos is None else (int(eos),))
-        if self.pieces.end is None:
-            if not ends:
-                raise ValueError("the chat template ends a reply with no special token, and there is no eos token either")
-            self.end_id = min(ends) if eos is None or isinstance(eos, (list, tuple)) else int(eos)
+        eos = tokenizer.eos_token_id
+        stops = [*extra_end_ids, *(eos if isinstance(eos, (list, tuple)) else () if eos is None else (int(eos),))]
+        self.pieces = _probe(tokenizer, self._codec, frozenset(stops), self.day) if self.templated else _plain(tokenizer)
+        thinking = self.pieces.thinking
+        inside = self._codec.texts(f"{thinking.between}{thinking.answers}") if thinking else ()
+        ends = set(stops) - {self._codec.control[text] for text in inside}
+        found = self._codec.pieces(((self.pieces.end or "", False),))
+        if len(found) == 1:
+            self.end_id = found[0]
+        elif not ends:
+            raise ValueError("the chat template ends a reply with no special token, and there is no eos token either")
         else:
-            ids = self._codec.template(self.pieces.end)
-            if len(ids) == 1:
-                self.end_id = ids[0]
-            elif not self.templated and ends:
-                self.end_id = min(ends)
-            else:
-                raise ValueError(
-                    f"a reply ends with {self.pieces.end!r}, which is not one token but {len(ids)}, and the tokenizer has no eos token"
-                )
-        self.end_ids: frozenset[int] = frozenset(ends | {self.end_id})
-        self.thinks, self._opened = _thinking(tokenizer, self.pieces)
-        self._foreign = lru_cache(maxsize=8192)(self._encode_foreign)
-        self._template = lru_cache(maxsize=64)(lambda text: tuple(self._codec.template(text)))
+            self.end_id = eos if isinstance(eos, int) and eos in ends else min(ends)
+        # Of these nothing is said; a line break can be in one token with what is said before it.
+        self._silent = frozenset(ends | ({self.end_id} if self.templated else set()))
+        breaks = frozenset() if self.templated else self._codec.holding("\n")
+        self.end_ids: frozenset[int] = self._silent | breaks | {self.end_id}
+        self.encode = lru_cache(maxsize=4096)(self._encode)
 
     def open(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a first prompt, generation prompt included. The last message must not be the assistant's."""
-        ids, _ = self._chat(messages)
-        return ids + self._generate(messages)
+        _must_be_answered(messages)
+        return [i for ids, _ in self._blocks(messages) for i in ids]
 
     def extend(self, messages: Sequence[Message], *, ended: bool) -> list[int]:
         """Ids that follow a sampled reply: what ends its turn, the new messages, the generation prompt.
 
         ended: whether the reply's own last token ended it; if not, the end token comes first (it is no action).
         """
-        if not messages or messages[-1].role == "assistant":
-            raise ValueError("a chat is extended by messages that the assistant is to answer")
-        ids = [] if ended else [self.end_id]
-        self._follow(_turns(messages), ids, [])
-        return ids + self._generate(messages)
+        _must_be_answered(messages)
+        return [*([] if ended else [self.end_id]), *(i for ids, _ in self._blocks(messages, first=False) for i in ids)]
 
     def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
         """A whole conversation for supervised training: ids [n] and action [n], True on what the assistant says and its end token.
@@ -92,80 +158,95 @@ class ChatFormat:
         last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
         if last < 0:
             raise ValueError("a conversation to learn from needs an assistant message")
-        return self._chat(messages[: last + 1])
+        blocks = list(self._blocks(messages[: last + 1]))
+        return [i for ids, _ in blocks for i in ids], [said for ids, said in blocks for _ in ids]
 
     def reply(self, text: str) -> list[int]:
-        """The ids a model would sample to say `text`, end token included."""
-        return [*self._foreign(self.pieces.lead + self._flat(text)), self.end_id]
+        """The ids a model would sample to say `text` aloud and think nothing, end token included."""
+        before = self._codec.last_section(self.pieces.generate)
+        said = ((self.pieces.lead, False), (self._content(Message("assistant", text)), True))
+        if self.pieces.end:
+            ids = self._follow(before, (*said, (self.pieces.end, False)))
+            if ids[-1] in self.end_ids:
+                return ids
+        return [*self._follow(before, said), self.end_id]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of sampled ids, without end tokens and the format's leading white space. Other special tokens show as they are."""
-        text = self._codec.decode([i for i in ids if i not in self.end_ids])
-        return text.removeprefix(self.pieces.lead)
+    def raw(self, ids: Sequence[int]) -> str:
+        """The text of sampled ids without end tokens. Other special tokens show as they are."""
+        text = self._codec.decode([i for i in ids if i not in self._silent])
+        return text if self.templated else text.split("\n", 1)[0]
+
+    def decode(self, ids: Sequence[int], stop: Sequence[str] = ()) -> str:
+        """A sampled reply as a text of its own, for `split_thinking`, up to the first of the stop strings: without what the format puts in
+        front of any answer, and with the beginning of a thought where the prompt holds that.
+        """
+        text, thinking = self.raw(ids), self.pieces.thinking
+        for one in stop:
+            text = text.split(one, 1)[0]
+        said = _past(self.pieces.lead, text)
+        if said != text or thinking is None or not thinking.needed or _past(thinking.opens, text) != text:
+            return said
+        return thinking.opens + text
 
     def split_thinking(self, text: str) -> tuple[str, str]:
         """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is public."""
-        return split_thinking(text, opened=self._opened) if self.thinks else ("", text.strip())
+        return self.pieces.thinking.split(text) if self.pieces.thinking else ("", text.strip())
 
-    def _encode_foreign(self, text: str) -> tuple[int, ...]:
-        return tuple(self._codec.foreign(text))
+    def _content(self, message: Message) -> str:
+        """A message's text as the format has it. Without a template a line break would end a turn, so contents are one line each."""
+        text = encodable(message.content)
+        if not self.templated:
+            return " ".join(text.split())
+        for side, strip in (("left", str.lstrip), ("right", str.rstrip)):
+            text = strip(text) if (message.role, side) in self.pieces.trimmed else text
+        return text
 
-    def _flat(self, text: str) -> str:
-        """Without a template a line break would end a turn, so contents are one line each."""
-        return text if self.templated else " ".join(text.split())
-
-    def _put(self, template: str, content: str) -> list[int]:
-        """Template text followed by a content. One space between them belongs to the content's first word, as in plain tokenisation."""
-        space = template.endswith(" ")
-        return [
-            *self._template(template[:-1] if space else template),
-            *self._foreign(" " * space + self._flat(content)),
-        ]
-
-    def _generate(self, messages: Sequence[Message]) -> list[int]:
-        if not messages or messages[-1].role == "assistant":
-            raise ValueError("the last message of a prompt must be one that the assistant is to answer")
-        return list(self._template(self.pieces.generate))
-
-    def _chat(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """Ids and action mask from the beginning, without the generation prompt at the end."""
+    def _blocks(self, messages: Sequence[Message], *, first: bool = True) -> Iterator[tuple[list[int], bool]]:
+        """Ids of what the assistant is given and of what it says, in turn, and which it is. first: nothing stands before the messages."""
         turns = _turns(messages)
-        system = turns.pop(0).content if turns and turns[0].role == "system" else None
-        user = turns.pop(0).content if turns and turns[0].role == "user" else ""
-        if system is None:
-            ids = self._put(self.pieces.head, user)
-        elif self.pieces.system is None:
-            ids = self._put(self.pieces.head, f"{system}\n\n{user}" if user else system)
-        else:
-            ids = self._put(self.pieces.system[0], system) + self._put(self.pieces.system[1], user)
-        action = [False] * len(ids)
-        self._follow(turns, ids, action)
-        return ids, action
-
-    def _follow(self, turns: Sequence[Message], ids: list[int], action: list[bool]) -> None:
-        """Appends alternating user and assistant messages."""
-        for turn in turns:
-            if turn.role == "assistant":
-                new = list(self._template(self.pieces.generate))
-                said = self.reply(turn.content)
-                action.extend([False] * len(new) + [True] * len(said))
-                ids.extend(new + said)
+        begun = not first
+        while turns:
+            system = turns.pop(0) if turns[0].role == "system" else None
+            user = self._content(turns.pop(0)) if turns and turns[0].role == "user" else ""
+            parts: tuple[Part, ...]
+            if begun:
+                parts = ((self.pieces.after, False), (user, True))
+            elif system is None:
+                parts = ((self.pieces.head, False), (user, True))
+            elif self.pieces.system is None:
+                rules = self._content(system)
+                parts = ((self.pieces.head, False), (f"{rules}\n\n{user}" if user else rules, True))
             else:
-                new = self._put(self.pieces.after, turn.content)
-                action.extend([False] * len(new))
-                ids.extend(new)
+                before, after = self.pieces.system
+                parts = ((before, False), (self._content(system), True), (after, False), (user, True))
+            parts = (*parts, (self.pieces.generate, False))
+            yield (self._follow(self._end_text(), parts) if begun else list(self.encode(parts, True))), False
+            if turns:
+                yield self.reply(turns.pop(0).content), True
+            begun = True
+
+    def _end_text(self) -> str:
+        return self.pieces.end or self._codec.text_of(self.end_id)
+
+    def _follow(self, before: str, parts: tuple[Part, ...]) -> list[int]:
+        """Ids of parts that follow a template's text, tokenised together with it where that leaves its own ids as they are."""
+        known = self.encode(((before, False),), False)
+        whole = self.encode(((before, False), *parts), False)
+        return list(whole[len(known) :] if whole[: len(known)] == known else self._codec.pieces(parts))
+
+    def _encode(self, parts: tuple[Part, ...], first: bool) -> tuple[int, ...]:
+        return tuple(self._codec.encode(parts, first=first))
 
 
-def split_thinking(text: str, *, opened: bool = False) -> tuple[str, str]:
-    """(private, public) parts of a text with think tags. opened: a thought has begun before the text does."""
-    if _THINK_CLOSE in text:
-        private, public = text.rsplit(_THINK_CLOSE, 1)
-    elif _THINK_OPEN in text:
-        before, private = text.split(_THINK_OPEN, 1)
-        return private.strip(), before.strip()
-    else:
-        private, public = (text, "") if opened else ("", text)
-    return private.strip().removeprefix(_THINK_OPEN).strip(), public.strip()
+def split_thinking(text: str) -> tuple[str, str]:
+    """(private, public) parts of a reply of which only the text is known: whatever tags its thoughts have."""
+    known = next((kind for kind in (*TAGS, CHANNELS) if kind.opens in text or kind.answers in text), TAGS[0])
+    return known.split(text)
+
+
+def _must_be_answered(messages: Sequence[Message]) -> None:
+    if not messages or messages[-1].role == "assistant":
+        raise ValueError("the last message of a prompt must be one that the assistant is to answer")
 
 
 def _turns(messages: Sequence[Message]) -> list[Message]:
@@ -181,50 +262,120 @@ def _turns(messages: Sequence[Message]) -> list[Message]:
 
 
 class _Codec:
-    """Three ways through one tokenizer: template text (added tokens live), foreign text (added tokens dead), and back."""
+    """Ways through one tokenizer: text of the template and of others to ids, and back. control: the added tokens that mean something."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        added = {int(i): str(token) for i, token in getattr(tokenizer, "added_tokens_decoder", {}).items()}
         unknown = getattr(tokenizer, "unk_token_id", None)
-        self.added = {i: text for i, text in added.items() if text.strip() and i != unknown}
+        added = {int(i): token for i, token in getattr(tokenizer, "added_tokens_decoder", {}).items() if i != unknown}
+        self._texts = {i: str(token) for i, token in added.items() if str(token).strip(" \n\t\r\u2581")}
         backend = getattr(tokenizer, "backend_tokenizer", None)
-        self.live: Any = None
-        self.dead: Any = None
+        self._live: Any = None
+        self._drops = False
         if backend is not None:
             from tokenizers import Tokenizer
 
-            spec = _without_magic(json.loads(backend.to_str()))
-            self.live = Tokenizer.from_str(json.dumps(spec))
-            self.dead = Tokenizer.from_str(json.dumps({**spec, "added_tokens": []}))
+            def made(spec: dict[str, Any]) -> Any:
+                return Tokenizer.from_str(json.dumps(spec))
+
+            spec = {**json.loads(backend.to_str()), "post_processor": None, "truncation": None, "padding": None}
+            blank = [token for token in spec.get("added_tokens") or () if token["id"] not in self._texts]
+            bare = _without_magic(spec)
+            self._live = made(spec)
+            self._begin, self._bare = made({**spec, "added_tokens": blank}), made({**bare, "added_tokens": blank})
+            self._reader, self._drops = _reader(made(bare), spec.get("decoder"))
+        # A token that is normalised may not be found where the template has it: its own text is given a dummy prefix, too.
+        seen = {i: text for i, text in self._texts.items() if not getattr(added[i], "normalized", False) or i in self._whole(f"a{text}")}
+        self.control = {text: i for i, text in seen.items()}
+        self._pattern = re.compile("|".join(map(re.escape, sorted(self.control, key=len, reverse=True))) or "(?!)")
+        self._wanted = lru_cache(maxsize=256)(self._controls)
+
+    def texts(self, text: str) -> list[str]:
+        """The texts of the control tokens in a text of the template, in order."""
+        return list(self._pattern.findall(text))
+
+    def beyond(self, text: str, other: str) -> str:
+        """What a template's text has, from a control token on, where it no longer is the other text; empty where none begins there."""
+        at = _shared(text, other)
+        starts = [match.start() for match in self._pattern.finditer(text) if match.start() <= at < match.end()]
+        return text[starts[0] :] if starts else ""
+
+    def text_of(self, token: int) -> str:
+        """A control token's text; empty for any other token."""
+        return self._texts.get(token, "")
+
+    def last_section(self, text: str) -> str:
+        """A template's text from its last control token on."""
+        return text[max((match.start() for match in self._pattern.finditer(text)), default=0) :]
+
+    def holding(self, text: str) -> frozenset[int]:
+        """Every token whose text holds a line break or another single character."""
+        marks = {text, *self.tokenizer.convert_ids_to_tokens(self.template(text)), f"<0x{ord(text):02X}>"}
+        likely = [i for token, i in self.tokenizer.get_vocab().items() if any(mark in token for mark in marks)]
+        return frozenset(i for i in likely if i not in self._texts and text in self.decode([i]))
 
     def template(self, text: str) -> list[int]:
-        if self.live is not None:
-            return list(self.live.encode(text, add_special_tokens=False).ids)
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        """Ids of a text of the template alone."""
+        return self.encode(((text, False),), first=False)
 
-    def foreign(self, text: str) -> list[int]:
-        if not text:
-            return []
-        ids = self._dead_ids(text)
-        # NOTE: a unigram model, or one that looks whole words up, can reach a control token through its
-        # ordinary vocabulary. Such text is cut until it cannot.
-        if len(text) > 1 and not self.added.keys().isdisjoint(ids):
-            hit = next(self.added[i] for i in ids if i in self.added)
-            at = text.find(hit)
-            cut = at + len(hit) // 2 if at >= 0 and len(hit) > 1 else len(text) // 2
-            return self.foreign(text[:cut]) + self.foreign(text[cut:])
+    def encode(self, parts: Sequence[Part], *, first: bool) -> list[int]:
+        """Ids of the parts as one text, with the control tokens of the template's parts and no others. first: nothing stands before it."""
+        ids = self._whole("".join(part for part, _ in parts))
+        wanted = self._wanted("".join("a" if foreign and part else part for part, foreign in parts))
+        return ids if [i for i in ids if i in self._texts] == wanted else self.pieces(parts, first=first)
+
+    def _controls(self, text: str) -> list[int]:
+        return [i for i in self._whole(text) if i in self._texts]
+
+    def pieces(self, parts: Sequence[Part], *, first: bool = False) -> list[int]:
+        """Ids of the parts one by one, control tokens of others' text cut up."""
+        ids: list[int] = []
+        for part, foreign in parts:
+            starts = [] if foreign else [match.start() for match in self._pattern.finditer(part)]
+            ids += self._inert(part[: min(starts, default=None)], first and not ids)
+            ids += [i for start, end in pairwise([*starts, len(part)]) for i in self._whole(part[start:end])]
         return ids
 
-    def _dead_ids(self, text: str) -> list[int]:
-        if self.dead is not None:
-            return list(self.dead.encode(text, add_special_tokens=False).ids)
+    def _inert(self, text: str, first: bool = False) -> list[int]:
+        """Ids of a text without control tokens."""
+        if not text:
+            return []
+        ids = self._dead(text, first)
+        # NOTE: a unigram model, or one that looks whole words up, can reach a control token through its ordinary vocabulary. Such text
+        # is cut until it cannot.
+        if len(text) > 1 and not self._texts.keys().isdisjoint(ids):
+            hit = next(self._texts[i] for i in ids if i in self._texts)
+            at = text.find(hit)
+            cut = at + len(hit) // 2 if at >= 0 and len(hit) > 1 else len(text) // 2
+            return self._inert(text[:cut], first) + self._inert(text[cut:])
+        return ids
+
+    def _whole(self, text: str) -> list[int]:
+        if self._live is not None:
+            return list(self._live.encode(text, add_special_tokens=False).ids)
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _dead(self, text: str, first: bool) -> list[int]:
+        if self._live is not None:
+            return list((self._begin if first else self._bare).encode(text, add_special_tokens=False).ids)
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def decode(self, ids: Sequence[int]) -> str:
-        if self.live is not None:
-            return str(self.live.decode(list(ids), skip_special_tokens=False))
+        if self._live is not None:
+            text = str(self._reader.decode(list(ids), skip_special_tokens=False))
+            return text.removeprefix(" ") if self._drops else text
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+
+def _reader(tokenizer: Any, decoder: Any) -> tuple[Any, bool]:
+    """The tokenizer that decodes, and whether a space that comes first is none. That of tokenizers' Metaspace takes every space out of
+    the first token, those between its words, too."""
+    drops = isinstance(decoder, dict) and decoder.get("type") == "Metaspace" and decoder.get("prepend_scheme") != "never"
+    if drops:
+        from tokenizers import decoders
+
+        tokenizer.decoder = decoders.Metaspace(replacement=decoder["replacement"], prepend_scheme="never")
+    return tokenizer, drops
 
 
 def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
@@ -262,15 +413,6 @@ def _plain(tokenizer: Any) -> Pieces:
     )
 
 
-def _render(tokenizer: Any, *messages: tuple[str, str], generate: bool = False) -> str | None:
-    """The template's text of a chat, or None where it refuses."""
-    chat = [{"role": role, "content": content} for role, content in messages]
-    try:
-        return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=generate))
-    except Exception:  # templates refuse by whatever Jinja raises
-        return None
-
-
 def _between(text: str | None, *marks: str) -> list[str] | None:
     """The pieces of `text` around the marks, each of which must appear once and in this order."""
     if text is None or any(text.count(mark) != 1 for mark in marks):
@@ -284,60 +426,160 @@ def _between(text: str | None, *marks: str) -> list[str] | None:
     return [*pieces, text]
 
 
-def _probe(tokenizer: Any, codec: _Codec) -> Pieces:
-    """Reads the pieces off the chat template. Raises ValueError where they cannot be told apart."""
-    user, reply, more = ("user", _USER), ("assistant", _REPLY), ("user", _NEXT)
-    system = ("system", _SYSTEM)
-    first = _between(_render(tokenizer, user, generate=True), _USER)
-    with_system = _between(_render(tokenizer, system, user, generate=True), _SYSTEM, _USER)
-    talk = _between(_render(tokenizer, user, reply, more, generate=True), _USER, _REPLY, _NEXT)
-    if talk is None:
-        text = _render(tokenizer, system, user, reply, more, generate=True)
-        talk = (_between(text, _SYSTEM, _USER, _REPLY, _NEXT) or [])[1:] or None
-    if talk is None or (first is None and with_system is None):
+class _Rendered:
+    """A template's texts of some short chats, with and without a system message. as_list: contents are lists of parts, as templates for
+    pictures want them."""
+
+    def __init__(self, tokenizer: Any, day: datetime.date, *, as_list: bool) -> None:
+        def said(role: str, text: str, **fields: str) -> dict[str, Any]:
+            return {"role": role, "content": [{"type": "text", "text": text}] if as_list else text, **fields}
+
+        def padded(text: str) -> str:
+            return f"\n {text} \n"
+
+        user, reply, more = said("user", _USER), said("assistant", _REPLY), said("user", _NEXT)
+        thoughtful = {**reply, "reasoning_content": _THOUGHT, "thinking": _THOUGHT, "reasoning": _THOUGHT}
+        asks, silent = {"add_generation_prompt": True}, {"add_generation_prompt": False}
+        thoughtless = {**asks, "enable_thinking": False, "thinking": False}
+        chats = {
+            "asked": ([user], asks),
+            "answered": ([user, reply], silent),
+            "talk": ([user, reply, more], asks),
+            "thought": ([user, thoughtful], silent),
+            "thoughtless": ([user], thoughtless),
+            "padded": ([said("user", padded(_USER)), said("assistant", padded(_REPLY)), more], asks),
+        }
+        with_system = {name: ([said("system", _SYSTEM), *chat], options) for name, (chat, options) in chats.items()}
+        with_system["padded"] = ([said("system", padded(_SYSTEM)), *chats["padded"][0]], asks)
+        variables = dict(tokenizer.special_tokens_map)
+        both = [*chats.values(), *with_system.values()]
+        texts = templates.render(tokenizer.get_chat_template(), variables, day, both)
+        self.without = dict(zip(chats, texts[: len(chats)], strict=True))
+        self.system = dict(zip(chats, texts[len(chats) :], strict=True))
+
+    def around(self, name: str, *marks: str) -> list[str] | None:
+        """The pieces of a chat from its user message on, of the one with a system message where there is one."""
+        with_system = _between(self.system[name], _SYSTEM, *marks)
+        return with_system[1:] if with_system else _between(self.without[name], *marks)
+
+
+def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.date) -> Pieces:
+    """Reads the pieces off the chat template. stops: ids that are known to end replies. Raises ValueError where they cannot be told
+    apart."""
+    for as_list in (False, True):
+        seen = _Rendered(tokenizer, day, as_list=as_list)
+        first, talk = _between(seen.without["asked"], _USER), seen.around("talk", _USER, _REPLY, _NEXT)
+        system = _between(seen.system["asked"], _SYSTEM, _USER)
+        if talk and (first or system):
+            break
+    else:
         raise ValueError(
-            "cannot probe the tokenizer's chat template: it does not render user and assistant messages "
-            "with their contents as they are. Repair the template, or remove it to use the plain format."
+            "cannot probe the tokenizer's chat template: it does not render user and assistant messages with their contents as they "
+            "are. Repair the template, remove it to use the plain format, or serve the model and play openai:MODEL@URL"
         )
-    head = first[0] if first else with_system[0] if with_system else ""
-    _, answer, turn, generate = talk
-    before, end, after = _split_end(turn, tokenizer, codec)
-    if first is not None:
-        generate = first[1]
-    # A reply's leading white space is what history has in front of it beyond the generation prompt, or a
-    # space that ends the prompt itself.
-    lead = answer[len(generate) :] if answer.startswith(generate) and not answer[len(generate) :].strip() else ""
-    if generate.endswith(" ") and not lead:
-        generate, lead = generate[:-1], " "
-    if end is None:
-        after = before
+    generate = (system or first or [""])[-1]
+    answered = seen.around("answered", _USER, _REPLY)
+    answers = [found[1] for found in (answered, talk) if found]
+    lead, thinking = _thinking(tokenizer, seen, codec, generate, answers)
+    last = answered[2] if answered else None
+    token, after = _end(talk[2], codec, tokenizer)
+    if token is not None and thinking and token in f"{lead}{thinking.between}{thinking.answers}":
+        # It ends one message of several in a reply: the last one ends otherwise.
+        token, _ = _end(last or "", codec, tokenizer)
+        if token in codec.texts(f"{lead}{thinking.between}{thinking.answers}"):
+            raise ValueError(
+                f"the chat template ends a reply with what also stands inside of replies ({token!r}), so they cannot be told apart; "
+                "serve the model and play openai:MODEL@URL"
+            )
+    elif token is not None and thinking and _of_each_message(token, tokenizer, codec, thinking, lead, generate):
+        thinking = replace(thinking, ends=token)
+        token = tokenizer.eos_token
+    elif token is not None and last is not None and token not in last and codec.control.get(token) not in stops:
+        # It begins the next message: the reply ends with eos, which the template leaves out.
+        token, after = None, talk[2]
     return Pieces(
-        head=head,
-        system=(with_system[0], with_system[1]) if with_system else None,
+        head=(first or system or [""])[0],
+        system=(system[0], system[1]) if system else None,
         generate=generate,
         lead=lead,
-        end=end,
+        end=token,
         after=after,
+        trimmed=_trimmed(seen),
+        thinking=thinking,
     )
 
 
-def _split_end(text: str, tokenizer: Any, codec: _Codec) -> tuple[str, str | None, str]:
-    """Splits what follows a reply at its end token, the first added token: (before, end, after); (text, None, "") where there is none."""
-    known = {*codec.added.values(), *([tokenizer.eos_token] if tokenizer.eos_token else [])}
+def _of_each_message(token: str, tokenizer: Any, codec: _Codec, thinking: Thinking, lead: str, generate: str) -> bool:
+    """Whether a token ends every message of a format whose answers have a header of their own, and so thoughts that its template never
+    shows: the reply ends with eos."""
+    headed = thinking.needed and thinking.answers == lead.strip() and thinking.opens in codec.texts(lead)
+    return headed and token in generate and tokenizer.eos_token in codec.control and tokenizer.eos_token != token
+
+
+def _end(text: str, codec: _Codec, tokenizer: Any) -> tuple[str | None, str]:
+    """Splits what follows a reply at its end token, the first added token: (end, after); (None, text) where there is none."""
+    known = {*codec.control, *([tokenizer.eos_token] if tokenizer.eos_token else [])}
     found = sorted((text.find(token), -len(token), token) for token in known if token in text)
-    if not found:
-        return text, None, ""
+    # Where the template closes a turn in words first, they cannot be sampled as one token, so eos ends the reply.
+    if not found or text[: found[0][0]].strip():
+        return None, text
     at, _, token = found[0]
-    if text[:at].strip():
-        # The template closes a turn in words first; the words cannot be sampled as one token, so eos ends the
-        # reply.
-        return text, None, ""
-    return text[:at], token, text[at + len(token) :]
+    return token, text[at + len(token) :]
 
 
-def _thinking(tokenizer: Any, pieces: Pieces) -> tuple[bool, bool]:
-    """Whether the format has think tags, and whether the generation prompt leaves one open."""
-    template = str(getattr(tokenizer, "chat_template", None) or "")
-    added = {str(token) for token in getattr(tokenizer, "added_tokens_decoder", {}).values()}
-    opened = pieces.generate.rfind(_THINK_OPEN) > pieces.generate.rfind(_THINK_CLOSE)
-    return opened or _THINK_CLOSE in template or _THINK_CLOSE in added, opened
+def _trimmed(seen: _Rendered) -> frozenset[tuple[str, str]]:
+    text = seen.system["padded"] or seen.without["padded"] or ""
+    marks = [(role, mark) for role, mark in (("system", _SYSTEM), ("user", _USER), ("assistant", _REPLY)) if mark in text]
+    left = {(role, "left") for role, mark in marks if f"\n {mark}" not in text}
+    return frozenset(left | {(role, "right") for role, mark in marks if f"{mark} \n" not in text})
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, answers: Sequence[str]) -> tuple[str, Thinking | None]:
+    """What an answer without a thought begins with, and how thoughts are told apart.
+
+    answers: what stands between a question and its answer, in the last turn and in an earlier one.
+    """
+    lead = next((answer[len(generate) :] for answer in answers if answer.startswith(generate)), None)
+    shown = seen.around("thought", _USER, _THOUGHT, _REPLY)
+    if shown:
+        opening, close = shown[1], shown[2]
+        more = generate.removeprefix(opening.rstrip())
+        opened = bool(close.strip()) and more != generate and close.strip() not in more
+        shared = min(_shared(opening, text) for text in (answers if opened else (generate,)))
+        opens = opening[shared:].strip()
+        tag = re.search(r"(<[^<>]*>|\[[^\[\]]*\])\s*$", opening)
+        if tag and tag.group(1).endswith(opens):
+            opens = tag.group(1)
+    else:
+        places = tokenizer.get_chat_template(), codec.control
+        known = next((kind for place in places for kind in TAGS if kind.answers in place), None)
+        opens, close = (known.opens, known.answers) if known else ("", "")
+        opened = bool(opens) and generate.rstrip().endswith(opens)
+        if opened and generate.endswith("\n"):
+            close = f"\n{close}\n\n"
+    if opened and not lead:
+        without = seen.around("thoughtless", _USER)
+        closed = without[1] if without else ""
+        lead = closed[len(generate) :] if closed.startswith(generate) and closed.strip() != generate.strip() else close
+    if lead is None and not opened:
+        header = codec.beyond(answers[0], generate)
+        lead = "" if generate.endswith(header.strip()) else header
+    lead = lead or ""
+    marks = close.strip()
+    if not codec.texts(lead) and (not marks or marks not in lead):
+        return lead, Thinking(opens, marks) if marks and opens else None
+    if not shown and marks not in f"{tokenizer.get_chat_template()}{lead}":
+        opens = marks = ""  # the tags are in the vocabulary alone: answers have another header
+    # What an answer begins with in any case, a thought before it or none.
+    answer = marks[len(marks) - _shared(lead.strip()[::-1], marks[::-1]) :].strip()
+    if not answer or (answer != marks and not answer.startswith(("<", "["))):
+        answer = lead.strip()
+    between = marks.removesuffix(answer).strip()
+    needed = opened or not opens or not lead.lstrip().startswith(opens)
+    opens = opens or next(iter(codec.texts(lead)), "")
+    return lead, Thinking(opens, answer, between, needed, next(iter(codec.texts(between)), None))

@@ -20,6 +20,9 @@ from sparring.envs.views import Message
 Finish = Literal["stop", "length", "error"]
 """Why a reply ended: an end token or stop string; the length limit; a failure of the infrastructure. Never inferred from the last id."""
 
+MOST_TOKENS = 10_000_000
+"""More tokens than any model samples for one reply: who counts more has miscounted."""
+
 
 @dataclass(frozen=True)
 class Sampling:

@@ -22,11 +22,16 @@ from . import kernels
 from .adapters import Places, lora_layers, per_token
 from .hflayers import quick_parts, replaced
 from .kvcache import LANE, Layout
+from .memory import out_of_memory
+from .text import one_line
 
 NAME = "sparring_rows"
 """This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
 """
 
+
+SERVED = "run it behind a server, as openai:MODEL@URL or vllm:FOLDER@URL"
+"""What can be done with a model that cannot be played here."""
 
 _FEW = 64
 """Up to so many queries per row and head, a CPU multiplies matrices rather than call torch's fused kernel."""
@@ -317,14 +322,19 @@ class PackedModel:
         self.device: torch.device = parameter.device
         probe = _Probe()
         ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
-        with torch.inference_mode(), self._rows(probe):
-            self._call(model, ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
+        try:
+            with torch.inference_mode(), self._rows(probe):
+                self._call(model, ids, torch.arange(2, device=self.device)[None], torch.tensor([1], device=self.device))
+        except Exception as error:  # whatever a model of any family raises where it is called in a way that it does not know
+            if out_of_memory(error):
+                raise
+            raise ValueError(f"{type(model).__name__} cannot be run on packed rows ({one_line(error, 100)}): {SERVED}") from error
         if not probe.shapes:
-            raise ValueError(f"{type(model).__name__} does not take its attention from transformers' attention interface")
+            raise ValueError(f"{type(model).__name__} does not take its attention from transformers' attention interface: {SERVED}")
         kinds = set(probe.shapes.values())
         heads, size, value_size = kinds.pop()
         if kinds or size != value_size:
-            raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold")
+            raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold: {SERVED}")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
         self.in_blocks = probe.plain
@@ -332,7 +342,7 @@ class PackedModel:
         if self._mixes():
             raise ValueError(
                 f"{type(model).__name__} has layers beyond attention that carry what was said from token to token (convolutions, state "
-                "spaces), which this loop cannot keep apart: run it behind a server, as openai:MODEL@URL or vllm:FOLDER@URL"
+                f"spaces), which this loop cannot keep apart: {SERVED}"
             )
 
     @property

@@ -25,7 +25,8 @@ from .hfmodel import model_length, stored_tensors
 from .hfrows import BlockRows, LaneRows, Rows
 from .hfstreams import Job, Stop, Streams
 from .kvcache import BLOCK, Pool, blocks_for, fitting
-from .prefixes import CHUNK, chain
+from .memory import out_of_memory
+from .prefixes import CHUNK, SHARE, chain
 from .reply_table import ENDED, FULL, GOES_ON, STOPPED, Replies
 from .sampling import Settings, draw, uniform
 
@@ -73,7 +74,7 @@ class HFLoop:
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
     full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
     that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
-    enter in one step. Where a GPU's memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
+    enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
     same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler: see PackedModel.
 
     Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
@@ -140,6 +141,20 @@ class HFLoop:
         """
         return self.packed.layout.bytes_per_token * (self._idle * BLOCK + self._beside(self.max_rows))
 
+    def held_bound(self, streams: int, length: int, prompts: int) -> tuple[int, int]:
+        """Bytes that caches take at most while so many streams of so many tokens are in play, and how many more for a moment while they
+        grow, as their old and new memory then exist side by side. prompts: different first prompts in all, of which a share is kept.
+        """
+        rows, length = min(streams, self.max_rows), min(length, self.max_length)
+        limit = self._streams.pool.limit
+        begun = min(limit // SHARE, prompts * blocks_for(length))
+        blocks = min(limit, streams * (blocks_for(length) + 1) + begun)
+        # A pool doubles. On a CPU what it does not use of its new memory is never touched, unless it is made clean.
+        room = blocks if self.packed.in_blocks else min(limit, 2 * blocks)
+        lanes = 0 if self.packed.in_blocks else LaneRows.positions(length, rows)
+        each = self.packed.layout.bytes_per_token
+        return each * (room * BLOCK + lanes), each * (blocks * BLOCK + lanes // 2)
+
     def submit(
         self,
         stream: str,
@@ -185,14 +200,11 @@ class HFLoop:
                 try:
                     self._advance()
                     short = False
-                except torch.OutOfMemoryError:
-                    if self.max_rows == 1:
+                except BaseException as error:
+                    short = out_of_memory(error) and self.max_rows > 1
+                    if not short:
                         self._begin_again()
                         raise
-                    short = True
-                except BaseException:
-                    self._begin_again()
-                    raise
                 if short:
                     # Only here nothing refers to what the failed pass held any more.
                     self._halve()

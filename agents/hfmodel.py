@@ -18,7 +18,8 @@ def stored_tensors(model: Any) -> Iterator[Tensor]:
 def model_length(model: Any) -> int:
     """The longest stream, in tokens, that a model's positions allow (2048 where its configuration does not say).
 
-    Where positions are scaled by the longest stream of a batch (longrope), or attention sees chunks, only as far as neither matters.
+    Where positions are scaled by the longest stream of a batch (longrope), or attention sees chunks or some blocks alone, only as far as
+    none of it matters.
     """
     config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
     named = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")]
@@ -27,4 +28,5 @@ def model_length(model: Any) -> int:
     for scaling in [rope, *(part for part in rope.values() if isinstance(part, dict))]:
         if scaling.get("rope_type") == "longrope":
             length = min(length, scaling.get("original_max_position_embeddings") or length)
-    return min(length, getattr(config, "attention_chunk_size", None) or length)
+    blocks = (getattr(config, "index_topk_blocks", None) or 0) * (getattr(config, "index_block_size", None) or 0)
+    return min(length, getattr(config, "attention_chunk_size", None) or length, blocks or length)

@@ -7,7 +7,6 @@ import asyncio
 import json
 import logging
 import math
-import os
 import queue
 import random
 import socket
@@ -24,6 +23,8 @@ from ipaddress import ip_address
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
+
+from .secret import RUN, Secret
 
 _AGAIN = frozenset({408, 409, 425, 429})
 """Statuses below 500 after which the same request may succeed."""
@@ -105,8 +106,9 @@ class HTTPClient:
     ) -> None:
         self.url = checked_url(url)
         self.limits = limits or Limits()
-        self._key_variable = key_variable
-        self._key = _key(key_variable)
+        self._secret = Secret(key_variable)
+        if self._secret.redacted(self.url) != self.url and len(self._secret.key) >= RUN:
+            raise ValueError(f"the address of {urlsplit(self.url).hostname} holds a part of the key in {key_variable}; leave it out there")
         self._sleep = sleep
         self._exchange: _Exchange | None = None
         self._numbers = count()
@@ -115,6 +117,14 @@ class HTTPClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+    def quoted(self, text: str) -> str:
+        """A server's words for an error message: one short printable line without the key."""
+        return quoted(text, self._secret)
+
+    def kept(self, text: str) -> str:
+        """A server's words to be kept: without the key, unless that is too short to be a secret."""
+        return self._secret.redacted(text) if len(self._secret.key) >= RUN else text
 
     @property
     def in_flight(self) -> int:
@@ -172,7 +182,7 @@ class HTTPClient:
 
     def _start(self) -> "_Exchange":
         if self._exchange is None:
-            self._exchange = _Exchange(self.url, self.limits, self._key, self._key_variable, self._sleep)
+            self._exchange = _Exchange(self.url, self.limits, self._secret, self._sleep)
             weakref.finalize(self, self._exchange.stop)
         return self._exchange
 
@@ -180,12 +190,12 @@ class HTTPClient:
 class _Exchange:
     """What runs in the client's own thread: an event loop with the connections. Knows nothing of who asks."""
 
-    def __init__(self, url: str, limits: Limits, key: str, key_variable: str, sleep: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(self, url: str, limits: Limits, secret: Secret, sleep: Callable[[float], Awaitable[None]]) -> None:
         import httpx2
 
-        self.url, self.limits, self.key, self.key_variable, self.sleep = url, limits, key, key_variable, sleep
+        self.url, self.limits, self.secret, self.sleep = url, limits, secret, sleep
         self.client = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Authorization": f"Bearer {secret.key}"} if secret else {},
             timeout=None,  # every try has its own limit, to the last byte
             limits=httpx2.Limits(max_connections=limits.concurrency, max_keepalive_connections=limits.concurrency),
             trust_env=not _is_loopback(url),  # proxies are for what is elsewhere
@@ -247,7 +257,7 @@ class _Exchange:
                     return parse(await self._try(method, path, body, min(self.limits.request_seconds, left)))
                 except Refused:
                     raise
-                except ValueError as error:
+                except (ValueError, OverflowError) as error:
                     again = _Again(self._quote(f"its answer is {error}"), "answer")
                 except _Again as error:
                     again = error
@@ -333,20 +343,16 @@ class _Exchange:
             return _Again(f"it answered {status}{said}", str(status), after=_seconds(after))
         if status == 401:
             # What the server says here may hold parts of the key.
-            has = "the key in" if self.key else "a key is needed, in"
-            return Refused(f"{self.url} refuses access (401): {has} {self.key_variable}", status, code)
+            has = "the key in" if self.secret else "a key is needed, in"
+            return Refused(f"{self.url} refuses access (401): {has} {self.secret.variable}", status, code)
         hint = {
-            403: f"may the key in {self.key_variable} do this?",
+            403: f"may the key in {self.secret.variable} do this?",
             404: "is the address right, and the name of the model?",
         }.get(status, "give the address that it redirects to" if status < 400 else "")
         return Refused(f"{self.url} refuses the request ({status}){said}" + (f"; {hint}" if hint else ""), status, code)
 
     def _quote(self, text: str) -> str:
-        """A server's words for an error message: one short printable line without the key."""
-        if self.key:
-            text = text.replace(self.key, "(key)")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())
-        return text if len(text) <= 300 else f"{text[:300]}..."
+        return quoted(text, self.secret)
 
 
 def checked_url(url: str) -> str:
@@ -356,19 +362,20 @@ def checked_url(url: str) -> str:
         _ = parts.port
     except ValueError:
         raise ValueError("the address of a server is not a valid URL") from None
+    host = parts.hostname or "a server"
     if parts.username is not None or parts.password is not None:
-        raise ValueError(f"the address of {parts.hostname} holds a user or password; put keys into environment variables instead")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise ValueError(f"{url!r} is no address of a server; give one like http://127.0.0.1:8000/v1")
+        raise ValueError(f"the address of {host} holds a user or password; put keys into environment variables instead")
+    if "?" in url or "#" in url:  # nothing behind it is shown: it may be a key
+        raise ValueError(f"the address of {host} has a query or a fragment; put keys into environment variables and leave the rest out")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not (url.isascii() and url.isprintable()) or " " in url:
+        raise ValueError(f"{url.rpartition('@')[2][:200]!r} is no address of a server; give one like http://127.0.0.1:8000/v1")
     return url.rstrip("/")
 
 
-def _key(variable: str) -> str:
-    """The key in an environment variable, "" where there is none."""
-    key = os.environ.get(variable, "").strip()
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise ValueError(f"{variable} holds characters that no key can have (spaces, line breaks or letters beyond ASCII)")
-    return key
+def quoted(text: str, secret: Secret) -> str:
+    """A server's words for an error message: one short printable line without the key."""
+    text = secret.redacted(" ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split()))
+    return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

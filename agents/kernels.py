@@ -11,6 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .cores import crowded
+
+SMALL = 2**20
+"""Numbers that a core has norms, turns, gates, draws or copies of in less time than a thread sleeps where cores are short."""
+
 
 class _Packed(ctypes.Structure):
     """Where packed heads [T, H, D] lie, and how many numbers it is from token to token and from head to head."""
@@ -107,6 +112,11 @@ def attend(
         raise errors.get(failed, IndexError("a row names a block that is not there"))
 
 
+def _threads(numbers: int) -> int:
+    """For work on so many numbers each of which has its own result, whoever computes it."""
+    return 1 if numbers < SMALL and crowded.is_set() else torch.get_num_threads()
+
+
 def _packed(x: Tensor) -> _Packed:
     assert x.stride(-1) == 1
     return _Packed(x.data_ptr(), x.stride(0), x.stride(1))
@@ -119,7 +129,7 @@ def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     x, weight = x.contiguous(), weight.contiguous()
     out = torch.empty_like(x)
     size = x.shape[-1]
-    _compiled.norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // size, size, eps, torch.get_num_threads())
+    _compiled.norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), x.numel() // size, size, eps, _threads(x.numel()))
     return out
 
 
@@ -134,7 +144,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     cosines, sines = cosines.contiguous(), sines.contiguous()
     out = x.new_empty(tokens, heads, size)
     _compiled.rotate(
-        _packed(x.transpose(0, 1)), _packed(out), cosines.data_ptr(), sines.data_ptr(), tokens, heads, size, torch.get_num_threads()
+        _packed(x.transpose(0, 1)), _packed(out), cosines.data_ptr(), sines.data_ptr(), tokens, heads, size, _threads(x.numel())
     )
     return out.transpose(0, 1)
 
@@ -145,7 +155,7 @@ def gate(x: Tensor, y: Tensor) -> Tensor:
     _check(x, y)
     x, y = x.contiguous(), y.contiguous()
     out = torch.empty_like(x)
-    _compiled.gate(x.data_ptr(), y.data_ptr(), out.data_ptr(), x.numel(), torch.get_num_threads())
+    _compiled.gate(x.data_ptr(), y.data_ptr(), out.data_ptr(), x.numel(), _threads(x.numel()))
     return out
 
 
@@ -159,7 +169,7 @@ def draw(logits: Tensor, u: Tensor, near: float) -> tuple[Tensor, Tensor, Tensor
     rows, vocabulary = logits.shape
     ids, logprobs, tied = u.new_empty(rows, dtype=torch.int64), torch.empty_like(u), u.new_empty(rows, dtype=torch.bool)
     where = (ids.data_ptr(), logprobs.data_ptr(), tied.data_ptr())
-    if _compiled.draw(logits.data_ptr(), u.data_ptr(), rows, vocabulary, near, *where, torch.get_num_threads()):
+    if _compiled.draw(logits.data_ptr(), u.data_ptr(), rows, vocabulary, near, *where, _threads(logits.numel())):
         raise MemoryError("no memory to draw tokens")
     return ids, logprobs, tied
 
@@ -170,7 +180,7 @@ def copy(to: Tensor, places: Tensor, source: Tensor, sources: Tensor) -> None:
     """
     if AVAILABLE and _compiled is not None and to.device.type == "cpu":
         where = (to.data_ptr(), places.data_ptr(), source.data_ptr(), sources.data_ptr())
-        _compiled.copy(*where, len(places), to.shape[1] * to.itemsize, torch.get_num_threads())
+        _compiled.copy(*where, len(places), to.shape[1] * to.itemsize, _threads(len(places) * to.shape[1]))
     else:
         _wide(to).index_copy_(0, places, _wide(source).index_select(0, sources))
 

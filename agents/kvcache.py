@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import kernels
+from .memory import out_of_memory
 
 Row = TypeVar("Row")
 
@@ -76,7 +77,9 @@ class Pool:
             assert old < self.limit, "blocks are taken only when available"
             try:
                 grown = self._make(min(self.limit, max(2 * old, 256)))
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
                 self.limit = old
                 return None
             grown[:old] = self.data

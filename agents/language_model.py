@@ -1,26 +1,33 @@
 """A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it."""
 
+import datetime
 import importlib.util
 import os
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
 from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message, Renderer
 
-from .adapters import adapter_base, load_adapter, merge, through
+from .adapters import CONFIG, adapter_base, load_adapter, merge, quiet_if, through, unreported
 from .chat import ChatFormat
 from .core import Model, Reply, Request, Sampling, Segment, derive_seed
 from .devices import pick_device
+from .fidelity import no_numbers, require_faithful
+from .gguf import load_gguf
+from .gguf_file import is_gguf, read_gguf
+from .gguf_tokenizer import gguf_tokenizer
 from .hfloop import HFLoop
 from .manifest import verify_model
+from .memory import out_of_memory
+from .model_folders import require_finite, require_known_ids, require_objects, require_readable, require_whole
+from .text import one_line
 from .token_streams import TokenStreams
 
 
@@ -29,7 +36,7 @@ class LanguageModel:
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
     max_streams, max_length, max_memory, compiler: see HFLoop. adapter: what it speaks through where a request names no other; None, the
-    model itself.
+    model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -44,12 +51,13 @@ class LanguageModel:
         max_length: int | None = None,
         max_memory: int | None = None,
         compiler: str | None = None,
+        day: datetime.date | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
         self.weight_version = weight_version
-        self.format = ChatFormat(tokenizer, extra_end_ids=_end_ids(model))
+        self.format = ChatFormat(tokenizer, extra_end_ids=_end_ids(model), day=day)
         self.loop = HFLoop(
             model,
             end_ids=self.format.end_ids,
@@ -72,6 +80,10 @@ class LanguageModel:
         self.weight_version = version
         self.loop.invalidate()
 
+    def forget_caches(self) -> None:
+        """Drops every cache, so that what is said next does not depend on what was said before, not even in its rounding."""
+        self.loop.invalidate()
+
     def load_adapter(self, folder: str | Path) -> str:
         """Loads a LoRA adapter beside others that are there; its name, for requests. Raises ValueError for one that does not fit."""
         name = f"adapter{len(self.adapters)}"
@@ -81,17 +93,17 @@ class LanguageModel:
         return self.adapters[str(folder)]
 
     def submit(self, request: Request) -> None:
-        """Raises ValueError where the stream's first prompt leaves no room for a reply."""
+        """Raises NoRoomError where the stream's first prompt leaves no room for a reply."""
         request = replace(request, adapter=request.adapter or self.adapter)
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
         # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at the edge.
         tail = max((len(text.encode()) for text in stops), default=0) + 4
-        stop = (lambda said: any(text in self.format.decode(said[-tail:]) for text in stops)) if stops else None
+        stop = (lambda said: any(text in self.format.raw(said[-tail:]) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when a GPU's memory
+        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when memory
         runs out: see HFLoop."""
         finished = self.loop.poll()
         if any(np.isnan(done.logprobs).any() for done in finished):
@@ -107,17 +119,15 @@ class LanguageModel:
         return self.streams.close(stream)
 
 
-def no_numbers(name: str) -> str:
-    """What is wrong with a model whose probabilities are NaN."""
-    return f"{name}: its probabilities are no numbers (NaN): the weights are damaged, perhaps by too high a learning rate"
-
-
 def _end_ids(model: Any) -> tuple[int, ...]:
     """End tokens that the model's own generation settings name."""
     eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     if eos is None:
         eos = getattr(model.config, "eos_token_id", None)
-    return () if eos is None else tuple(eos) if isinstance(eos, (list, tuple)) else (int(eos),)
+    ids = () if eos is None else tuple(eos) if isinstance(eos, (list, tuple)) else (eos,)
+    if not all(isinstance(i, int) for i in ids):
+        raise ValueError(f"generation_config.json: eos_token_id must be a token id or a list of them, it is {one_line(eos, 60)}")
+    return ids
 
 
 def load_language_model(
@@ -135,16 +145,16 @@ def load_language_model(
     max_memory: int | None = None,
     four_bit: bool = False,
     compiler: str | None = None,
+    day: datetime.date | None = None,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`; an adapter folder that a LoRA run wrote is worked into its base's weights.
+    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked
+    into its base's weights.
 
     device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
     attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
-    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. Raises ValueError with what is missing,
-    and for a model of a run's checkpoint that is not what the run wrote.
+    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError
+    with what is missing, and for a model of a run's checkpoint that is not what the run wrote.
     """
-    from transformers import AutoModelForCausalLM
-
     path = str(path_or_id)
     verify_model(Path(path))
     target = pick_device(device)
@@ -152,26 +162,28 @@ def load_language_model(
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype)
     kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
-    options: dict[str, Any] = {"attn_implementation": attn} if attn else {}
-    if four_bit:
-        options["quantization_config"] = _four_bits(kind)
+    if four_bit and is_gguf(path):
+        raise ValueError(f"{path}: weights in four bits (NF4) are made from a model folder, as sparring export {path} FOLDER writes it")
+    options: dict[str, Any] = {"quantization_config": _four_bits(kind)} if four_bit else {}
     base = adapter_base(Path(path))
     if base is not None:
         verify_model(base)
-    try:
-        with quiet_if(Path(path).is_dir()):
-            model: Any = AutoModelForCausalLM.from_pretrained(base or path, dtype=kind, trust_remote_code=trust_remote_code, **options)
-    except OSError as error:
-        raise ValueError(f"no model weights in {str(base or path)!r}: {error}") from error
-    except SafetensorError as error:
-        raise ValueError(f"the model weights in {str(base or path)!r} cannot be read, the file is cut off or damaged: {error}") from error
+    source = str(base or path)
+    if is_gguf(path):
+        with quiet_if(True), unreported():
+            model = load_gguf(path, dtype=kind, attention=attn)
+    else:
+        model = _from_folder(source, kind, attn, trust_remote_code, options)
+    _plain_after_gguf(model)
+    require_finite(model, source)
+    require_known_ids(model, tokenizer, path)
     _trainable_in_four_bits(model)
     if base is not None:
         if getattr(model, "is_quantized", False):
             model.dequantize()  # what an adapter adds is finer than four bits
         load_adapter(model, path, "stored")
         merge(model)
-    return LanguageModel(
+    loaded = LanguageModel(
         _aligned(model.to(target).eval()),
         tokenizer,
         name=name or path,
@@ -181,13 +193,48 @@ def load_language_model(
         max_length=max_length,
         max_memory=max_memory,
         compiler=compiler,
+        day=day,
     )
+    require_faithful(loaded.loop, loaded.name)
+    return loaded
+
+
+def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_remote_code: bool, options: Mapping[str, Any]) -> Any:
+    """The whole model of a folder or hub id. kind: of its weights. options: of from_pretrained. Raises ValueError with what is wrong."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    local = Path(source).is_dir()
+    if local and not (Path(source) / CONFIG).is_file():
+        require_readable(Path(source))
+    try:
+        with quiet_if(local), unreported():
+            config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+            # Chosen here, whatever config.json names: it may be code from the hub.
+            config._attn_implementation, config._experts_implementation = attn, None
+            both: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=config,
+                dtype=kind,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **options,
+            )
+            model, info = both
+    except Exception as error:  # transformers raises what it comes across in a folder that is not as it should be
+        if out_of_memory(error):
+            raise
+        said = str(error).partition("Model type should be one of")[0]  # the names of all families are no help
+        raise ValueError(f"the model in {source!r} cannot be loaded: {one_line(said)}") from error
+    require_whole(model, info, source)
+    return model
 
 
 def _four_bits(kind: torch.dtype | str) -> Any:
     """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError("weights in four bits need the extra qlora: pip install 'sparring[qlora]'")
+        raise ValueError("weights in four bits need the extra qlora: pip install -e '.[qlora]' in the checkout")
     from transformers import BitsAndBytesConfig
 
     compute = torch.bfloat16 if kind == "auto" else kind
@@ -208,6 +255,14 @@ def _trainable_in_four_bits(model: Any) -> None:
         model._weight_conversions = kept
 
 
+def _plain_after_gguf(model: Any) -> None:
+    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain, and transformers saves and
+    trains no model with the mark."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    if quantizer is not None and str(getattr(quantizer.quantization_config.quant_method, "value", "")) == "gguf":
+        quantizer.remove_quantization_config(model)
+
+
 def _of_bitsandbytes(operation: Any) -> bool:
     return type(operation).__module__ == "transformers.integrations.bitsandbytes"
 
@@ -221,25 +276,12 @@ def _aligned(model: Any) -> Any:
     return model
 
 
-@contextmanager
-def quiet_if(quiet: bool) -> Iterator[None]:
-    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our own."""
-    from transformers.utils import logging
-
-    before = logging.is_progress_bar_enabled()
-    if quiet:
-        logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if before:
-            logging.enable_progress_bar()
-
-
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
+    """The tokenizer of a model folder, GGUF file or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
     from transformers import AutoTokenizer
 
+    if is_gguf(path):
+        return gguf_tokenizer(read_gguf(path))
     folder = Path(path)
     looks_local = folder.exists() or path.startswith((".", "/", "~")) or path.count("/") != 1
     if looks_local:
@@ -259,12 +301,27 @@ def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
         ):
             raise ValueError(f"{path!r} has no tokenizer: save it there with tokenizer.save_pretrained")
     try:
-        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as error:  # tokenizers raise what they come across in files that are not as they should be
         if looks_local:
-            raise ValueError(f"the tokenizer in {path!r} cannot be read: {error}") from error
+            require_objects(folder)
+            _require_config(path, trust_remote_code)
+            raise ValueError(f"the tokenizer in {path!r} cannot be read: {one_line(error)}") from error
         offline = " (HF_HUB_OFFLINE is set, so the hub was not asked)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
-        raise ValueError(f"{path!r} is neither a folder nor a model that the hub gave{offline}: {error}") from error
+        raise ValueError(f"{path!r} is neither a folder nor a model that the hub gave{offline}: {one_line(error)}") from error
+    if not isinstance(tokenizer.chat_template, str | dict | None):
+        raise ValueError(f"the tokenizer in {path!r} has a chat_template that is no text but {type(tokenizer.chat_template).__name__}")
+    return tokenizer
+
+
+def _require_config(path: str, trust_remote_code: bool) -> None:
+    """Raises ValueError where transformers cannot use the configuration in a folder."""
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise ValueError(f"{path}/config.json cannot be used: {one_line(error)}") from error
 
 
 @dataclass(eq=False)

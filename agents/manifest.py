@@ -6,15 +6,24 @@ Hashing takes about a second for a gigabyte. Who writes checkpoints, and what th
 import hashlib
 import json
 import re
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePath
 
 MANIFEST = "manifest.json"
+NOTES = ("", ".txt", ".md", ".rst", ".log", ".bak", ".old", ".orig", ".tmp", ".swp", ".ini", ".db", ".html", ".pdf", ".png", ".jpg")
+"""How files end that nothing reads as part of a model; a tokenizer's .txt apart."""
+READ_BY_NAME = ("vocab.txt", "merges.txt")
 
 
 def digests(folder: Path) -> dict[str, str]:
     """What a manifest holds: of every file in a folder its SHA-256, by its name there."""
     return {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def model_digests(folder: Path) -> dict[str, str]:
+    """The same of the files of a model folder that are read: those right in it that are neither notes nor hidden."""
+    names = (path for path in sorted(folder.glob("*")) if not path.name.startswith(".") and not harmless(PurePath(path.name)))
+    return {path.name: _digest(path) for path in names if path.is_file()}
 
 
 def _digest(path: Path) -> str:
@@ -24,24 +33,45 @@ def _digest(path: Path) -> str:
 
 def verified(folder: Path, under: str = "", optional: Collection[str] = ()) -> dict[str, str]:
     """The manifest of a folder: digests by file. under: only files whose names begin so are looked at. optional: names that need not be in
-    it. Names that begin with a dot are of what was never finished. Raises ValueError where a file is missing, not what was written, or not
-    in the manifest."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict):
-            raise ValueError("not what was written")
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise ValueError(f"{folder} is no whole checkpoint: its {MANIFEST} cannot be read ({error})") from error
+    it. Names that begin with a dot are of what was never finished; notes and copies that somebody put there are left alone. Raises
+    ValueError where a file is missing, not what was written, or not in the manifest though it could be read as part of the model."""
+    manifest = read_manifest(folder)
     for name, wanted in manifest.items():
         path = folder / name
         if name.startswith(under) and (not path.is_file() or _digest(path) != wanted):
             raise ValueError(f"{path} is damaged or missing")
+    for other in foreign(folder, manifest, optional):
+        place = other.relative_to(folder)
+        if str(place).startswith(under) and not harmless(place):
+            raise ValueError(f"{other} is none of the checkpoint's files: it was put there later; move it away")
+    return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, str]:
+    """The manifest of a folder. Raises ValueError where it cannot be read."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if not isinstance(manifest, dict):
+            raise ValueError("not what was written")
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
+        raise ValueError(f"{folder} is no whole checkpoint: its {MANIFEST} cannot be read ({error})") from error
+    return manifest
+
+
+def foreign(folder: Path, manifest: Collection[str], optional: Collection[str] = ()) -> Iterator[Path]:
+    """The files in a checkpoint's folder that are none of its own, hidden ones apart."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        known = str(name) in manifest or str(name) in (MANIFEST, *optional) or any(part.startswith(".") for part in name.parts)
-        if path.is_file() and str(name).startswith(under) and not known:
-            raise ValueError(f"{path} is none of the checkpoint's files: it was put there later; move it away")
-    return manifest
+        known = str(name) in manifest or str(name) in (MANIFEST, *optional)
+        if path.is_file() and not known and not any(part.startswith(".") for part in name.parts):
+            yield path
+
+
+def harmless(name: PurePath) -> bool:
+    """Whether a file is one that nothing looks for in a model folder, by its name there: a note, or a copy as people and file managers make
+    them."""
+    copied = any(" " in part or "(" in part or part.endswith("~") or "copy" in part.lower() for part in name.parts)
+    return copied or (name.suffix.lower() in NOTES and name.name not in READ_BY_NAME)
 
 
 def verify_model(folder: Path) -> None:

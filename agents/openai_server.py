@@ -4,13 +4,15 @@ Knows no token ids, so its games are never trained on.
 """
 
 import logging
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from sparring.envs.core import encodable
 from sparring.envs.views import Message
 
 from .chat import split_thinking
-from .core import Finish, Reply, Request, Sampling, Segment
+from .core import MOST_TOKENS, Finish, Reply, Request, Sampling, Segment
 from .http_client import Failed, HTTPClient, Limits, Refused
 
 KEY = "OPENAI_API_KEY"
@@ -81,7 +83,7 @@ class OpenAIServer:
         """What a request came to. A chat that has outgrown the context gets an empty reply that ends by length, as any model's does."""
         if isinstance(outcome, Reply):
             self._answered = True
-            return outcome
+            return replace(outcome, text=self.client.kept(outcome.text), private=self.client.kept(outcome.private))
         if isinstance(outcome, Refused):
             if outcome.status not in _THIS_ONE or not self._answered:
                 raise outcome
@@ -134,12 +136,11 @@ def read_reply(data: Any) -> Reply:
     private = "\n".join(part for part in (encodable(thoughts or "").strip(), private) if part)
     usage = data.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
-    return Reply(public, private, finish, tokens if isinstance(tokens, int) and tokens > 0 else 0)
-
-
-def encodable(text: str) -> str:
-    """The text without halves of characters, which JSON can hold but no file or server takes."""
-    return text.encode("utf-8", "replace").decode()
+    if not isinstance(tokens, int) or tokens < 0:
+        tokens = 0
+    if tokens > MOST_TOKENS:
+        raise ValueError(f"a count of more than {MOST_TOKENS:,} tokens")
+    return Reply(public, private, finish, int(tokens))
 
 
 def with_v1(url: str) -> str:

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS, Prompts
+from sparring.envs.text_files import parse_json, read_text
+from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS, Prompts, brief, read_prompts
 
 CARD = "player.json"
 
@@ -42,8 +43,8 @@ def load_card(folder: Path) -> PlayerCard:
     if not path.is_file():
         return PlayerCard()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        prompts = Prompts(system=dict(data["system"]), opening=str(data["opening"]))
+        data = parse_json(read_text(path))
+        prompts = read_prompts(data)
         return PlayerCard(prompts, int(data["max_new_tokens"]), bool(data["everyday"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: cannot read this player's card ({error!r}); remove it to use the full rules") from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: cannot read this player's card ({brief(error)}); remove it to use the full rules") from error

@@ -4,6 +4,7 @@ Knows games, agents and backends by their protocols only. What a match comes to 
 played beside it.
 """
 
+import logging
 import math
 import time
 from collections import deque
@@ -15,6 +16,9 @@ from itertools import count
 from sparring.envs.core import VOID, Game, Outcome, State, Task
 
 from .core import Agent, Backend, Finish, Reply, Request, Seat, Segment, derive_seed
+from .token_streams import NoRoomError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,9 @@ _AHEAD = 4
 def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> Iterator[Played]:
     """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in play.
 
-    A failure of the infrastructure (a reply that finishes by "error") voids its game alone. What a seat, a game or a backend raises
-    propagates. Raises ValueError for a match that lacks an agent, or shares its id with one in play.
+    A failure of the infrastructure (a reply that finishes by "error", a first prompt without room for a reply) voids its game alone. What a
+    seat, a game or a backend raises otherwise propagates. Raises ValueError for a match that lacks an agent, or shares its id with one in
+    play.
     """
     return (played for _, played in _Scheduler(iter(matches), concurrency, progress).run())
 
@@ -130,7 +135,7 @@ def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Call
 
 class _Scheduler:
     """One call of `play`. asked: who waits for the reply to a request, by backend and stream. finished: ended games by number, not yet
-    handed out. ahead: how many games may have begun that are not yet `handed_on`.
+    handed out. ahead: how many games may have begun that are not yet `handed_on`. warned: names of models whose context was too short.
     """
 
     def __init__(
@@ -148,6 +153,7 @@ class _Scheduler:
         self.finished: deque[tuple[int, Played]] = deque()
         self.ahead = ahead
         self.begun = self.handed_on = 0
+        self.warned: set[str] = set()
 
     def run(self) -> Generator[tuple[int, Played]]:
         """Each game as it ends, with its place among the matches."""
@@ -220,7 +226,14 @@ class _Scheduler:
         assert key not in self.asked, f"stream {request.stream!r} is asked twice at once"
         self.backends[id(request.backend)] = request.backend
         self.asked[key] = table
-        request.backend.submit(request)
+        try:
+            request.backend.submit(request)
+        except NoRoomError as error:
+            if request.backend.name not in self.warned:
+                self.warned.add(request.backend.name)
+                _log.warning("%s; such games are void", error)
+            del self.asked[key]
+            self._advance(table, Reply("", finish="error"))
 
     def _poll(self) -> None:
         """Takes what each backend that owes replies has finished. One that has none yet and only waits for them (`ready` is False, as of a

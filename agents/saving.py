@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .adapters import save_adapter
-from .language_model import LanguageModel, quiet_if
+from .adapters import quiet_if, save_adapter
+from .language_model import LanguageModel
 from .player_card import CARD, PlayerCard
 
 

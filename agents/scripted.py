@@ -82,6 +82,16 @@ DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
 })  # fmt: skip
 
 
+def require_known(words: Sequence[str]) -> None:
+    """Raises ValueError for secret words that scripted players do not know."""
+    if unknown := [word for word in words if word not in everyday().facts]:
+        more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
+        raise ValueError(
+            f"scripted players know the nouns of the everyday world alone, not {', '.join(map(repr, unknown[:3]))}{more}: "
+            "take words from the list everyday, or another player than scripted"
+        )
+
+
 class Heard(NamedTuple):
     """What the talk so far says about the secret. asked: facts of the attacker's requests, which claim nothing."""
 
@@ -211,6 +221,7 @@ class _ScriptedSeat:
         said = observation.utterances
         rng = random.Random(derive_seed(self.seed, len(said)))
         if isinstance(self.style, AttackerStyle):
+            require_known([observation.private["word"]])
             text = attack(observation.private["word"], self.style, said, self.world, rng)
         else:
             spoken = sum(u.role == self.role for u in said)
@@ -240,15 +251,20 @@ class ScriptedAgent:
         styles = ",".join(style for style in (self.attacker, self.defender) if style)
         return f"scripted:{styles}" if styles else "scripted"
 
+    def require(self, role: str, words: Sequence[str]) -> None:
+        """Raises ValueError for a role that scripted players cannot play, and for secret words that they do not know."""
+        if role not in ("attacker", "defender"):
+            raise ValueError(f"scripted players know the roles attacker and defender, not {role!r}")
+        require_known(words)
+
     def seat(self, game: Game, role: str, key: str, seed: int) -> Seat:
+        self.require(role, ())
         rng = random.Random(derive_seed(seed, "style"))
         style: AttackerStyle | DefenderStyle
         if role == "attacker":
             style = ATTACKERS[self.attacker or rng.choice(sorted(ATTACKERS))]
-        elif role == "defender":
-            style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS))]
         else:
-            raise ValueError(f"scripted players know the roles attacker and defender, not {role!r}")
+            style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS))]
         return _ScriptedSeat(role, style, seed, everyday())
 
 

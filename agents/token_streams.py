@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from sparring.envs.opponents import OpponentFailedError
+from sparring.envs.views import Message
+
 from .chat import ChatFormat
 from .core import Finish, Reply, Request, Segment, TurnSpan
+
+
+class NoRoomError(OpponentFailedError, ValueError):
+    """A first prompt that leaves no room for a reply: the game is void, as the player cannot take part in it."""
 
 
 @dataclass(eq=False)
@@ -63,13 +70,15 @@ class TokenStreams:
     def extend(self, request: Request, *, version: str, room: int) -> list[int]:
         """Adds a request's messages to its stream (made on first use) and returns the new ids.
 
-        version: the weights that will answer. room: the longest stream in tokens. Raises ValueError where the first prompt leaves no room.
+        version: the weights that will answer. room: the longest stream in tokens. Raises NoRoomError where the first prompt leaves no room,
+        ValueError where no prompt at all would.
         """
         record = self._records.get(request.stream)
         if record is None:
             ids = self.chat.open(request.messages)
             if len(ids) >= room:
-                raise ValueError(
+                least = len(self.chat.open([Message("system", ""), Message("user", "")]))
+                raise (NoRoomError if least < room else ValueError)(
                     f"{self.name}: the first prompt takes {len(ids)} tokens, but the context holds "
                     f"{room}: use a model with a longer context, or shorter prompts"
                 )
@@ -95,10 +104,7 @@ class TokenStreams:
         record.logprobs.extend(logprobs if request.trainable else [0.0] * len(ids))
         record.turns.append(TurnSpan(request.turn, start, len(record.ids), finish))
         record.ended = ended
-        text = self.chat.decode(ids)
-        for stop in request.sampling.stop:
-            text = text.split(stop, 1)[0]
-        private, public = self.chat.split_thinking(text)
+        private, public = self.chat.split_thinking(self.chat.decode(ids, request.sampling.stop))
         return Reply(public, private, finish, len(ids))
 
     def close(self, stream: str) -> tuple[Segment, ...]:

@@ -4,6 +4,7 @@ Speaks `POST /v1/completions` with ids as the prompt. The server keeps what it h
 carries the whole stream. Weights are updated through vLLM's development endpoints. What was seen with a real server: docs/servers.md.
 """
 
+import datetime
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,10 @@ from .vllm_weights import HEAD, has_head
 
 KEY = "VLLM_API_KEY"
 """The environment variable with the server's key, as vLLM itself calls it; needed only where the server was given one."""
+
+
+LEAST_LOGPROB = -1e4
+"""No token that was sampled is less likely; vLLM writes -9999 for what is impossible."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class VLLMServer:
 
     place: the model's folder or hub id; its tokenizer and end tokens are read here, and it tells apart several models of one server.
     weight_version: names the server's weights until the next update. client: another way to send requests, in tests.
+    day: see ChatFormat.
     Raises ValueError for a url, key or folder that cannot be used; the server is first asked when it is first needed.
     """
 
@@ -58,13 +64,15 @@ class VLLMServer:
         weight_version: str = "0",
         limits: Limits | None = None,
         client: HTTPClient | None = None,
+        day: datetime.date | None = None,
     ) -> None:
         self.place = str(place)
         self.name = name or f"vllm:{place}@{url}"
         self.weight_version = weight_version
         self.client = client or HTTPClient(url.rstrip("/").removesuffix("/v1"), key_variable=KEY, limits=limits)
-        self.format = ChatFormat(load_tokenizer(self.place), extra_end_ids=_end_ids(Path(self.place)))
+        self.format = ChatFormat(load_tokenizer(self.place), extra_end_ids=_end_ids(Path(self.place)), day=day)
         self.streams = TokenStreams(self.format, self.name)
+        self._vocabulary = _vocabulary(Path(self.place)) or len(self.format.tokenizer)
         self._asked: dict[str, Request] = {}
         self._ready: list[tuple[Request, Reply]] = []
         self._torn = False
@@ -73,7 +81,11 @@ class VLLMServer:
     @cached_property
     def served(self) -> Served:
         """What the server says of the model. Raises ValueError where it does not serve it, Failed or ConnectionError where it is silent."""
-        return _choose(self.client.request("GET", "/v1/models"), self.place, self.client.url)
+        listed = self.client.request("GET", "/v1/models")
+        try:
+            return _choose(listed, self.place)
+        except ValueError as error:
+            raise ValueError(f"{self.client.url} {self.client.quoted(str(error))}") from None
 
     @property
     def ready(self) -> bool:
@@ -81,7 +93,7 @@ class VLLMServer:
         return bool(self._ready) or self.client.ready
 
     def submit(self, request: Request) -> None:
-        """Raises ValueError where the first prompt leaves no room for a reply, and as `served` and `_check_logprobs` do."""
+        """Raises NoRoomError where the first prompt leaves no room for a reply, and as `served` and `_check_logprobs` do."""
         if self._torn:
             raise RuntimeError(f"{self.name}: an update of its weights failed halfway; update them again")
         self.streams.extend(request, version=self.weight_version, room=self.served.max_length)
@@ -95,7 +107,7 @@ class VLLMServer:
             self._check_logprobs(prompt)
         self._asked[request.stream] = request
         body = self._body(request.sampling, request.seed, prompt, limit)
-        self.client.submit(request.stream, "/v1/completions", body, lambda data: read_completion(data, prompt))
+        self.client.submit(request.stream, "/v1/completions", body, lambda data: self._within(read_completion(data, prompt), limit))
 
     def poll(self) -> list[tuple[Request, Reply]]:
         """Replies that have come; one that the server failed to give finishes by "error".
@@ -199,8 +211,18 @@ class VLLMServer:
     def _reply(self, request: Request, outcome: Completion | Failed) -> Reply:
         if isinstance(outcome, Failed):
             return Reply("", finish="error")
+        if self.client.kept(text := self.format.decode(outcome.ids)) != text:
+            return Reply("", finish="error")  # it says the key, and ids that are kept cannot do without
         ended = bool(outcome.ids) and outcome.ids[-1] in self.format.end_ids
         return self.streams.reply(request, outcome.ids, outcome.logprobs, outcome.finish, ended=ended)
+
+    def _within(self, completion: Completion, limit: int) -> Completion:
+        """Raises ValueError for more ids than were asked for, and for ids that the model does not have."""
+        if len(completion.ids) > limit:
+            raise ValueError(f"{len(completion.ids)} token ids where at most {limit} were asked for")
+        if max(completion.ids, default=0) >= self._vocabulary:
+            raise ValueError(f"a token id beyond the vocabulary of {self._vocabulary}")
+        return completion
 
     def _body(self, sampling: Sampling, seed: int, prompt: list[int], limit: int) -> dict[str, Any]:
         """The request. Every setting that shapes the distribution is sent: what is left out, vLLM takes from the model's own settings."""
@@ -237,7 +259,7 @@ def read_completion(data: Any, prompt: list[int]) -> Completion:
         raise ValueError(f"a reply that ended by {reason!r}"[:100])
     if not _are(int, ids) or not _are((int, float), logprobs) or len(ids) != len(logprobs) or min(ids, default=0) < 0:
         raise ValueError("token ids and log-probabilities that do not fit each other")
-    if not all(math.isfinite(logprob) and logprob < 1e-3 for logprob in logprobs):
+    if not all(LEAST_LOGPROB <= logprob < 1e-3 for logprob in logprobs):
         raise ValueError("log-probabilities that are none")
     if seen is not None and seen != prompt:
         raise Refused("the server changed the prompt's token ids, so its log-probabilities belong to another text")
@@ -247,7 +269,10 @@ def read_completion(data: Any, prompt: list[int]) -> Completion:
 def read_likeliest(data: Any) -> float:
     """The log-probability of the likeliest first token in a completion that was asked for one. Raises ValueError where it has none."""
     try:
-        return float(max(data["choices"][0]["logprobs"]["top_logprobs"][0].values()))
+        likeliest = max(data["choices"][0]["logprobs"]["top_logprobs"][0].values())
+        if not LEAST_LOGPROB <= likeliest < 1e-3:
+            raise ValueError
+        return float(likeliest)
     except (LookupError, TypeError, AttributeError, ValueError):
         raise ValueError("the server's completions hold no log-probabilities as vLLM gives them (logprobs.top_logprobs)") from None
 
@@ -256,16 +281,25 @@ def _are(kind: type | tuple[type, ...], values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
 
 
-def _choose(data: Any, place: str, url: str) -> Served:
+def _choose(data: Any, place: str) -> Served:
     """The one model of a list that is meant: the only one, or the one that is called by its place or made from it."""
     try:
         entries = [(str(one["id"]), str(one.get("root")), one["max_model_len"]) for one in data["data"]]
     except (LookupError, TypeError, AttributeError):
-        raise ValueError(f"{url} does not list its models as vLLM does (/v1/models); for other servers use openai:MODEL@URL") from None
+        raise ValueError("does not list its models as vLLM does (/v1/models); for other servers use openai:MODEL@URL") from None
     meant = entries if len(entries) == 1 else [entry for entry in entries if place in entry[:2]]
     if len(meant) != 1 or not _are(int, [meant[0][2]]):
-        raise ValueError(f"{url} serves {', '.join(repr(entry[0]) for entry in entries) or 'nothing'}, none of which is {place!r}"[:300])
+        raise ValueError(f"serves {', '.join(repr(entry[0]) for entry in entries) or 'nothing'}, none of which is {place!r}"[:300])
     return Served(meant[0][0], meant[0][2])
+
+
+def _vocabulary(folder: Path) -> int | None:
+    """How many token ids the model of a folder has, those included that pad its embedding; None where its configuration does not say."""
+    if not (folder / "config.json").is_file():
+        return None
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    size = config.get("vocab_size") or (config.get("text_config") or {}).get("vocab_size")
+    return size if isinstance(size, int) else None
 
 
 def _end_ids(folder: Path) -> tuple[int, ...]:

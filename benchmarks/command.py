@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sparring.agents.cores import share_cores
 from sparring.selfplay.cli_common import guarded, parse
 from sparring.selfplay.run_folder import to_json, write_text
 
@@ -20,6 +21,7 @@ def command(name: str, kind: type[T], main: Callable[[T], None], description: st
         main(parse(kind, program, None, description=description))
         return 0
 
+    share_cores()
     sys.exit(guarded(program, run))
 
 

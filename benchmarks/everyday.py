@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparring.agents.core import derive_seed
-from sparring.agents.language_model import LanguageModel, no_numbers
+from sparring.agents.fidelity import no_numbers
+from sparring.agents.language_model import LanguageModel
 from sparring.envs.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
 from sparring.envs.views import TABOO_BRIEF, Message
@@ -111,21 +112,28 @@ def _row(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> Row:
     return sft_row(ids, [act and i >= last + skip for i, act in enumerate(action)])
 
 
-def log_probabilities(model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]]) -> NDArray[np.float64]:
+Progress = Callable[[int], object]
+"""Called with how many answers have been scored since the last call."""
+
+
+def log_probabilities(
+    model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]], progress: Progress | None = None
+) -> NDArray[np.float64]:
     """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)].
     Raises ValueError where they are no numbers."""
     rows = [_row(model, prompt, given) for prompt, given in prompts]
     with model.speaking():
-        scored = action_logprobs(Scorer(model.model), rows, TOKENS_PER_BATCH)
+        scored = action_logprobs(Scorer(model.model), rows, TOKENS_PER_BATCH, progress=progress)
     found = np.array([values.sum(dtype=np.float64) for values in scored])
     if np.isnan(found).any():
         raise ValueError(no_numbers(model.name))
     return found
 
 
-def score(model: LanguageModel, test: Sequence[Item]) -> NDArray[np.float64]:
+def score(model: LanguageModel, test: Sequence[Item], progress: Progress | None = None) -> NDArray[np.float64]:
     """One score per item, in [0, 1]: right or wrong for a choice, else the probability of the right continuations. Shape [len(test)]."""
-    scores = log_probabilities(model, [(prompt, item.given) for item in test for prompt in item.prompts])
+    prompts = [(prompt, item.given) for item in test for prompt in item.prompts]
+    scores = log_probabilities(model, prompts) if progress is None else log_probabilities(model, prompts, progress)
     found, at = np.zeros(len(test)), 0
     for index, item in enumerate(test):
         own = scores[at : at + len(item.prompts)]
@@ -159,11 +167,11 @@ def _by_length(item: Item, extreme: Callable[[list[int]], int]) -> float:
     return sum(i in item.right for i in taken) / len(taken)
 
 
-def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0) -> dict[str, Any]:
+def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0, progress: Progress | None = None) -> dict[str, Any]:
     """Scores by task, with intervals, baselines and `baseline`, the best of these; `scores` holds every item's score, for paired
     comparison."""
     test = items(per_task, seed)
-    scores = score(model, test)
+    scores = score(model, test, progress)
     base = baselines(test)
     tasks = {}
     for task in dict.fromkeys(item.task for item in test):

@@ -35,7 +35,7 @@ from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import RunFolder, to_json, write_text
 from sparring.selfplay.statistics import over_seeds
-from sparring.selfplay.summary import read
+from sparring.selfplay.summary import FROZEN, read
 from sparring.selfplay.train import resume, train
 
 from . import everyday
@@ -244,7 +244,8 @@ def measurements(run: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for entry in data["strength"]:
         when = "before" if entry["round"] == 0 else "after"
-        place = f"{entry['opponent']}/{entry['seat']}/{entry['words']}"
+        opponent = IMITATION if entry["opponent"] == FROZEN else entry["opponent"]
+        place = f"{opponent}/{entry['seat']}/{entry['words']}"
         games = entry["games"]
         values = {f"win/{place}": entry["win_rate"], f"tie/{place}": entry["ties"] / games}
         values |= {f"{reason}/{place}": entry["reasons"].get(reason, 0) / games for reason in ("uttered", "foul", "silent", "overlong")}

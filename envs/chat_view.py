@@ -6,6 +6,9 @@ from typing import Any, Never
 from .core import Observation, Utterance
 from .views import Renderer
 
+LONGEST_VIEW = 1 << 20
+"""Characters of the longest observation: what is older is left out of it."""
+
 
 class ChatMessage(dict[str, str]):
     """A message {"role", "content"} that one view hands out again and again: a dict that cannot be changed. Its copies are plain dicts,
@@ -24,8 +27,8 @@ class ChatMessage(dict[str, str]):
 
 @dataclass
 class ChatView:
-    """What a role sees. messages: the chat, system message first. text: the same, one message a paragraph. heard: how many utterances are
-    in it."""
+    """What a role sees. messages: the chat, system message first. text: the same, one message a paragraph; of more than LONGEST_VIEW
+    characters the newest. heard: how many utterances are in it."""
 
     role: str
     messages: list[ChatMessage]
@@ -36,7 +39,7 @@ class ChatView:
     def opened(cls, renderer: Renderer, observation: Observation) -> "ChatView":
         messages = [ChatMessage(role=role, content=content) for role, content in renderer.render(observation)]
         text = "\n\n".join([f"{message['role']}: {message['content']}" for message in messages])
-        return cls(observation.role, messages, text, len(observation.utterances))
+        return cls(observation.role, messages, text[-LONGEST_VIEW:], len(observation.utterances))
 
     def again(self) -> "ChatView":
         """The same for another game."""
@@ -47,7 +50,7 @@ class ChatView:
         for speaker, content, _ in utterances[self.heard :]:
             said_by = "assistant" if speaker == self.role else "user"
             self.messages.append(ChatMessage(role=said_by, content=content))
-            self.text = f"{self.text}\n\n{said_by}: {content}"
+            self.text = f"{self.text}\n\n{said_by}: {content}"[-LONGEST_VIEW:]
         self.heard = len(utterances)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -17,6 +17,11 @@ HOST = "game"
 """Who speaks where a game itself tells a role something."""
 
 
+def encodable(text: str) -> str:
+    """The text with a question mark for each half of a character, which strings can hold but no file, server or tokenizer takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 @dataclass(frozen=True)
 class Task:
     """What one game is about.
@@ -147,8 +152,8 @@ class Game(Protocol):
 
 def check_limits(max_turns: int, max_characters: int) -> None:
     """Raises ValueError for limits of a game that are no whole numbers of at least 1."""
-    if not all(isinstance(limit, int) and limit >= 1 for limit in (max_turns, max_characters)):
-        raise ValueError(f"max_turns and max_characters must be whole numbers of at least 1, got {max_turns!r}, {max_characters!r}")
+    if not all(type(limit) is int and limit >= 1 for limit in (max_turns, max_characters)):
+        raise ValueError(f"max_turns and max_characters must be whole numbers of at least 1, got {max_turns!r:.60}, {max_characters!r:.60}")
 
 
 def next_utterance(state: State, text: str, truncated: bool) -> Utterance:

@@ -12,12 +12,26 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from .normalise import fold
+from .normalise import LETTER, fold
 
 RULES = ("lemma", "family", "spag")
 """lemma: inflections. family: derivations and their inflections too. spag: the strings that SPAG's judge looks for."""
 
 TABLE_PATH = Path(__file__).parent / "data" / "forms.txt.gz"
+
+
+_GRAMMAR = frozenset(
+    "about above after all also and any are away been before being below both but can could did does "
+    "down each else even ever every few for "
+    "from had has have her here him his how into its just least less like many may might more most much "
+    "must near never not now off often "
+    "once one only other our out over own per quite rather same shall she should since some soon still "
+    "such than that the their them then "
+    "there these they this those though through till too two under until upon very was were what when "
+    "where which while who whom why "
+    "will with within without would yes yet you your".split()
+)
+_TARGET_WORD = re.compile(rf"{LETTER}+(?:'{LETTER}+)*[+#]*")
 
 
 def check_rule(rule: str) -> None:
@@ -28,8 +42,9 @@ def check_rule(rule: str) -> None:
 
 @lru_cache(maxsize=1 << 12)
 def clean_target(target: str) -> str:
-    """The folded target, its words joined by single blanks. Raises ValueError if there is nothing in it that can be said."""
-    cleaned = " ".join(re.findall(r"[^\W_]+(?:'[^\W_]+)*", fold(target).text))
+    """The folded target, its words joined by single blanks; + and # stay at the end of a word (C++). Raises ValueError if
+    there is nothing in it that can be said."""
+    cleaned = " ".join(_TARGET_WORD.findall(fold(target).text))
     if not cleaned:
         raise ValueError(f"the target {target!r} holds no letter or digit")
     return cleaned
@@ -51,7 +66,51 @@ def forms(target: str, rule: str = "lemma") -> frozenset[str]:
     Raises ValueError for an unknown rule and for a target without a letter or digit.
     """
     check_rule(rule)
-    return _forms(clean_target(target), rule)
+    cleaned = clean_target(target)
+    return _spag_forms(target) if rule == "spag" else _forms(cleaned, rule)
+
+
+@lru_cache(maxsize=1 << 12)
+def written_forms(target: str, rule: str = "lemma") -> dict[str, str]:
+    """Expressions for the ways to write a target that is not one word of letters, and for a closed compound as two words; by each the form
+    that it is.
+
+    Between the words of a target stand blanks or hyphens, nothing, or what stands there in the target: "St. Louis", "AC/DC", "R&B".
+    """
+    word = clean_target(target)
+    if " " in word or word[-1] in "+#":
+        gaps = [_gap(gap) for gap in _TARGET_WORD.split(fold(target).text)[1:-1]]
+        return {_joined(form.split(" "), gaps): form for form in forms(target, rule)}
+    return {
+        rf"{word[:cut]}\s{{1,3}}{re.escape(form[cut:])}": form
+        for cut in range(3, len(word) - 2)
+        if _is_part(word[:cut]) and (_is_part(word[cut:]) or _is_part(word[cut:].removesuffix("s")))
+        for form in forms(target, rule)
+        if form.startswith(word[:cut]) and len(form) > cut + 2
+    }
+
+
+def _gap(gap: str) -> str:
+    """An expression for what may stand between two words of a target that stand so far apart."""
+    sign = gap.strip()
+    ways = [r"[\s_-]{1,3}"]
+    if sign not in ("", "-", "_"):
+        ways.append(rf"\s?{re.escape(sign)}\s?")
+    if sign == "&":
+        ways.append(r"[\s-]and[\s-]")
+    return f"(?:{'|'.join(ways)})"
+
+
+def _joined(words: list[str], gaps: list[str]) -> str:
+    """An expression for words with these gaps between them, or closed up."""
+    apart = "".join(re.escape(word) + gap for word, gap in zip(words, [*gaps, ""], strict=True))
+    closed = "".join(words)
+    return f"{apart}|{re.escape(closed)}" if len(words) > 1 and len(closed) > 3 else apart
+
+
+def _is_part(word: str) -> bool:
+    """Whether a word may be half of a compound: one of the table, of three letters and more, and no word of grammar."""
+    return len(word) > 2 and word in _table() and word not in _GRAMMAR
 
 
 def table_hash() -> str:
@@ -59,24 +118,28 @@ def table_hash() -> str:
     return hashlib.sha256(_table_text().encode()).hexdigest()[:12]
 
 
+def _spag_forms(target: str) -> frozenset[str]:
+    """What SPAG looks for: lower-cased, not folded, so that accents and hyphens count."""
+    word = " ".join(target.lower().split())
+    return frozenset({word, word + "ing", word + "ed", plural(word)})
+
+
 @lru_cache(maxsize=1 << 12)
 def _forms(word: str, rule: str) -> frozenset[str]:
-    if rule == "spag":
-        return frozenset({word, word + "ing", word + "ed", plural(word)})
     first, blank, last = word.rpartition(" ")
     if blank:
         return frozenset(f"{first} {form}" for form in _forms(last, "lemma"))
     found = {word, *_inflections(word)}
     if rule == "family" and word in _table():
-        for derived in _decode(word, _table()[word].partition("\t")[2]):
-            found.update((derived, *_inflections(derived)))
+        found.update(_decode(word, _table()[word].partition("\t")[2]))
     return frozenset(found)
 
 
 def _inflections(word: str) -> frozenset[str]:
     if word in _table():
         return frozenset(_decode(word, _table()[word].partition("\t")[0]))
-    return regular_inflections(word)
+    plurals = [form for form in _inflections(word[:-1]) if form[-1] == "s"] if word[-1] == "s" and word[:-1] in _table() else []
+    return regular_inflections(word).union(plurals if word in plurals else ())  # colors and colours
 
 
 def _decode(word: str, coded: str) -> list[str]:

@@ -10,7 +10,7 @@ def _textarena(id: str) -> GameSpec:
     try:
         from .textarena_game import textarena_spec
     except ImportError as error:
-        raise ValueError(f"textarena:{id} needs the extra textarena (pip install 'sparring[textarena]'): {error}") from error
+        raise ValueError(f"textarena:{id} needs the extra textarena (pip install -e '.[textarena]' in the checkout): {error}") from error
     return textarena_spec(id)
 
 

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from .declarations import Declaration, declaration
-from .forms import RULES, check_rule, clean_target, forms
-from .normalise import Word, fold, haystack, is_silent, undisguised, words
+from .forms import RULES, check_rule, clean_target, forms, written_forms
+from .normalise import LETTER, NO_LETTER_BEFORE, Word, fold, haystack, is_silent, undisguised, words
 
 __all__ = [
     "ROLES",
@@ -64,15 +64,15 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
         return _substring_matcher(target)
     wanted = forms(target, rule)
     stems = _stems(target, rule)
-    several = " " in clean_target(target)
+    written = _written(target, rule)
 
     def match(text: str) -> Match | None:
-        hay = haystack(text)
-        if hay is not None and not several and not any(map(hay.__contains__, stems)):
+        hay = haystack(text) if stems else None
+        if hay is not None and not any(map(hay.__contains__, stems)):
             return None
         found = [word for word in words(text) if word.text in wanted]
-        if several:
-            found += _phrases(text, wanted)
+        if written:
+            found += _phrases(text, target, rule)
         if not found:
             return None
         first = min(found, key=lambda word: (word.start, word.end))
@@ -81,24 +81,35 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
     return match
 
 
-def _phrases(text: str, wanted: frozenset[str]) -> list[Word]:
-    """Where a text says a target of several words, with blanks or hyphens between them, or none."""
+@lru_cache(maxsize=1 << 14)
+def _written(target: str, rule: str) -> tuple[re.Pattern[str], tuple[str, ...]] | None:
+    """An expression for a target written as several words or with signs in it, and the form that each of its groups is."""
+    ways = sorted(written_forms(target, rule).items(), key=lambda way: (-len(way[1]), way))
+    if not ways:
+        return None
+    one_of = "|".join(f"({way})" for way, _ in ways)
+    return re.compile(rf"{NO_LETTER_BEFORE}(?:{one_of})(?!{LETTER})"), tuple(form for _, form in ways)
+
+
+def _phrases(text: str, target: str, rule: str) -> list[Word]:
+    """Where a text says a target as several words: "St. Louis", or "sun light" for sunlight."""
+    written = _written(target, rule)
+    if not written:
+        return []
+    expression, forms_of = written
     folded = fold(text)
-    closed = {form.replace(" ", ""): form for form in wanted}
-    one_of = "|".join(re.escape(form).replace(r"\ ", r"[\s_-]{0,3}") for form in sorted(wanted))
-    found = re.finditer(rf"(?<![^\W_])(?:{one_of})(?![^\W_])", folded.text)
-    return [Word(closed[re.sub(r"[\s_-]", "", m[0])], *folded.raw_span(*m.span())) for m in found]
+    return [Word(forms_of[(m.lastindex or 1) - 1], *folded.raw_span(*m.span())) for m in expression.finditer(folded.text)]
 
 
 def is_right(guess: str, target: str) -> bool:
     """Whether a guess is the target or one of its inflections. Right whatever the rule, since "family" widens only what may not be said."""
     wanted = forms(target, "lemma")
     folded = fold(guess)
-    said = [match.span() for match in re.finditer(r"[^\W_]+", folded.text.removesuffix("'s"))]
+    said = [match.span() for match in re.finditer(f"{LETTER}+", folded.text.removesuffix("'s"))]
     if not said:
         return False
     start, end = folded.raw_span(said[0][0], said[-1][1])
-    readings = [*words(guess), *(_phrases(guess, wanted) if " " in clean_target(target) else ())]
+    readings = [*words(guess), *_phrases(guess, target, "lemma")]
     return any(word.text in wanted and word.start <= start and word.end >= end for word in readings)
 
 
@@ -134,7 +145,10 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
 def _stems(target: str, rule: str) -> tuple[str, ...]:
     """Without any of these an undisguised text does not say the target. None for "spag" and for targets of several words."""
     check_rule(rule)
-    wanted = () if rule == "spag" or " " in clean_target(target) else forms(target, rule)
+    if rule == "spag" or not clean_target(target).replace("'", "").isalnum():
+        return ()
+    halves = {way.partition("\\")[0] for way in written_forms(target, rule)}
+    wanted = forms(target, rule) | halves
     return tuple(form for form in wanted if not any(other in form for other in wanted if other != form))
 
 
@@ -177,14 +191,20 @@ def _declared(text: str, target: str, rule: str) -> tuple[Declaration | None, bo
     return declared, declared is not None and declared.guess is not None and is_right(declared.guess, target)
 
 
+_GAP = re.compile(rf"(?:(?!{LETTER})[^+#'\u2019]|['\u2019](?!\w)|(?<!\w)['\u2019])+")
+"""What stands between the words of a target: no letters, no signs at the end of a word, no apostrophes within one."""
+
+
 def _in_one_piece(text: str, target: str) -> str:
     """The text, as long as before, with a target of several words hyphened where it is said, so that it reads as one word."""
-    if " " not in clean_target(target):
-        return text
-    for word in _phrases(text, forms(target, "lemma")):
-        said = re.sub(r"[\s_-]+", lambda gap: "-" + "\u200b" * (len(gap[0]) - 1), text[word.start : word.end])
-        text = text[: word.start] + said + text[word.end :]
+    for word in _phrases(text, target, "lemma"):
+        text = text[: word.start] + _GAP.sub(_hyphen, text[word.start : word.end]) + text[word.end :]
     return text
+
+
+def _hyphen(gap: re.Match[str]) -> str:
+    """A hyphen as long as a gap; what shows nothing stays."""
+    return "-" + "\u200b" * (len(gap[0]) - 1) if fold(gap[0]).text else gap[0]
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:

@@ -1,12 +1,15 @@
-"""What an utterance says once its disguise is off: folded text, the words in it, and where in the raw text they stand.
+"""What an utterance says once its disguise is off: folded text, the words in it, and where in the raw text
+they stand.
 
-Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters), invisible and combining
-characters dropped, look-alikes of other scripts read as the Latin letters they imitate, case folded. `words` then reads the folded text:
-plain words, clitics taken off, hyphens and emphasis inside words closed up, leet spelling read with two maps, numbers taken off their ends,
-and runs of three or more separated single letters joined.
+Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters),
+invisible and combining characters dropped, look-alikes of other scripts read as the Latin letters they
+imitate, case folded. Vowel signs of scripts that write words with them stay. `words` then reads the folded
+text: plain words, clitics taken off, hyphens and emphasis inside words closed up, words broken over a line
+end joined, leet spelling read with two maps, numbers taken off their ends, and runs of three or more
+separated single letters joined.
 
-Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"), reversal, words run together,
-translations and rhymes.
+Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"),
+reversal, words run together, translations and rhymes.
 """
 
 import re
@@ -89,17 +92,43 @@ def _reduce(char: str) -> str:
     return "".join(out)
 
 
+_SIGNED_BLOCKS = ((0x0900, 0x1100), (0x1700, 0x1800), (0x1900, 0x1AB0), (0x1B00, 0x1D00), (0xA800, 0xAC00))
+"""Where the scripts of South and South-East Asia stand, which spell vowels with combining characters."""
+_SIGNS = frozenset(
+    chr(code)
+    for first, end in _SIGNED_BLOCKS
+    for code in range(first, end)
+    if unicodedata.category(chr(code)) in ("Mn", "Mc") and chr(code) not in _BLANK
+)
+_SIGN = re.compile(f"[{''.join(sorted(_SIGNS))}]")
+LETTER = rf"(?:[^\W_]|[{''.join(sorted(_SIGNS))}])"
+"""An expression for a letter, a digit or a sign that spells a word with them."""
+NO_LETTER_BEFORE = rf"(?<![^\W_])(?<![{''.join(sorted(_SIGNS))}])"
+
+
 def _is_invisible(char: str) -> bool:
     """Format and combining characters, control characters other than white space, blanks that call themselves letters."""
     category = unicodedata.category(char)
+    if char in _SIGNS:
+        return False
     if category in ("Cf", "Mn", "Me") or (category == "Cc" and not char.isspace()):
         return True
     return char in _BLANK or 0xE0000 <= ord(char) <= 0xE0FFF or 0xFFF0 <= ord(char) <= 0xFFF8
 
 
-@lru_cache(maxsize=1 << 14)
+def _is_odd(char: str) -> bool:
+    """Whether a character of no case that does not decompose is folded all the same."""
+    return char in _LOOKALIKES or _is_invisible(char)
+
+
+@lru_cache(maxsize=1 << 17)
 def fold_char(char: str) -> str:
-    """What one raw character becomes: nothing, one character or several, none of which folding would change again."""
+    """What one raw character becomes: nothing, one character or several, none of which folding would change again.
+
+    The table has room for nearly all characters there are, some 20 MB of them, so that no text empties it for the next.
+    """
+    if unicodedata.category(char) in ("Lo", "Cn", "Co") and unicodedata.is_normalized("NFKD", char) and not _is_odd(char):
+        return char
     for _ in range(8):
         after = "".join(map(_reduce, char))
         if after == char:
@@ -121,8 +150,12 @@ def fold(text: str) -> Folded:
 def _fold_each(text: str, fold_one: Callable[[str], str]) -> Folded:
     pieces: list[str] = []
     starts: list[int] = []
+    signed, before = _SIGN.search(text), ""
     for at, char in enumerate(text):
         piece = fold_one(char)
+        if signed and piece in _SIGNS and before.isascii() and before.isalnum():
+            continue  # a sign on a letter of another script disguises it
+        before = piece[-1:] or before
         pieces.append(piece)
         starts += [at] * len(piece)
     return Folded("".join(pieces), starts, [at + 1 for at in starts])
@@ -155,6 +188,9 @@ def is_silent(text: str) -> bool:
 
 
 _PLAIN = re.compile(r"[^\W_]++(?:'[^\W_]++)*+")
+_SIGNED = re.compile(rf"{LETTER}++(?:'{LETTER}++)*+")
+_BROKEN = re.compile(r"(?<![^\W_])([^\W_]++)-[ \t]*\r?\n[ \t]*([^\W_]++)")
+"""A word broken over a line end."""
 _CLOSED = re.compile(r"(?<![^\W_])[^\W_]++(?:(?:-|[_*]{1,3})[^\W_]++)++")
 _LEET = re.compile(r"(?<![^\W_@$])(?:[^\W_]|[@$]|[!|](?=[^\W_]))++")
 _RUN = re.compile(r"(?<![^\W_])(?<![^\W_]')[^\W_](?:(?:[\W_]{2,4}|[^\w']|_)[^\W_](?![^\W_])){2,}")
@@ -165,8 +201,13 @@ _JOINERS = re.compile("[-_*]")
 _TAGS = re.compile("[\U000e0020-\U000e007e]")
 
 _LEET_MAPS = tuple(str.maketrans("0345789@$2" + "16!|", "oeastbgasz" + tail) for tail in ("lbll", "igii"))
-_MEASURE = re.compile(r"[0-9]+(?:st|nd|rd|th|s|am|pm|in|ft|m|cm|mm|km|g|kg|mg|ml|l|h|hr|hrs|min|sec|ms|k|mb|gb|tb|d|x|bn|hz|oz|lbs?)")
+_MEASURE = re.compile(
+    r"[$]?[0-9]+(?:st|nd|rd|th|s|am|pm|in|ft|m|cm|mm|km|kmh|mph|kph|mi|yd|g|kg|mg|ml|cl|dl|l|cc|h|hr|hrs|min|mins|sec|secs|ms|yr|yrs|k|kb|mb|gb|tb"
+    r"|d|x|bn|hz|khz|mhz|ghz|kw|mw|gw|kwh|mah|db|hp|rpm|bpm|fps|dpi|px|pt|pp|ppm|psi|pc|ct|oz|lb|lbs|usd|eur|gbp|wd)"
+)
 """Numbers with an ordinal ending or a unit ("5in", "80s"), which are no leet spelling."""
+_SPELLS = re.compile(r"(?:[^\W\d_]|[@$!|])(?:[0-9]+|)(?:[^\W\d_]|[@$!|])")
+"""Leet spelling has letters on both sides of a digit, or two in a row, unlike codes and units ("F16", "70p")."""
 _NUMBERED = re.compile(r"[0-9]*([^\W\d_]{3,})[0-9]*")
 """A word of three letters and more, and what numbers stand at its ends."""
 
@@ -192,6 +233,8 @@ def haystack(text: str) -> str | None:
     parts = [folded]
     if _JOINERS.search(folded):
         parts.append(_JOINERS.sub("", folded))
+        if _BROKEN.search(folded):
+            parts += (first + second for first, second in _BROKEN.findall(folded))
     if "n't" in folded:
         parts += _NOT.values()
     return "\n".join(parts)
@@ -215,10 +258,14 @@ def _untag(char: str) -> str:
 
 
 def _readings(text: str) -> Iterator[Word]:
-    for match in _PLAIN.finditer(text):
+    plain = _PLAIN if text.isascii() or not _SIGN.search(text) else _SIGNED
+    for match in plain.finditer(text):
         yield Word(match[0], *match.span())
         if "'" in match[0]:
             yield from _without_clitics(match[0], match.start())
+    if "\n" in text:
+        for match in _BROKEN.finditer(text):
+            yield Word(match[1] + match[2], *match.span())
     for match in _CLOSED.finditer(text):
         yield Word(_JOINERS.sub("", match[0]), *match.span())
     if not _is_disguised(text):
@@ -226,6 +273,8 @@ def _readings(text: str) -> Iterator[Word]:
     for match in _LEET.finditer(text):
         yield from _unleet(match[0], *match.span())
     for match in _RUN.finditer(text):
+        if not (text.isascii() or _SIGN.sub("", match[0]).isascii() or not _SIGN.search(match[0])):
+            continue
         for reading in _joined(match[0], match.start()):
             yield reading
             yield from _unleet(*reading)
@@ -246,9 +295,9 @@ def _without_clitics(token: str, at: int) -> Iterator[Word]:
 
 
 def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
-    """Leet spellings of three letters and more: c4t, 5un, m0u$e; and words with a number at an end: 3lemons. Numbers with units stay what
-    they are."""
-    if len(token) < 3 or _MEASURE.fullmatch(token) or not any(map(str.isalpha, token)):
+    """Leet spellings of three letters and more: c4t, 5un, m0u$e; and words with a number at an end: 3lemons. Numbers with units and codes
+    stay what they are."""
+    if len(token) < 3 or not _SPELLS.search(token) or _MEASURE.fullmatch(token) or not any(map(str.isalpha, token)):
         return
     if (numbered := _NUMBERED.fullmatch(token)) and numbered[1] != token:
         yield Word(numbered[1], start, end)

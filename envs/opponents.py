@@ -4,13 +4,13 @@ Agents live in another package; here they are known by their shape alone (`seat`
 group `sparring.agents`.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from itertools import count
 from typing import Any, Protocol
 
-from .core import VOID, Game, Observation
-from .views import Renderer
+from .core import VOID, Game, Observation, Task
+from .views import TABOO_PROMPTS, Renderer, load_prompts
 
 Messages = Sequence[Mapping[str, str]]
 Function = Callable[[Messages], str]
@@ -53,6 +53,30 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
     if not callable(opponent) and not hasattr(opponent, "seat"):
         raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
     return opponent
+
+
+def renderer_of(prompts: str, roles: Iterable[str], opponent: Any = None) -> Renderer:
+    """The prompts of an environment, with texts for these roles. prompts: "card" for those that its opponent, a model, was trained with,
+    where it is one, else the full rules; other names as in `load_prompts`."""
+    if prompts != "card":
+        return load_prompts(prompts, roles)
+    own: Renderer | None = getattr(opponent, "renderer", None)
+    return own or TABOO_PROMPTS
+
+
+def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
+    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play that role about them. Games
+    without a secret take no notice of words.
+
+    A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play everything.
+    """
+    secrets = tuple(words) if game.informed else ()
+    for word in secrets:
+        game.start(Task(word, word, word, 0))
+    for role, player in players.items():
+        require = getattr(player, "require", None)
+        if require is not None:
+            require(role, secrets)
 
 
 def sit_down(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
@@ -107,8 +131,12 @@ def speak(turns: Sequence[Turn]) -> list[Said | OpponentFailedError]:
             results[place] = error
         else:
             backends[id(request.backend)] = request.backend
-            waiting[id(request.backend), request.stream] = place
-            request.backend.submit(request)
+            try:
+                request.backend.submit(request)
+            except OpponentFailedError as error:
+                results[place] = error
+            else:
+                waiting[id(request.backend), request.stream] = place
 
     for place in range(len(turns)):
         advance(place, None)

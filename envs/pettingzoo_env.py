@@ -1,4 +1,4 @@
-"""Adversarial Taboo for PettingZoo (extra `pettingzoo`): the one module that knows it.
+"""Games of two roles, Adversarial Taboo above all, for PettingZoo (extra `pettingzoo`): the one module that knows it.
 
 from sparring.envs.pettingzoo_env import aec_env, parallel_env
 """
@@ -10,12 +10,12 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from pettingzoo import AECEnv, ParallelEnv
 
-from .chat_view import ChatView
+from .chat_view import LONGEST_VIEW, ChatView
 from .core import Task
+from .opponents import renderer_of, require_playable
 from .spaces import UnicodeText
-from .taboo import ROLES, make_taboo
-from .taboo_env import LONGEST_VIEW, NOT_PLAYING, told
-from .views import load_prompts, printable
+from .taboo_env import NOT_PLAYING, hosted_game, info_of
+from .views import inset
 from .words import require_listed, word_list
 
 
@@ -27,16 +27,16 @@ class _Text(str):
 
 
 class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has no types
-    """Attacker and defender in turn. Observations and actions are text; infos hold "messages", and "outcome" at the end."""
+    """The two roles in turn. Observations and actions are text; infos hold what those of the Gymnasium environment do, see `info_of`."""
 
     def __init__(
         self,
         *,
         game: str = "AdversarialTaboo",
-        rule: str = "lemma",
-        max_turns: int = 5,
+        rule: str | None = None,
+        max_turns: int | None = None,
         words: str = "everyday",
-        prompts: str = "full",
+        prompts: str = "card",
         render_mode: str | None = None,
     ) -> None:
         super().__init__()
@@ -44,17 +44,19 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
             raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human")
         self.metadata = {"render_modes": ["ansi", "human"], "name": "adversarial_taboo_v0", "is_parallelizable": True}
         self.render_mode = render_mode
-        self.game = make_taboo(game, rule=rule, max_turns=max_turns)
-        self.words = word_list(words)
-        self.renderer = load_prompts(prompts)
-        self.possible_agents = list(ROLES)
+        self.game = hosted_game(game, rule, max_turns)
+        self.roles = self.game.roles
+        self.words = word_list(words) if self.game.informed else ("",)
+        require_playable(self.game, {}, self.words)
+        self.renderer = renderer_of(prompts, self.roles)
+        self.possible_agents = list(self.roles)
         self.agents: list[str] = []
-        self._spaces = {role: UnicodeText(LONGEST_VIEW) for role in ROLES}
-        self._actions = {role: UnicodeText(LONGEST_VIEW) for role in ROLES}
+        self._spaces = {role: UnicodeText(LONGEST_VIEW) for role in self.roles}
+        self._actions = {role: UnicodeText(LONGEST_VIEW) for role in self.roles}
         self._rng: np.random.Generator | None = None
         self._state: Any = None
         self._views: dict[str, ChatView] = {}
-        self.agent_selection = ROLES[0]
+        self.agent_selection = self.roles[0]
 
     def observation_space(self, agent: str) -> UnicodeText:
         return self._spaces[agent]
@@ -72,22 +74,22 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         require_listed(word, self.words)
         game_seed = int(self._rng.integers(1 << 62))
         self._state = self.game.start(Task(f"env-{game_seed}", word, word, game_seed))
-        self.agents = list(ROLES)
-        self.agent_selection = ROLES[0]
-        self.rewards = dict.fromkeys(ROLES, 0.0)
-        self._cumulative_rewards = dict.fromkeys(ROLES, 0.0)
-        self.terminations = dict.fromkeys(ROLES, False)
-        self.truncations = dict.fromkeys(ROLES, False)
+        self.agents = list(self.roles)
+        self.agent_selection = self.roles[0]
+        self.rewards = dict.fromkeys(self.roles, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.roles, 0.0)
+        self.terminations = dict.fromkeys(self.roles, False)
+        self.truncations = dict.fromkeys(self.roles, False)
         self.infos: dict[str, dict[str, Any]] = {}
-        self._views = {role: ChatView.opened(self.renderer, self._state.observe(role)) for role in ROLES}
+        self._views = {role: ChatView.opened(self.renderer, self._state.observe(role)) for role in self.roles}
         self._tell()
 
     def observe(self, agent: str) -> str:
         if self._state is None:
             raise ResetNeeded(NOT_PLAYING)
         if agent not in self._views:
-            raise ValueError(f"unknown agent {agent!r}; the agents are {', '.join(ROLES)}")
-        return _Text(self._views[agent].text[:LONGEST_VIEW])
+            raise ValueError(f"unknown agent {agent!r}; the agents are {', '.join(self.roles)}")
+        return _Text(self._views[agent].text)
 
     def step(self, action: str | None) -> None:
         if not self.agents:
@@ -99,28 +101,25 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         self._cumulative_rewards[actor] = 0.0
         self._state = self._state.apply(action)
         outcome = self._state.outcome
-        self.rewards = {role: float(outcome.utilities[role]) if outcome else 0.0 for role in ROLES}
+        self.rewards = {role: float(outcome.utilities[role]) if outcome else 0.0 for role in self.roles}
         if outcome:
-            self.terminations = dict.fromkeys(ROLES, True)
-        self.agent_selection = ROLES[1 - ROLES.index(actor)]
+            self.terminations = dict.fromkeys(self.roles, True)
+        self.agent_selection = self._state.to_act or next(role for role in self.roles if role != actor)
         self._accumulate_rewards()
         self._tell()
         if self.render_mode == "human":
             self.render()
 
     def _tell(self) -> None:
-        outcome = self._state.outcome
         for role, view in self._views.items():
-            view.hear(self._state.shown(role))
-            self.infos[role] = {"messages": view.messages.copy()}
-            if outcome:
-                self.infos[role]["outcome"] = told(outcome)
+            view.hear(self._state.observe(role).utterances)
+            self.infos[role] = info_of(self._state, view)
 
     def render(self) -> str | None:
         """The talk so far ("ansi"), or its last utterance, printed ("human")."""
-        said = [f"{u.role}: {u.text}" for u in self._state.utterances] if self._state is not None else []
+        said = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances] if self._state is not None else []
         if self.render_mode == "human":
-            print(printable(said[-1]) if said else "")
+            print(said[-1] if said else "")
             return None
         return "\n".join(said) if self.render_mode == "ansi" else None
 
@@ -136,7 +135,7 @@ class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
         self.inner = TabooAEC(**settings)
         self.metadata = self.inner.metadata
         self.render_mode = self.inner.render_mode
-        self.possible_agents = list(ROLES)
+        self.possible_agents = self.inner.possible_agents
         self.agents: list[str] = []
 
     def observation_space(self, agent: str) -> UnicodeText:
@@ -147,8 +146,8 @@ class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, str], dict[str, Any]]:
         self.inner.reset(seed=seed, options=options)
-        self.agents = list(ROLES)
-        return self._seen(), self._infos()
+        self.agents = list(self.possible_agents)
+        return self._seen(), dict(self.inner.infos)
 
     def step(
         self, actions: dict[str, str]
@@ -163,13 +162,10 @@ class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
         rewards, ended = dict(self.inner.rewards), dict(self.inner.terminations)
         if all(ended.values()):
             self.agents = []
-        return seen, rewards, ended, dict(self.inner.truncations), self._infos()
+        return seen, rewards, ended, dict(self.inner.truncations), dict(self.inner.infos)
 
     def _seen(self) -> dict[str, str]:
-        return {role: self.inner.observe(role) for role in ROLES}
-
-    def _infos(self) -> dict[str, dict[str, Any]]:
-        return {role: {**self.inner.infos[role], "to_act": self.inner.agent_selection} for role in ROLES}
+        return {role: self.inner.observe(role) for role in self.possible_agents}
 
     def render(self) -> str | None:
         return self.inner.render()

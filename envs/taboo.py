@@ -58,6 +58,8 @@ class AdversarialTaboo:
     def __post_init__(self) -> None:
         if isinstance(self.prices, Mapping):
             object.__setattr__(self, "prices", Prices(**self.prices))
+        if not isinstance(self.prices, Prices):
+            raise ValueError(f"prices are of guess and tie, got {self.prices!r:.60}")
         if self.rule not in RULES:
             raise ValueError(f"unknown rule {self.rule!r}; known rules: {', '.join(RULES)}")
         check_limits(self.max_turns, self.max_characters)

@@ -1,6 +1,7 @@
-"""Many games of Adversarial Taboo as one Gymnasium vector environment: opponents that are models speak in one batch."""
+"""Many games as one Gymnasium vector environment: opponents that are models speak in one batch."""
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -8,27 +9,28 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from .taboo_env import Info, TabooEnv, opponents_speak
+from .taboo_env import GameEnv, Info, TabooEnv, opponents_speak
 
 Texts = tuple[str, ...]
 
 
-class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
-    """num_envs games at once; settings as in TabooEnv. Observations and actions: one text per game.
+class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
+    """num_envs games at once; settings as in GameEnv. Observations and actions: one text per game.
 
     A game that has ended begins anew at the next step (AutoresetMode.NEXT_STEP): its action is then not heard and its reward is 0.
     """
 
+    single: type[GameEnv] = GameEnv
+
     def __init__(self, num_envs: int = 1, **settings: Any) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
-        first = TabooEnv(**settings)
-        # One opponent serves all games: an agent keeps nothing between seats.
-        shared = settings if first.opponent is None else {**settings, "opponent": first.opponent}
-        self.envs = [first, *(TabooEnv(**shared) for _ in range(num_envs - 1))]
+        first = self.single(**settings)
+        # Before its first reset an environment holds nothing but settings. One opponent serves all: an agent keeps nothing between seats.
+        self.envs = [first, *(copy(first) for _ in range(num_envs - 1))]
         self.num_envs = num_envs
         self.render_mode = first.render_mode
-        self.metadata = {**TabooEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.metadata = {**GameEnv.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.single_observation_space = first.observation_space
         self.single_action_space = first.action_space
         self.observation_space = batch_space(first.observation_space, num_envs)
@@ -79,7 +81,7 @@ class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
                 rows.append(env.result())
         texts, rewards, terminated, truncated, told = zip(*rows, strict=True)
         infos: Info = {}
-        for key in ("role", "messages"):
+        for key in ("role", "to_act", "messages"):
             infos[key] = np.fromiter([info.pop(key) for info in told], object, self.num_envs)
             infos[f"_{key}"] = np.ones(self.num_envs, np.bool_)
         for i, info in enumerate(told):
@@ -93,3 +95,9 @@ class TabooVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
     def close_extras(self, **kwargs: Any) -> None:
         for env in self.envs:
             env.close()
+
+
+class TabooVectorEnv(GameVectorEnv):
+    """The same of Adversarial Taboo, with the defaults of TabooEnv."""
+
+    single = TabooEnv

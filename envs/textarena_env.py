@@ -34,7 +34,7 @@ class TextArenaTaboo(textarena.Env):  # type: ignore[misc]  # TextArena has no t
         """The settings of `sparring.envs.taboo_env.TabooEnv`. Raises ValueError with what is wrong."""
         self.game = make_taboo(game, rule=rule, max_turns=max_turns)
         self.words = word_list(words)
-        self.prompts = load_prompts(prompts)
+        self.prompts = load_prompts(prompts, self.game.roles)
         self.position: Any = None
 
     def reset(self, num_players: int, seed: int | None = None) -> None:

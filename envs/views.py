@@ -3,19 +3,51 @@
 Views are append-only: the view after a turn extends the view before it, so that token streams and caches extend too.
 """
 
+import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from os.path import isfile
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from string import Formatter
+from typing import Any, NamedTuple, Protocol
 
-from .core import Observation, Utterance
+from .core import GAMES, Observation, Utterance
+from .text_files import hidden_character, parse_json, read_text
 
 
 def printable(text: str) -> str:
-    """A text without what could steer a terminal; as long as the text."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    """A text without what could steer a terminal; as long as the text. Line breaks are kept."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def one_line(text: str) -> str:
+    """A name, a word or a quotation in one line, without what could steer a terminal; as long as the text."""
+    return printable(text).replace("\n", "\ufffd")
+
+
+def inset(text: str) -> str:
+    """What a player said, to be printed beside what others did: its further lines stand to the right, and so begin nothing new."""
+    return printable(text).replace("\n", f"\n{INSET}")
+
+
+def brief(error: object, longest: int = 300) -> str:
+    """An error, or another text from outside, as a part of a sentence: one line, cut after `longest` characters."""
+    missing = " is missing" if isinstance(error, KeyError) else ""
+    text = " ".join(printable(f"{error}{missing}"[: 10 * longest]).split())
+    return text if len(text) <= longest else f"{text[:longest]}..."
+
+
+def _shown(char: str) -> str:
+    if char.isprintable() or char == "\n":
+        return char
+    return " " if unicodedata.category(char) == "Zs" else "\ufffd"
+
+
+INSET = " " * 8
+"""Before the further lines of an utterance."""
 
 
 class Message(NamedTuple):
@@ -184,17 +216,83 @@ def _own_prompts(observation: Observation) -> Prompts:
     return own
 
 
-def load_prompts(name_or_path: str) -> Prompts:
-    """Named prompts, or a JSON file {"system": {role: template}, "opening": text}. Raises ValueError with what is wrong."""
+def load_prompts(name_or_path: str, roles: Iterable[str] = ()) -> Prompts:
+    """Named prompts, or a JSON file {"system": {role: template}, "opening": text}. Raises ValueError with what is wrong.
+
+    roles: of the game that is to be played; a file must have them all.
+    """
     if name_or_path in PROMPTS:
         return PROMPTS[name_or_path]
     path = Path(name_or_path)
-    if not path.is_file():
-        raise ValueError(f"unknown prompts {name_or_path!r}: neither a file nor one of {', '.join(PROMPTS)}")
+    if not isfile(path):  # of pathlib's a name that is too long is an error
+        raise ValueError(f"unknown prompts {brief(repr(name_or_path))}: neither a file nor one of {', '.join(PROMPTS)}")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        prompts = Prompts(system=dict(data["system"]), opening=str(data["opening"]))
-    except (ValueError, KeyError, TypeError) as error:
+        prompts = read_prompts(parse_json(read_text(path)))
+        _check_roles(prompts.system.keys(), roles)
+    except ValueError as error:
         shape = json.dumps(asdict(TABOO_BRIEF))
-        raise ValueError(f"{path}: cannot read prompts ({error!r}); it must look like {shape}") from error
+        raise ValueError(f"{path}: cannot read prompts ({brief(error)}); it must look like {shape}") from error
     return prompts
+
+
+def read_prompts(data: Any) -> Prompts:
+    """The prompts in the JSON of a file. Raises ValueError where a text is none or holds characters that cannot be seen, or a template asks
+    for what its role does not know."""
+    system = data.get("system") if isinstance(data, dict) else None
+    if not isinstance(system, dict):
+        raise ValueError("an object is needed, with system, an object of templates by role, and opening, a text")
+    for what, text in {**{f"the template of {role}": text for role, text in system.items()}, "the opening": data.get("opening")}.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{what} must be a text, got {brief(repr(text), 60)}")
+        if hidden := hidden_character(text):
+            raise ValueError(f"{what} holds {hidden}, which cannot be seen; remove it")
+    facts = _facts()
+    for role, template in system.items():
+        _check_template(role, template, facts.get(role))
+    return Prompts(system, data["opening"])
+
+
+def _facts() -> dict[str, set[str]]:
+    """What templates may name, by role: the rules and private facts of all games that are known."""
+    facts: dict[str, set[str]] = {}
+    for prompts in GAME_PROMPTS.values():
+        for role, template in prompts.system.items():
+            facts.setdefault(role, {"max_turns"}).update(name for _, name, _, _ in Formatter().parse(template) if name)
+    for name, spec in GAMES.items():
+        if name not in GAME_PROMPTS:
+            game = spec.make()
+            start = game.start(spec.example_tasks[0])
+            for role in game.roles:
+                seen = start.observe(role)
+                facts.setdefault(role, set()).update(seen.rules, seen.private)
+    return facts
+
+
+def _check_roles(given: Collection[str], wanted: Iterable[str]) -> None:
+    """Raises ValueError for roles that are of no game, or whose game has another one that is not given."""
+    games = [*(tuple(prompts.system) for prompts in GAME_PROMPTS.values()), *(tuple(spec.make().roles) for spec in GAMES.values())]
+    known = dict.fromkeys(role for game in games for role in game)
+    if not given:
+        raise ValueError(f"system holds no role; roles are {', '.join(known)}")
+    if unknown := [role for role in given if role not in known]:
+        near = difflib.get_close_matches(unknown[0][:60], known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no game has the role {brief(repr(unknown[0]), 60)}; {hint}roles are {', '.join(known)}")
+    whole = {role for game in games if set(game) <= set(given) for role in game}
+    needed = [*wanted, *(role for game in games if set(game) & set(given) - whole for role in game)]
+    if missing := [role for role in dict.fromkeys(needed) if role not in given]:
+        raise ValueError(f"a template is missing for {' and '.join(missing)}")
+
+
+def _check_template(role: str, template: str, facts: Collection[str] | None) -> None:
+    """Raises ValueError for what `str.format` would do beyond putting facts into a template. facts: what the role knows; None: any."""
+    try:
+        fields = [field for field in Formatter().parse(template) if field[1] is not None]
+    except ValueError as error:
+        raise ValueError(f"the template of {role} is none: {error} (a brace itself is written twice)") from error
+    for _, name, width, conversion in fields:
+        known = str(name).isidentifier() if facts is None else name in facts
+        if not known or width or conversion:
+            more = f"!{conversion}" * bool(conversion) + f":{width}" * bool(width)
+            allowed = ", ".join(f"{{{fact}}}" for fact in sorted(facts or ("NAME",)))
+            raise ValueError(f"the template of {role} holds {brief(repr(f'{{{name}{more}}}'), 60)}; it may hold {allowed}, nothing more")

@@ -4,7 +4,7 @@
     common                    band:501-5000; more frequent words are too general to hint at, small models hardly know rarer ones
     band:1000-5000            nouns with these ranks in a list of English words by frequency, 1 the most frequent, both ends included
     band:1000-5000:verb       another part of speech: noun, verb, adjective, adverb; `:profane` keeps profane words too
-    words.txt                 a text file with one word a line; # begins a comment
+    words.txt                 a text file with one word a line, of at most 100 characters that can be seen; # begins a comment
     LIST@train, LIST@heldout  the words of a list to train on, and those to keep for a test
     LIST,LIST                 the words of several lists, in order; a curriculum takes them one after the other
 
@@ -18,15 +18,21 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.resources import files
+from os.path import isfile  # of pathlib's a name that is too long is an error
 from pathlib import Path
 
 from .forms import clean_target, forms
 from .parts import PARTS, words_of
+from .text_files import hidden_character, read_text
 from .world import everyday, word_groups
 
 COMMON = "band:501-5000"
 LAST_RANK = 50_000
 """Parts of speech are known up to this rank."""
+LARGEST_FILE = 64 << 20
+"""Bytes of the largest file of words."""
+LONGEST_WORD = 100
+"""Characters of the longest word that a file may hold."""
 SPLITS = ("train", "heldout")
 HELDOUT = 0.1
 """Share of a list's words that `@heldout` takes; the everyday world has held-out words of its own."""
@@ -68,7 +74,7 @@ def list_names(words: str) -> list[str]:
     """The single lists of a comma-separated list; a file's name may hold commas. Raises TypeError for what is no str."""
     if not isinstance(words, str):
         raise TypeError(f"words is the name of a list or of a file with one word a line, as a str; got {words!r}")
-    return [words] if Path(words).is_file() else words.split(",")
+    return [words] if isfile(words) else words.split(",")
 
 
 def split_words(words: Iterable[str], heldout: float = HELDOUT) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -105,7 +111,7 @@ def profane_words() -> frozenset[str]:
 def _list(name: str) -> tuple[str, ...]:
     """One list, perhaps with a split."""
     source, at, split = name.rpartition("@")
-    if not at or Path(name).is_file():
+    if not at or isfile(name):
         return _whole(name)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r} in {name!r}; known splits: {', '.join(SPLITS)}")
@@ -122,19 +128,18 @@ def _whole(name: str) -> tuple[str, ...]:
         return _band(COMMON)
     if name.startswith("band:"):
         return _band(name)
-    path = Path(name)
-    if not path.is_file():
+    if not isfile(name):
         raise ValueError(
-            f"unknown word list {name!r}: neither everyday, nor common, nor a band (band:1000-5000), nor a file with one word a line"
+            f"unknown word list {name!r:.100}: neither everyday, nor common, nor a band (band:1000-5000), nor a file with one word a line"
         )
-    return _file_words(path)
+    return _file_words(Path(name))
 
 
 def _band(name: str) -> tuple[str, ...]:
     found = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
     if not found:
         raise ValueError(
-            f"cannot read the band {name!r}; a band is band:FIRST-LAST, as band:1000-5000, then perhaps :PART ({', '.join(PARTS)}), then "
+            f"cannot read the band {name!r:.100}; a band is band:FIRST-LAST, as band:1-5000, then perhaps :PART ({', '.join(PARTS)}), then "
             "perhaps :profane"
         )
     first, last, part, profane = found.groups()
@@ -143,16 +148,22 @@ def _band(name: str) -> tuple[str, ...]:
 
 def _file_words(path: Path) -> tuple[str, ...]:
     words: dict[str, None] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text: {error}") from error
-    for number, line in enumerate(lines, 1):
-        word = " ".join(line.partition("#")[0].split())
-        if word:
+    for number, line in enumerate(re.split(r"\r\n?|\n", read_text(path, LARGEST_FILE)), 1):
+        written = line.partition("#")[0].strip(" \t")
+        if written:
             try:
-                clean_target(word)
+                words[_file_word(written)] = None
             except ValueError as error:
                 raise ValueError(f"{path}, line {number}: {error}") from error
-            words[word] = None
     return tuple(words)
+
+
+def _file_word(written: str) -> str:
+    """The word of a line, its parts joined by single blanks. Raises ValueError where it is none that can be said and shown."""
+    if len(written) > LONGEST_WORD:
+        raise ValueError(f"a word has at most {LONGEST_WORD} characters, got {len(written):,}, beginning with {written[:20]!r}")
+    if hidden := hidden_character(written):
+        raise ValueError(f"the word {written!r} holds {hidden}, which cannot be seen; remove it")
+    word = " ".join(written.split())
+    clean_target(word)
+    return word

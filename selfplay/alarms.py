@@ -13,6 +13,11 @@ from .config import AlarmsConfig
 Record = Mapping[str, Any]
 
 
+LEAST_NORM, ORDINARY_NORM = 1e-3, 1.0
+"""Norm of the first round's gradient below which it taught next to nothing, as where all rewards were equal; later ones are then compared
+with an ordinary norm, the one that steps are clipped to by default."""
+
+
 class Alarm(NamedTuple):
     """A metric beyond its limit. value: infinite of a gradient that is not finite, which is one without a limit too. step: of the round's
     optimiser steps, None for what was seen in the games."""
@@ -79,8 +84,10 @@ def _relative(name: str) -> Callable[[Record, Record], float | None]:
 
 def _growth(record: Record, first: Record) -> float | None:
     """Of the gradient's norm, infinite where that is not finite: no ratio can tell it from a first step that was not finite itself."""
-    norm = record.get("grad_norm")
-    return math.inf if norm is not None and not math.isfinite(norm) else _relative("grad_norm")(record, first)
+    now, then = record.get("grad_norm"), first.get("grad_norm")
+    if now is None or not math.isfinite(now):
+        return None if now is None else math.inf
+    return None if then is None else now / (then if then >= LEAST_NORM else ORDINARY_NORM)
 
 
 def _spread(record: Record, _: Record) -> float | None:

@@ -9,11 +9,13 @@ of one.
 Nothing that a checkpoint holds is ever executed: weights are safetensors, trainer.pt is read by torch's restricted unpickler.
 """
 
+import hashlib
 import json
 import os
 import pickle
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ import torch
 from safetensors import SafetensorError
 
 from sparring.agents.language_model import LanguageModel
-from sparring.agents.manifest import MANIFEST, digests, verified
+from sparring.agents.manifest import MANIFEST, digests, foreign, read_manifest, verified
 from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
 from sparring.agents.player_card import PlayerCard
 from sparring.agents.saving import write_model
 
-from .run_folder import PART, flush, remove, to_json, write_text
+from .locks import unfinished
+from .run_folder import flush, remove, to_json, write_text
+from .sealed import read_json
 
 TRAINER, STATE = "trainer.pt", "state.json"
 
@@ -57,8 +61,7 @@ def update_folder(run: Path, update: int | str) -> Path:
 
 
 def _commit(folder: Path, fill: Callable[[Path], None], state: Mapping[str, Any]) -> None:
-    aside = folder.with_name(f".{folder.name}{PART}")
-    remove(aside)
+    aside = unfinished(folder)
     try:
         aside.mkdir(parents=True)
         _written(fill, aside)
@@ -125,10 +128,28 @@ def saved_by(run: Path, done: int | None) -> int | None:
 
 
 def _state(folder: Path) -> dict[str, Any]:
+    """The state of a checkpoint's folder; empty where there is none, or it is not what was written."""
+    file = folder / STATE
     try:
-        found: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if read_manifest(folder).get(STATE) != hashlib.sha256(file.read_bytes()).hexdigest():
+            return {}
+        return read_json(file)
     except (OSError, ValueError):
         return {}
+
+
+def state(run: Path, round_number: int) -> dict[str, Any]:
+    """The state alone of a round's checkpoint; empty where there is none, or it cannot be read."""
+    return _state(checkpoint_folder(run, round_number))
+
+
+def notes(run: Path) -> list[Path]:
+    """What lies in the checkpoints of a run and is none of their files."""
+    found: list[Path] = []
+    for number in checkpoint_rounds(run):
+        with suppress(ValueError):
+            folder = checkpoint_folder(run, number)
+            found += foreign(folder, read_manifest(folder), (TRAINER,))
     return found
 
 
@@ -168,10 +189,13 @@ def prune(run: Path, keep: int) -> None:
     gone = rounds[1 : max(1, len(rounds) - 1 - keep)] if keep else ()
     for number in rounds[:-2]:
         folder = checkpoint_folder(run, number)
-        if number in gone:
+        try:
+            manifest = read_manifest(folder)
+        except ValueError:
+            continue  # damaged, as whoever wants to use it will be told
+        if number in gone and not list(foreign(folder, manifest, (TRAINER,))):
             remove(folder)
         elif (folder / TRAINER).exists():
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             manifest.pop(TRAINER, None)
             # From here on the optimiser is no part of the checkpoint, whether or not its file is still there.
             write_text(folder / MANIFEST, to_json(manifest))

@@ -1,14 +1,19 @@
 """The command line. cli_COMMAND.py holds a command, a thin layer over the Python API; nothing heavy is imported before it is needed.
 
-Exit status: 0 done; 2 bad input, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM.
+Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
+SIGHUP. Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.
 """
 
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
+from sparring.agents.cores import share_cores
+
 from .cli_bench import bench
 from .cli_collect import collect
-from .cli_common import guarded
+from .cli_common import PLAYING_NEEDS_LESS, TRAINING_NEEDS_LESS, guarded
 from .cli_export import export
 from .cli_games import games
 from .cli_judge import judge
@@ -19,7 +24,7 @@ from .cli_train import train
 from .cli_words import words
 
 USAGE = """\
-usage: sparring COMMAND [options]      (sparring COMMAND --help for its options)
+usage: sparring COMMAND [options]      (sparring COMMAND --help for its options; sparring --version)
 
 Language models that learn by playing language games against themselves.
 
@@ -38,24 +43,33 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
-        lines = [f"  {name:<11} {run.__doc__.splitlines()[0]}" for name, run in COMMANDS.items() if run.__doc__]
-        print(USAGE.format(commands="\n".join(lines)))
-        return 0
-    if given[0] == "--version":
-        from importlib.metadata import version
-
-        print(f"sparring {version('sparring')}")
-        return 0
-    return guarded("sparring", lambda: _run(given))
+    saving = TRAINING_NEEDS_LESS if given[:1] == ["train"] else PLAYING_NEEDS_LESS
+    return guarded("sparring", lambda: _run(given), saving=saving)
 
 
 def entry() -> None:
-    """The console script."""
+    """The console script: `main` in a process of its own, which shares the cores with other programs (agents/cores.py)."""
+    share_cores()
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # it was closed
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  as long as the process
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # bytes that are no UTF-8 become the character that stands for such
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that do not have every character
     sys.exit(main())
 
 
 def _run(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        lines = [f"  {name:<11} {run.__doc__.splitlines()[0]}" for name, run in COMMANDS.items() if run.__doc__]
+        print(USAGE.format(commands="\n".join(lines)))
+        return 0
+    if given[0] in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"sparring {version('sparring')}")
+        return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
         from .settings import near

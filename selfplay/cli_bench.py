@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cli_common import console, parse, positional, print_json
+from .cli_matches import bar_of
 
 LEAST = 4
 """Questions per task to compare two models by: all of fewer may be about one word, and then there is no interval."""
@@ -34,14 +35,10 @@ def bench(arguments: list[str]) -> int:
     """The everyday reasoning test of a model, or of two with their paired difference."""
     options: Bench = parse(positional(Bench), "sparring bench", arguments)
 
-    from sparring.agents.language_model import load_language_model
     from sparring.agents.names import is_model, model_place
-    from sparring.benchmarks.everyday import everyday_evaluation
 
     if options.items < 1:
         raise ValueError(f"--items must be at least 1, got {options.items}")
-    evaluation = everyday_evaluation(options.items, options.seed)
-    results = []
     if not 1 <= len(options.models) <= 2:
         raise ValueError(f"give one model, or two to compare; got {len(options.models)}")
     if len(options.models) == 2 and options.items < LEAST:
@@ -49,15 +46,27 @@ def bench(arguments: list[str]) -> int:
     for spec in options.models:
         if not is_model(spec):
             raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
+        model_place(spec)
+
+    from sparring.agents.language_model import load_language_model
+    from sparring.benchmarks import everyday
+
+    asked = sum(len(item.prompts) for item in everyday.items(options.items, options.seed))
+    results = []
+    for spec in options.models:
         model = load_language_model(model_place(spec), name=spec, device=options.device)
-        results.append(evaluation.measure(model))
-    found: dict[str, Any] = {"models": options.models, "before": evaluation.brief(results[0])}
+        with bar_of(json=options.json).phase(f"bench {spec}", asked, "answers") as advance:
+            results.append(everyday.evaluate(model, options.items, options.seed, progress=advance))
+    found: dict[str, Any] = {"models": options.models, "before": results[0]["tasks"]}
     if len(results) > 1:
-        found |= {"after": evaluation.brief(results[1]), "difference": evaluation.compare(results[0], results[1])}
+        found |= {"after": results[1]["tasks"], "difference": everyday.compare(results[0], results[1])}
     if options.json:
         print_json(found)
     else:
+        from sparring.agents.names import short_name
+
         from .tables import evaluation_table
 
-        console().print(evaluation_table("everyday", found))
+        names = tuple(map(short_name, options.models))
+        console().print(evaluation_table("everyday", found, names if len(set(names)) == len(names) else options.models))
     return 0

@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 from .cli_common import parse, positional, print_json
-from .cli_matches import MatchOptions, agents_of, listed, make, occupancy
+from .cli_matches import MatchOptions, bar_of, listed, make, players, require_names, shown
 
 
 @dataclass(frozen=True)
 class Collect(MatchOptions):
     """Plays games and writes what a teacher said as data, for imitation here (--imitation.data FILE) or elsewhere.
 
-    The teacher plays both seats, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, scripted,
-    scripted:NAME, PATH, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
+    The teacher plays both seats, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, smollm2,
+    scripted, scripted:NAME, PATH, FILE.gguf, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
 
     Examples:
       sparring collect talk.jsonl --games 1000 --winners-only
@@ -48,9 +48,10 @@ def collect(arguments: list[str]) -> int:
 
     from sparring.envs.views import load_prompts
 
-    from .collect import collect as play_and_write
-    from .progress import Quiet, Shown, counted
-
+    if options.out.exists():
+        raise ValueError(f"{options.out} exists; choose a new file")
+    if options.games < 1 or options.group_size < 1 or options.games % options.group_size:
+        raise ValueError(f"games ({options.games}) must be a multiple of group_size ({options.group_size}), and at least 1")
     game = make(options.game, options.max_turns)
     if options.seat is not None and options.seat not in game.roles:
         raise ValueError(f"unknown seat {options.seat!r}; the roles of {game.name} are {', '.join(game.roles)}")
@@ -58,27 +59,33 @@ def collect(arguments: list[str]) -> int:
         raise ValueError("--seat is the teacher's against an --opponent; alone it plays both")
     if "human" in (options.teacher, options.opponent):
         raise ValueError("data are collected from players that need no keyboard; use sparring play")
-    specs = {"teacher": options.teacher, "opponent": options.opponent or options.teacher}
-    players = agents_of(specs, options.temperature, options.device, options.max_memory)
+    prompts = load_prompts(options.prompts, game.roles)
+    words = listed(game, options.words)
     if options.opponent is None:
-        tables = [(dict.fromkeys(game.roles, players["teacher"]), game.roles)]
+        tables = [(dict.fromkeys(game.roles, "teacher"), game.roles)]
     else:
         seats = game.roles if options.seat is None else (options.seat,)
-        tables = [({r: players["teacher" if r == seat else "opponent"] for r in game.roles}, (seat,)) for seat in seats]
+        tables = [({r: "teacher" if r == seat else "opponent" for r in game.roles}, (seat,)) for seat in seats]
+    specs = {"teacher": options.teacher, "opponent": options.opponent or options.teacher}
+    require_names([(role, specs[who]) for table, _ in tables for role, who in table.items()], game, words)
+
+    from .collect import collect as play_and_write
+
+    agents = players(specs, options)
     total = options.games * len(tables)
-    with (Quiet() if options.json else Shown()).phase("collect", total) as advance:
+    with shown(bar_of(json=options.json), "collect", total, agents.values()) as progress:
         made = play_and_write(
             options.out,
             options.format,
-            tables,
+            [({role: agents[who] for role, who in table.items()}, kept) for table, kept in tables],
             game,
-            listed(game, options.words),
+            words,
             options.games,
             options.seed,
-            renderer=load_prompts(options.prompts),
+            renderer=prompts,
             group_size=options.group_size,
             winners_only=options.winners_only,
-            progress=counted(advance, occupancy=occupancy(players.values(), min(256, total))),
+            progress=progress,
         )
     if options.json:
         print_json({"file": str(options.out), "format": options.format, **vars(made)})

@@ -29,11 +29,16 @@ def export(arguments: list[str]) -> int:
     """Writes a model as a plain transformers folder."""
     options: Export = parse(positional(Export), "sparring export", arguments)
 
+    from sparring.agents.names import is_model, model_card, shell_path
+
+    if is_model(options.model):
+        model_card(options.model)
+
     from .export import export as write
 
     folder = write(options.model, options.folder, dtype=options.dtype)
     if options.json:
         print_json({"folder": str(folder)})
     else:
-        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {folder}")
+        print(f"wrote {folder}; load it with transformers, or: sparring play --opponent {shell_path(folder)}")
     return 0

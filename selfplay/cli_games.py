@@ -41,7 +41,7 @@ def games(arguments: list[str]) -> int:
     from .run_folder import RunFolder
 
     folder = RunFolder.open(options.run)
-    there = sorted(int(path.parent.name) for path in (options.run / "rounds").glob("*/games.jsonl.gz"))
+    there = folder.played()
     if not there:
         raise ValueError(f"{options.run} has no games yet")
     number = there[-1] if options.round is None else options.round
@@ -69,16 +69,17 @@ def show_game(console: "Console", game: dict[str, Any]) -> None:
     """One game, with what decided it highlighted and named in the verdict. What models said is printed as it is, never as markup."""
     from rich.text import Text
 
-    from sparring.envs.views import printable
+    from sparring.envs.views import INSET, one_line, printable
 
     from .episodes import verdict
 
     evidence = game["outcome"]["evidence"]
     if game["task"]["secret"]:
-        console.print(Text(f"secret word: {game['task']['secret']}", style="bold"))
+        console.print(Text(f"secret word: {one_line(game['task']['secret'])}", style="bold"))
     for turn, utterance in enumerate(game["utterances"]):
         text = Text(printable(utterance["text"]))
         if evidence and evidence["turn"] == turn:
             text.stylize("bold reverse", evidence["start"], evidence["end"])
-        console.print(Text(f"  {utterance['role']}: ").append_text(text))
+        lines = Text(f"\n{INSET}").join(text.split("\n", allow_blank=True))
+        console.print(Text(f"  {one_line(utterance['role'])}: ").append_text(lines))
     console.print(Text(f"  -- {verdict(game)}\n", style="bold"))

@@ -1,5 +1,6 @@
 """sparring judge: utterances and games judged again."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ class Judge:
     """Judges utterances, or lists the games whose outcome is another one under a rule.
 
     A file of lines {"target", "role", "text"}, compressed or not, gives a line {"reason", "winner", "span", "matched"} each. A file of
-    games (games.jsonl.gz) gives a line for every game whose outcome changes.
+    games (games.jsonl.gz) gives a line for every game whose outcome changes. Lines that cannot be judged are named, the others judged.
 
     Examples:
       sparring judge utterances.jsonl --rule family
@@ -32,9 +33,17 @@ def judge(arguments: list[str]) -> int:
 
     from sparring.envs import games as _games  # noqa: F401  registers the games
 
-    from .rejudge import holds_games, judge_lines, rejudge
+    from .rejudge import rejudge
 
-    again = rejudge if holds_games(options.file) else judge_lines
-    for found in list(again(options.file, options.rule)):
-        print_json(found)
+    bad = 0
+
+    def name(sentence: str) -> None:
+        nonlocal bad
+        bad += 1
+        print(f"sparring judge: {sentence}", file=sys.stderr)
+
+    for result in rejudge(options.file, options.rule, name):
+        print_json(result)
+    if bad:
+        raise ValueError(f"{options.file}: {bad} {'line' if bad == 1 else 'lines'} could not be judged")
     return 0

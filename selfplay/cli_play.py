@@ -1,16 +1,18 @@
 """sparring play: games against an agent, or between two."""
 
 import json
-from contextlib import ExitStack
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, TextIO
+from tempfile import TemporaryFile, gettempdir
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from .cli_common import console, parse
+from .cli_common import console, json_line, parse
 from .cli_games import show_game
-from .cli_matches import MatchOptions, agents_of, make, occupancy, secrets
+from .cli_matches import MatchOptions, bar_of, make, players, require_names, secrets, shown
 
 if TYPE_CHECKING:
     from .evaluate import Cell
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
 class Play(MatchOptions):
     """A person, or an agent, plays games against an agent.
 
-    An agent is one of mini, mini@imitation, scripted, scripted:NAME, random, silent, human, PATH, RUN@N, RUN@latest, hf:ID,
-    openai:MODEL@URL, vllm:MODEL@URL.
+    An agent is one of mini, mini@imitation, smollm2, scripted, scripted:NAME, random, silent, human, PATH, FILE.gguf, RUN@N, RUN@latest,
+    hf:ID, openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help explains, /quit leaves.
 
     Examples:
       sparring play --role defender --opponent mini@imitation
@@ -42,7 +44,7 @@ class Play(MatchOptions):
     games: int = 3
     """How many games."""
     show: int = 3
-    """How many of them are printed; JSON holds all."""
+    """How many of them are printed, each when it has ended; JSON holds all."""
     out: Path | None = None
     """A new file for the games, .jsonl.gz, as in a run folder. None: they are not kept."""
 
@@ -51,42 +53,60 @@ def play(arguments: list[str]) -> int:
     """Plays games of two agents and shows them."""
     options: Play = parse(Play, "sparring play", arguments)
 
-    from sparring.agents.rollout import Played
-
-    from .episodes import episode_writer, record
-    from .evaluate import Tally, schedule
-    from .playing import play_to
-    from .progress import Quiet, Shown, counted
+    from .locks import new_file
 
     if options.games < 1 or options.show < 0:
         raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
-    if options.out is not None and options.out.exists():
-        raise ValueError(f"{options.out} exists; choose a new file")
+    with new_file(options.out) if options.out is not None else nullcontext():
+        return _play(options)
+
+
+def _play(options: Play) -> int:
+    """Plays the games. Nobody else writes options.out meanwhile."""
     game = make(options.game, options.max_turns)
     role = options.role or next(role for role in game.roles if role not in game.informed)
     if role not in game.roles:
         raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")
-    specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
-    agents = agents_of(specs, options.temperature, options.device, options.max_memory)
     words = secrets(game, options.words, options.seed)
+    specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
+    require_names(specs.items(), game, words)
+
+    from sparring.agents.human import Left, human
+    from sparring.agents.rollout import Played
+
+    from .episodes import episode_writer, read_episodes, record
+    from .evaluate import Tally, schedule
+    from .playing import play_to
+    from .progress import Quiet
+
+    agents = players(specs, options)
     by_hand = "human" in specs.values()
-    together = 1 if by_hand else 256
-    terminal = console()
+    if by_hand and options.json:
+        agents |= {seat: human(_ask_aside, partial(print, file=sys.stderr)) for seat, spec in specs.items() if spec == "human"}
+    terminal = console(stderr=options.json)
+    if by_hand and sys.stdin.isatty():
+        terminal.print("/help explains the game, /quit leaves it.\n")
+    bar = Quiet() if by_hand else bar_of(json=options.json)
     tallies = {seat: Tally(seat) for seat in game.roles}
     ended = 0
-    with TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as spool, ExitStack() as stack:
+    # Games that are in a file are read from there when they are printed as JSON.
+    spooled = options.json and options.out is None
+    with (
+        TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") if spooled else nullcontext() as spool,
+        ExitStack() as stack,
+    ):
         write = stack.enter_context(episode_writer(options.out)) if options.out is not None else None
-        bar = Quiet() if options.json or by_hand else Shown()
-        advance = stack.enter_context(bar.phase("play", options.games))
+        progress = stack.enter_context(shown(bar, "play", options.games, agents.values()))
 
         def keep(p: Played) -> None:
             nonlocal ended
             if write is not None:
                 write(p)
-            if options.json or ended < options.show:
-                spool.write(json.dumps(record(p), ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
-            if by_hand:
-                show_game(terminal, record(p))
+            if spool is not None:
+                _put(spool, record(p))
+            if by_hand or (ended < options.show and not options.json):
+                with bar.aside():
+                    show_game(terminal, record(p))
             for tally in tallies.values():
                 tally.add(p)
             ended += 1
@@ -94,33 +114,55 @@ def play(arguments: list[str]) -> int:
         stopped = play_to(
             keep,
             schedule(agents, game, words, options.games, options.seed),
-            concurrency=together,
-            progress=counted(advance, occupancy=occupancy(agents.values(), min(together, options.games))),
+            concurrency=1 if by_hand else 256,
+            progress=progress,
         )
-        if stopped is not None and not ended:
+        left = isinstance(stopped, Left)
+        if stopped is not None and not ended and not left:
             raise stopped
         stack.close()
-        spool.seek(0)
         cells = [tallies[seat].cell(agents[other].name, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
         if options.json:
-            _print_json(cells, spool)
+            _print_json(cells, _lines(spool) if spool else (e.record for e in read_episodes(cast(Path, options.out))))
         else:
-            for line in () if by_hand else islice(spool, options.show):
-                show_game(terminal, json.loads(line))
             terminal.print(_line(cells))
-    if stopped is not None:
+    if stopped is not None and not left:
         kept = f"; they are in {options.out}" if options.out is not None else ""
         stopped.add_note(f"{ended} of {options.games} games had ended{kept}")
         raise stopped
     return 0
 
 
-def _print_json(cells: list["Cell"], games: TextIO) -> None:
-    """One object, as print_json would print it, without all games in memory. games: one a line."""
-    print('{"cells": ' + json.dumps([dict(vars(c)) for c in cells], ensure_ascii=False, allow_nan=False, sort_keys=True), end="")
+def _ask_aside(prompt: str) -> str:
+    """As `input`, with the prompt on standard error."""
+    print(prompt, end="", file=sys.stderr, flush=True)
+    return input()
+
+
+def _put(spool: TextIO, game: Mapping[str, Any]) -> None:
+    """Keeps a game until it is printed. Raises OSError that names the folder of temporary files where its disk is full."""
+    try:
+        spool.write(json.dumps(game, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
+        spool.flush()
+    except OSError as error:
+        raise OSError(
+            f"no more games can be kept in {gettempdir()} until they are printed ({error.strerror}): free some space there, set TMPDIR to "
+            "another folder, or keep the games with --out FILE"
+        ) from error
+
+
+def _lines(spool: TextIO) -> Iterator[dict[str, Any]]:
+    """The games that `_put` kept."""
+    spool.seek(0)
+    yield from map(json.loads, spool)
+
+
+def _print_json(cells: list["Cell"], games: Iterable[Mapping[str, Any]]) -> None:
+    """One object, as print_json would print it, without all games in memory."""
+    print('{"cells": ' + json_line([dict(vars(c)) for c in cells]), end="")
     ahead = ', "games": ['
-    for line in games:
-        print(ahead + line.rstrip("\n"), end="")
+    for game in games:
+        print(ahead + json_line(game), end="")
         ahead = ", "
     print("]}")
 

@@ -1,9 +1,10 @@
 """sparring tournament: every player against every other."""
 
 from dataclasses import dataclass
+from itertools import product
 
 from .cli_common import console, parse, positional, print_json
-from .cli_matches import MatchOptions, agents_of, make, occupancy, secrets
+from .cli_matches import MatchOptions, bar_of, make, players, require_names, secrets, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,26 +28,30 @@ def tournament(arguments: list[str]) -> int:
     """Every player against every other, in both seats."""
     options: Tournament = parse(positional(Tournament), "sparring tournament", arguments)
 
-    from .progress import Quiet, Shown, counted
-    from .tables import tournament_table
-    from .tournament import tournament as hold
-
     if len(set(options.players)) < len(options.players):
         raise ValueError("a player is named twice; every player plays every other once in each seat")
+    if len(options.players) < 2:
+        raise ValueError(f"a tournament needs at least two players, got {len(options.players)}")
     if options.games < 1:
         raise ValueError(f"--games must be at least 1, got {options.games}")
     if "human" in options.players:
         raise ValueError("a tournament is for players that need no keyboard; use sparring play")
     game = make(options.game, options.max_turns)
-    agents = agents_of({spec: spec for spec in options.players}, options.temperature, options.device, options.max_memory)
     words = secrets(game, options.words, options.seed)
+    require_names(product(game.roles, options.players), game, words)
+
+    from .tables import of_gibberish, tournament_table
+    from .tournament import tournament as hold
+
+    agents = players({spec: spec for spec in options.players}, options)
     total = len(agents) * (len(agents) - 1) * options.games
-    with (Quiet() if options.json else Shown()).phase("tournament", total) as advance:
-        shown = counted(advance, occupancy=occupancy(agents.values(), min(256, total)))
-        result = hold(agents, game, words, options.games, options.seed, progress=shown)
+    with shown(bar_of(json=options.json), "tournament", total, agents.values()) as progress:
+        result = hold(agents, game, words, options.games, options.seed, progress=progress)
     if options.json:
         print_json(result)
         return 0
     for title in ("players", "pairs"):
         console().print(tournament_table(title, result[title]))
+    if note := of_gibberish(result["players"]):
+        console().print(note)
     return 0

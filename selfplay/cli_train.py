@@ -1,19 +1,19 @@
 """sparring train: self-play training."""
 
 import os
-import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cli_common import console, parse, print_json
-from .cli_matches import make, refuse_words
+from .cli_matches import bar_of, make, refuse_words
 
 if TYPE_CHECKING:
     from sparring.agents.player_card import PlayerCard
 
     from .config import TrainConfig
     from .measuring import Evaluation
+    from .progress import Progress
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class _Start:
     config: Path | None = None
     """A YAML file of settings, as config.yaml in a run folder; options given beside it win."""
     resume: Path | None = None
-    """Continue the run in this folder after its last finished round; no other setting may be given."""
+    """Continue the run in this folder after its last finished round. No setting may be given but --rounds: how many it is to have from now
+    on, also where it had ended."""
     json: bool = False
     """Print the summary as one JSON object."""
     print_config: bool = False
@@ -37,28 +38,34 @@ class _Start:
 
 def train(arguments: list[str]) -> int:
     """Self-play training: play, judge, learn, measure, report."""
-    from sparring.agents.names import model_card
-
-    from .config import TrainConfig
-    from .progress import Quiet, Shown
     from .run_folder import RunFolder
-    from .settings import load, to_yaml
-    from .train import first_card, resume
-    from .train import train as start_run
 
     chosen, rest = _start_options(arguments)
-    progress = Quiet() if chosen.json and not sys.stderr.isatty() else Shown()
+    progress = bar_of(json=chosen.json)
     if chosen.resume is not None:
-        if rest or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
-            raise ValueError("--resume continues a run as it was set; leave the other options out")
-        config = load(RunFolder.open(chosen.resume).config, TrainConfig)
-        summary = resume(chosen.resume, evaluations=_evaluations(first_card(chosen.resume, config)), progress=progress)
+        rounds = _rounds(rest)
+        if (rest and rounds is None) or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
+            raise ValueError("--resume continues a run as it was set, with another number of --rounds at most; leave the other options out")
+        folder = RunFolder.open(chosen.resume)
+
+        from .config import TrainConfig
+        from .settings import load
+        from .train import first_card, resume
+
+        config = load(folder.config, TrainConfig)
+        evaluations = _evaluations(first_card(chosen.resume, config), progress)
+        summary = resume(chosen.resume, rounds=rounds, evaluations=evaluations, progress=progress)
     else:
         default = _base_config(chosen, rest)
         config = parse(_settings(), "sparring train", rest, default)
         game = make(config.game)
         if not game.informed:
             refuse_words(game, _value_of("--words", rest))
+
+        from sparring.agents.names import model_card
+
+        from .settings import to_yaml
+
         if chosen.print_config:
             print(to_yaml(config), end="")
             return 0
@@ -70,7 +77,10 @@ def train(arguments: list[str]) -> int:
             method = method_of(config)
             _print_plan(plan(prepare(config), method), as_json=chosen.json)
             return 0
-        summary = start_run(config, evaluations=_evaluations(model_card(config.model)), progress=progress)
+
+        from .train import train as start_run
+
+        summary = start_run(config, evaluations=_evaluations(model_card(config.model), progress), progress=progress)
     if os.environ.get("RANK", "0") != "0":
         return 0
     if chosen.json:
@@ -149,7 +159,8 @@ def _train_help() -> None:
         "  sparring train --model ./my-model --words words.txt --rounds 3 --learner.lr 1e-6\n"
         "  sparring train --model ./my-model --dry-run\n"
         "  sparring train --print-config > mine.yaml; sparring train --config mine.yaml --learner.lr 1e-4\n"
-        "  sparring train --resume runs/full-1\n\n"
+        "  sparring train --resume runs/full-1\n"
+        "  sparring train --resume runs/full-1 --rounds 20\n\n"
         "settings, with the values of the preset quick:\n"
     )
     tyro.cli(_settings(), prog="sparring train", args=["--help"], default=PRESETS["quick"], description="")
@@ -170,16 +181,27 @@ def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
     """What options start from: the file, or the preset fitted to the model."""
     from sparring.agents.names import model_card
 
+    if chosen.config is not None and chosen.preset:
+        raise ValueError("--config and --preset both say where to start; give one of them")
+    model = _value_of("--model", rest)
+    card = model_card(model) if model and chosen.config is None else None
+
     from .config import TrainConfig, preset
     from .settings import load
 
     if chosen.config is not None:
-        if chosen.preset:
-            raise ValueError("--config and --preset both say where to start; give one of them")
         return replace(load(chosen.config, TrainConfig), out=None)
-    model = _value_of("--model", rest)
-    card = model_card(model) if model else None
     return preset(chosen.preset or "quick", model, everyday=card is None or card.everyday)
+
+
+def _rounds(rest: list[str]) -> int | None:
+    """The number in --rounds N, where nothing else is given; None otherwise. Raises ValueError where it is no whole number."""
+    given = rest[0].split("=", 1) if len(rest) == 1 else rest
+    if len(given) != 2 or given[0] != "--rounds":
+        return None
+    if not (given[1].isascii() and given[1].isdecimal()):
+        raise ValueError(f"--rounds must be a whole number, got {given[1]!r}")
+    return int(given[1])
 
 
 def _value_of(name: str, arguments: list[str]) -> str | None:
@@ -191,8 +213,15 @@ def _value_of(name: str, arguments: list[str]) -> str | None:
     return None
 
 
-def _evaluations(card: "PlayerCard") -> tuple["Evaluation", ...]:
-    """The everyday test, for models that speak the everyday world's English."""
+def _evaluations(card: "PlayerCard", progress: "Progress") -> tuple["Evaluation", ...]:
+    """The everyday test, for models that speak the everyday world's English; for others it is said that there is none."""
+    if not card.everyday:
+        progress.say(
+            "no reasoning is measured: the everyday test is part of runs of models that speak its small English; "
+            "sparring bench compares any two models"
+        )
+        return ()
+
     from sparring.benchmarks.everyday import everyday_evaluation
 
-    return (everyday_evaluation(),) if card.everyday else ()
+    return (everyday_evaluation(),)

@@ -7,10 +7,12 @@ from pathlib import Path
 from sparring.agents.core import Agent, derive_seed
 from sparring.agents.rollout import Match, Played
 from sparring.envs.core import Game
+from sparring.envs.opponents import require_playable
 from sparring.envs.views import Renderer
 
 from .evaluate import Tally
 from .formats import talk_writer
+from .locks import new_file
 from .playing import play_to
 from .word_sets import round_tasks
 
@@ -43,14 +45,15 @@ def collect(
 ) -> Collected:
     """Plays `games` games at each table (agents by role, and the roles whose talk is kept) and writes them in a format, as they end.
 
-    group_size: games about one word. winners_only: only talk that won is kept. Raises ValueError for a file that exists, before anything is
-    played, and where there is nothing to write. What breaks it off (Ctrl-C, a server that refuses) is raised when the file is whole, with
-    what had ended by then.
+    group_size: games about one word. winners_only: only talk that won is kept. Raises ValueError for a file that exists, or that another
+    process writes, before anything is played, and where there is nothing to write. What breaks it off (Ctrl-C, a server that refuses) is
+    raised when the file is whole, with what had ended by then.
     """
-    if path.exists():
-        raise ValueError(f"{path} exists; choose a new file")
     if games < 1 or group_size < 1 or games % group_size:
         raise ValueError(f"games ({games}) must be a multiple of group_size ({group_size}), and at least 1")
+
+    for agents, _ in tables:
+        require_playable(game, agents, words)
 
     def matches() -> Iterator[Match]:
         for number, (agents, _) in enumerate(tables):
@@ -61,7 +64,7 @@ def collect(
     tallies = {role: Tally(role) for role in game.roles}
     stopped = None
     try:
-        with talk_writer(path, form, renderer) as talk:
+        with new_file(path), talk_writer(path, form, renderer) as talk:
 
             def keep(played: Played) -> None:
                 for tally in tallies.values():

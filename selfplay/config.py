@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from sparring.agents.memory import require_gib
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import find_game, make_game
 from sparring.envs.forms import RULES
@@ -43,7 +44,7 @@ class ImitationConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Measurement against the frozen imitation model and against scripted players."""
+    """Measurement against the frozen initial model and against scripted players."""
 
     games: int = 200
     """Games per cell (opponent, seat, word group) for the first and the last model; an interval is about
@@ -141,7 +142,7 @@ class AlarmsConfig:
     mismatch_kl: float | None = 0.01
     """Largest KL(sampler || learner) before a round's first step."""
     grad_norm: float | None = 10.0
-    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean."""
+    """Largest norm of a step's gradient before clipping, as a multiple of the first round's mean, or of 1 where that was below 0.001."""
     truth: float | None = 0.1
     """Largest fall of the share of true hints below the first round's; only where truth is known."""
 
@@ -260,8 +261,10 @@ def check(config: TrainConfig) -> None:
         "imitation.minibatch": config.imitation.minibatch,
     }
     wrong += [f"{name} must be at least 1, got {value}" for name, value in positive.items() if value < 1]
-    if config.max_memory < 0:
-        wrong.append(f"max_memory cannot be negative, got {config.max_memory}")
+    try:
+        require_gib("max_memory", config.max_memory)
+    except ValueError as error:
+        wrong.append(str(error))
     for name in ("lr", "kl"):
         if getattr(config.imitation, name) < 0:
             wrong.append(f"imitation.{name} cannot be negative, got {getattr(config.imitation, name)}")

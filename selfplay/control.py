@@ -10,7 +10,7 @@ from .learner import Learner
 from .measuring import Measuring
 from .objectives.sft_loss import SFTLoss
 from .pauses import Pauses
-from .run_folder import to_json, write_text
+from .sealed import write_sealed
 
 NAME = "control"
 
@@ -22,9 +22,9 @@ def measured_control(measuring: Measuring, pauses: Pauses, last: int) -> dict[st
     if not (config.evaluation.control and last and session.words.everyday):
         return None
     path = folder.measurement(NAME)
-    if not ranks.from_main(lambda: path.is_file() and measuring.read(NAME).get("rounds") == last):
+    if not ranks.from_main(lambda: measuring.known(NAME) and measuring.read(NAME)["rounds"] == last):
         found = {**measuring.of(_control(measuring, pauses, last), last, NAME), "rounds": last}
-        ranks.from_main(lambda: write_text(path, to_json(found)))
+        ranks.from_main(lambda: write_sealed(path, found))
     ranks.from_main(lambda: pauses.forget(NAME))
     return ranks.from_main(lambda: measuring.read(NAME))
 

@@ -15,6 +15,7 @@ from sparring.agents.names import with_sampling
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.core import VOID, Game, Task
 from sparring.envs.english import Truth, TruthOf
+from sparring.envs.opponents import require_playable
 
 from .statistics import wilson
 
@@ -91,6 +92,9 @@ def strength(
 ) -> list[Cell]:
     """One player against each opponent, in every seat, on every group of words: n games per cell, all in one batch. Words come in an order
     that the seed draws. play: as `play_all`, by several processes for instance."""
+    for agent in (player, *opponents.values()):
+        for own in words.values():
+            require_playable(game, dict.fromkeys(game.roles, agent), own)
     me = _at(player, temperature)
     drawn = {group: random.Random(derive_seed(seed, group)).sample(list(of), k=len(of)) for group, of in words.items()}
     matches: list[Match] = []

@@ -14,7 +14,6 @@ format turns them into ids, in which no text can act as a control token.
 import gzip
 import json
 import math
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -24,7 +23,8 @@ from typing import Any, Literal, get_args
 
 from sparring.agents.rollout import Played
 from sparring.envs.core import VOID, Game, State, Task, make_game, replay
-from sparring.envs.views import Message, Renderer
+from sparring.envs.text_files import first_character, parse_json, read_lines, read_text
+from sparring.envs.views import Message, Renderer, brief
 
 from .chats import Chat, Conversation, own_view
 from .episodes import episode, episode_writer
@@ -36,6 +36,8 @@ FORMATS: tuple[str, ...] = get_args(Format)
 ROLES = ("system", "user", "assistant")
 Seats = Sequence[tuple[Played, str]]
 """Games, and the role in each whose talk is meant."""
+LARGEST_ARRAY = 1 << 30
+"""Bytes of the largest JSON array; larger files are of JSON lines, which are read one by one."""
 _EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello!"}]}'
 
 
@@ -53,7 +55,7 @@ def read_chats(path: Path, renderer: Renderer, game: Game) -> list[Chat]:
         try:
             chats += _chats(entry, where, renderer, game)
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-            text = f"{where}: " * (where not in str(error)) + f"{error}"
+            text = f"{where}: " * (where not in str(error)) + brief(error)
             raise ValueError(f"{text}; formats are {', '.join(FORMATS)}, as in {_EXAMPLE}") from error
     if not chats:
         raise ValueError(f"{path}: no conversations to imitate in this file")
@@ -62,26 +64,21 @@ def read_chats(path: Path, renderer: Renderer, game: Game) -> list[Chat]:
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     """Each entry with its place, for messages."""
-    try:
-        text = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode("utf-8")
-    except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a whole file of text: {error}") from error
-    if text.lstrip()[:1] == "[":
-        yield from ((f"{path}, entry {n}", entry) for n, entry in enumerate(_parsed(text, f"{path}"), 1))
+    if first_character(path) == "[":
+        entries = _parsed(read_text(path, LARGEST_ARRAY), f"{path}")
+        yield from ((f"{path}, entry {n}", entry) for n, entry in enumerate(entries, 1))
         return
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
+    for where, line in read_lines(path):
+        if isinstance(line, ValueError):
+            raise line
+        yield where, _parsed(line, where)
 
 
 def _parsed(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f", line {error.lineno}" if "line" not in where else ""
-        raise ValueError(f"{where}{place}: not JSON ({error.msg}); an entry looks like {_EXAMPLE}") from error
-    except RecursionError as error:
-        raise ValueError(f"{where}: nested too deeply") from error
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}; an entry looks like {_EXAMPLE}") from error
 
 
 def _chats(entry: Any, where: str, renderer: Renderer, game: Game) -> list[Chat]:
@@ -213,7 +210,10 @@ class Talk:
         """Writes what depends on all games. Raises ValueError where nothing was written at all."""
         self._put(self._late)
         if not self.entries:
-            more = ": no word was both won and lost by one role; play more games about each word" if self.form == "preference" else ""
+            unlike = (
+                ": no group of games that begin alike was both won and lost by one role; play more games about each word (--group-size)"
+            )
+            more = unlike if self.form == "preference" else ""
             raise ValueError(f"nothing to write as {self.form} in {self.games} games{more}")
 
     def _put(self, seats: Seats) -> None:
@@ -227,9 +227,9 @@ def talk_writer(path: Path, form: str, renderer: Renderer) -> Iterator[Talk]:
     """A file of talk in a format, written as games come; it is there, whole, when the block ends well, else absent.
 
     games and spag hold the games themselves; spag-rows the winners' utterances with SPAG's rewards and weights; messages a conversation
-    per seat; prompt-completion an entry per utterance; preference pairs of a game won and a game lost, one word and role, as objective dpo
-    makes them. For spag-rows and preference games are kept in memory to the end: weights and pairs are of all of them. Raises ValueError
-    for a name that does not fit the format, and where nothing is there to write.
+    per seat; prompt-completion an entry per utterance; preference pairs of a game won and a game lost by one role in a group of games that
+    begin alike, as method dpo makes them. For spag-rows and preference games are kept in memory to the end: weights and pairs are of all
+    of them. Raises ValueError for a name that does not fit the format, and where nothing is there to write.
     """
     with episode_writer(path) if form == "games" else _json_writer(path, as_array=form.startswith("spag")) as write:
         talk = Talk(form, renderer, write)
@@ -282,7 +282,7 @@ def _as_completions(seats: Seats, renderer: Renderer) -> Iterator[Any]:
 
 def _as_preferences(seats: Seats, renderer: Renderer) -> Iterator[Any]:
     def place(found: tuple[Played, str, Conversation]) -> tuple[str, str]:
-        return found[0].match.task.secret, found[1]
+        return found[0].match.task.group, found[1]
 
     for _, group in groupby(sorted(_views(seats, renderer), key=place), key=place):
         views: dict[bool, list[Conversation]] = {True: [], False: []}

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM while a run goes on: what must not be torn is finished first, a second signal stops at once."""
+"""Ctrl-C, SIGTERM and SIGHUP while a run goes on: what must not be torn is finished first, a second signal stops at once."""
 
 import os
-import shlex
 import signal
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-AGAIN = 1.0
-"""Seconds in which the same signal is one: what starts several processes passes on what the processes were sent themselves."""
+from sparring.agents.names import shell_path
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN = 0.05
+"""Seconds in which the same signal is one, too short for two presses of Ctrl-C."""
+AGAIN_OF_SEVERAL = 1.0
+"""The same where several processes run: what starts them passes on what they were sent themselves."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -26,7 +30,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def resume_command(folder: Path) -> str:
-    return f"sparring train --resume {shlex.quote(str(folder))}"
+    return f"sparring train --resume {shell_path(folder)}"
 
 
 class Interrupts:
@@ -37,6 +41,7 @@ class Interrupts:
         self.received: int | None = None
         self._holding = False
         self._own: tuple[int, float] | None = None
+        self._sent = -1
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -44,12 +49,21 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._arrived) for number in SIGNALS}
+        # A terminal that is closed is of no interest to a process that was started with nohup.
+        heeded = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._arrived) for number in heeded}
+        self._sent, sending = os.pipe()
+        for end in (self._sent, sending):
+            os.set_blocking(end, False)
+        told = signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
         try:
             yield
         finally:
+            signal.set_wakeup_fd(told)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            for end in (self._sent, sending):
+                os.close(end)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -64,11 +78,34 @@ class Interrupts:
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        first = self._own is None or (self._own[0] == number and now - self._own[1] < AGAIN)
+        several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+        again = AGAIN_OF_SEVERAL if several else AGAIN
+        first = self._own is None or (self._own[0] == number and now - self._own[1] < again)
+        # However many of a signal come while a long operation of torch runs, its handler is called once. The pipe has all of them.
+        first = first and (self._count() < 2 or several)
         self._own = self._own or (number, now)
         self.received = self.received or number
-        if first and self._holding:
-            # Not print: a handler may have interrupted one.
-            os.write(2, b"\nfinishing the step and saving; once more stops at once\n")
-            return
-        raise KeyboardInterrupt
+        waits = first and self._holding
+        _say(b"\nfinishing the step and saving; once more stops at once\n" if waits else b"\n")
+        if not waits:
+            raise KeyboardInterrupt
+
+    def _count(self) -> int:
+        """How many signals were sent since this was last asked."""
+        try:
+            return sum(number in SIGNALS for number in os.read(self._sent, 4096))
+        except BlockingIOError:
+            return 0
+
+
+def _say(text: bytes) -> None:
+    """Writes to the terminal, from a handler of signals, which may have interrupted a print. Where the terminal is gone, as after a SIGHUP,
+    what would be printed to it goes nowhere from then on, so that what is being saved is saved."""
+    try:
+        os.write(2, text)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+                os.dup2(nowhere, descriptor)
+        os.close(nowhere)

@@ -18,6 +18,7 @@ import torch
 
 from sparring.agents.core import derive_seed
 from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 
 from . import checkpoint, lora
@@ -34,6 +35,7 @@ from .objectives.sft_loss import SFTLoss
 from .pauses import Pauses
 from .progress import Progress, Quiet
 from .ranks import Ranks
+from .repairs import history
 from .report import write_report
 from .round_metrics import describe, reward_spread, round_line, scalars
 from .run_folder import RunFolder, read_lines
@@ -84,7 +86,11 @@ class Loop:
                 return self._run(done)
         except KeyboardInterrupt as stop:
             raise Stopped(self.folder.path, self.interrupts.received or signal.SIGINT) from stop
-        except OSError as error:
+        except Exception as error:
+            if out_of_memory(error):
+                error.add_note(f"what was saved before is whole; with more memory free, continue with: {resume_command(self.folder.path)}")
+            if out_of_memory(error) or not isinstance(error, OSError):
+                raise
             # What is read by `resume` is written aside, so that whatever was whole before still is.
             raise OSError(f"{error}; what was saved before is whole, continue with: {resume_command(self.folder.path)}") from error
 
@@ -106,6 +112,7 @@ class Loop:
         self.model.set_version(str(done))
         measuring = Measuring(self.session, self.folder, self.evaluations, self.progress, self.ranks)
         measuring.measure(0)
+        measuring.repair(done)
         if done:
             state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
@@ -241,7 +248,8 @@ class Loop:
         state = {"baselines": dict(self.state), "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
 
         def write() -> None:
-            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state)
+            whole = {**state, "run": history(self.folder, number)}
+            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, whole)
             checkpoint.prune(self.folder.path, self.config.keep)
             self.folder.streams(number).unlink(missing_ok=True)
             self.pauses.forget(number)

@@ -3,7 +3,6 @@
 Results are kept in measured/ in the run's folder, so that a resumed run measures nothing twice.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,19 +10,19 @@ from typing import Any
 
 from sparring.agents.core import Agent, derive_seed
 from sparring.agents.language_model import LanguageModel
+from sparring.agents.names import checkpoint_model
 from sparring.agents.scripted import scripted
 
 from .evaluate import strength
 from .progress import Progress, counted
 from .ranks import Ranks
 from .round_games import play_across
-from .run_folder import RunFolder, to_json, write_text
+from .run_folder import RunFolder
+from .sealed import read_sealed, write_sealed
 from .session import Session
+from .summary import FROZEN
 
 Result = Mapping[str, Any]
-
-FROZEN = "imitation"
-"""How measurements name the frozen model of round 0 as an opponent: it is what imitation made of the base, where there was any."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,42 @@ class Measuring:
     def measure(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:
         """Measures the model of a round, None for the first, and keeps the result; what was measured already is left as it is. between: of
         a round that is neither the first nor the last one, with fewer games and without evaluations."""
-        path = self.folder.measurement(number)
-        if not self.ranks.from_main(path.is_file):
+        if not self.ranks.from_main(lambda: self.known(number)):
             found = self.of(model, number, f"model of round {number}", between=between)
-            self.ranks.from_main(lambda: write_text(path, to_json(found)))
+            self.ranks.from_main(lambda: write_sealed(self.folder.measurement(number), found))
+
+    def known(self, name: int | str) -> bool:
+        """Whether a round or a control has been measured, and the result is what was written; where it is not, it is deleted, and said."""
+        path = self.folder.measurement(name)
+        if not path.is_file():
+            return False
+        try:
+            self.read(name)
+        except ValueError as error:
+            self.progress.say(f"{error}: it is measured anew")
+            path.unlink()
+            return False
+        return True
 
     def read(self, name: int | str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.folder.measurement(name).read_text(encoding="utf-8"))
-        return found
+        return read_sealed(self.folder.measurement(name))
+
+    def repair(self, done: int) -> None:
+        """Measures the models of earlier rounds anew whose results are gone or damaged, as far as these models are still there."""
+        of, run = self.config.evaluation, self.folder.path
+
+        def missing(number: int) -> bool:
+            wanted = self.folder.measurement(number).exists() or (of.games_between > 0 and number % of.every == 0)
+            if not wanted or self.known(number):
+                return False
+            if checkpoint_model(run, number).is_dir():
+                return True
+            self.progress.say(f"{self.folder.measurement(number)} is gone, and so is the model of round {number}: it is left out")
+            return False
+
+        for number in range(1, done):
+            if self.ranks.from_main(partial(missing, number)):
+                self.measure(number, self.session.load_round(run, number), between=True)
 
     def results(self) -> dict[int, dict[str, Any]]:
         """All rounds that were measured."""
@@ -91,11 +118,14 @@ class Measuring:
         for evaluation in evaluations:
             self.progress.say(f"{evaluation.name} test of the {title}")
             results[evaluation.name] = self.ranks.from_main(partial(evaluation.measure, model))
+        # What follows begins with empty caches, as it does where a resumed run finds this measured already.
+        for used in (model, self.first) if games else (model,):
+            used.forget_caches()
         return {"strength": entries, "evaluations": results}
 
     def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
         config, session = self.config, self.session
-        opponents: dict[str, Agent] = {FROZEN: session.agent(self.first, "imitation")}
+        opponents: dict[str, Agent] = {FROZEN: session.agent(self.first, FROZEN)}
         if config.evaluation.scripted and session.words.everyday:
             opponents["scripted"] = scripted()
         total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)

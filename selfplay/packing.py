@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from sparring.agents.fidelity import short_windows
 from sparring.agents.hfattention import attention
 
 from .batch import row_positions
@@ -121,11 +122,11 @@ def can_pack(model: Any) -> bool:
     return False
 
 
-def _alike(model: Any, lengths: Sequence[int] = (7, 12, 4, 12)) -> bool:
+def _alike(model: Any, lengths: Sequence[int] = (7, 21, 4, 21)) -> bool:
     parameter = next(model.parameters())
     vocabulary = model.config.get_text_config().vocab_size
     ids = (torch.arange(sum(lengths), device=parameter.device) * 7919 + 13) % vocabulary
-    with torch.no_grad():
+    with torch.no_grad(), short_windows(model):
         alone = torch.cat([model(input_ids=row[None], use_cache=False).logits[0] for row in ids.split(list(lengths))]).float()
         try:
             with attending(model, lengths):

@@ -1,19 +1,26 @@
 """What a run is going to need and write, before it begins. Bounds, from the configuration and the model alone; nothing is played."""
 
+import resource
+import sys
 from typing import Any
 
 from . import lora
+from .footprint import learning_bytes, playing_bytes
 from .method import Method
-from .session import Session
+from .scoring import Scorer
+from .session import Session, first_prompt
 
 MASTER_BYTES = 4
 ADAM_BYTES = 8
+TEMPLATE = 32
+"""Tokens that a chat template puts around an utterance, at most."""
 
 
 def plan(session: Session, method: Method) -> dict[str, Any]:
     """Model, memory in bytes (weights: sampler, reference; training: float32 master weights where the sampler's are not float32, or those
-    of an adapter, gradients and Adam's averages; cache: keys and values at most; activations are not counted), tokens and steps of a
-    round at most, and what is written.
+    of an adapter, gradients and Adam's averages; cache: keys and values of all streams in play at their longest, growing: their copy while
+    caches grow; passes: activations and logits of the largest pass; libraries: on a CPU, what this process takes without the model; total:
+    of all), tokens and steps of a round at most, and what is written.
     """
     config, model = session.config, session.model
     parameters = model.model.num_parameters()
@@ -26,6 +33,16 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
     copies = 2 if config.rounds and not rank and (compared or method.frozen_model) else 1
     utterances = config.games_per_round * session.game.horizon
     rows = config.games_per_round * len(session.trained)
+    cache, growing = _cache(session, 2 if config.rounds and compared else 1)
+    memory = {
+        "weights": weights * copies,
+        "training": master + (MASTER_BYTES + ADAM_BYTES) * trained,
+        "cache_at_most": cache,
+        "growing_at_most": growing,
+        "passes_at_most": _passes(session, method),
+    }
+    if first.device.type == "cpu":
+        memory["libraries"] = max(0, _resident() - weights)
     return {
         "model": {
             "name": config.model,
@@ -35,11 +52,7 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
             "context_tokens": model.loop.max_length,
         },
         "words": session.words.counts,
-        "memory_bytes": {
-            "weights": weights * copies,
-            "training": master + (MASTER_BYTES + ADAM_BYTES) * trained,
-            "cache_at_most": model.loop.memory_bound() * (2 if config.rounds and compared else 1),
-        },
+        "memory_bytes": {**memory, "total_at_most": sum(memory.values())},
         "round": {
             "games": config.games_per_round,
             "utterances_at_most": utterances,
@@ -50,6 +63,45 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
         "imitation_steps": config.imitation.steps,
         "writes": {"folder": str(config.out) if config.out else "runs/", "bytes": bytes_needed(session)},
     }
+
+
+def _longest(session: Session) -> int:
+    """Tokens of the longest stream: a role's first prompt, what it says itself, and what the other says, which is tokenised anew."""
+    room = session.model.loop.max_length
+    if not session.game.informed:
+        return room
+    said, others = session.game.horizon // 2, -(-session.game.horizon // 2)
+    prompt = first_prompt(session.game, session.words, session.card.prompts, session.model.format)
+    return min(room, prompt + said * (session.config.max_new_tokens + TEMPLATE) + others * (2 * session.config.max_new_tokens + TEMPLATE))
+
+
+def _cache(session: Session, models: int) -> tuple[int, int]:
+    """Bytes of the caches of models that play, and those of their copy while one of them grows."""
+    config = session.config
+    seats = len(session.game.roles)
+    games = max(config.games_per_round, config.evaluation.games)
+    held, growing = session.model.loop.held_bound(min(config.concurrency, games) * seats, _longest(session), games * seats)
+    return held * models, growing
+
+
+def _passes(session: Session, method: Method) -> int:
+    """Bytes of the largest pass, of play or of learning."""
+    config, model = session.config, session.model.model
+    playing = playing_bytes(model, session.model.loop.max_rows, session.model.loop.prefill_tokens)
+    if not (config.rounds or config.imitation.steps):
+        return playing
+    longest = _longest(session)
+    rows = config.learner.minibatch * (2 if method.loss.unit == "pair" else 1) + config.learner.replay_per_minibatch
+    tokens = min(max(config.learner.token_budget, longest), rows * longest)
+    learning = learning_bytes(
+        Scorer(model), tokens, longest, rank=config.learner.lora_rank, recomputed=config.learner.gradient_checkpointing
+    )
+    return max(playing, learning)
+
+
+def _resident() -> int:
+    """The most memory that this process has taken so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def bytes_needed(session: Session, done: int = 0) -> int:

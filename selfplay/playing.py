@@ -9,7 +9,7 @@ from .interrupts import Interrupts
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM. signal: which."""
+    """Ctrl-C, SIGTERM or SIGHUP. signal: which."""
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__("interrupted")

@@ -1,7 +1,6 @@
 """The report of a run as one HTML file: no network, no script, every text of a model escaped."""
 
 import io
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any
 
 import jinja2
 
-from sparring.agents.names import short_name
+from sparring.agents.names import shell_path, short_name
+from sparring.envs.views import printable
 
 from . import summary as summaries
 from .episodes import Episode, read_episodes
-from .measuring import FROZEN
 from .run_folder import RunFolder, write_text
+from .summary import FROZEN
 
 GAMES = 3
 """Games shown of the first and of the last round, by number, unedited."""
@@ -23,15 +23,36 @@ _COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951")
 
 
 def write_report(run: Path) -> Path:
-    """Writes report.html of a run that has ended; its path. Raises ValueError where the run has no summary."""
+    """Writes report.html of a run that has ended; its path. Raises ValueError where the run has no summary that can be read."""
     data = summaries.read(run).data
+    try:
+        page = _page(run, data)
+    except (KeyError, TypeError, AttributeError, IndexError, jinja2.UndefinedError) as error:
+        file = RunFolder(run).summary
+        raise ValueError(
+            f"{file} is not what a run writes ({error!r}); sparring train --resume {shell_path(run)} writes it anew"
+        ) from error
+    path = run / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _page(run: Path, data: Mapping[str, Any]) -> str:
     folder = RunFolder.open(run)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sparring.selfplay", "."), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("sparring.selfplay", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     rounds = data["rounds"]
     played = [r["round"] for r in rounds if folder.games(r["round"]).is_file()]
-    shown = [(n, first_games(folder.games(n))) for n in dict.fromkeys((played[0], played[-1]))] if played else []
+    shown, unread = [], []
+    for number in dict.fromkeys((played[0], played[-1])) if played else ():
+        try:
+            shown.append((number, first_games(folder.games(number))))
+        except ValueError as error:
+            unread.append(f"{error}".replace(f"{run}/", ""))
     roles = [name.removesuffix("_wins") for name in (rounds[0] if rounds else ()) if name.endswith("_wins")]
     charts = [
         _chart(won_by_round(data), {f"won as {role}": role for role in roles}, "games against the frozen model"),
@@ -41,19 +62,16 @@ def write_report(run: Path) -> Path:
     ]
     environment.filters["short"] = short_name
     name = run.resolve().name
-    page = environment.get_template("report.html.jinja").render(
-        data=data,
+    return environment.get_template("report.html.jinja").render(
+        data={**data, "notes": [*data["notes"], *unread]},
         roles=roles,
         name=name,
-        next_steps=[step.replace("RUN", shlex.quote(name)) for step in data["next_steps"]],
+        next_steps=summaries.commands(data, run),
         strength=strength_table(data),
         endings=endings_table(data),
         charts=[chart for chart in charts if chart],
         games=shown,
     )
-    path = run / "report.html"
-    write_text(path, page)
-    return path
 
 
 def first_games(path: Path, count: int = GAMES) -> list[Episode]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sparring.agents.core import Segment, derive_seed
+from sparring.agents.language_model import LanguageModel, ModelAgent
 from sparring.agents.rollout import Match, Played, play_all
 
 from .episodes import episode, record, write_episodes
@@ -28,6 +29,8 @@ def games_of(
         kept = kept or _kept(number, seed, matches, folder, progress)
         assert kept is not None, "the main process has read these games"
         return kept
+    if isinstance(session.opponent, ModelAgent) and isinstance(session.opponent.model, LanguageModel):
+        session.opponent.model.forget_caches()  # of the rounds before, which a resumed run has not played
     before = replace(loop.counters)
     batch = min(config.concurrency, loop.max_rows, -(-len(matches) // ranks.size))
     with progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:

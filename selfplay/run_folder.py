@@ -1,7 +1,8 @@
 """The folder of one run: where everything lies, and how it is written so that nothing is ever left half done.
 
     config.yaml                 the resolved configuration
-    provenance.json             seed, commit, versions, hardware
+    provenance.json             seed, commit, versions, hardware, and what the run began with
+    .lock                       while a process writes the run
     metrics.jsonl               one line a round
     timings.jsonl               seconds and rates
     tensorboard/                event files
@@ -17,22 +18,29 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
+from sparring.agents.names import numbered, shell_path
 
-from sparring.agents import kernels
+from .locks import PART, UNFINISHED, locked, require_text, unfinished
 
-CONFIG, PROVENANCE = "config.yaml", "provenance.json"
-PART = ".part"
-"""How the names of files and folders end that are not finished, or that are being deleted; they begin with a dot."""
+CONFIG, PROVENANCE, LOCK = "config.yaml", "provenance.json", ".lock"
+_NUMBER = "(?:[0-9]{3}|[1-9][0-9]{3,})"
+_RUN_FILES = re.compile(
+    r"config\.yaml|provenance\.json|metrics\.jsonl|timings\.jsonl|summary\.json|report\.html"
+    rf"|rounds(?:/{_NUMBER}(?:/(?:games\.jsonl\.gz|streams\.npz))?)?"
+    rf"|measured(?:/(?:round-{_NUMBER}|control)\.json)?"
+    rf"|checkpoints(?:/(?:(?:damaged-)?round-{_NUMBER}|update-(?:{_NUMBER}|control)))?"
+)
+"""The names of a run's own files and folders, from the run's folder on."""
 LIBRARIES = ("sparring", "torch", "transformers", "accelerate", "numpy", "gymnasium", "tokenizers", "peft")
 
 
@@ -40,7 +48,7 @@ LIBRARIES = ("sparring", "torch", "transformers", "accelerate", "numpy", "gymnas
 def writing(path: Path) -> Iterator[Path]:
     """A file beside `path` to write to; it takes the place of `path` when the block ends well, and vanishes
     otherwise."""
-    aside = path.with_name(f".{path.name}{PART}")
+    aside = unfinished(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield aside
@@ -86,19 +94,28 @@ def to_json(data: Any) -> str:
     return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a last line that was cut off in the middle is left out."""
+def read_lines(path: Path, *, damaged: bool = False) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl or timings.jsonl, each with its round; a last line that was cut off in the middle is left out. damaged:
+    so is every other that cannot be read. Raises ValueError that names the line where one cannot be read."""
     records: list[dict[str, Any]] = []
     if not path.exists():
         return records
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     for number, line in enumerate(lines, 1):
         try:
-            records.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number}: not a JSON record") from None
+            record = json.loads(line or "null")
+        except (ValueError, RecursionError):
+            record = None if number == len(lines) else ...
+        if isinstance(record, dict) and type(record.get("round")) is int:
+            records.append(record)
+        elif record is not None and not damaged:
+            raise ValueError(f"{path}, line {number}: not a JSON record of a round")
     return records
+
+
+def as_lines(records: Iterable[Mapping[str, Any]]) -> str:
+    """Records as `read_lines` reads them."""
+    return "".join(json.dumps(r, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n" for r in records)
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
@@ -120,22 +137,42 @@ class RunFolder:
     path: Path
 
     @classmethod
+    @contextmanager
+    def claimed(cls, path: Path | None, stem: str) -> Iterator[Path]:
+        """A folder for a new run that this process alone writes to, None: the first free runs/STEM-N. It vanishes again where the run has
+        not begun when the block ends. Raises ValueError where it holds anything, or another process writes to it."""
+        if path is not None:
+            require_text(path)
+            cls.require_free(path)
+        folder, made = _made(path, stem)
+        try:
+            with locked(folder, folder / LOCK):
+                cls.require_free(folder)
+                yield folder
+        finally:
+            if not (folder / CONFIG).exists():
+                with suppress(OSError):
+                    for empty in made:
+                        empty.rmdir()
+
+    @classmethod
     def create(cls, path: Path, config: str, provenance: Mapping[str, Any]) -> "RunFolder":
         """Starts a run in a new or empty folder. Raises ValueError where the folder holds anything else."""
         cls.require_free(path)
         path.mkdir(parents=True, exist_ok=True)
-        write_text(path / PROVENANCE, to_json(provenance))
+        run = cls(path)
+        run.sweep()
+        write_text(run.provenance, to_json(provenance))
         # The configuration comes last: it is what makes the folder a run.
-        write_text(path / CONFIG, config)
-        return cls(path)
+        write_text(run.config, config)
+        return run
 
     @staticmethod
     def require_free(path: Path) -> None:
         """Raises ValueError where the folder is neither new nor empty; a run that was killed before it had begun counts as empty."""
         if (path / CONFIG).exists():
-            raise ValueError(f"{path} holds another run; continue it with --resume {path}, or choose a new folder with --out")
-        begun = (PROVENANCE, f".{PROVENANCE}{PART}", f".{CONFIG}{PART}")
-        if path.exists() and (not path.is_dir() or any(p.name not in begun for p in path.iterdir())):
+            raise ValueError(f"{path} holds another run; continue it with --resume {shell_path(path)}, or choose a new folder with --out")
+        if path.exists() and (not path.is_dir() or any(not _begun(p.name) for p in path.iterdir())):
             raise ValueError(f"{path} exists and is no empty folder; choose a new one with --out")
 
     @classmethod
@@ -146,6 +183,10 @@ class RunFolder:
         if not (path / CONFIG).is_file():
             raise ValueError(f"{path} is no run folder: it has no {CONFIG}")
         return cls(path)
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / PROVENANCE
 
     @property
     def config(self) -> Path:
@@ -180,9 +221,8 @@ class RunFolder:
 
     def append(self, path: Path, record: Mapping[str, Any]) -> None:
         """Adds one record to metrics.jsonl or timings.jsonl."""
-        line = json.dumps(record, sort_keys=True, allow_nan=False, ensure_ascii=False)
         with path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+            file.write(as_lines([record]))
             file.flush()
             os.fsync(file.fileno())
 
@@ -190,10 +230,34 @@ class RunFolder:
         """The token streams of a round's games, there until their update is safe."""
         return self.games(round_number).with_name("streams.npz")
 
+    def played(self) -> list[int]:
+        """The rounds whose games are there."""
+        return [number for number in numbered(self.path / "rounds") if self.games(number).is_file()]
+
     def sweep(self) -> None:
         """Deletes what a killed process had not finished writing or deleting."""
         for path in self.path.rglob(f".*{PART}"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            name = UNFINISHED.fullmatch(path.name)
+            if name is not None and self._own(path.with_name(name[1])):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _own(self, path: Path) -> bool:
+        """Whether a path in this folder has the name of a file of the run, or lies in one of its checkpoints."""
+        name = path.relative_to(self.path).as_posix()
+        return _RUN_FILES.fullmatch("/".join(name.split("/")[:2]) if name.startswith("checkpoints/") else name) is not None
+
+    def foreign(self) -> list[str]:
+        """The names, from this folder on, of what lies among the run's files and is none of them: copies, notes. Hidden files, and folders
+        beside rounds, checkpoints and measured, which trackers make, are left out; what lies in checkpoints is another's business."""
+        folders = (self.path, *(self.path / name for name in ("rounds", "checkpoints", "measured")), *(self.path / "rounds").glob("*"))
+        found = [
+            path
+            for folder in folders
+            if folder.is_dir() and (folder == self.path or self._own(folder))
+            for path in folder.iterdir()
+            if not path.name.startswith(".") and not self._own(path) and not (folder == self.path and path.is_dir())
+        ]
+        return sorted(path.relative_to(self.path).as_posix() for path in found)
 
     def forget_after(self, round_number: int, *, keep_games: bool = False) -> None:
         """Drops what the rounds after this one left behind, so that they can be played again. keep_games: but for the games of the next
@@ -202,31 +266,50 @@ class RunFolder:
         Checkpoints go first, the last one first: whenever this is interrupted, what is left is a run that can be resumed.
         """
         kept = {round_number + 1} if keep_games else set()
-        for streams in (self.path / "rounds").glob("*/streams.npz"):
-            if _number(streams.parent) not in kept:
-                streams.unlink()
-        for folder in sorted(self.checkpoints.glob("update-[0-9]*")):
-            if _number(folder) not in kept:
+        rounds = numbered(self.path / "rounds")
+        for number in rounds:
+            if number not in kept:
+                self.streams(number).unlink(missing_ok=True)
+        for number, folder in numbered(self.checkpoints, "update-").items():
+            if number not in kept:
                 remove(folder)
-        for folder in sorted(self.checkpoints.glob("round-[0-9]*"), key=_number, reverse=True):
-            if _number(folder) > round_number:
+        for number, folder in reversed(numbered(self.checkpoints, "round-").items()):
+            if number > round_number:
                 remove(folder)
         self.summary.unlink(missing_ok=True)
         for path in (self.metrics, self.timings):
             if path.exists():
-                lines = [record for record in read_lines(path) if record.get("round", 0) <= round_number]
-                write_text(path, "".join(json.dumps(r, sort_keys=True, ensure_ascii=False) + "\n" for r in lines))
-        for folder in (self.path / "rounds").glob("[0-9]*"):
-            if _number(folder) > round_number and _number(folder) not in kept:
-                remove(folder)
-        for file in (self.path / "measured").glob("round-[0-9]*.json"):
-            if _number(file) > round_number:
+                write_text(path, as_lines(record for record in read_lines(path) if record["round"] <= round_number))
+        for number, folder in rounds.items():
+            if number > round_number and number not in kept:
+                self.games(number).unlink(missing_ok=True)
+                with suppress(OSError):  # what is not of the run stays there
+                    folder.rmdir()
+        for number, file in numbered(self.path / "measured", "round-", ".json").items():
+            if number > round_number:
                 file.unlink()
 
 
-def _number(path: Path) -> int:
-    """The round that a file or folder is of."""
-    return int(path.stem.rpartition("-")[2])
+def _begun(name: str) -> bool:
+    """Whether a file is one that a run leaves behind that was killed before it had begun."""
+    meant = UNFINISHED.fullmatch(name)
+    return name in (PROVENANCE, LOCK) or (meant is not None and meant[1] in (PROVENANCE, CONFIG))
+
+
+def _made(path: Path | None, stem: str) -> tuple[Path, list[Path]]:
+    """A folder for a new run, see `RunFolder.claimed`, and those that were made for it, the innermost first. Making one is what takes it:
+    of several processes that choose the same free name one alone can."""
+    while True:
+        folder = path or next_free(Path("runs"), stem)
+        made = [p for p in (folder, *folder.parents) if not p.exists()]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=path is not None)
+        except FileExistsError:
+            if path is not None:
+                raise
+            continue
+        return folder, made
 
 
 def next_free(parent: Path, stem: str) -> Path:
@@ -241,6 +324,10 @@ def provenance(seed: int, **extra: Any) -> dict[str, Any]:
     """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries are None. kernels: whether
     the compiled part of generation was there, which rounds otherwise than torch does.
     """
+    import torch
+
+    from sparring.agents import kernels
+
     return {
         "seed": seed,
         "commit": _commit(),

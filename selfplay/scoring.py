@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of
+from sparring.agents.fidelity import LENGTHS, far, plain_logprobs, sample_rows, short_windows
+
+from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of, sft_row
 from .losses import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack
 from .patching import swapped
@@ -146,10 +148,18 @@ def with_reference(scorer: Scorer, examples: Sequence[Example], token_budget: in
     return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
 
 
-def action_logprobs(scorer: Scorer, rows: Sequence[Row], token_budget: int, *, ranks: Ranks | None = None) -> list[NDArray[np.float32]]:
+def action_logprobs(
+    scorer: Scorer,
+    rows: Sequence[Row],
+    token_budget: int,
+    *,
+    ranks: Ranks | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> list[NDArray[np.float32]]:
     """Per row the log-probabilities [n] that a model gives its actions at the row's temperature, 0 elsewhere.
 
-    ranks: each process scores its share, and all get the same; the model must be unsharded, as no collective runs inside.
+    ranks: each process scores its share, and all get the same; the model must be unsharded, as no collective runs inside. progress: called
+    with the number of rows of each batch that has been scored.
     """
     ranks = ranks or Ranks()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
@@ -160,12 +170,40 @@ def action_logprobs(scorer: Scorer, rows: Sequence[Row], token_budget: int, *, r
         with torch.no_grad(), scorer.attending(batch):
             logprobs = scorer.score(batch).logprobs.float().cpu()
         share += [values.numpy() for values in logprobs.split([row.actions for row in part])]
+        if progress is not None:
+            progress(len(part))
     scored: dict[int, NDArray[np.float32]] = {}
     for rank, of_rank in enumerate(ranks.gather(share)):
         for i, values in zip(order[rank :: ranks.size], of_rank, strict=True):
             scored[i] = np.zeros(len(rows[i].ids), np.float32)
             scored[i][rows[i].action] = values
     return [scored[i] for i in range(len(rows))]
+
+
+def require_faithful(scorer: Scorer, name: str) -> None:
+    """Raises ValueError where a learner would train another model than transformers runs."""
+    for seed in range(2):
+        difference = scoring_difference(scorer, seed)
+        # NOTE: as in the generation loop's comparison, nearly tied experts may go either way once.
+        if not far(difference, next(scorer.unwrapped.parameters()).dtype):
+            return
+    raise ValueError(
+        f"{name}: {type(scorer.unwrapped).__name__} would be trained as another model: its log-probabilities in a batch are up to "
+        f"{float(difference.max()):.2g} nats off those of a plain pass of transformers; it cannot be trained here"
+    )
+
+
+def scoring_difference(scorer: Scorer, seed: int = 0) -> Tensor:
+    """How far the log-probabilities of a batch of rows of several lengths are from those of plain passes, in nats [tokens]."""
+    model = scorer.unwrapped
+    device = next(model.parameters()).device
+    ids = sample_rows(model, LENGTHS[:3], seed)
+    batch = collate([sft_row(row, [False] + [True] * (len(row) - 1)) for row in ids], packed=scorer.packs).to(device)
+    with torch.no_grad(), short_windows(model):
+        with scorer.attending(batch):
+            scored = scorer.score(batch).logprobs
+        plain = [plain_logprobs(model, row).gather(1, torch.tensor(row[1:], device=device)[:, None])[:, 0] for row in ids]
+    return (scored.float() - torch.cat(plain)).abs().cpu()
 
 
 def _states(model: Any, forward: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, Tensor]:

@@ -1,16 +1,22 @@
 """The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal bytes: no times, no paths."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .config import TrainConfig
-from .measuring import Evaluation
+from sparring.agents.names import shell_path
+
 from .run_folder import RunFolder, read_lines, to_json, write_text
+from .sealed import read_json
+
+if TYPE_CHECKING:
+    from .config import TrainConfig
+    from .measuring import Evaluation
 
 SCHEMA = 2
+FROZEN = "initial"
+"""How measurements name the frozen model of round 0, which self-play began from, as an opponent."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +37,11 @@ class Summary:
 
 def summarise(
     folder: RunFolder,
-    config: TrainConfig,
+    config: "TrainConfig",
     word_counts: Mapping[str, int],
     measured: Mapping[int, Mapping[str, Any]],
     control: Mapping[str, Any] | None,
-    evaluations: Sequence[Evaluation],
+    evaluations: Sequence["Evaluation"],
     alarms: Sequence[Mapping[str, Any]] = (),
 ) -> Summary:
     """Writes summary.json. measured: by round, {"strength": entries, "evaluations": {name: result}}; control: the same of the control.
@@ -61,16 +67,17 @@ def summarise(
             e.name: _compared(e, measured[0], measured[max(measured)], control) for e in evaluations if e.name in measured[0]["evaluations"]
         },
         "control": control and {"arm": "expert", "strength": control["strength"]},
-        "notes": notes(read_lines(folder.metrics)) + [f"alarm in round {alarm['round']}: {alarm['text']}" for alarm in alarms],
+        "notes": notes(read_lines(folder.metrics), reasoning=bool(evaluations))
+        + [f"alarm in round {alarm['round']}: {alarm['text']}" for alarm in alarms],
         "alarms": list(alarms),
-        "next_steps": next_steps(config),
+        "next_steps": next_steps(config, reasoning=bool(evaluations)),
     }
     write_text(folder.summary, to_json(data))
     return Summary(folder.path, data)
 
 
 def _compared(
-    evaluation: Evaluation, first: Mapping[str, Any], last: Mapping[str, Any], control: Mapping[str, Any] | None
+    evaluation: "Evaluation", first: Mapping[str, Any], last: Mapping[str, Any], control: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Before and after, and the control's result, each with its paired difference from before."""
     before = first["evaluations"][evaluation.name]
@@ -84,10 +91,10 @@ def _compared(
     return found
 
 
-def notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What a reader of the run should be told first: rounds that could teach nothing."""
+def notes(records: Sequence[Mapping[str, Any]], *, reasoning: bool = True) -> list[str]:
+    """What a reader of the run should be told first: rounds that could teach nothing, and that reasoning was not measured, if so."""
     played = [r for r in records if r.get("games")]
-    found = []
+    found = [] if reasoning else ["no reasoning was measured in this run; sparring bench compares any two models"]
     for reason, text in (("silent", "nothing was said"), ("overlong", "an utterance did not end in time")):
         share = [r["reasons"].get(reason, 0) / r["games"] for r in played]
         if share and share[-1] >= 0.5:
@@ -97,21 +104,29 @@ def notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def next_steps(config: TrainConfig) -> list[str]:
-    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal summaries."""
+def next_steps(config: "TrainConfig", *, reasoning: bool = True) -> list[str]:
+    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal summaries. reasoning: whether the run
+    has measured it."""
     steps = ["sparring games RUN"]
     if config.rounds:
         steps.append("sparring tournament RUN@0 RUN@latest")
+        if not reasoning:
+            steps.append("sparring bench RUN@0 RUN@latest")
         steps.append("sparring train --model RUN@latest")
     return steps
 
 
+def commands(data: Mapping[str, Any], run: Path) -> list[str]:
+    """The next steps of a summary for a run in this folder, as a shell takes them."""
+    return [step.replace("RUN", shell_path(run)) for step in data["next_steps"]]
+
+
 def read(path: Path) -> Summary:
-    """The summary of a run folder. Raises ValueError where there is no run, or the run has none."""
+    """The summary of a run folder. Raises ValueError where there is no run, or the run has none that can be read."""
     file = RunFolder.open(path).summary
     if not file.is_file():
-        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {path})")
-    data = json.loads(file.read_text(encoding="utf-8"))
+        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {shell_path(path)})")
+    data = read_json(file)
     if data.get("schema") != SCHEMA:
         raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")
     return Summary(path, data)

@@ -8,6 +8,7 @@ from sparring.agents.core import Agent
 from sparring.agents.rollout import Played, play
 from sparring.envs.core import Game
 from sparring.envs.english import TruthOf
+from sparring.envs.opponents import require_playable
 
 from .evaluate import Tally, schedule
 
@@ -26,11 +27,13 @@ def tournament(
     """n games for every ordered pair of players: the first takes game.roles[0], the second game.roles[1].
 
     Returns {"pairs": a cell per pair and seat, "players": a cell per player and seat over all its games}, as JSON. Raises ValueError for
-    fewer than two players. Ties count as no win for either. Games are counted as they end and not kept.
+    fewer than two players, and as `require_playable`. Ties count as no win for either. Games are counted as they end and not kept.
     """
     if len(players) < 2:
         raise ValueError(f"a tournament needs at least two players, got {len(players)}")
     first, second = game.roles
+    for agent in players.values():
+        require_playable(game, dict.fromkeys(game.roles, agent), words)
     pairs = list(permutations(players, 2))
     of_pair = [{seat: Tally(seat, truth) for seat in game.roles} for _ in pairs]
     of_player = {(player, seat): Tally(seat, truth) for player in players for seat in game.roles}

@@ -1,25 +1,28 @@
 """How a run begins and how it is resumed, with all that has to hold before it does. What it then goes through: `loop.py`."""
 
-import hashlib
-import json
+import datetime
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sparring.agents.names import checkpoint_model, model_card, pinned
 from sparring.agents.player_card import PlayerCard, load_card
-from sparring.envs.words import list_names
 
 from . import checkpoint
 from .config import TrainConfig
+from .locks import LOCK, locked, require_text
 from .loop import Loop
 from .measuring import Evaluation
 from .method import method_of
+from .origins import began, day_of, require_inputs, require_settings, resumed
 from .plan import bytes_needed
 from .progress import Progress, Quiet
 from .ranks import Ranks, join
-from .run_folder import RunFolder, next_free, provenance, require_space, to_json, write_text
+from .repairs import of_checkpoint, repair
+from .run_folder import RunFolder, require_space, write_text
+from .sealed import write_sealed
 from .session import Session, prepare
 from .settings import load, to_yaml
 from .summary import Summary
@@ -40,54 +43,73 @@ def train(
     """
     ranks = join(config.device)
     config = ranks.from_main(lambda: _pinned(config))
-    out = config.out or ranks.from_main(lambda: next_free(Path("runs"), Path(config.model.partition("@")[0]).name))
-    config = replace(config, out=out)
-    ranks.from_main(lambda: RunFolder.require_free(out))
     method = method_of(config)
-    session = prepare(config)
-    _require_replayable(session, ranks)
+    stem = Path(config.model).name.partition("@")[0]
+    with ExitStack() as held:
+        # The folder is taken before anything is loaded, so that no other run takes it meanwhile.
+        out = ranks.from_main(lambda: held.enter_context(RunFolder.claimed(config.out, stem)))
+        config = replace(config, out=out)
+        day = ranks.from_main(datetime.date.today)
+        session = prepare(config, day=day)
+        _require_replayable(session, ranks)
 
-    def begin() -> None:
-        require_space(out, bytes_needed(session))
-        about = provenance(config.seed, model=config.model, inputs=_inputs(config), processes=ranks.size)
-        folder = RunFolder.create(out, to_yaml(config), about)
-        if measured is not None:
-            write_text(folder.measurement(0), to_json(measured))
+        def begin() -> None:
+            require_space(out, bytes_needed(session))
+            folder = RunFolder.create(out, to_yaml(config), began(config, ranks.size, day))
+            if measured is not None:
+                write_sealed(folder.measurement(0), measured)
 
-    ranks.from_main(begin)
-    return Loop(session, method, RunFolder(out), evaluations, progress or Quiet(), ranks).run(None)
+        ranks.from_main(begin)
+        return Loop(session, method, RunFolder(out), evaluations, progress or Quiet(), ranks).run(None)
 
 
-def resume(path: Path, *, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
+def resume(path: Path, *, rounds: int | None = None, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
     """Continues a run after its last round whose checkpoint is whole; a run that had ended is measured and summarised again where that is
-    missing. Raises ValueError for a folder that is no run, and where its first model is damaged."""
+    missing. rounds: how many the run is to have from now on, None: as many as it was to have.
+
+    Raises ValueError for a folder that is no run, or that another process writes, for settings and files that are not those that the run
+    began with, and where its first model is damaged."""
     folder = RunFolder.open(path)
-    config = replace(load(folder.config, TrainConfig), out=path)
-    _require_inputs(folder, config)
+    require_text(path)
+    settings = load(folder.config, TrainConfig)
+    config = replace(settings, out=path, rounds=settings.rounds if rounds is None else rounds)
     method = method_of(config)
     ranks = join(config.device)
     progress = progress or Quiet()
+    say = (progress if ranks.main else Quiet()).say
 
     def last_whole() -> int | None:
         done, damages = checkpoint.newest(path)
         for damage in damages:
-            progress.say(damage)
+            say(damage)
         return done
 
     def clear() -> None:
         folder.sweep()
+        repair(folder, done, say)
+        resumed(folder, config, done, kept, ranks.size, say)
+        if config.rounds != settings.rounds:
+            write_text(folder.config, to_yaml(config))
         folder.forget_after(-1 if done is None else done, keep_games=True)
         checkpoint.prune(path, config.keep)
 
-    done = ranks.from_main(last_whole)
-    first_card(path, config)
-    # Of a LoRA run the weights stay those of round 0; its adapter is read when the learner has been made.
-    session = prepare(config, weights=None if done is None else checkpoint_model(path, 0 if config.learner.lora_rank else done))
-    _require_replayable(session, ranks)
-    require_space(path, bytes_needed(session, done or 0))
-    # Nothing is forgotten before all that could be missing is there.
-    ranks.from_main(clear)
-    return Loop(session, method, folder, evaluations, progress, ranks).run(done)
+    with ExitStack() as held:
+        ranks.from_main(lambda: held.enter_context(locked(path, path / LOCK)))
+        done = ranks.from_main(last_whole)
+        if done is not None and config.rounds < done:
+            raise ValueError(f"{path} has {done} rounds already, so rounds must be at least {done}, got {config.rounds}")
+        first_card(path, config)
+        kept = of_checkpoint(folder, done)
+        require_settings(folder, config, kept)
+        require_inputs(folder, config, kept)
+        # Of a LoRA run the weights stay those of round 0; its adapter is read when the learner has been made.
+        weights = None if done is None else checkpoint_model(path, 0 if config.learner.lora_rank else done)
+        session = prepare(config, weights=weights, day=day_of(folder, kept))
+        _require_replayable(session, ranks)
+        require_space(path, bytes_needed(session, done or 0))
+        # Nothing is forgotten before all that could be missing is there.
+        ranks.from_main(clear)
+        return Loop(session, method, folder, evaluations, progress, ranks).run(done)
 
 
 def _pinned(config: TrainConfig) -> TrainConfig:
@@ -113,25 +135,3 @@ def _require_replayable(session: Session, ranks: Ranks) -> None:
         raise ValueError(
             f"{session.config.game} cannot be played again from its utterances, which processes exchange: run it as one process"
         )
-
-
-def _inputs(config: TrainConfig) -> dict[str, str]:
-    """The files that a run reads, with their SHA-256; several lists of words count as one file."""
-    lists = [Path(path) for name in list_names(config.words) for path in dict.fromkeys((name, name.rpartition("@")[0])) if path]
-    paths = {"words": lists, "prompts": [Path(config.prompts)], "replay": [Path(config.replay)]}
-    if config.imitation.data is not None:
-        paths["imitation.data"] = [config.imitation.data]
-    found = {
-        name: b"".join(path.read_bytes() for path in of if path.is_file()) for name, of in paths.items() if any(p.is_file() for p in of)
-    }
-    return {name: hashlib.sha256(data).hexdigest() for name, data in found.items()}
-
-
-def _require_inputs(folder: RunFolder, config: TrainConfig) -> None:
-    """Raises ValueError where a file that the run read at its beginning is gone or has changed."""
-    before = json.loads((folder.path / "provenance.json").read_text(encoding="utf-8"))["inputs"]
-    now = _inputs(config)
-    for name, digest in before.items():
-        if now.get(name) != digest:
-            file = config.imitation.data if name == "imitation.data" else getattr(config, name)
-            raise ValueError(f"{file}, the file of {name}, is gone or has changed since the run began")

@@ -54,7 +54,7 @@ class WordSets:
         }
 
     @property
-    def truth(self) -> TruthOf | None:
+    def truth(self) -> "TruthOf | None":
         """The truth of hints, where it is known."""
         return truth if self.everyday else None
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 # These are read when torch and the hub client are imported, here and in the processes that tests start.
 os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", MPLBACKEND="Agg")
+os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", MKL_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", MPLBACKEND="Agg")
 
 import hypothesis
 import pytest
@@ -20,8 +20,14 @@ ALLOWED_SKIPS = (
 )
 """Regular expressions of the whole reasons for which a test may be skipped. Any other skip fails."""
 
-# Cores are shared, so a slow example is no defect. CI tries the same examples every time, a developer others.
-hypothesis.settings.register_profile("sparring", deadline=None, print_blob=True, derandomize="CI" in os.environ)
+# Cores are shared, so a slow example is no defect, nor are slow strategies. CI tries the same examples every time, a developer others.
+hypothesis.settings.register_profile(
+    "sparring",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
+    derandomize="CI" in os.environ,
+)
 hypothesis.settings.load_profile("sparring")
 
 

@@ -75,7 +75,7 @@ def blocks(name: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["games.md"])
+@pytest.mark.parametrize("name", ["games.md", "environment.md"])
 def test_quoted_code_stands_in_its_source_and_the_rest_runs(name: str):
     space: dict[str, object] = {}
     for block in blocks(name):

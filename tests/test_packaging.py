@@ -59,6 +59,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__", "_kernels.*"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source)
+    shutil.copytree(ROOT / "sparring", source / "sparring", ignore=shutil.ignore_patterns("__pycache__"))
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
     run(sys.executable, "-c", build, out, cwd=source)
     return next(out.glob("*.whl"))
@@ -91,7 +92,7 @@ def users(tmp_path: Path) -> Path:
 def test_the_package_list_is_the_folders():
     folders = {path.parent.name for path in ROOT.glob("[!.]*/__init__.py")}
     assert {f"sparring.{folder}": folder for folder in folders} == PACKAGES
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == set(PACKAGES)
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"sparring", *PACKAGES}
     assert set(PROJECT["tool"]["mypy"]["packages"]) == set(PACKAGES)
     assert set(PROJECT["tool"]["importlinter"]["root_packages"]) == set(PACKAGES)
 
@@ -113,7 +114,8 @@ def test_the_wheel_holds_everything(wheel: Path):
     compiled = {name for name in names if name.startswith("sparring/agents/_kernels.")}
     assert len(compiled) == kernels.AVAILABLE, "what was compiled for this checkout is for a wheel, too"
     names -= compiled
-    assert names == {f"sparring/{folder}/{path}" for folder in PACKAGES.values() for path in shipped(ROOT / folder)}
+    expected = {f"sparring/{folder}/{path}" for folder in PACKAGES.values() for path in shipped(ROOT / folder)}
+    assert names == {"sparring/__main__.py", *expected}
     assert "sparring/envs/data/everyday.tsv" in names
 
 
@@ -135,6 +137,13 @@ def test_the_installed_wheel_leaves_the_users_names_alone(installed: Path, users
 
 def test_the_installed_command_says_how_it_is_used(installed: Path, users: Path):
     assert "train" in run(installed.with_name("sparring"), "--help", cwd=users)
+
+
+@pytest.mark.parametrize("kind", ["wheel", "checkout"])
+def test_python_runs_the_command_by_its_name(kind: str, installed: Path, users: Path):
+    python = installed if kind == "wheel" else sys.executable
+    assert run(python, "-m", "sparring", "--version", cwd=users) == f"sparring {PROJECT['project']['version']}\n"
+    assert "train" in run(python, "-m", "sparring", "--help", cwd=users)
 
 
 def test_the_installed_command_trains_the_embedded_model(installed: Path, users: Path):

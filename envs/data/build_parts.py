@@ -88,11 +88,11 @@ def _synsets(path: Path) -> Iterable[list[str]]:
 
 
 def bases(targets: Iterable[str]) -> Mapping[str, set[str]]:
-    """By inflected form: the words that it is a form of."""
+    """By inflected form: the words that it is a form of. Two spellings, which are forms of each other, are none."""
     found: dict[str, set[str]] = defaultdict(set)
     for target in targets:
         for form in forms(target):
-            if form != target:
+            if target not in forms(form):
                 found[form].add(target)
     return found
 

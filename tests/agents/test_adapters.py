@@ -1,11 +1,13 @@
 """LoRA adapters in one batch: every stream says what it would say through its own adapter alone, merged or not."""
 
+import json
 from pathlib import Path
 
 import peft
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 from sparring.agents.adapters import load_adapter, lora_layers
 from sparring.agents.core import Sampling
@@ -161,3 +163,46 @@ def test_adapters_as_players(tmp_path: Path):
         model_place(late.name)
     with pytest.raises(ValueError, match="is no adapter folder"):
         resolve(f"{base}+{base}", models=models)
+
+
+def broken_adapter(folder: Path, how: str) -> Path:
+    save_adapter("llama", folder, 0)
+    weights = load_file(folder / "adapter_model.safetensors")
+    first = next(iter(weights))
+    if how == "lacks":
+        weights.pop(first)
+    elif how == "strange":
+        weights["base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight"] = torch.zeros(4, 32)
+    elif how == "shape":
+        weights[first] = torch.zeros(3, 3)
+    elif how == "nan":
+        weights[first][0, 0] = torch.nan
+    save_file(weights, folder / "adapter_model.safetensors")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    settings |= {"rank": {"r": "x"}, "targets": {"target_modules": ["nonesuch"]}, "head": {"target_modules": ["lm_head"]}}.get(how, {})
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["alone", "beside another"])
+@pytest.mark.parametrize("how", ["lacks", "strange", "shape", "nan", "rank", "targets", "head"])
+def test_a_refused_adapter_leaves_nothing_behind(how: str, others: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    model = tiny.tiny_model("untied", vocab=366)
+    playing = LanguageModel(model, tiny.tiny_tokenizer())
+    good = save_adapter("untied", tmp_path / "good", 1)
+    if others:
+        playing.load_adapter(good)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    wanted = model(torch.arange(9)[None]).logits
+    bad = broken_adapter(tmp_path / "bad", how)
+    following = save_adapter("untied", tmp_path / "next", 2)
+    capfd.readouterr()
+    with pytest.raises(ValueError, match=r"the adapter in .* does not fit LlamaForCausalLM: ") as refusal:
+        playing.load_adapter(bad)
+    assert "\n" not in str(refusal.value)
+    assert {name for name, _ in model.named_parameters()} == set(before)
+    assert list(getattr(model, "peft_config", {})) == (["adapter0"] if others else [])
+    assert torch.equal(model(torch.arange(9)[None]).logits, wanted)
+    assert playing.load_adapter(following) == f"adapter{int(others)}"
+    shown = capfd.readouterr().err
+    assert "MISSING" not in shown and "Loading weights" not in shown

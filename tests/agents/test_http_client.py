@@ -69,7 +69,8 @@ def test_an_answer():
 def test_a_fault_that_passes_is_tried_again(fault: Answer | str):
     with stub_server(then(fault, Answer({"ok": True}))) as stub:
         sleep = Sleeper()
-        assert ask(stub.url, sleep, request_seconds=0.3, reply_bytes=150_000) == {"ok": True}
+        seconds = 1.5 if fault == HANG else 60
+        assert ask(stub.url, sleep, request_seconds=seconds, reply_bytes=150_000) == {"ok": True}
         assert len(stub.asked) == 2 and len(sleep.pauses) == 1
 
 
@@ -102,7 +103,7 @@ def test_pauses_double_with_jitter_up_to_a_bound():
         assert longest / 2 <= pause <= longest
 
 
-@pytest.mark.parametrize(("after", "low", "high"), [("7", 7, 7), ("0", 0, 0), ("date", 55, 60), ("soon", 0.25, 0.5), ("nan", 0.25, 0.5)])
+@pytest.mark.parametrize(("after", "low", "high"), [("7", 7, 7), ("0", 0, 0), ("date", 1, 60), ("soon", 0.25, 0.5), ("nan", 0.25, 0.5)])
 def test_retry_after(after: str, low: float, high: float):
     value = formatdate(time.time() + 60, usegmt=True) if after == "date" else after
     sleep = Sleeper()
@@ -121,8 +122,8 @@ def test_a_pause_beyond_the_time_limit_is_not_waited_for():
 def test_all_tries_together_have_a_time_limit():
     began = time.monotonic()
     with stub_server(then(HANG)) as stub:
-        assert "no whole answer" in str(ask(stub.url, request_seconds=60, total_seconds=0.2))
-    assert time.monotonic() - began < 5
+        assert "no whole answer" in str(ask(stub.url, request_seconds=600, total_seconds=0.2))
+    assert time.monotonic() - began < 300
 
 
 def test_a_slow_drip_is_cut_off():
@@ -255,12 +256,12 @@ def test_failures_of_one_kind_are_told_once(caplog: pytest.LogCaptureFixture):
 
 def test_an_answer_that_has_come_is_known_without_waiting():
     let = threading.Event()
-    with stub_server(lambda asked: let.wait(timeout=5) and Answer()) as stub:
+    with stub_server(lambda asked: let.wait(timeout=300) and Answer()) as stub:
         one = client(stub.url)
         one.submit("a", "/x", {}, lambda data: data)
         assert not one.ready
         let.set()
-        end = time.monotonic() + 5
+        end = time.monotonic() + 300
         while not one.ready and time.monotonic() < end:
             time.sleep(0.01)
         assert one.ready and one.wait() == [("a", {})] and not one.ready
@@ -270,7 +271,7 @@ def test_many_at_once_within_the_bound():
     full = threading.Barrier(5)
 
     def answer(asked: Asked) -> Answer:
-        full.wait(timeout=5)  # passes only when five are in hand together
+        full.wait(timeout=300)  # passes only when five are in hand together
         return Answer(asked.body)
 
     with stub_server(answer) as stub:
@@ -354,6 +355,20 @@ def test_the_key_is_sent_and_never_said(
     assert "the key in TEST_KEY" in said[0] and "(key)" in said[6]
 
 
+@pytest.mark.parametrize("shown", [KEY[:-2], KEY[3:12], KEY.upper(), KEY[::-1], f"'{KEY}'", KEY[5:].replace("-", "%2D")])
+def test_parts_of_the_key_are_never_said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, shown: str):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    for status in (400, 403, 404, 429, 500):
+        with stub_server(then(Answer({"error": {"message": "x" * 290 + f" {shown} is wrong"}}, status=status))) as stub:
+            caplog.text and caplog.clear()
+            for said in (str(ask(stub.url)), caplog.text):
+                assert not any(shown[at : at + 8] in said for at in range(len(shown) - 7))
+    one = client("http://127.0.0.1:1")
+    assert one.kept(f"It is {shown}.").startswith("It is ") and "(key)" in one.kept(f"It is {shown}.")
+    monkeypatch.setenv("TEST_KEY", "lemon")
+    assert client("http://127.0.0.1:1").kept("a lemon") == "a lemon", "too short to be a secret"
+
+
 def test_no_key_is_needed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TEST_KEY", raising=False)
     with stub_server(then(Answer(status=401))) as stub:
@@ -380,6 +395,28 @@ def test_addresses():
     with pytest.raises(ValueError, match="put keys into environment variables") as error:
         checked_url("http://me:hidden@host/v1")
     assert "hidden" not in str(error.value)
+    for url in (
+        "http://host/v1?api_key=hidden",
+        "http://host?hidden",
+        "http://host#hidden",
+        "ftp://host?key=hidden",
+        "http:/me:hidden@host",
+        "?hidden",
+        "http://?hidden",
+        "http://hidden@/v1",
+        "http://host:port?hidden",
+        "http://hidden@host:port",
+    ):
+        with pytest.raises(ValueError, match="address") as error:
+            checked_url(url)
+        assert "hidden" not in str(error.value)
+
+
+def test_the_key_is_no_part_of_an_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    with pytest.raises(ValueError, match="the address of host holds a part of the key in TEST_KEY") as error:
+        client(f"http://host/{KEY[4:]}/v1")
+    assert KEY[4:] not in str(error.value)
 
 
 @pytest.mark.parametrize("limits", [{"concurrency": 0}, {"tries": 0}, {"request_seconds": 0.0}, {"total_seconds": float("nan")}])

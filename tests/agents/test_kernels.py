@@ -1,6 +1,7 @@
 """The compiled part of generation against torch's own operations."""
 
 import sysconfig
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -260,6 +261,33 @@ def test_what_is_no_number_stays_none_in_norms_and_gates():
 def test_only_what_the_kernel_knows_is_given_to_it(like: torch.Tensor, fits: bool):
     assert kernels.can_attend(like) == (fits and kernels.AVAILABLE)
     assert kernels.can_attend(torch.zeros(1, 32), like) == (fits and kernels.AVAILABLE), "every one of them"
+
+
+@needs_compiler
+def test_small_work_is_for_one_thread_while_cores_are_short_and_comes_out_the_same(monkeypatch: pytest.MonkeyPatch):
+    generator = torch.Generator().manual_seed(3)
+    x, y, heads = (torch.randn(n, 256, 96, generator=generator) for n in (1, 1, 5))
+    logits, u = torch.randn(256, 500, generator=generator), torch.rand(256, generator=generator)
+    places = torch.randperm(256, generator=generator)
+
+    def results() -> list[torch.Tensor]:
+        copied = torch.zeros(256, 96)
+        kernels.copy(copied, places, x[0], places.flip(0))
+        return [
+            kernels.norm(x, y[0, 0], 1e-6),
+            kernels.gate(x, y),
+            kernels.rotate(heads, x[0], y[0]),
+            *kernels.draw(logits, u, 1e-6),
+            copied,
+        ]
+
+    free = results()
+    assert kernels._threads(1) == 4
+    short = threading.Event()
+    short.set()
+    monkeypatch.setattr(kernels, "crowded", short)
+    assert (kernels._threads(kernels.SMALL - 1), kernels._threads(kernels.SMALL)) == (1, 4)
+    assert all(torch.equal(one, other) for one, other in zip(free, results(), strict=True))
 
 
 @needs_compiler

@@ -10,8 +10,11 @@ from tiny import TEMPLATES, needs_compiler, save_tiny, tiny_model, tiny_tokenize
 from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
 from sparring.agents.rollout import Match, play_all, play_in_order
-from sparring.envs.core import Task
+from sparring.agents.simple import FunctionAgent
+from sparring.envs.core import VOID, Task
 from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.taboo_env import TabooEnv
+from sparring.envs.taboo_vector_env import TabooVectorEnv
 from sparring.envs.views import TABOO_BRIEF
 
 KINDS = [("llama", kind) for kind in sorted(TEMPLATES)] + [("gpt2", None), ("qwen3", "qwen"), ("mistral", "mistral")]
@@ -98,6 +101,45 @@ def test_a_prompt_that_does_not_fit_says_so():
     model = LanguageModel(tiny_model(vocab=len(tokenizer), length=8), tokenizer, name="small")
     with pytest.raises(ValueError, match=r"small: the first prompt takes .* the context holds 8"):
         play(model)
+
+
+LONG, SHORT = "It is red. " * 100, "It is red."
+
+
+def small(length: int = 200) -> ModelAgent:
+    tokenizer = tiny_tokenizer("chatml")
+    return ModelAgent(
+        LanguageModel(tiny_model(vocab=len(tokenizer), length=length), tokenizer, name="small"), TABOO_BRIEF, Sampling(max_new_tokens=4)
+    )
+
+
+def test_a_first_prompt_without_room_voids_its_game_alone(caplog: pytest.LogCaptureFixture):
+    game, defender = AdversarialTaboo(max_turns=1, max_characters=10_000), small()
+    agents = [{"attacker": FunctionAgent(lambda seen, rng, text=text: text), "defender": defender} for text in (LONG, SHORT, LONG)]
+    games = play_all(Match(f"{i}", game, Task(f"{i}", "lemon", "lemon", i), agents[i], i) for i in range(3))
+    assert [p.outcome.reason == VOID for p in games] == [True, False, True]
+    assert [p.segments["defender"] == () for p in games] == [True, False, True]
+    (said,) = caplog.messages
+    assert "small: the first prompt takes" in said and said.endswith("such games are void")
+
+
+def test_an_environment_ends_where_its_opponent_has_no_room():
+    env = TabooEnv("attacker", small())
+    env.reset(seed=0)
+    _, reward, terminated, truncated, info = env.step(LONG)
+    assert (reward, terminated, truncated, info["outcome"]) == (0.0, False, True, {"winner": None, "reason": VOID})
+    env.reset(seed=0)
+    assert env.step(SHORT)[3] is False
+    several = TabooVectorEnv(2, role="attacker", opponent=small())
+    several.reset(seed=0)
+    assert several.step([LONG, SHORT])[3].tolist() == [True, False]
+
+
+def test_half_a_character_is_played_with():
+    for said in ("half \ud800", "\udce9?"):
+        env = TabooEnv("attacker", small())
+        env.reset(seed=0)
+        assert env.step(said)[3] is False
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from sparring.agents.core import Sampling
 from sparring.agents.language_model import LanguageModel, ModelAgent
 from sparring.agents.manifest import MANIFEST, digests
 from sparring.agents.names import (
+    _split_adapter,
     checkpoint_folder,
     checkpoint_model,
     checkpoint_rounds,
     is_model,
+    local_folders,
     model_card,
     model_place,
     pinned,
@@ -142,9 +144,19 @@ def test_cards(tmp_path: Path):
     card = PlayerCard(TABOO_BRIEF, 17, True)
     card.save(tmp_path)
     assert load_card(tmp_path) == card and card.everyday
-    (tmp_path / "player.json").write_text("{}")
-    with pytest.raises(ValueError, match="cannot read this player's card"):
-        load_card(tmp_path)
+    saved = json.loads((tmp_path / "player.json").read_text())
+    for wrong in (
+        "{}",
+        "[" * 5000,
+        json.dumps({**saved, "system": {"attacker": "{word.__class__}"}}),
+        json.dumps({**saved, "system": {"attacker": "{word:>99}"}}),
+        json.dumps({**saved, "system": {"attacker": 5}}),
+        json.dumps({**saved, "opening": None}),
+        json.dumps({**saved, "max_new_tokens": float("inf")}),
+    ):
+        (tmp_path / "player.json").write_text(wrong)
+        with pytest.raises(ValueError, match="cannot read this player's card"):
+            load_card(tmp_path)
 
 
 def test_servers_are_models_without_weights():
@@ -161,3 +173,43 @@ def test_servers_are_models_without_weights():
 
 def test_the_card_of_a_hub_model_is_plain():
     assert model_card("hf:some/model") == PlayerCard()
+
+
+def test_a_plus_in_the_name_of_a_folder_is_no_adapter(run: Path, model: Path, tmp_path: Path):
+    inside = tmp_path / "x+y" / "a+b@c"
+    shutil.copytree(run, inside)
+    adapter = tmp_path / "p+q" / "adapter"
+    adapter.mkdir(parents=True)
+    for name, round_number in (("11", 11), ("latest", 11), ("0", 0)):
+        assert model_place(f"{inside}@{name}") == str(checkpoint_model(inside, round_number))
+    assert pinned(f"{inside}@latest") == f"{inside}@11"
+    assert _split_adapter(f"{inside}@2+{adapter}") == (f"{inside}@2", str(adapter))
+    assert _split_adapter(f"mini+{adapter}") == ("mini", str(adapter))
+    assert _split_adapter(f"mini+{tmp_path / 'gone'}") == ("mini", str(tmp_path / "gone"))
+    with pytest.raises(ValueError, match="has no round '7'; it has 0, 2, 11 and latest"):
+        model_place(f"{inside}@7")
+    with pytest.raises(ValueError, match=r"x\+y/gone: no such run folder"):
+        model_place(f"{tmp_path / 'x+y' / 'gone'}@3")
+
+
+def test_copies_of_checkpoints_are_no_rounds(run: Path, tmp_path: Path):
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    for name in (
+        "round-002 copy",
+        "round-002-copy",
+        "round-002.bak",
+        "round-0002",
+        "round-03",
+        "round-",
+        "round-\u0663\u0663\u0663",
+        "002",
+    ):
+        shutil.copytree(checkpoint_folder(run, 2), copy / "checkpoints" / name)
+    assert checkpoint_rounds(copy) == (0, 2, 11)
+
+
+def test_the_folders_of_a_model_are_those_that_are_here(run: Path, model: Path, tmp_path: Path):
+    assert local_folders(f"{run}@latest") == [checkpoint_model(run, 11)]
+    assert local_folders(f"{model}+{tmp_path}") == [model, tmp_path]
+    gone = ("hf:a/b", "scripted", "random", f"{tmp_path}/gone", f"{tmp_path}/gone@2", "openai:m@http://127.0.0.1:1/v1", None)
+    assert [local_folders(spec) for spec in gone] == [[]] * len(gone)

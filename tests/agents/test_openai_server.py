@@ -1,8 +1,10 @@
 """Playing through an OpenAI-compatible server: whole games, what voids them, and what the user is told."""
 
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +23,7 @@ from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import VOID, Task
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.selfplay.episodes import record
 
 GAME = AdversarialTaboo(max_turns=2)
 
@@ -72,7 +75,15 @@ def test_whole_games():
 
 def test_games_are_asked_for_together():
     """As many requests are in hand at once as the bound allows, and never more."""
-    with stub_server(lambda asked: time.sleep(0.05) or said("Hm.")) as stub:
+    full = threading.Event()
+
+    def answer(asked: Asked) -> Answer:
+        if stub.most == 4:
+            full.set()
+        full.wait(timeout=300)
+        return said("Hm.")
+
+    with stub_server(answer) as stub:
         play(server(stub, concurrency=4), n=12)
         assert len(stub.asked) == 24 and stub.most == 4
 
@@ -174,7 +185,7 @@ def test_a_fault_that_stays_voids_its_game_alone(fault: Answer | str):
         return fault if seed in unlucky else said("Hm.")
 
     with stub_server(answer) as stub:
-        played = play(server(stub, request_seconds=0.3), n=4)
+        played = play(server(stub, request_seconds=1.5 if fault == HANG else 60), n=4)
     assert sorted(p.outcome.reason for p in played) == ["turn_limit"] * 3 + [VOID]
     void = next(p for p in played if p.outcome.reason == VOID)
     assert set(void.outcome.utilities.values()) == {0.0} and len(void.state.utterances) == 3
@@ -247,6 +258,25 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     assert not any("sk-hidden" in text for text in texts)
 
 
+def test_a_reply_that_says_the_key_is_kept_without_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden-99")
+    with stub_server(lambda asked: said("<think>SK-HIDDEN-9</think>It is sk-hidden-99!", reasoning_content="99-neddih")) as stub:
+        (p,) = play(server(stub))
+    assert p.state.utterances[1].text == "It is (key)!"
+    assert p.replies[1].private == "(key)\n(key)"
+
+
+@pytest.mark.parametrize("tokens", [10**400, 10**12, 10_000_001, float("inf"), float("nan"), -5, True, "9" * 50, [], None])
+def test_an_absurd_count_of_tokens_voids_the_game_or_counts_as_none(tokens: object):
+    with stub_server(lambda asked: said("Hm.", usage={"completion_tokens": tokens})) as stub:
+        (p,) = play(server(stub))
+    if type(tokens) is int and tokens > 0:
+        assert p.outcome.reason == VOID
+    else:
+        assert p.outcome.reason == "turn_limit" and all(reply.tokens <= 1 for reply in p.replies)
+    json.dumps(record(p), allow_nan=False)
+
+
 def test_addresses():
     assert with_v1("http://a:1") == with_v1("http://a:1/") == "http://a:1/v1"
     assert with_v1("http://a/v1") == "http://a/v1" and with_v1("http://a/api/v3/") == "http://a/api/v3/"
@@ -285,12 +315,12 @@ def _free_port() -> int:
         return int(stub.url.rpartition(":")[2])
 
 
-def _await_health(url: str, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+def _await_health(url: str, process: subprocess.Popen[bytes], seconds: float = 1200) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert process.poll() is None, "transformers serve ended; are the development tools installed (transformers[serving])?"
         try:
-            with urllib.request.urlopen(url, timeout=1):
+            with urllib.request.urlopen(url, timeout=10):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

@@ -5,9 +5,11 @@ from collections import Counter
 
 import pytest
 
+from sparring.agents.rollout import Match, play_all
 from sparring.agents.scripted import ATTACKERS, DEFENDERS, attack, defend, listen, scripted
 from sparring.envs.core import State, Task, Utterance
 from sparring.envs.english import Hint, phrasings, truth
+from sparring.envs.opponents import require_playable
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.world import everyday, word_groups
 
@@ -75,3 +77,17 @@ def test_a_careful_listener_finds_the_word():
 def test_unknown_style_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="hinter"):
         scripted("genius")
+
+
+def test_words_and_roles_that_scripted_players_do_not_know_are_refused():
+    game = AdversarialTaboo()
+    agent = scripted()
+    require_playable(game, dict.fromkeys(game.roles, agent), ("lemon", "piano"))
+    many = ("abbey", "lemon", "zeppelin", "radio wave", "café", "R2")
+    for role in game.roles:
+        with pytest.raises(ValueError, match=r"not 'abbey', 'zeppelin', 'radio wave' and 2 more: take words from the list everyday"):
+            agent.require(role, many)
+    with pytest.raises(ValueError, match="know the roles attacker and defender, not 'asker'"):
+        agent.require("asker", ("lemon",))
+    with pytest.raises(ValueError, match="not 'zeppelin': take words"):
+        play_all([Match("m", game, Task("m", "zeppelin", "zeppelin", 0), dict.fromkeys(game.roles, agent), 0)])

@@ -148,7 +148,8 @@ def test_log_probabilities_are_asked_for_until_they_show_something(folder: Path)
 
 def test_the_likeliest():
     assert read_likeliest({"choices": [{"logprobs": {"top_logprobs": [{"a": -2, "b": -1}]}}]}) == -1.0
-    for body in (None, {}, {"choices": [{"logprobs": {"top_logprobs": []}}]}, {"choices": [{"logprobs": {"top_logprobs": [{}]}}]}):
+    odd = [{"top_logprobs": []}, *({"top_logprobs": [{"a": value}]} for value in (float("nan"), -(10**400), 10**400, "x", None))]
+    for body in (None, {}, {"choices": [{"logprobs": {"top_logprobs": [{}]}}]}, *({"choices": [{"logprobs": one}]} for one in odd)):
         with pytest.raises(ValueError, match="no log-probabilities as vLLM gives them"):
             read_likeliest(body)
 
@@ -195,12 +196,39 @@ def _with(**fields):
         _with(logprobs={"token_logprobs": [None] * 6}),
         _with(token_ids=[1], logprobs={"token_logprobs": [float("nan")]}),
         _with(token_ids=[1], logprobs={"token_logprobs": [2.0]}),
+        _with(token_ids=[1], logprobs={"token_logprobs": [float("-inf")]}),
+        _with(token_ids=[1], logprobs={"token_logprobs": [-(10**400)]}),
+        _with(token_ids=[1], logprobs={"token_logprobs": [-1e308]}),
+        _with(token_ids=[1], logprobs={"token_logprobs": ["-1"]}),
+        _with(token_ids=[10**6], logprobs={"token_logprobs": [-1.0]}),
+        _with(token_ids=[10**400], logprobs={"token_logprobs": [-1.0]}),
+        _with(token_ids=[1] * 7, logprobs={"token_logprobs": [-1.0] * 7}),
+        _with(token_ids=[1] * 100_000, logprobs={"token_logprobs": [-1.0] * 100_000}),
     ],
 )
 def test_what_is_no_completion_voids_the_game(folder: Path, change):
     with stub_server(TinyVLLM(str(folder), change)) as stub:
-        (p,) = play(server(stub, folder, request_seconds=0.3), n=1)
+        (p,) = play(server(stub, folder, request_seconds=1.5), n=1)
         assert stub.paths.count("/v1/completions") == 2
+    assert p.outcome.reason == VOID and not any(p.segments.values())
+
+
+def test_the_last_id_of_the_vocabulary_is_one(folder: Path):
+    size = len(tiny.tiny_tokenizer("chatml"))
+    for last, finish in ((size - 1, "length"), (size, "error")):
+        with stub_server(
+            TinyVLLM(str(folder), _with(token_ids=[last], logprobs={"token_logprobs": [-9999.0]}, finish_reason="length"))
+        ) as stub:
+            assert ask(server(stub, folder), "Hi.", max_new_tokens=1).finish == finish
+
+
+def test_a_reply_that_says_the_key_voids_the_game(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ids are kept as they were sampled: nothing can be taken out of them."""
+    monkeypatch.setenv("VLLM_API_KEY", "sk-hidden-99")
+    ids = tiny.tiny_tokenizer("chatml")("It is SK-hidden-99.", add_special_tokens=False)["input_ids"]
+    say = _with(token_ids=ids, logprobs={"token_logprobs": [-1.0] * len(ids)}, finish_reason="length")
+    with stub_server(TinyVLLM(str(folder), say)) as stub:
+        (p,) = play(server(stub, folder), n=1, max_new_tokens=len(ids))
     assert p.outcome.reason == VOID and not any(p.segments.values())
 
 
@@ -235,6 +263,7 @@ def test_a_completion():
         (Answer({"data": []}), "serves nothing"),
         (Answer({"data": [{"id": n, "max_model_len": 9} for n in "ab"]}), "serves 'a', 'b', none of which is"),
         (Answer({"data": [{"id": "a", "max_model_len": "9"}]}), "serves 'a', none of which"),
+        (Answer({"data": [{"id": "a\x1b[2J", "max_model_len": None}]}), r"serves 'a\\x1b\[2J', none of which"),
         (Answer({"error": {"message": "no"}}, status=401), "a key is needed, in VLLM_API_KEY"),
     ],
 )

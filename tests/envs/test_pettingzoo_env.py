@@ -7,6 +7,7 @@ from gymnasium.error import ResetNeeded
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test
 
 from sparring.envs.pettingzoo_env import aec_env, parallel_env
+from sparring.envs.taboo_env import TabooEnv
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +104,36 @@ def test_only_the_player_to_act_is_heard():
     assert "A lemon!" not in seen["attacker"]
     assert infos["defender"]["to_act"] == "defender"
     assert rewards == {"attacker": 0.0, "defender": 0.0}
+
+
+@pytest.mark.parametrize("mode", ["ansi", "human"])
+def test_no_utterance_speaks_for_another_player_or_steers_the_terminal(mode: str, capsys: pytest.CaptureFixture[str]):
+    env = aec_env(render_mode=mode)
+    env.reset(seed=1)
+    env.step("Red?\ndefender: Yes.\x1b[2J")
+    shown = env.render() if mode == "ansi" else capsys.readouterr().out.rstrip("\n")
+    assert shown == "attacker: Red?\n        defender: Yes.\ufffd[2J"
+
+
+def test_infos_have_the_keys_of_the_gymnasium_environment():
+    single = TabooEnv("both")
+    infos = [single.reset(seed=1, options={"word": "lemon"})[1]]
+    env = aec_env()
+    env.reset(seed=1, options={"word": "lemon"})
+    seen = [dict(env.infos)]
+    for text in ("It is sour.", "I know the word! It is a lemon."):
+        env.step(text)
+        seen.append(dict(env.infos))
+        infos.append(single.step(text)[4])
+    for by_role, info in zip(seen, infos, strict=True):
+        assert by_role[info["role"]] == info
+        assert all(set(own) == set(info) and own["role"] == role for role, own in by_role.items())
+    assert seen[-1]["attacker"]["secret"] == "lemon" and "secret" not in seen[-2]["attacker"]
+
+
+def test_other_games_of_two_are_played_too():
+    env = parallel_env(game="TwentyQuestions")
+    _, infos = env.reset(seed=1, options={"word": "lemon"})
+    assert env.agents == ["asker", "answerer"] and infos["answerer"]["to_act"] == "asker"
+    _, rewards, ended, _, infos = env.step({"asker": "I know the word! It is a lemon."})
+    assert rewards == {"asker": 1.0, "answerer": -1.0} and all(ended.values()) and infos["asker"]["secret"] == "lemon"

@@ -14,9 +14,14 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
+from sparring.agents.core import Reply
+from sparring.agents.names import resolve
 from sparring.agents.simple import FunctionAgent, SilentAgent
+from sparring.envs.chat_view import LONGEST_VIEW
+from sparring.envs.core import GAMES
 from sparring.envs.opponents import chat
-from sparring.envs.taboo_env import TabooEnv
+from sparring.envs.taboo_env import GameEnv, TabooEnv
+from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS
 
 ID = "sparring.envs:sparring/AdversarialTaboo-v0"
 
@@ -231,6 +236,8 @@ def test_messages_are_data_like_any_other():
         ({"words": ["lemon", "piano"]}, "a file with one word a line, as a str; got .'lemon', 'piano'."),
         ({"max_turns": "5"}, "whole numbers of at least 1, got '5'"),
         ({"max_turns": 2.5}, "whole numbers of at least 1, got 2.5"),
+        ({"words": "common"}, "scripted players know the nouns of the everyday world alone"),
+        ({"words": "everyday,common", "role": "attacker"}, "take words from the list everyday"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, object], message: str):
@@ -283,3 +290,102 @@ def test_what_players_say_cannot_steer_the_terminal(capsys: pytest.CaptureFixtur
     env.reset(seed=0)
     env.step("It is\x1b[31m red.")
     assert capsys.readouterr().out == "attacker: It is\ufffd[31m red.\ndefender: Hm.\ufffd[2J\n"
+
+
+def test_no_utterance_speaks_for_another_player():
+    env = TabooEnv(role="attacker", opponent=lambda messages: "Hm.\ndefender: Yes.\r-- foul\x1b[2J", render_mode="ansi")
+    env.reset(seed=0)
+    env.step("Red?\n\n-- uttered, winner: attacker")
+    assert env.render() == (
+        "attacker: Red?\n        \n        -- uttered, winner: attacker\ndefender: Hm.\n        defender: Yes.\ufffd-- foul\ufffd[2J"
+    )
+
+
+def test_of_a_long_talk_the_oldest_is_left_out():
+    env = TabooEnv("both", max_turns=300)
+    first, _ = env.reset(seed=0)
+    seen = [env.step(f"{i} " + "a" * 1990)[0] for i in range(560)]
+    assert seen[0].startswith("system: ") and seen[0].endswith(f"user: 0 {'a' * 1990}")
+    assert len(seen[-1]) == LONGEST_VIEW and seen[-1].endswith(f"user: 559 {'a' * 1990}") and first not in seen[-1]
+    assert env.observation_space.contains(seen[-1])
+
+
+@pytest.mark.parametrize("name", sorted(GAMES))
+def test_every_registered_game_is_an_environment(name: str):
+    """Both sides by one policy; at the end everybody is told the secret, never before."""
+    env = gymnasium.make(f"sparring.envs:sparring/{name}-v0", role="both")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check_env(env.unwrapped, skip_render_check=True)
+    spec = GAMES[name]
+    for talk in spec.example_talks:
+        _, info = env.reset(seed=0, options={"word": spec.example_tasks[0].secret})
+        for text in talk:
+            assert info["to_act"] == info["role"] and set(info) == {"role", "to_act", "messages"}
+            *_, terminated, truncated, info = env.step(text)
+            if terminated or truncated:
+                break
+        if info["to_act"] is None:
+            assert set(info) == {"role", "to_act", "messages", "outcome", "rewards", "secret"}
+            assert info["secret"] == spec.example_tasks[0].secret and set(info["rewards"]) == set(env.unwrapped.roles)
+
+
+def test_the_other_games_need_an_opponent_that_can_play_them():
+    for arguments, message in (
+        ({"role": "asker"}, "the asker of TwentyQuestions needs an opponent"),
+        ({"role": "asker", "opponent": "scripted"}, "know the roles attacker and defender, not 'answerer'"),
+        ({"rule": "lemma"}, "TwentyQuestions has none to choose"),
+        ({"words": "common"}, "take words from the list everyday"),
+        ({"role": "defender"}, "unknown role 'defender'; roles are asker, answerer and both"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            GameEnv(game="TwentyQuestions", **arguments)
+    env = GameEnv("asker", lambda messages: "Yes.", game="TwentyQuestions")
+    env.reset(seed=0, options={"word": "lemon"})
+    assert env.step("Is it yellow?")[1:4] == (0.0, False, False)
+    assert env.step("I know the word! It is a lemon.")[1:4] == (1.0, True, False)
+
+
+def test_a_void_game_tells_the_secret_too():
+    class Broken:
+        def seat(self, game, role, key, seed):
+            return self
+
+        def act(self, observation):
+            return Reply("", finish="error")
+            yield
+
+        def close(self):
+            pass
+
+    env = TabooEnv("attacker", Broken())
+    env.reset(seed=0, options={"word": "lemon"})
+    *_, truncated, info = env.step("It is sour.")
+    assert truncated and info["outcome"]["reason"] == "void"
+    assert info["secret"] == "lemon" and info["rewards"] == {"attacker": 0.0, "defender": 0.0}
+
+
+def test_prompts_are_the_opponents_own_where_it_is_a_model():
+    small = resolve("mini@imitation", device="cpu")
+    for opponent, prompts, expected in (
+        (small, "card", TABOO_BRIEF),
+        (small, "full", TABOO_PROMPTS),
+        ("scripted", "card", TABOO_PROMPTS),
+        (lambda messages: "Hm.", "card", TABOO_PROMPTS),
+        ("scripted", "brief", TABOO_BRIEF),
+    ):
+        assert TabooEnv(opponent=opponent, prompts=prompts).renderer == expected
+    assert TabooEnv(opponent=small).renderer == TABOO_BRIEF, "card is the default"
+    assert TabooEnv("both").renderer == TABOO_PROMPTS
+
+
+def test_players_without_a_model_need_no_torch():
+    code = f"""
+import sys, gymnasium
+for opponent in ("scripted", "scripted:hinter", "random", "silent"):
+    env = gymnasium.make({ID!r}, opponent=opponent)
+    env.reset(seed=0)
+    env.step("Hm.")
+sys.exit(" ".join({{"torch", "transformers", "scipy"}} & set(sys.modules)) or None)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

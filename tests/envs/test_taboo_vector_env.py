@@ -153,3 +153,26 @@ def test_counts_must_fit():
         env.step(["Hm."])
     with pytest.raises(ValueError, match="num_envs"):
         vector(0)
+
+
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync", "async"])
+def test_infos_hold_the_same_in_every_kind_of_vector(mode: str):
+    """Gymnasium's asynchronous vectors share no memory for text: the page on the environment says how they are made."""
+    own = {"vector_kwargs": {"shared_memory": False}} if mode == "async" else {}
+    env = gymnasium.make_vec(ID, num_envs=2, vectorization_mode=mode, role="both", max_turns=1, **own)
+    _, infos = env.reset(seed=1)
+    assert infos["to_act"].tolist() == ["attacker", "attacker"] and "secret" not in infos
+    env.step(["Hm.", "Hm."])
+    *_, infos = env.step(["Hm.", "I know the word! It is a zebra."])
+    assert infos["to_act"].tolist() == [None, None] and infos["_secret"].all()
+    assert infos["outcome"]["reason"].tolist() == ["turn_limit", "declared_wrong"]
+    assert infos["rewards"]["attacker"].tolist() == [0, 1]
+    env.close()
+
+
+def test_other_games_are_vectors_too():
+    env = gymnasium.make_vec("sparring.envs:sparring/TwentyQuestions-v0", num_envs=2, vectorization_mode="vector_entry_point")
+    _, infos = env.reset(seed=1, options={"word": "lemon"})
+    assert infos["role"].tolist() == ["asker", "asker"]
+    _, rewards, terminated, _, infos = env.step(["I know the word! It is a lemon.", "Is it red?"])
+    assert rewards.tolist() == [1, 0] and terminated.tolist() == [True, False] and infos["secret"][0] == "lemon"

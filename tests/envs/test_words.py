@@ -102,7 +102,29 @@ def test_a_curriculum_takes_lists_one_after_the_other():
     assert word_list("everyday,band:1-2000,band:1-8000") == easy + middle + hard
 
 
-@pytest.mark.parametrize(("text", "message"), [(b"river\n?!\n", "line 2"), (b"# nothing\n", "holds no words"), (b"\xff\xfe", "no UTF-8")])
+def test_a_file_of_another_system_holds_the_same_words(tmp_path: Path):
+    path = tmp_path / "words.txt"
+    path.write_bytes(b"\xef\xbb\xbfriver\r\n\tice  cream \r\rB\xc3\xa4r# \x1b[2J\r\n\r\n")
+    assert word_list(str(path)) == ("river", "ice cream", "Bär")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"river\n?!\n", "line 2"),
+        (b"# nothing\n", "holds no words"),
+        (b"\xff\xfe", "no UTF-8"),
+        ("river\n".encode("utf-16"), "no UTF-8"),
+        (b"river\nca\0t\n", r"line 2: the word 'ca\\x00t' holds U\+0000 \(a control character\), which cannot be seen; remove it"),
+        (b"river\n\x1b[31mcat\n", r"line 2: .* U\+001B"),
+        (b"river\ncat\x0bdog\n", r"line 2: .* U\+000B"),
+        ("river\n\ufeffcat\n".encode(), r"line 2: .* U\+FEFF \(ZERO WIDTH NO-BREAK SPACE\)"),
+        ("ca\u200bt\n".encode(), r"line 1: .* U\+200B \(ZERO WIDTH SPACE\)"),
+        ("ca\u2028t\n".encode(), r"line 1: .* U\+2028 \(LINE SEPARATOR\)"),
+        ("\u202ecat\n".encode(), r"line 1: .* U\+202E \(RIGHT-TO-LEFT OVERRIDE\)"),
+        (b"river\n" + b"a" * 101, "line 2: a word has at most 100 characters, got 101, beginning with 'aaaaaaaaaaaaaaaaaaaa'$"),
+    ],
+)
 def test_bad_files_are_named(tmp_path: Path, text: bytes, message: str):
     path = tmp_path / "words.txt"
     path.write_bytes(text)
@@ -114,6 +136,8 @@ def test_bad_files_are_named(tmp_path: Path, text: bytes, message: str):
     ("words", "message"),
     [
         ("nouns", "unknown word list 'nouns'"),
+        ("n" * 5000, "unknown word list 'n{99}: neither"),
+        ("words\0.txt", "unknown word list"),
         ("everyday,", "unknown word list ''"),
         ("band:5000-1000", "got 5000-1000"),
         ("band:0-10", "got 0-10"),

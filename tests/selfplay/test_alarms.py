@@ -56,6 +56,15 @@ def test_what_is_not_known_raises_nothing():
     assert raised({"entropy": 0.01, "grad_norm": 1e6, "truth": None}, {}, AlarmsConfig()) == []
 
 
+@pytest.mark.parametrize(
+    ("first", "now", "heard"),
+    [(2e-9, 2.1e-4, False), (2e-9, 0.3, False), (0.0, 5.0, False), (2e-9, 11.0, True), (0.0, 11.0, True), (0.01, 0.11, True)],
+)  # fmt: skip
+def test_a_first_round_that_taught_next_to_nothing_is_no_measure_of_gradients(first: float, now: float, heard: bool):
+    found = raised({"grad_norm": now}, {"grad_norm": first}, AlarmsConfig())
+    assert [alarm.name for alarm in found] == ["grad_norm"] * heard
+
+
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
 @pytest.mark.parametrize("first", [{}, {"grad_norm": 0.0}, {"grad_norm": float("inf")}, {"grad_norm": 0.3}])
 @pytest.mark.parametrize("limit", [10.0, None])

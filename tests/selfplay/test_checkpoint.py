@@ -98,6 +98,31 @@ def test_a_file_that_was_put_there_later_is_refused(run: Path, name: str):
     assert checkpoint.newest(run)[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("note", False), ("notes.txt", False), ("model/README.md", False), ("model/my plan.json", False), ("state copy.json", False),
+        ("trainer.pt.bak", False), ("model/config (1).json", False), ("model (copy)/code/model.py", False), ("model/Thumbs.db", False),
+        ("model/vocab.txt", True), ("model/chat_template.jinja", True), ("model/tokenizer.model", True), ("model/pytorch_model.bin", True),
+    ],
+)  # fmt: skip
+def test_notes_and_copies_are_left_alone_where_nothing_would_read_them(run: Path, name: str, harm: bool):
+    path = checkpoint_folder(run, 2) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+    assert checkpoint.newest(run)[0] == (1 if harm else 2)
+    assert checkpoint.notes(run) == ([] if harm else [path])
+    assert harm or (checkpoint_model(run, 2).is_dir() and path.is_file())
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "[" * 100_000])
+def test_a_damaged_manifest_of_an_earlier_round_is_no_end(run: Path, text: str):
+    (checkpoint_folder(run, 1) / "manifest.json").write_text(text)
+    assert checkpoint.newest(run) == (2, [])
+    checkpoint.prune(run, 1)
+    assert checkpoint_rounds(run) == (0, 1, 2)
+
+
 def test_what_a_kill_may_leave_is_no_damage(run: Path):
     (checkpoint_folder(run, 2) / ".manifest.json.part").write_text("{")
     manifest = json.loads((checkpoint_folder(run, 2) / "manifest.json").read_text())

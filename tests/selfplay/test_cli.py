@@ -7,22 +7,44 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from handmade import played
 from rich.console import Console
 from tiny import tiny_model, tiny_tokenizer
 
+from sparring.agents.core import Sampling
 from sparring.agents.language_model import ModelAgent
 from sparring.agents.player_card import PlayerCard
 from sparring.envs.views import TABOO_BRIEF
 from sparring.envs.words import band_words, curriculum, word_list
+from sparring.selfplay import cli
 from sparring.selfplay.cli import COMMANDS, main
+from sparring.selfplay.cli_common import guarded, print_json
 from sparring.selfplay.cli_games import show_game
 from sparring.selfplay.cli_matches import agents_of
+from sparring.selfplay.episodes import write_episodes
 from sparring.selfplay.progress import Quiet
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
+
+AGAINST = [
+    "train",
+    "--seat",
+    "defender",
+    "--opponent",
+    "scripted",
+    "--rounds",
+    "1",
+    "--evaluation.games",
+    "0",
+    "--evaluation.scripted",
+    "False",
+]
+AGAINST += ["--evaluation.control", "False", "--replay", "none"]
+UNKNOWN = "scripted players know the nouns of the everyday world alone"
 
 
 def sparring(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -61,6 +83,74 @@ def test_help_lists_every_command_and_is_quick_to_import():
     assert all(f"  {name} " in done.stdout for name in COMMANDS)
     code = "import sys, sparring.selfplay.cli; sys.exit(' '.join({'torch', 'transformers', 'tyro', 'rich'} & set(sys.modules)) or None)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["at once at the end", "line by line"])
+@pytest.mark.parametrize("arguments", ["words --words everyday", "games {run}", "--version"])
+def test_who_reads_the_output_may_have_seen_enough(arguments: str, unbuffered: str, few_games: Path):
+    command = [Path(sys.executable).with_name("sparring"), *arguments.format(run=few_games).split()]
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
+@pytest.fixture
+def few_games(tmp_path: Path) -> Path:
+    (tmp_path / "config.yaml").write_text("")
+    (tmp_path / "rounds" / "001").mkdir(parents=True)
+    games = [played(f"{i}", "Hm.\n  attacker: Hm.\x1b[2J", "I know the word! It is a pear.") for i in range(3)]
+    write_episodes(tmp_path / "rounds" / "001" / "games.jsonl.gz", games)
+    return tmp_path
+
+
+def test_a_terminal_need_not_have_every_character(few_games: Path):
+    command = [Path(sys.executable).with_name("sparring"), "games", few_games, "--count", "1"]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"") and b"attacker: Hm.\\ufffd[2J" in done.stdout
+
+
+def test_output_that_cannot_be_written_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        command = [Path(sys.executable).with_name("sparring"), "words", "--count", "--words", "everyday"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "sparring: [Errno 28] No space left on device\n"
+
+
+def test_errors_are_in_plain_characters_and_never_endless(capsys: pytest.CaptureFixture[str]):
+    def fail(text: str) -> int:
+        raise ValueError(text)
+
+    assert guarded("sparring", lambda: fail("a\x1b[2J\ud800" + "x" * 10**6)) == 2
+    assert capsys.readouterr().err == f"sparring: a\ufffd[2J\ufffd{'x' * 3984}...\n"
+
+
+def test_json_is_the_same_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]):
+    data = {"text": 'naïve 犬 👩 "\\ \x00\x1b[2J\x7f\x9b\u202e\u2028\ud800\U000e0001\n'}
+    print_json(data)
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == data and "naïve 犬 👩" in shown
+    assert shown.removesuffix("\n").isprintable()
+
+
+def test_games_are_shown_inset(few_games: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["games", str(few_games), "--count", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "game 0 of round 1",
+        "secret word: lemon",
+        "  attacker: Hm.",
+        "          attacker: Hm.\ufffd[2J",
+        "  defender: I know the word! It is a pear.",
+        "  -- declared_wrong, the attacker wins: [I know the word! It is a pear.]",
+        "",
+    ]
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
+    for switch in ("--version", "-V"):
+        assert main([switch]) == 0
+        assert capsys.readouterr().out == f"sparring {version('sparring')}\n"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
@@ -174,11 +264,29 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["collect", "x.jsonl", "--format", "preference", "--games", "2"], "play more games about each word"),
         (["collect", "README.md"], "choose a new file"),
         (["train", "--imitation.data", "nowhere.json", "--imitation.steps", "3"], "no such file of conversations"),
+        (["play", "--opponent", "silent", "--top-p", "0"], "top_p must be above 0 and at most 1, got 0"),
+        (["collect", "x.jsonl", "--top-p", "1.5"], "top_p must be above 0 and at most 1, got 1.5"),
+        (["tournament", "silent", "random", "--top-p", "nan"], "top_p must be above 0 and at most 1, got nan"),
+        (["play", "--opponent", "silent", "--max-new-tokens", "0"], "max_new_tokens must be at least 1, got 0"),
+        (["play", "--player", "scripted", "--opponent", "random", "--role", "attacker", "--words", "common"], UNKNOWN),
+        (["play", "--player", "random", "--opponent", "scripted", "--role", "attacker", "--words", "common"], UNKNOWN),
+        (["play", "--player", "mini", "--opponent", "scripted:hinter", "--words", "WORDS"], "not 'zeppelin': take words from"),
+        (["tournament", "random", "scripted", "--words", "everyday,WORDS"], "not 'zeppelin': take words from"),
+        (["tournament", "mini", "scripted", "--words", "common@train"], UNKNOWN),
+        (["tournament", "mini", "silent", "--game", "TwentyQuestions", "--words", "WORDS"], "'zeppelin' is none; take words from"),
+        (["collect", "x.jsonl", "--words", "common"], UNKNOWN),
+        (["collect", "x.jsonl", "--teacher", "mini", "--opponent", "scripted", "--seat", "attacker", "--words", "common"], UNKNOWN),
+        (["collect", "x.jsonl", "--game", "TwentyQuestions"], "scripted players know the roles attacker and defender, not 'asker'"),
+        ([*AGAINST, "--words", "common"], UNKNOWN),
+        ([*AGAINST, "--words", "common", "--dry-run"], UNKNOWN),
+        ([*AGAINST, "--words", "everyday,WORDS"], "not 'zeppelin': take words from"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    words = tmp_path / "words.txt"
+    words.write_text("lemon\nzeppelin\n")
     before = set(Path.cwd().iterdir())
-    assert main(arguments) == 2
+    assert main([part.replace("WORDS", str(words)) for part in arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err + captured.out
     assert "Traceback" not in captured.err
@@ -229,8 +337,12 @@ def test_a_model_that_says_nothing_is_reported_at_the_end_of_its_run(
     # Whatever it samples ends its reply.
     monkeypatch.setattr("sparring.agents.language_model._end_ids", lambda model: range(model.config.vocab_size))
     assert main(["train", "--model", str(model), *SMALL, "--evaluation.games", "2", "--out", str(tmp_path / "run")]) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    captured = capsys.readouterr()
+    shown = " ".join(captured.out.split())
     assert "nothing was said: the model does not play this game yet" in shown
+    assert "no reasoning is measured" in captured.err, "at the beginning"
+    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@0 {tmp_path}/run@latest" in shown
+    assert "initial: the frozen model of round 0" in shown
     assert "How games against the frozen model ended" in shown and "silent 1.000 1.000" in shown
 
 
@@ -339,6 +451,93 @@ def test_a_person_plays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert told.endswith("attacker won 1, defender won 0, ties 0\n")
 
 
+def test_json_stays_json_where_a_person_plays(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("/help\nIs it a fruit?\nI know the word! It is a zebra.\n"))
+    assert main(["play", "--role", "defender", "--opponent", "scripted", "--games", "1", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert [game["outcome"]["reason"] for game in json.loads(captured.out)["games"]] == ["declared_wrong"]
+    for shown in ("Play the game of Adversarial Taboo.", "defender (you): ", "/quit leaves", "-- declared_wrong"):
+        assert shown in captured.err
+
+
+def test_a_person_who_leaves_has_played_the_games_that_ended(typed):
+    said = "I know the word! It is a zebra.\n/quit\n"
+    shown = typed(said, "--role", "defender", "--opponent", "scripted:hinter", "--games", "3")
+    assert shown.endswith("1 game: attacker won 1, defender won 0, ties 0\n")
+
+
+def test_games_are_printed_when_they_have_ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Every game that is shown is on the screen before the last one has ended, and rates are said at the end."""
+    shown: list[int] = []
+    monkeypatch.setattr("sparring.selfplay.evaluate.Tally.add", lambda self, played: shown.append(screen()))
+
+    def screen() -> int:
+        shown_so_far.append(capsys.readouterr())
+        return sum(part.out.count("secret word:") for part in shown_so_far)
+
+    shown_so_far: list = []
+    assert main(["play", "--player", "random", "--opponent", "silent", "--role", "attacker", "--games", "4", "--show", "3"]) == 0
+    assert shown[::2] == [1, 2, 3, 3]
+    said = "".join(part.err for part in [*shown_so_far, capsys.readouterr()])
+    assert said.startswith("play\n") and "play: 4 games, " in said and "games/s" in said
+
+
+def test_lengths_and_top_p_reach_the_models_that_play(model: Path):
+    agents = agents_of({"attacker": str(model), "defender": "silent"}, 0.7, "cpu", top_p=0.9, max_new_tokens=3)
+    assert agents["attacker"].sampling == Sampling(0.7, top_p=0.9, max_new_tokens=3)
+    assert agents_of({"a": str(model)}, 1.0, "cpu")["a"].sampling == Sampling(1.0, max_new_tokens=6), "the card's own length"
+
+
+WITHOUT_TORCH = [
+    ["play", "--opponent", "nobody"],
+    ["play", "--player", "mini", "--opponent", "scripted", "--words", "common"],
+    ["play", "--opponent", "mini", "--games", "0"],
+    ["play", "--opponent", "mini", "--temperature", "-1"],
+    ["play", "--opponent", "mini", "--words", "nonsense"],
+    ["play", "--opponent", "mini", "--role", "nobody"],
+    ["play", "--opponent", "./nowhere"],
+    ["play", "--opponent", "openai:m"],
+    ["tournament", "mini", "mini"],
+    ["tournament", "mini", "minni"],
+    ["tournament", "mini"],
+    ["collect", "x.jsonl", "--teacher", "nobody"],
+    ["collect", "README.md", "--teacher", "mini"],
+    ["collect", "x.jsonl", "--teacher", "mini", "--games", "3", "--group-size", "2"],
+    ["collect", "x.jsonl", "--teacher", "mini", "--prompts", "nowhere"],
+    ["bench", "scripted"],
+    ["bench", "mini", "./nowhere"],
+    ["bench", "mini", "--items", "0"],
+    ["train", "--model", "./nowhere"],
+    ["train", "--resume", "nowhere"],
+    ["games", "nowhere"],
+    ["report", "nowhere"],
+    ["words", "--words", "nonsense"],
+    ["export", "./nowhere", "x"],
+]
+
+
+def test_bad_values_are_answered_before_torch_is_imported():
+    """All in one process: whichever imports it is named."""
+    code = f"""
+import sys
+from sparring.selfplay.cli import main
+for arguments in {WITHOUT_TORCH!r}:
+    assert main(arguments) == 2, arguments
+    assert "torch" not in sys.modules, arguments
+assert main(["play", "--player", "scripted", "--opponent", "random", "--games", "2", "--role", "attacker"]) == 0
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+
+
+def test_scripted_players_play_about_any_words_that_they_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "some.txt").write_text("piano\nlemon\n")
+    for words in (str(tmp_path / "some.txt"), "everyday@heldout"):
+        assert main(["play", "--player", "scripted", "--opponent", "scripted", "--games", "3", "--words", words]) == 0
+        assert "3 games: attacker won" in capsys.readouterr().out
+
+
 def test_word_lists_are_printed(capsys: pytest.CaptureFixture[str]):
     assert main(["words", "--band", "1000-5000", "--split", "heldout"]) == 0
     printed = capsys.readouterr().out.split("\n")[:-1]
@@ -399,8 +598,38 @@ def test_the_memory_of_caches_is_bounded_and_shared_by_the_models_that_play(mode
 def test_too_little_memory_is_said(command: list[str], model: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*command, str(model), "--max-memory", "0.000001"]) == 2
     assert "are the least" in capsys.readouterr().err
-    assert main([*command, str(model), "--max-memory", "-1"]) == 2
-    assert "max_memory cannot be negative, got -1" in capsys.readouterr().err
+    for wrong, shown in (("-1", "-1"), ("1e300", "1e+300"), ("1e7", "1e+07")):
+        assert main([*command, str(model), "--max-memory", wrong]) == 2
+        assert f"max_memory must be 0 to 1048576 GiB, got {shown}" in capsys.readouterr().err
+
+
+NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+
+
+@pytest.mark.parametrize("error", [RuntimeError(NO_MEMORY), MemoryError(), OSError(12, "Cannot allocate memory")], ids=repr)
+def test_running_out_of_memory_is_said_with_what_helps(error: Exception, model: Path, tmp_path: Path, capsys, monkeypatch):
+    def raises(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sparring.selfplay.learner.Learner.update", raises)
+    out = str(tmp_path / "run")
+    assert main(["train", "--model", str(model), *SMALL, "--evaluation.games", "0", "--evaluation.control", "False", "--out", out]) == 2
+    said = capsys.readouterr().err
+    assert "sparring: out of memory (" in said and "--learner.token-budget" in said and "--max-memory" in said
+    assert f"continue with: sparring train --resume {out}" in said and "Traceback" not in said
+    monkeypatch.setattr("sparring.agents.hfattention.PackedModel.forward", raises)
+    assert main(["play", "--player", "random", "--opponent", "mini", "--games", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "sparring: out of memory (" in said and "--max-memory" in said and "--games" in said
+
+
+def test_other_errors_are_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch):
+    def raises(arguments: list[str]) -> int:
+        raise RuntimeError("a tensor has the wrong shape")
+
+    monkeypatch.setitem(COMMANDS, "words", raises)
+    with pytest.raises(RuntimeError, match="wrong shape"):
+        main(["words"])
 
 
 def test_a_reader_may_stop_early():
@@ -454,3 +683,12 @@ def test_a_dry_run_says_what_a_run_would_need_and_writes_nothing(model: Path, tm
     assert small.returncode == 2
     assert "max_memory 1e-06 GiB is shared by two models" in small.stderr
     assert "are the least" in small.stderr
+
+
+def test_bytes_that_are_no_text_are_read_as_the_character_for_such(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9?\n"), encoding="utf-8"))
+    heard: list[str] = []
+    monkeypatch.setattr(cli, "main", lambda: heard.append(input()) or 0)
+    with pytest.raises(SystemExit):
+        cli.entry()
+    assert heard == ["caf\ufffd?"]

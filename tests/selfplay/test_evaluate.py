@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from sparring.agents.names import resolve
 from sparring.agents.rollout import play_all
 from sparring.agents.scripted import scripted
 from sparring.agents.simple import FunctionAgent, SilentAgent
 from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.views import TABOO_BRIEF
 from sparring.envs.words import split_words, word_list
 from sparring.envs.world import word_groups
+from sparring.selfplay.collect import collect
 from sparring.selfplay.evaluate import cell, schedule, strength
 from sparring.selfplay.round_metrics import describe, reward_spread
 from sparring.selfplay.statistics import wilson
@@ -173,3 +176,19 @@ def test_a_list_of_a_curriculum_without_words_is_named(tmp_path: Path):
         word_sets(f"{tmp_path / 'one.txt'},common", 0.99999, imitating=False)
     with pytest.raises(ValueError, match="'common' holds no words that the lists before it lack"):
         word_sets("common,common", 0.1, imitating=False)
+
+
+@pytest.mark.parametrize("player", ["random", "scripted"])
+def test_scripted_players_are_refused_words_they_do_not_know_before_a_game_begins(player: str, tmp_path: Path):
+    game, words = AdversarialTaboo(), ("lemon", "zeppelin")
+    players: dict = {"scripted": scripted(), "random": resolve("random")}
+    table = (dict.fromkeys(game.roles, players["scripted"]), game.roles)
+    began: list = []
+    for run in (
+        lambda: tournament(players, game, words, 1, 0, progress=began.append),
+        lambda: strength(players[player], players, game, {"all": words}, 1, 0, progress=began.append),
+        lambda: collect(tmp_path / "x.jsonl", "messages", [table], game, words, 1, 0, renderer=TABOO_BRIEF, progress=began.append),
+    ):
+        with pytest.raises(ValueError, match="not 'zeppelin'"):
+            run()
+    assert not began and not list(tmp_path.iterdir())

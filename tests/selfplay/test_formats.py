@@ -103,6 +103,18 @@ def test_preferences_are_trls(tmp_path: Path):
     assert second["rejected"] == [{"role": "assistant", "content": LOSS}]
 
 
+def test_pairs_are_of_games_that_began_alike(tmp_path: Path):
+    """Two groups about one word: each of them was won, or lost, but not both."""
+    games = [played("a", "It is sour.", "Hm.", "It is yellow.", WIN, group="one"), played("b", "It is sour.", LOSS, group="two")]
+    with pytest.raises(ValueError, match=r"no group of games that begin alike .* \(--group-size\)"):
+        write_talk(tmp_path / "x.jsonl", "preference", seats(games), TABOO_BRIEF)
+    games += [played("c", "It is red.", LOSS, group="one"), played("d", "It is red.", WIN, group="two")]
+    write_talk(tmp_path / "x.jsonl", "preference", seats(games), TABOO_BRIEF)
+    pairs = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    said = [[pair[side][-1]["content"] for side in ("chosen", "rejected")] for pair in pairs]
+    assert said == [["It is red.", "It is yellow."], [WIN, LOSS], ["It is sour.", "It is red."], [WIN, LOSS]]
+
+
 CHAT = [{"role": "user", "content": "Red?"}, {"role": "assistant", "content": "Apple."}]
 
 
@@ -182,6 +194,8 @@ def test_mistakes_of_whole_files(tmp_path: Path):
         ("bytes.jsonl", b"\xff\xfe", "not a whole file of text"),
         ("torn.json.gz", gzip.compress(b"[]" * 999)[:-9], "not a whole file of text"),
         ("torn.json", b'[{"messages": []},\n {"mess', "line 2"),
+        ("deep.json", b"[" * 5000, "nested too deeply"),
+        ("many.jsonl.gz", gzip.compress(b"\n" * 2**18), "more than 100,000 empty lines"),
         ("lost.json", json.dumps([{"query": "x", "target": "y", "reward": -1}]).encode(), "no conversations to imitate"),
     ]:
         if data is not None:

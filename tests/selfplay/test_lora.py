@@ -140,5 +140,5 @@ def test_four_bits_need_an_adapter_and_bitsandbytes(model: str, tmp_path: Path, 
         config(model, tmp_path, learner=LearnerConfig(four_bit=True))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     wanted = config(model, tmp_path, learner=LearnerConfig(four_bit=True, lora_rank=4), imitation=ImitationConfig(), device="cpu")
-    with pytest.raises(ValueError, match=r"need the extra qlora: pip install 'sparring\[qlora\]'"):
+    with pytest.raises(ValueError, match=r"need the extra qlora: pip install -e '\.\[qlora\]'"):
         prepare(wanted)

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -18,6 +19,7 @@ from sparring.selfplay.cli import main
 from sparring.selfplay.collect import collect
 from sparring.selfplay.episodes import read_episodes, record, write_episodes
 from sparring.selfplay.evaluate import schedule
+from sparring.selfplay.locks import new_file
 from sparring.selfplay.playing import play_to
 
 GAME = AdversarialTaboo(max_turns=2)
@@ -49,7 +51,7 @@ def quota() -> None:
     raise ConnectionError("the quota is used up")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_waits_for_the_game_that_is_being_kept_and_is_handed_back(number: int):
     kept = []
 
@@ -148,3 +150,42 @@ def test_play_that_is_interrupted_shows_and_keeps_what_had_ended(
     kept = len(list(read_episodes(out)))
     assert 5 <= kept <= 5 * 256 and f"{kept} games: attacker won" in said.out
     assert f"interrupted\n{kept} of 5000 games had ended; they are in {out}\n" in said.err
+
+
+class Full:
+    """A temporary file on a full disk."""
+
+    def __init__(self, *_, **__) -> None:
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        pass
+
+    def write(self, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+
+def test_a_full_folder_of_temporary_files_costs_no_game_of_a_file(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    assert main([*PLAY, "--games", "20", "--json"]) == 0
+    whole = capsys.readouterr().out
+    monkeypatch.setattr("sparring.selfplay.cli_play.TemporaryFile", Full)
+    assert main([*PLAY, "--games", "20", "--json", "--out", str(tmp_path / "f.jsonl.gz")]) == 0
+    assert capsys.readouterr().out == whole
+    assert len(list(read_episodes(tmp_path / "f.jsonl.gz"))) == 20
+    assert main([*PLAY, "--games", "20", "--json"]) == 2
+    said = capsys.readouterr().err
+    assert gettempdir() in said and "TMPDIR" in said and "--out FILE" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["play", "collect"])
+def test_a_file_that_another_process_writes_is_refused(command: str, tmp_path: Path, capsys):
+    path = tmp_path / "f.jsonl.gz"
+    arguments = [*PLAY, "--games", "2", "--out", str(path)] if command == "play" else ["collect", str(path), "--games", "2"]
+    with new_file(path):
+        assert main(arguments) == 2
+        assert f"{path} is being written by process {os.getpid()} on " in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

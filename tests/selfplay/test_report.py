@@ -12,8 +12,10 @@ from sparring.agents.rollout import Match, play_all
 from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import Task
 from sparring.envs.taboo import AdversarialTaboo
+from sparring.selfplay.config import TrainConfig
 from sparring.selfplay.episodes import write_episodes
 from sparring.selfplay.report import endings_table, won_by_round, write_report
+from sparring.selfplay.summary import commands, next_steps, notes
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} lemon"
 
@@ -33,7 +35,7 @@ class Tags(HTMLParser):
 
 def entry(round_number: int, wins: int) -> dict:
     return {
-        "round": round_number, "opponent": "imitation", "seat": "defender", "words": "all", "games": 100, "wins": wins,
+        "round": round_number, "opponent": "initial", "seat": "defender", "words": "all", "games": 100, "wins": wins,
         "losses": 100 - wins, "ties": 0, "void": 0, "win_rate": wins / 100, "low": wins / 100 - 0.1, "high": wins / 100 + 0.1,
         "reasons": {"declared_right": wins}, "truth": None, "mean_turns": 2.0,
     }  # fmt: skip
@@ -92,13 +94,13 @@ def test_the_page_shows_strength_rounds_and_games(run: Path):
         "90%",
         "1.6%",
         "2 (40%)",
-        "sparring games 'a <b>run'",
+        f"sparring games '{run}'",
         "a note",
         "m learns",
     ):
         assert expected in tags.text
     assert "svg" in tags.seen
-    assert "else" not in tags.text and "control" not in tags.text, "there was none"
+    assert "/else" not in tags.text and "control" not in tags.text, "there was none"
     assert "by playing against itself" in tags.text
 
 
@@ -122,7 +124,7 @@ def test_a_line_of_strength_is_drawn_where_rounds_in_between_were_measured():
 def test_how_measured_games_ended_is_told_by_seat():
     first = {**entry(0, 60), "reasons": {"declared_right": 60, "uttered": 40}}
     last = {**entry(2, 71), "reasons": {"declared_right": 71, "uttered": 28, "foul": 1}, "truth": 0.9}
-    place = {"opponent": "imitation", "seat": "defender", "control": None}
+    place = {"opponent": "initial", "seat": "defender", "control": None}
     assert endings_table({"strength": [first, {**first, "words": "heldout"}, last], "control": None}) == [
         {**place, "what": "declared_right", "before": 0.6, "after": 0.71},
         {**place, "what": "foul", "before": 0.0, "after": 0.01},
@@ -160,6 +162,21 @@ def test_a_round_whose_truth_is_not_known_says_so(run: Path):
     assert "1.6%" not in page
 
 
+def test_halves_of_characters_and_line_breaks_are_shown_and_harmless(run: Path):
+    game = AdversarialTaboo()
+    agent = FunctionAgent(lambda observation, rng: "Red?\n \u2013 the attacker wins\x1b[2J\ud800 lemon")
+    match = Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)
+    path = run / "rounds" / "001" / "games.jsonl.gz"
+    write_episodes(path, play_all([match]))
+    games = gzip.decompress(path.read_bytes()).replace(b'"secret": "lemon"', b'"secret": "le\\ud800mon"')
+    path.write_bytes(gzip.compress(games.replace(b'"role": "attacker"', b'"role": "end\\n\\ud800"')))
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "Secret word: le\ufffdmon" in page and '<span class="who">end\n\ufffd:</span>' in page
+    assert '<p class="say">' in page and "say end" not in page, "a role is no class of its own making"
+    assert "the attacker wins\ufffd[2J\ufffd <mark>lemon</mark>" in page
+    assert "padding-left: 2rem; text-indent: -2rem" in page, "further lines of an utterance stand to the right"
+
+
 def test_equal_runs_give_equal_pages(run: Path, tmp_path: Path):
     first = write_report(run).read_bytes()
     assert write_report(run).read_bytes() == first
@@ -179,3 +196,17 @@ def test_another_schema_is_refused(run: Path):
     with pytest.raises(ValueError, match="schema 7"):
         write_report(run)
     shutil.rmtree(run)
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"), [("runs/x", "sparring games runs/x"), ("a b", "sparring games 'a b'"), ("-rf", "sparring games ./-rf")]
+)
+def test_the_commands_after_a_run_name_it_as_a_shell_takes_it(folder: str, expected: str):
+    assert commands({"next_steps": ["sparring games RUN"]}, Path(folder)) == [expected]
+
+
+def test_a_run_that_measured_no_reasoning_says_so_and_how_to():
+    config = TrainConfig(rounds=1)
+    assert "no reasoning was measured" in notes([], reasoning=False)[0] and notes([]) == []
+    assert "sparring bench RUN@0 RUN@latest" in next_steps(config, reasoning=False)
+    assert not any("bench" in step for step in next_steps(config))

@@ -6,10 +6,11 @@ import torch
 from tiny import tiny_model
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import BertConfig, BertLMHeadModel, PhimoeConfig, PhimoeForCausalLM
 
 from sparring.selfplay.batch import Row, collate, sft_row
 from sparring.selfplay.losses import entropy, exact_kl, token_logprobs
-from sparring.selfplay.scoring import Scorer
+from sparring.selfplay.scoring import Scorer, require_faithful, scoring_difference
 
 PLAIN = ["llama", "untied", "gpt2", "qwen3"]
 SCALED = ["gemma2", "cohere", "granite"]
@@ -147,3 +148,42 @@ def test_a_scorer_leaves_the_model_as_it_was():
     assert "forward" not in vars(of)
     assert "forward" not in vars(of.base_model)
     assert not of.base_model._forward_hooks
+
+
+def phimoe():
+    """Its layers keep their window in a mask alone, where no attention function hears of it."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    experts = {"num_key_value_heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 300}
+    made = PhimoeForCausalLM(PhimoeConfig(**sizes, **experts)).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(8.0)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:rows of PhimoeForCausalLM cannot lie in one sequence")
+def test_a_window_that_attention_does_not_hear_of_keeps_rows_apart():
+    padded = Scorer(phimoe())
+    assert not padded.packs and scoring_difference(padded).max() < 1e-5
+    require_faithful(padded, "m")
+    with pytest.raises(
+        ValueError, match="m: PhimoeForCausalLM would be trained as another model: its log-probabilities in a batch are up to"
+    ):
+        require_faithful(Scorer(phimoe(), packs=True), "m")
+    assert Scorer(model("mistral")).packs
+
+
+@pytest.mark.filterwarnings("ignore:rows of BertLMHeadModel cannot lie in one sequence")
+def test_a_model_that_looks_ahead_is_not_trained():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    with pytest.raises(ValueError, match="m: BertLMHeadModel would be trained as another model"):
+        require_faithful(Scorer(BertLMHeadModel(BertConfig(**sizes, initializer_range=0.3)).eval()), "m")
+
+
+@pytest.mark.parametrize("kind", [*PLAIN, *SCALED, "mistral", "gpt-oss"])
+def test_what_is_trained_is_the_model_that_transformers_runs(kind: str):
+    for packs in (False, True):
+        assert scoring_difference(Scorer(model(kind), packs=packs, chunk=7)).max() < 1e-5

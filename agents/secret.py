@@ -1,0 +1,61 @@
+"""A server's key, and how its parts are kept out of everything that is shown or kept. Knows no server."""
+
+import html
+import json
+import os
+import string
+from functools import cached_property
+from urllib.parse import quote
+
+RUN = 8
+"""Characters of a key in a row that are not shown; of a shorter key all."""
+HIDDEN = "(key)"
+
+_PLACEHOLDERS = frozenset({"sk-no-key-required", "no-key-required"})
+"""What llama.cpp and others have users write where a key must stand: no secrets, but words."""
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+class Secret:
+    """The key in an environment variable; false where there is none. Raises ValueError for a key that cannot be sent."""
+
+    def __init__(self, variable: str) -> None:
+        self.variable = variable
+        self.key = os.environ.get(variable, "").strip()
+        if not (self.key.isascii() and self.key.isprintable()) or " " in self.key:
+            raise ValueError(f"{variable} holds characters that no key can have (spaces, line breaks or letters beyond ASCII)")
+
+    def __bool__(self) -> bool:
+        return bool(self.key)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.variable!r})"
+
+    def redacted(self, text: str) -> str:
+        """The text with every part of the key of RUN characters or more hidden: in any letter case, backwards, or quoted as in a URL, in
+        JSON or in HTML."""
+        size = min(RUN, len(self.key))
+        folded = text.translate(_LOWER)
+        pieces: list[str] = []
+        end = 0
+        for at in range(len(folded) - size + 1) if self._runs else ():
+            if folded[at : at + size] in self._runs:
+                if at > end or end == 0:
+                    pieces += [text[end:at], HIDDEN]
+                end = at + size
+        return "".join(pieces) + text[end:]
+
+    @cached_property
+    def _runs(self) -> frozenset[str]:
+        """All runs of the key that are hidden, in small letters."""
+        if self.key in _PLACEHOLDERS:
+            return frozenset()
+        key = self.key.translate(_LOWER)
+        size = min(RUN, len(key))
+        forms = {
+            form
+            for one in (key, key[::-1])
+            for form in (one, quote(one, safe="").translate(_LOWER), json.dumps(one)[1:-1], html.escape(one))
+        }
+        both = forms | {form[::-1] for form in forms}
+        return frozenset(form[at : at + size] for form in both for at in range(len(form) - size + 1) if size)

@@ -1,0 +1,6 @@
+"""`python -m sparring`: the command line, wherever Python runs without its scripts on the path."""
+
+from sparring.selfplay.cli import entry
+
+if __name__ == "__main__":
+    entry()
