@@ -2,9 +2,9 @@
 
 The checkpoint of a round is a folder round-NNN: model/ (a plain transformers folder; of a LoRA run after round 0 the adapter alone),
 state.json (round, baselines, counts), history.json (what the run wrote beside it until then), trainer.pt (optimiser, schedule, and the
-float32 weights of a model that has others; of the last two rounds) and manifest.json with a SHA-256 of every file. An update that was stopped in its middle is a folder update-NNN, or update-control,
-with the weights in its trainer.pt. What a name begins with a dot was never finished, or is being deleted; damaged-round-NNN is what is left
-of one.
+float32 weights of a model that has others; of the last two rounds) and manifest.json with a SHA-256 of every file. An update that was
+stopped in its middle is a folder update-NNN, or update-control, with the weights in its trainer.pt. What a name begins with a dot was never
+finished, or is being deleted; damaged-round-NNN is what is left of one.
 
 Nothing that a checkpoint holds is ever executed: weights are safetensors, trainer.pt is read by torch's restricted unpickler.
 """
