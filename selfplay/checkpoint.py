@@ -1,10 +1,10 @@
 """Checkpoints that are whole or absent: written aside, hashed, flushed to the disk, then renamed into place.
 
 The checkpoint of a round is a folder round-NNN: model/ (a plain transformers folder; of a LoRA run after round 0 the adapter alone),
-state.json (round, baselines, counts), trainer.pt (optimiser, schedule, and the float32 weights of a model that has others; of the last two
-rounds) and manifest.json with a SHA-256 of every file. An update that was stopped in its middle is a folder update-NNN, or update-control,
-with the weights in its trainer.pt. What a name begins with a dot was never finished, or is being deleted; damaged-round-NNN is what is left
-of one.
+state.json (round, baselines, counts), history.json (what the run wrote beside it until then), trainer.pt (optimiser, schedule, and the
+float32 weights of a model that has others; of the last two rounds) and manifest.json with a SHA-256 of every file. An update that was
+stopped in its middle is a folder update-NNN, or update-control, with the weights in its trainer.pt. What a name begins with a dot was never
+finished, or is being deleted; damaged-round-NNN is what is left of one.
 
 Nothing that a checkpoint holds is ever executed: weights are safetensors, trainer.pt is read by torch's restricted unpickler.
 """
@@ -32,18 +32,26 @@ from .locks import unfinished
 from .run_folder import flush, remove, to_json, write_text
 from .sealed import read_json
 
-TRAINER, STATE = "trainer.pt", "state.json"
+TRAINER, STATE, HISTORY = "trainer.pt", "state.json", "history.json"
 
 
 def save(
-    run: Path, round_number: int, model: LanguageModel, card: PlayerCard, trainer: Mapping[str, Any], state: Mapping[str, Any]
+    run: Path,
+    round_number: int,
+    model: LanguageModel,
+    card: PlayerCard,
+    trainer: Mapping[str, Any],
+    state: Mapping[str, Any],
+    history: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the checkpoint of a round; one that exists already is replaced. Raises OSError where the disk is full; nothing has changed
-    then."""
+    """Writes the checkpoint of a round; one that exists already is replaced. history: what the run wrote beside its checkpoints (JSON).
+    Raises OSError where the disk is full; nothing has changed then."""
 
     def fill(folder: Path) -> None:
         write_model(model, card, folder / "model", checkpoint_model(run, 0))
         torch.save(dict(trainer), folder / TRAINER)
+        if history:
+            (folder / HISTORY).write_text(to_json(history), encoding="utf-8")
 
     _commit(checkpoint_folder(run, round_number), fill, {"round": round_number, **state})
 
@@ -127,20 +135,20 @@ def saved_by(run: Path, done: int | None) -> int | None:
     return processes
 
 
-def _state(folder: Path) -> dict[str, Any]:
-    """The state of a checkpoint's folder; empty where there is none, or it is not what was written."""
-    file = folder / STATE
+def _state(folder: Path, name: str = STATE) -> dict[str, Any]:
+    """The state (or another JSON file) of a checkpoint's folder; empty where there is none, or it is not what was written."""
+    file = folder / name
     try:
-        if read_manifest(folder).get(STATE) != hashlib.sha256(file.read_bytes()).hexdigest():
+        if read_manifest(folder).get(name) != hashlib.sha256(file.read_bytes()).hexdigest():
             return {}
         return read_json(file)
     except (OSError, ValueError):
         return {}
 
 
-def state(run: Path, round_number: int) -> dict[str, Any]:
-    """The state alone of a round's checkpoint; empty where there is none, or it cannot be read."""
-    return _state(checkpoint_folder(run, round_number))
+def history(run: Path, round_number: int) -> dict[str, Any]:
+    """The history that was saved with a round; empty where there is none, or it cannot be read."""
+    return _state(checkpoint_folder(run, round_number), HISTORY)
 
 
 def notes(run: Path) -> list[Path]:

@@ -248,8 +248,7 @@ class Loop:
         state = {"baselines": dict(self.state), "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
 
         def write() -> None:
-            whole = {**state, "run": history(self.folder, number)}
-            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, whole)
+            checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state, history(self.folder, number))
             checkpoint.prune(self.folder.path, self.config.keep)
             self.folder.streams(number).unlink(missing_ok=True)
             self.pauses.forget(number)

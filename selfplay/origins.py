@@ -1,6 +1,6 @@
 """What a run began with, and whether that still holds when it is resumed: its settings, the files that it reads, the machine, the day.
 
-All of it is in provenance.json. The digests of the settings and the files are in every checkpoint's state too, where nobody changes them
+All of it is in provenance.json. The digests of the settings and the files are in every checkpoint's history too, where nobody changes them
 unnoticed.
 """
 
@@ -73,8 +73,8 @@ def inputs(config: TrainConfig) -> dict[str, str]:
 
 
 def require_settings(folder: RunFolder, config: TrainConfig, kept: Mapping[str, Any]) -> None:
-    """Raises ValueError that names what has changed where the settings are not those that the run began with. kept: the run's part of the
-    state of its last checkpoint, empty where there is none."""
+    """Raises ValueError that names what has changed where the settings are not those that the run began with. kept: the history
+    of its last checkpoint, empty where there is none."""
     now = _kept(flat(config))
     then = _kept(_provenance(folder, kept).get("settings", now))
     changed = [f"{name} is {_short(now.get(name))} and was {_short(then.get(name))}" for name in now if now[name] != then.get(name)]

@@ -10,8 +10,8 @@ from .sealed import read_json
 
 
 def history(folder: RunFolder, number: int) -> dict[str, Any]:
-    """The run's part of the state of a round's checkpoint: the digests of its settings (config) and of the files that it reads (inputs),
-    its metrics up to the round, and the SHA-256 of its games by round. Empty where the checkpoint before has none."""
+    """What a round's checkpoint tells of its run: the digests of its settings (config) and of the files that it reads (inputs), its metrics
+    up to the round, and the SHA-256 of its games by round. Empty where the checkpoint before has none."""
     if number:
         before = of_checkpoint(folder, number - 1)
         if not before:
@@ -27,7 +27,7 @@ def history(folder: RunFolder, number: int) -> dict[str, Any]:
 
 def of_checkpoint(folder: RunFolder, number: int | None) -> dict[str, Any]:
     """What `history` told a round's checkpoint; empty where there is none."""
-    found: dict[str, Any] = {} if number is None else checkpoint.state(folder.path, number).get("run", {})
+    found: dict[str, Any] = {} if number is None else checkpoint.history(folder.path, number)
     return found
 
 

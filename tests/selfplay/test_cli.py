@@ -178,7 +178,7 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["bench", "mini", "--device", "cuda:99"], "device 'cuda:99' was given, but"),
         (["collect", "x.jsonl", "--teacher", "mini", "--device", "cuda:99"], "device 'cuda:99' was given, but"),
         (["train", "--resume", "nowhere"], "no such run folder"),
-        (["train", "--resume", "nowhere", "--rounds", "3"], "leave the other options out"),
+        (["train", "--resume", "nowhere", "--seed", "3"], "leave the other options out"),
         (["train", "--rounds", "-1"], "rounds cannot be negative"),
         (["train", "--method", "goup"], "unknown method 'goup'; did you mean 'group'?"),
         (["train", "--method", "nowhere.py:make"], "nowhere.py: no such file"),
