@@ -133,7 +133,9 @@ def resolve(
     if place not in models and (server := _server(spec, day)) is not None:
         models[place] = server
 
-    from .language_model import LanguageModel, ModelAgent, load_language_model
+    from .language_model import LanguageModel
+    from .loading import load_language_model
+    from .model_agent import ModelAgent
 
     if place not in models:
         models[place] = load_language_model(
@@ -339,7 +341,7 @@ def given(setting: str) -> str | None:
 
 def with_sampling(agent: Agent, **changes: Any) -> Agent:
     """The same agent with other sampling settings (fields of Sampling); agents that do not sample are returned as they are."""
-    from .language_model import ModelAgent
+    from .model_agent import ModelAgent
 
     if not isinstance(agent, ModelAgent):
         return agent

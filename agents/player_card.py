@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from sparring.envs.prompts import TABOO_BRIEF, TABOO_PROMPTS, read_prompts
 from sparring.envs.text_files import parse_json, read_text
-from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS, Prompts, brief, read_prompts
+from sparring.envs.views import Prompts, brief
 
 CARD = "player.json"
 

@@ -17,7 +17,7 @@ from typing import Any
 from .chat import ChatFormat
 from .core import Finish, Reply, Request, Sampling, Segment
 from .http_client import Failed, HTTPClient, Limits, Refused
-from .language_model import load_tokenizer
+from .loading import load_tokenizer
 from .token_streams import TokenStreams
 from .vllm_weights import HEAD, has_head
 

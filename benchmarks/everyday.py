@@ -21,8 +21,9 @@ from sparring.agents.core import derive_seed
 from sparring.agents.fidelity import no_numbers
 from sparring.agents.language_model import LanguageModel
 from sparring.envs.english import Declare, Deflect, Hint, phrasings
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.questions import BASE, HELDOUT, TRAINED, Question
-from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.envs.views import Message
 from sparring.envs.world import World, everyday, word_groups
 from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.measuring import Evaluation

@@ -21,7 +21,7 @@ from sparring.envs.core import make_game
 from sparring.envs.judge import RULES, matcher, verdict
 from sparring.envs.words import word_list
 from sparring.selfplay.evaluate import schedule
-from sparring.selfplay.run_folder import provenance
+from sparring.selfplay.provenance import provenance
 
 from .command import command
 

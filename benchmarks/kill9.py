@@ -30,7 +30,8 @@ from sparring.selfplay import checkpoint, loop, train
 from sparring.selfplay.config import AlarmsConfig, EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.learner import Learner
 from sparring.selfplay.measuring import Measuring
-from sparring.selfplay.run_folder import RunFolder, provenance, to_json, write_text
+from sparring.selfplay.provenance import provenance
+from sparring.selfplay.run_folder import RunFolder, to_json, write_text
 
 from .command import command
 

@@ -26,7 +26,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sparring.agents.core import derive_seed
-from sparring.agents.language_model import ModelAgent
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.rollout import Played, play_all
 from sparring.selfplay.batch import Row, row_from_segment
 from sparring.selfplay.config import LearnerConfig
@@ -35,7 +35,7 @@ from sparring.selfplay.learner import Learner
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.sft_loss import SFTLoss
 from sparring.selfplay.progress import Shown
-from sparring.selfplay.run_folder import provenance
+from sparring.selfplay.provenance import provenance
 
 from .command import command, say
 from .roofline import wait

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from sparring.agents.language_model import LanguageModel, load_tokenizer
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.loading import load_tokenizer
 from sparring.agents.names import model_card, model_place
 from sparring.agents.player_card import PlayerCard
 

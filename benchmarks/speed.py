@@ -22,7 +22,8 @@ import numpy as np
 
 from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.devices import pick_device
-from sparring.agents.language_model import ModelAgent, load_language_model
+from sparring.agents.loading import load_language_model
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import model_card, model_place
 from sparring.agents.rollout import play_all
 from sparring.envs import games as _games  # noqa: F401  registers the games
@@ -31,7 +32,7 @@ from sparring.envs.words import word_list
 from sparring.selfplay.batch import row_from_segment
 from sparring.selfplay.evaluate import schedule
 from sparring.selfplay.progress import Shown
-from sparring.selfplay.run_folder import provenance
+from sparring.selfplay.provenance import provenance
 from sparring.selfplay.scoring import Scorer, action_logprobs
 
 from . import roofline

@@ -26,7 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from sparring.selfplay.progress import Shown
-from sparring.selfplay.run_folder import provenance
+from sparring.selfplay.provenance import provenance
 
 from .command import command, say
 from .speed import SpeedConfig, prepare

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import ModelAgent
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.rollout import play
 from sparring.selfplay.evaluate import schedule
 

@@ -28,10 +28,11 @@ from typing import Any
 import torch
 
 from sparring.agents.core import derive_seed
-from sparring.agents.language_model import load_language_model
+from sparring.agents.loading import load_language_model
 from sparring.agents.names import model_place
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
+from sparring.selfplay.presets import preset
 from sparring.selfplay.progress import Shown
 from sparring.selfplay.run_folder import RunFolder, to_json, write_text
 from sparring.selfplay.statistics import over_seeds

@@ -34,7 +34,7 @@ import textarena
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import State, Task, make_game
 from sparring.envs.words import word_list
-from sparring.selfplay.run_folder import provenance
+from sparring.selfplay.provenance import provenance
 
 from .command import command
 

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor
 
 from sparring.agents.core import Model, Sampling, Segment
-from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.loading import load_language_model
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import model_card, model_place
 from sparring.agents.rollout import Played, play_all
 from sparring.agents.sampling import filter_logits
@@ -32,7 +34,7 @@ from sparring.envs.core import VOID, make_game
 from sparring.envs.words import word_list
 from sparring.selfplay.evaluate import schedule
 from sparring.selfplay.losses import token_logprobs
-from sparring.selfplay.run_folder import provenance
+from sparring.selfplay.provenance import provenance
 
 from .command import command, say
 

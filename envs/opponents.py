@@ -10,7 +10,8 @@ from itertools import count
 from typing import Any, Protocol
 
 from .core import VOID, Game, Observation, Task
-from .views import TABOO_PROMPTS, Renderer, load_prompts
+from .prompts import TABOO_PROMPTS, load_prompts
+from .views import Renderer
 
 Messages = Sequence[Mapping[str, str]]
 Function = Callable[[Messages], str]

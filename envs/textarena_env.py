@@ -17,8 +17,8 @@ import textarena
 from textarena.envs.registration import register_with_versions
 
 from .core import Task
+from .prompts import load_prompts
 from .taboo import ATTACKER, ROLES, make_taboo
-from .views import load_prompts
 from .words import word_list
 
 MISUSED = ("silent", "overlong")

@@ -48,7 +48,7 @@ def bench(arguments: list[str]) -> int:
             raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
         model_place(spec)
 
-    from sparring.agents.language_model import load_language_model
+    from sparring.agents.loading import load_language_model
     from sparring.benchmarks import everyday
 
     asked = sum(len(item.prompts) for item in everyday.items(options.items, options.seed))

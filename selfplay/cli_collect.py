@@ -46,7 +46,7 @@ def collect(arguments: list[str]) -> int:
     """Writes games of any agents as data for imitation."""
     options: Collect = parse(positional(Collect), "sparring collect", arguments)
 
-    from sparring.envs.views import load_prompts
+    from sparring.envs.prompts import load_prompts
 
     if options.out.exists():
         raise ValueError(f"{options.out} exists; choose a new file")

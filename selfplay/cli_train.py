@@ -147,7 +147,7 @@ def _settings() -> Any:
 def _train_help() -> None:
     import tyro
 
-    from .config import PRESETS
+    from .presets import PRESETS
 
     print("usage: sparring train [--preset NAME | --config FILE | --resume DIR] [--json | --print-config | --dry-run] [settings]\n")
     for field, text in zip(fields(_Start), _docs(_Start), strict=True):
@@ -186,7 +186,8 @@ def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
     model = _value_of("--model", rest)
     card = model_card(model) if model and chosen.config is None else None
 
-    from .config import TrainConfig, preset
+    from .config import TrainConfig
+    from .presets import preset
     from .settings import load
 
     if chosen.config is not None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparring.agents.core import derive_seed
-from sparring.envs.views import taboo_wordings
+from sparring.envs.prompts import taboo_wordings
 
 from .batch import rows_of
 from .demonstrations import expert_round, expert_talks, tokens_of

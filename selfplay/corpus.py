@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from sparring.agents.scripted import AttackerStyle, DefenderStyle, attack, defend
 from sparring.envs.core import Task
 from sparring.envs.english import Answer, Ask, Declare, Hint, phrasings, thing_with
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.questions import BASE, TRAINED
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.envs.views import Message
 from sparring.envs.world import World, everyday, word_groups
 
 Conversation = tuple[Message, ...]

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from sparring.agents.adapters import quiet_if
-from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.loading import load_language_model
 from sparring.agents.names import is_model, model_card, model_place
 from sparring.agents.saving import write_model
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from sparring.agents.core import derive_seed
-from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.loading import load_language_model
 from sparring.agents.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 

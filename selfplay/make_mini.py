@@ -30,7 +30,7 @@ from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.corpus import Conversation, conversations, description, riddles
 from sparring.selfplay.learner import Learner
 from sparring.selfplay.objectives.sft_loss import SFTLoss
-from sparring.selfplay.run_folder import provenance
+from sparring.selfplay.provenance import provenance
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 CHUNK = 20

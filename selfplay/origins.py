@@ -15,7 +15,8 @@ from sparring.agents.names import local_folders
 from sparring.envs.words import list_names
 
 from .config import TrainConfig
-from .run_folder import RunFolder, provenance, to_json, write_text
+from .provenance import provenance
+from .run_folder import RunFolder, to_json, write_text
 from .sealed import digest, read_json
 from .settings import flat
 

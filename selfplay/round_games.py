@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from sparring.agents.core import Segment, derive_seed
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.rollout import Match, Played, play_all
 
 from .episodes import episode, record, write_episodes

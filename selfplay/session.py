@@ -11,13 +11,16 @@ from sparring.agents.adapters import peft as require_peft
 from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Agent, AgentMap, Sampling
 from sparring.agents.devices import pick_device
-from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model, load_tokenizer
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.loading import load_language_model, load_tokenizer
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
 from sparring.agents.player_card import PlayerCard, load_card
 from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Game, Task, make_game
 from sparring.envs.opponents import require_playable
-from sparring.envs.views import Message, Prompts, Renderer, load_prompts
+from sparring.envs.prompts import load_prompts
+from sparring.envs.views import Message, Prompts, Renderer
 
 from . import lora, sharding
 from .chats import Chat

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from sparring.agents.core import Sampling, derive_seed
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import model_card, model_place
 from sparring.agents.rollout import Match, play_all
 from sparring.agents.scripted import scripted

@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from sparring.agents.adapters import load_adapter, lora_layers
 from sparring.agents.core import Sampling
 from sparring.agents.hfloop import HFLoop
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import model_card, model_place, resolve
 from sparring.agents.rollout import Match, play_all
 from sparring.envs.core import Task
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
 END = 5

@@ -12,7 +12,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from sparring.agents.core import Sampling
 from sparring.agents.fidelity import WINDOW, loop_difference, plain_logprobs, require_faithful, sample_rows, short_windows
 from sparring.agents.hfloop import Counters, HFLoop
-from sparring.agents.language_model import load_language_model
+from sparring.agents.loading import load_language_model
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 DECODER: dict[str, Any] = {"d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64, "is_decoder": True}

@@ -15,7 +15,8 @@ import torch
 from sparring.agents.core import Sampling
 from sparring.agents.gguf import load_gguf
 from sparring.agents.gguf_file import read_gguf
-from sparring.agents.language_model import ModelAgent, load_language_model
+from sparring.agents.loading import load_language_model
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import FORMS, is_model, local_place, model_place, resolve, short_name
 from sparring.agents.player_card import PlayerCard
 from sparring.agents.rollout import Match, play_all

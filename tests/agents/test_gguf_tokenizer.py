@@ -11,7 +11,7 @@ from sparring.agents.chat import ChatFormat
 from sparring.agents.gguf_config import FAMILIES
 from sparring.agents.gguf_file import GGUFFile, read_gguf
 from sparring.agents.gguf_tokenizer import PRE_TOKENIZERS, gguf_tokenizer
-from sparring.agents.language_model import load_tokenizer
+from sparring.agents.loading import load_tokenizer
 from sparring.benchmarks.gguf_files import TEXTS, Vocabulary, write
 from sparring.benchmarks.llama_cpp_check import MARKS, PIECES, PREFIXED
 from sparring.envs.views import Message

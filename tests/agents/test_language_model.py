@@ -8,14 +8,16 @@ import torch
 from tiny import TEMPLATES, needs_compiler, save_tiny, tiny_model, tiny_tokenizer
 
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import LanguageModel, ModelAgent, load_language_model
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.loading import load_language_model
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.rollout import Match, play_all, play_in_order
 from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import VOID, Task
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.taboo_env import TabooEnv
 from sparring.envs.taboo_vector_env import TabooVectorEnv
-from sparring.envs.views import TABOO_BRIEF
 
 KINDS = [("llama", kind) for kind in sorted(TEMPLATES)] + [("gpt2", None), ("qwen3", "qwen"), ("mistral", "mistral")]
 

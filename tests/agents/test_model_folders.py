@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 
-from sparring.agents.language_model import load_language_model
+from sparring.agents.loading import load_language_model
 
 Change = Callable[[Path], Any]
 UP = "model.layers.1.mlp.up_proj.weight"

@@ -8,8 +8,9 @@ import pytest
 import tiny
 
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.language_model import LanguageModel
 from sparring.agents.manifest import MANIFEST, digests
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import (
     _split_adapter,
     checkpoint_folder,
@@ -24,7 +25,7 @@ from sparring.agents.names import (
     with_sampling,
 )
 from sparring.agents.player_card import MINI_CARD, PlayerCard, load_card
-from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS
+from sparring.envs.prompts import TABOO_BRIEF, TABOO_PROMPTS
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,15 @@ from stub_server import DROP, HANG, Answer, Asked, Stub, stub_server
 
 from sparring.agents.core import Reply, Request, Sampling
 from sparring.agents.http_client import HTTPClient, Limits
-from sparring.agents.language_model import ModelAgent
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import resolve
 from sparring.agents.openai_server import OpenAIServer, read_reply, with_v1
 from sparring.agents.rollout import Match, play_all
 from sparring.agents.simple import FunctionAgent
 from sparring.envs.core import VOID, Task
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.envs.views import Message
 from sparring.selfplay.episodes import record
 
 GAME = AdversarialTaboo(max_turns=2)

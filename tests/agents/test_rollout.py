@@ -7,13 +7,13 @@ from weakref import finalize
 import pytest
 
 from sparring.agents.core import Reply, Request, Sampling
-from sparring.agents.language_model import ModelAgent
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.rollout import Match, Played, _Table, play, play_all, play_in_order
 from sparring.agents.scripted import scripted
 from sparring.agents.simple import FunctionAgent, RandomAgent, SilentAgent
 from sparring.envs.core import VOID, Task
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF
 
 GAME = AdversarialTaboo()
 

@@ -12,14 +12,16 @@ from tiny_vllm import TinyVLLM, save, tiny_model
 from sparring.agents import vllm_server
 from sparring.agents.core import Request, Sampling
 from sparring.agents.http_client import Failed, HTTPClient, Limits, Refused
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import model_card, resolve
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.agents.vllm_server import Completion, VLLMServer, read_completion, read_likeliest
 from sparring.agents.vllm_weights import store_head
 from sparring.envs.core import VOID, Task
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.envs.views import Message
 
 GAME = AdversarialTaboo(max_turns=2, max_characters=10_000)
 

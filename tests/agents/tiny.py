@@ -41,7 +41,7 @@ from transformers import (
 
 from sparring.agents import kernels
 from sparring.agents.player_card import PlayerCard
-from sparring.envs.views import TABOO_BRIEF
+from sparring.envs.prompts import TABOO_BRIEF
 
 SPECIAL = (
     "<|endoftext|> <|im_start|> <|im_end|> <s> </s> <|begin_of_text|> <|start_header_id|> <|end_header_id|> "

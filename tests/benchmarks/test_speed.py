@@ -16,7 +16,7 @@ from sparring.benchmarks.speed_llama import interleaved, named
 from sparring.benchmarks.speed_loops import ENGINES, LOOPS
 from sparring.benchmarks.speed_profile import by_kind
 from sparring.benchmarks.speed_team import Team, highest_memory, together
-from sparring.envs.views import TABOO_BRIEF
+from sparring.envs.prompts import TABOO_BRIEF
 
 
 @pytest.fixture

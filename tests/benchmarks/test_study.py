@@ -9,7 +9,7 @@ from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.player_card import PlayerCard
 from sparring.benchmarks import study
-from sparring.envs.views import TABOO_BRIEF
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.selfplay.config import PUBLISHED, ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.settings import load
 

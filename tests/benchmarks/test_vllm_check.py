@@ -9,7 +9,7 @@ from tiny_vllm import TinyVLLM, save
 from sparring.agents.player_card import PlayerCard
 from sparring.benchmarks import vllm_check
 from sparring.benchmarks.vllm_check import SETTINGS, VLLMCheckConfig, measure
-from sparring.envs.views import TABOO_BRIEF
+from sparring.envs.prompts import TABOO_BRIEF
 
 
 @pytest.fixture(scope="module")

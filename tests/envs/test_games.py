@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sparring.envs import games  # noqa: F401  registers the games
 from sparring.envs.conformance import check_game
 from sparring.envs.core import GAMES, Task, Utterance, make_game, register_game, replay
-from sparring.envs.views import GAME_PROMPTS, PROMPTS, Message
+from sparring.envs.prompts import PROMPTS
+from sparring.envs.views import GAME_PROMPTS, Message
 
 NAMES = sorted(GAMES)
 
@@ -103,5 +104,5 @@ def test_games_are_known_by_their_names():
 
 def test_prompts_for_an_unknown_role_say_what_to_do():
     seen = make_game("AdversarialTaboo").start(Task("t", "lemon", "lemon", 0)).observe("defender")
-    with pytest.raises(ValueError, match=r"'judge' of AdversarialTaboo.*GAME_PROMPTS"):
+    with pytest.raises(ValueError, match=r"'judge' of AdversarialTaboo.*register_prompts"):
         PROMPTS["full"].render(seen._replace(role="judge"))

@@ -20,8 +20,8 @@ from sparring.agents.simple import FunctionAgent, SilentAgent
 from sparring.envs.chat_view import LONGEST_VIEW
 from sparring.envs.core import GAMES
 from sparring.envs.opponents import chat
+from sparring.envs.prompts import TABOO_BRIEF, TABOO_PROMPTS
 from sparring.envs.taboo_env import GameEnv, TabooEnv
-from sparring.envs.views import TABOO_BRIEF, TABOO_PROMPTS
 
 ID = "sparring.envs:sparring/AdversarialTaboo-v0"
 

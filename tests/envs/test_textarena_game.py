@@ -19,7 +19,8 @@ from textarena.envs.registration import ENV_REGISTRY  # noqa: E402
 from sparring.envs import games as _games  # noqa: E402, F401
 from sparring.envs.conformance import check_game  # noqa: E402
 from sparring.envs.core import VOID, Outcome, State, Task, Utterance, find_game, make_game, replay  # noqa: E402
-from sparring.envs.views import PROMPTS, Message  # noqa: E402
+from sparring.envs.prompts import PROMPTS  # noqa: E402
+from sparring.envs.views import Message  # noqa: E402
 
 NAMES = [
     "TicTacToe-v0",

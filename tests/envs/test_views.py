@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from sparring.envs.core import GameSpec, Task
+from sparring.envs.prompts import TABOO_BRIEF, TWENTY_QUESTIONS, load_prompts
 from sparring.envs.taboo import AdversarialTaboo
 from sparring.envs.taboo_env import TabooEnv
-from sparring.envs.views import TABOO_BRIEF, TWENTY_QUESTIONS, brief, inset, load_prompts, one_line, printable
+from sparring.envs.views import brief, inset, one_line, printable
 
 GOOD = {"attacker": "{{a}} {word} {max_turns}", "defender": "{max_turns} {max_turns}"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_runs import LEARNER, NOTHING_MEASURED, Heard, small_run
 
-from sparring.agents.language_model import load_language_model
+from sparring.agents.loading import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.selfplay.alarms import Alarm
 from sparring.selfplay.config import AlarmsConfig, ImitationConfig, LearnerConfig, TrainConfig

@@ -11,7 +11,8 @@ import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
 
-from sparring.agents.language_model import LanguageModel, load_language_model
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.loading import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds, resolve
 from sparring.agents.player_card import PlayerCard
 from sparring.selfplay import checkpoint

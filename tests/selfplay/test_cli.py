@@ -16,9 +16,9 @@ from rich.console import Console
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import ModelAgent
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.player_card import PlayerCard
-from sparring.envs.views import TABOO_BRIEF
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.words import band_words, curriculum, word_list
 from sparring.selfplay import cli
 from sparring.selfplay.cli import COMMANDS, main

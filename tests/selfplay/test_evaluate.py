@@ -8,8 +8,8 @@ from sparring.agents.names import resolve
 from sparring.agents.rollout import play_all
 from sparring.agents.scripted import scripted
 from sparring.agents.simple import FunctionAgent, SilentAgent
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF
 from sparring.envs.words import split_words, word_list
 from sparring.envs.world import word_groups
 from sparring.selfplay.collect import collect

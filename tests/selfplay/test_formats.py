@@ -15,8 +15,9 @@ from sparring.agents.chat import ChatFormat
 from sparring.agents.language_model import LanguageModel
 from sparring.agents.scripted import scripted
 from sparring.agents.simple import SilentAgent
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF, Message
+from sparring.envs.views import Message
 from sparring.selfplay.chats import Chat, supervised
 from sparring.selfplay.collect import collect
 from sparring.selfplay.formats import FORMATS, read_chats, talk_writer

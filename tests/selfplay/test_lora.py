@@ -12,7 +12,7 @@ from tiny import tiny_model
 from transformers import AutoModelForCausalLM
 
 from sparring.agents.adapters import lora_layers, merge, through
-from sparring.agents.language_model import load_language_model
+from sparring.agents.loading import load_language_model
 from sparring.agents.names import checkpoint_model, resolve
 from sparring.selfplay import lora
 from sparring.selfplay.batch import Row, sft_row

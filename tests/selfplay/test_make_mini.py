@@ -11,7 +11,7 @@ import torch
 
 from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import load_language_model
+from sparring.agents.loading import load_language_model
 from sparring.agents.names import model_card, model_place, resolve
 from sparring.envs.english import truth
 from sparring.envs.taboo import AdversarialTaboo

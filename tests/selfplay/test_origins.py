@@ -10,8 +10,9 @@ import pytest
 import yaml
 from small_runs import NOTHING_MEASURED, Heard, Interrupting, files, small_run
 
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.language_model import LanguageModel
 from sparring.agents.manifest import digests
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.names import checkpoint_folder, resolve
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import TrainConfig
@@ -116,7 +117,7 @@ def test_what_rounds_otherwise_is_said_once_and_recorded(run: Path, monkeypatch:
     monkeypatch.setattr("sparring.agents.kernels.AVAILABLE", "another")
     monkeypatch.setattr("torch.get_num_threads", lambda: 999)
     monkeypatch.setattr(
-        "sparring.selfplay.run_folder._version", lambda name: "0.0" if name == "torch" else json.loads(before)["versions"][name]
+        "sparring.selfplay.provenance._version", lambda name: "0.0" if name == "torch" else json.loads(before)["versions"][name]
     )
     resume(run, progress=heard)
     (said,) = heard.said

@@ -13,8 +13,8 @@ from sparring.agents.core import derive_seed
 from sparring.agents.rollout import Match, play_all
 from sparring.agents.scripted import scripted
 from sparring.agents.simple import FunctionAgent
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.cli import main
 from sparring.selfplay.collect import collect
 from sparring.selfplay.episodes import read_episodes, record, write_episodes

@@ -13,10 +13,10 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
 from sparring.agents.adapters import lora_layers
-from sparring.agents.language_model import load_language_model
+from sparring.agents.loading import load_language_model
 from sparring.agents.names import checkpoint_model
 from sparring.agents.player_card import PlayerCard
-from sparring.envs.views import TABOO_BRIEF
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.cli import main
 from sparring.selfplay.config import EvaluationConfig, LearnerConfig

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sparring.selfplay.run_folder import (
-    RunFolder,
-    next_free,
-    provenance,
-    read_lines,
-    require_space,
-    to_json,
-    write_text,
-    writing,
-)
+from sparring.selfplay.provenance import provenance
+from sparring.selfplay.run_folder import RunFolder, next_free, read_lines, require_space, to_json, write_text, writing
 
 
 def test_create_and_open(tmp_path: Path):

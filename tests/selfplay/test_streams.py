@@ -8,12 +8,13 @@ import pytest
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import LanguageModel, ModelAgent
+from sparring.agents.language_model import LanguageModel
+from sparring.agents.model_agent import ModelAgent
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.agents.scripted import scripted
 from sparring.envs.core import VOID, Outcome, Task
+from sparring.envs.prompts import TABOO_BRIEF
 from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.views import TABOO_BRIEF
 from sparring.selfplay.episodes import write_episodes
 from sparring.selfplay.streams import read_played, write_streams
 

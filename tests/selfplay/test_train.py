@@ -14,10 +14,11 @@ from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.selfplay import checkpoint
-from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig, preset
+from sparring.selfplay.config import EvaluationConfig, ImitationConfig, TrainConfig
 from sparring.selfplay.episodes import read_episodes
 from sparring.selfplay.interrupts import Stopped
 from sparring.selfplay.learner import Learner
+from sparring.selfplay.presets import preset
 from sparring.selfplay.run_folder import read_lines
 from sparring.selfplay.settings import load
 from sparring.selfplay.train import resume, train

@@ -10,10 +10,11 @@ from handmade import LOSS, WIN, played
 from small_runs import NOTHING_MEASURED, small_run
 
 from sparring.selfplay import method as methods
-from sparring.selfplay.config import LearnerConfig, TrainConfig, preset
+from sparring.selfplay.config import LearnerConfig, TrainConfig
 from sparring.selfplay.method import Method, built_in, find_method, method_of
 from sparring.selfplay.objectives.credit import Experience
 from sparring.selfplay.objectives.returns import outcome_returns
+from sparring.selfplay.presets import preset
 from sparring.selfplay.train import train
 
 ROOT = Path(__file__).parents[3]

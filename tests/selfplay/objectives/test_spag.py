@@ -12,7 +12,7 @@ from learners import learner_of
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.chat import ChatFormat
-from sparring.envs.views import TABOO_BRIEF, taboo_wordings
+from sparring.envs.prompts import TABOO_BRIEF, taboo_wordings
 from sparring.selfplay.batch import Row, sft_row
 from sparring.selfplay.config import LearnerConfig
 from sparring.selfplay.learner import Learner
