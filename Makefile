@@ -21,7 +21,7 @@ help: ## show this list
 
 install: $(INSTALLED) ## make .venv and install the project into it, with its development tools
 
-$(INSTALLED): pyproject.toml constraints.txt agents/kernels.cpp
+$(INSTALLED): pyproject.toml constraints.txt agents/engine/kernels.cpp
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "$(PYTHON) is not Python 3.11 or later; say which one is: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 \
@@ -55,5 +55,5 @@ format: $(INSTALLED) ## let ruff sort imports and format
 	$(BIN)/ruff format
 
 clean: ## remove .venv, builds and caches; runs stay
-	rm -rf .venv build dist *.egg-info agents/_kernels.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info agents/engine/_kernels.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find envs agents selfplay benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,17 +25,17 @@ from pathlib import Path
 from typing import Any
 
 from sparring.envs.views import Renderer
-from sparring.envs.world import everyday
+from sparring.envs.world.facts import everyday
 
 from .core import Agent, Model, Sampling
-from .gguf_file import SUFFIX, is_gguf
-from .human import human
-from .openai_server import OpenAIServer
-from .player_card import PlayerCard, load_card
-from .scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
-from .simple import RandomAgent, SilentAgent
-from .smollm2 import NAME as SMOLLM2
-from .smollm2 import smollm2_file
+from .models.gguf_file import SUFFIX, is_gguf
+from .models.smollm2 import NAME as SMOLLM2
+from .models.smollm2 import smollm2_file
+from .players.human import human
+from .players.player_card import PlayerCard, load_card
+from .players.scripted import ATTACKERS, DEFENDERS, ScriptedAgent, scripted
+from .players.simple import RandomAgent, SilentAgent
+from .servers.openai import OpenAIServer
 
 FORMS = (
     "mini",
@@ -133,9 +133,9 @@ def resolve(
     if place not in models and (server := _server(spec, day)) is not None:
         models[place] = server
 
-    from .language_model import LanguageModel
-    from .loading import load_language_model
-    from .model_agent import ModelAgent
+    from .models.language_model import LanguageModel
+    from .models.loading import load_language_model
+    from .players.model_agent import ModelAgent
 
     if place not in models:
         models[place] = load_language_model(
@@ -153,7 +153,7 @@ def _place(spec: str) -> tuple[str, str | None]:
     base, adapter = _split_adapter(spec)
     place = model_place(base)
 
-    from .adapters import adapter_base
+    from .models.adapter_folders import adapter_base
 
     if adapter is None and (under := adapter_base(Path(place))) is not None:
         # A round of a LoRA run: the rounds of one run share the model that they began with.
@@ -230,7 +230,7 @@ def _server(spec: str, day: datetime.date | None) -> Model | None:
         return OpenAIServer(model, url, name=spec)
     place = model_place(model)
 
-    from .vllm_server import VLLMServer
+    from .servers.vllm import VLLMServer
 
     return VLLMServer(place, url, name=spec, day=day)
 
@@ -341,7 +341,7 @@ def given(setting: str) -> str | None:
 
 def with_sampling(agent: Agent, **changes: Any) -> Agent:
     """The same agent with other sampling settings (fields of Sampling); agents that do not sample are returned as they are."""
-    from .model_agent import ModelAgent
+    from .players.model_agent import ModelAgent
 
     if not isinstance(agent, ModelAgent):
         return agent

@@ -16,7 +16,7 @@ from itertools import count
 from sparring.envs.core import VOID, Game, Outcome, State, Task
 
 from .core import Agent, Backend, Finish, Reply, Request, Seat, Segment, derive_seed
-from .token_streams import NoRoomError
+from .models.token_streams import NoRoomError
 
 _log = logging.getLogger(__name__)
 

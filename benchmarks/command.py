@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparring.agents.cores import share_cores
-from sparring.selfplay.cli_common import guarded, parse
-from sparring.selfplay.run_folder import to_json, write_text
+from sparring.agents.engine.cores import share_cores
+from sparring.selfplay.cli.common import guarded, parse
+from sparring.selfplay.storage.folder import to_json, write_text
 
 T = TypeVar("T")
 

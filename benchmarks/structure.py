@@ -118,8 +118,8 @@ def run(python: Path, *arguments: str) -> tuple[str, float]:
 def measure(config: StructureConfig) -> dict[str, Any]:
     known = modules(config.root)
     folders = Counter(str(path.parent.relative_to(config.root)) for path in known.values() if path.name != "__init__.py")
-    entry = "from sparring.selfplay.cli import entry; entry()" if "sparring.selfplay.cli" in known else ""
-    main = ("-m", "sparring.selfplay.cli") if not entry or (config.root / "selfplay" / "cli").is_dir() else ("-c", entry)
+    entry = "from sparring.selfplay.cli.main import entry; entry()" if "sparring.selfplay.cli.main" in known else ""
+    main = ("-m", "sparring.selfplay.cli.main") if not entry or (config.root / "selfplay" / "cli").is_dir() else ("-c", entry)
     settings, _ = run(config.python, *main, "train", "--print-config")
     shown, train_seconds = run(config.python, *main, "train", "--help")
     _, play_seconds = run(config.python, *main, "play", "--help")

@@ -5,15 +5,15 @@
 
 import gymnasium
 
-from . import games as games  # registers the games
 from .core import GAMES
+from .games import registered  # noqa: F401  registers the games
 
 for _name in GAMES:
     _kind = "Taboo" if _name.startswith("AdversarialTaboo") else "Game"
     gymnasium.register(
         f"sparring/{_name}-v0",
-        entry_point=f"sparring.envs.taboo_env:{_kind}Env",
-        vector_entry_point=f"sparring.envs.taboo_vector_env:{_kind}VectorEnv",
+        entry_point=f"sparring.envs.hosting.gymnasium_env:{_kind}Env",
+        vector_entry_point=f"sparring.envs.hosting.gymnasium_vector_env:{_kind}VectorEnv",
         kwargs={"game": _name},
         # The environment refuses a step before a reset itself, and its tests run the checker.
         order_enforce=False,

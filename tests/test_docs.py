@@ -13,7 +13,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import FullyShardedDataParallelPlugin
 
-from sparring.benchmarks import study
+from sparring.benchmarks.studies import study
 
 ROOT = Path(__file__).parent.parent
 

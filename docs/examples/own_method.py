@@ -6,12 +6,12 @@ sparring train --method docs/examples/own_method.py:method --rounds 1
 from collections.abc import Sequence
 
 from sparring.agents.rollout import Played
-from sparring.selfplay.collectors import games
-from sparring.selfplay.config import TrainConfig
-from sparring.selfplay.method import Method
+from sparring.selfplay.config.config import TrainConfig
 from sparring.selfplay.objectives.credit import group_rows
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.returns import Returns, outcome_returns
+from sparring.selfplay.run.collectors import games
+from sparring.selfplay.run.method import Method
 
 
 def long_games(episodes: Sequence[Played], seed: int) -> Returns:

@@ -3,7 +3,7 @@
 python docs/examples/pettingzoo_loop.py
 """
 
-from sparring.envs.pettingzoo_env import aec_env
+from sparring.envs.hosting.pettingzoo_env import aec_env
 
 
 def attacker(messages: list[dict[str, str]]) -> str:

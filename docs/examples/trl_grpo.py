@@ -16,14 +16,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
 from sparring.agents.core import Sampling, derive_seed
-from sparring.agents.language_model import LanguageModel
-from sparring.agents.model_agent import ModelAgent
+from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import model_card, model_place
+from sparring.agents.players.model_agent import ModelAgent
+from sparring.agents.players.scripted import scripted
 from sparring.agents.rollout import Match, play_all
-from sparring.agents.scripted import scripted
-from sparring.envs import games as _games  # noqa: F401  registers the games
 from sparring.envs.core import Task, make_game
-from sparring.envs.words import word_list
+from sparring.envs.games import registered as _games  # noqa: F401  registers the games
+from sparring.envs.words.lists import word_list
 
 MODEL = "mini@imitation"  # or a folder, or hf:ID: any causal chat model
 CARD = model_card(MODEL)

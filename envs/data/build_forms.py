@@ -1,4 +1,4 @@
-"""Builds forms.txt.gz, the table of word forms that `sparring.envs.forms` reads.
+"""Builds forms.txt.gz, the table of word forms that `sparring.envs.judge.word_forms` reads.
 
     python envs/data/build_forms.py --wordnet /usr/share/wordnet
 

@@ -1,4 +1,4 @@
-"""Builds parts.txt.gz, the table of parts of speech that `sparring.envs.parts` reads.
+"""Builds parts.txt.gz, the table of parts of speech that `sparring.envs.words.parts_of_speech` reads.
 
     python envs/data/build_parts.py --wordnet /usr/share/wordnet
 
@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sparring.envs.forms import forms, known_targets
+from sparring.envs.judge.word_forms import forms, known_targets
 
 PARTS = {"noun": "1", "verb": "2", "adj": "3", "adv": "4"}
 """WordNet's files, and the number that its tagged texts have for each."""

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from ..collectors import games
-from ..config import TrainConfig
-from ..losses import dpo_loss
-from ..method import Method
+from ..config.config import TrainConfig
+from ..learner.losses import dpo_loss
 from ..objectives.credit import preference_pairs
 from ..objectives.preference_loss import PreferenceLoss
 from ..objectives.returns import outcome_returns
-from ..recipe import dropping, needs_groups, options_of
+from ..run.collectors import games
+from ..run.method import Method
+from ..run.recipe import dropping, needs_groups, options_of
 
 
 def method(config: TrainConfig) -> Method:

@@ -3,14 +3,14 @@
 from functools import partial
 from pathlib import Path
 
-from ..collectors import expert_games
-from ..config import TrainConfig
-from ..demonstrations import tokens_of
-from ..method import Method
+from ..config.config import TrainConfig
 from ..objectives.credit import given_examples
 from ..objectives.returns import outcome_returns
 from ..objectives.sft_loss import SFTLoss
-from ..recipe import needs_experts, options_of
+from ..run.collectors import expert_games
+from ..run.demonstrations import tokens_of
+from ..run.method import Method
+from ..run.recipe import needs_experts, options_of
 
 
 def method(config: TrainConfig) -> Method:

@@ -1,12 +1,12 @@
 """Group-relative policy gradient: each game is compared with the games about the same word, in the same role, against the same opponent
 (GRPO, arXiv 2402.03300, without its division by the standard deviation, arXiv 2503.20783)."""
 
-from ..collectors import games
-from ..config import TrainConfig
-from ..method import Method
+from ..config.config import TrainConfig
 from ..objectives.credit import group_rows
 from ..objectives.returns import outcome_returns
-from ..recipe import dropping, needs_groups, options_of, policy_loss, policy_reference
+from ..run.collectors import games
+from ..run.method import Method
+from ..run.recipe import dropping, needs_groups, options_of, policy_loss, policy_reference
 
 
 def method(config: TrainConfig) -> Method:

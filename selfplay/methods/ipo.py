@@ -1,8 +1,8 @@
 """IPO on games (arXiv 2310.12036): DPO's pairs under a squared loss that does not run away where preferences are certain."""
 
-from ..config import TrainConfig
-from ..losses import ipo_loss
-from ..method import Method
+from ..config.config import TrainConfig
+from ..learner.losses import ipo_loss
+from ..run.method import Method
 from .dpo import preferences
 
 

@@ -1,11 +1,11 @@
 """Role-conditioned advantage estimation: each game is compared with a running baseline of its role (SPIRAL, arXiv 2506.24119, eq. 3)."""
 
-from ..collectors import games
-from ..config import TrainConfig
-from ..method import Method
+from ..config.config import TrainConfig
 from ..objectives.credit import baseline_rows
 from ..objectives.returns import outcome_returns
-from ..recipe import dropping, options_of, policy_loss, policy_reference
+from ..run.collectors import games
+from ..run.method import Method
+from ..run.recipe import dropping, options_of, policy_loss, policy_reference
 
 
 def method(config: TrainConfig) -> Method:

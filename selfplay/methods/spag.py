@@ -1,10 +1,10 @@
 """SPAG as published (arXiv 2404.10642 and its code), errors and all. Option: corrections, names with commas of the errors to correct, as
 token-ratio,detached-kl."""
 
-from ..config import TrainConfig
-from ..method import Method
+from ..config.config import TrainConfig
 from ..objectives.spag import corrections_named
-from ..recipe import options_of
+from ..run.method import Method
+from ..run.recipe import options_of
 from .spag_corrected import winners
 
 

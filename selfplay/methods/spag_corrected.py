@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from ..collectors import games, games_to_retell
-from ..config import TrainConfig
-from ..method import Method
+from ..config.config import TrainConfig
+from ..learner.portions import whole_step
 from ..objectives.returns import outcome_returns
 from ..objectives.spag import CORRECTED, Corrections, published_split, winners_credit
-from ..portions import whole_step
-from ..recipe import dropping, options_of, policy_loss, policy_reference
+from ..run.collectors import games, games_to_retell
+from ..run.method import Method
+from ..run.recipe import dropping, options_of, policy_loss, policy_reference
 
 
 def method(config: TrainConfig) -> Method:

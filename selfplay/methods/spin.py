@@ -1,13 +1,13 @@
 """SPIN (arXiv 2401.01335): an expert's utterance is preferred to the model's own answer in its place, against the model that answered."""
 
-from ..collectors import answers_beside_experts
-from ..config import TrainConfig
-from ..losses import dpo_loss
-from ..method import Method
+from ..config.config import TrainConfig
+from ..learner.losses import dpo_loss
 from ..objectives.credit import given_examples
 from ..objectives.preference_loss import PreferenceLoss
 from ..objectives.returns import outcome_returns
-from ..recipe import needs_experts, options_of
+from ..run.collectors import answers_beside_experts
+from ..run.method import Method
+from ..run.recipe import needs_experts, options_of
 
 
 def method(config: TrainConfig) -> Method:

@@ -3,12 +3,12 @@ turns of the same role in the round. Option: discount, in (0, 1]."""
 
 from functools import partial
 
-from ..collectors import games
-from ..config import TrainConfig
-from ..method import Method
+from ..config.config import TrainConfig
 from ..objectives.credit import turn_rows
 from ..objectives.returns import outcome_returns
-from ..recipe import dropping, number, options_of, policy_loss, policy_reference
+from ..run.collectors import games
+from ..run.method import Method
+from ..run.recipe import dropping, number, options_of, policy_loss, policy_reference
 
 
 def method(config: TrainConfig) -> Method:

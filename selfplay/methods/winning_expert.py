@@ -1,7 +1,7 @@
 """A baseline: supervised learning from the winners' side of new games of scripted experts. Option: like, as of the method expert."""
 
-from ..config import TrainConfig
-from ..method import Method
+from ..config.config import TrainConfig
+from ..run.method import Method
 from .expert import imitation
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from sparring.agents.core import Segment
 from sparring.agents.rollout import Played
 
-from ..batch import Example, Pair, Row, row_from_segment
+from ..learner.batch import Example, Pair, Row, row_from_segment
 from .advantages import centred, group_relative, returns_to_go, running_baseline
 from .returns import Returns
 

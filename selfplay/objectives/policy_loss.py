@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..batch import TokenBatch
-from ..loss import LossOutput
-from ..losses import clipped_policy_loss, kl_in_reward, row_means, sampled_kl
-from ..scoring import Scores
+from ..learner.batch import TokenBatch
+from ..learner.loss import LossOutput
+from ..learner.losses import clipped_policy_loss, kl_in_reward, row_means, sampled_kl
+from ..learner.scoring import Scores
 
 SMALL_VOCABULARY = 8192
 """Up to this size "auto" computes the KL exactly; above it estimates it on the sampled tokens."""

@@ -6,10 +6,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..batch import TokenBatch
-from ..loss import LossOutput
-from ..losses import dpo_loss, row_sums
-from ..scoring import Scores
+from ..learner.batch import TokenBatch
+from ..learner.loss import LossOutput
+from ..learner.losses import dpo_loss, row_sums
+from ..learner.scoring import Scores
 
 
 @dataclass(frozen=True)

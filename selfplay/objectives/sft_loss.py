@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ..batch import TokenBatch
-from ..loss import LossOutput
-from ..losses import anchored_sft_loss, row_means
-from ..scoring import Scores
+from ..learner.batch import TokenBatch
+from ..learner.loss import LossOutput
+from ..learner.losses import anchored_sft_loss, row_means
+from ..learner.scoring import Scores
 
 
 @dataclass(frozen=True)

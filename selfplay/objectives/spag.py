@@ -17,14 +17,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sparring.agents.chat import ChatFormat
 from sparring.agents.core import derive_seed
+from sparring.agents.models.chat_format import ChatFormat
 from sparring.agents.rollout import Played
 from sparring.envs.core import replay
 from sparring.envs.views import Renderer
 
-from ..batch import Example, Row, row_from_segment
-from ..portions import Portion, StepData
+from ..learner.batch import Example, Row, row_from_segment
+from ..learner.portions import Portion, StepData
 from .advantages import role_weights, spag_turn_rewards
 from .credit import Credit, Experience, Retell, State, trainable
 from .returns import Returns

@@ -3,10 +3,10 @@
 import numpy as np
 
 from sparring.agents.core import Segment, TurnSpan
+from sparring.agents.players.simple import SilentAgent
 from sparring.agents.rollout import Match, Played, Said
-from sparring.agents.simple import SilentAgent
 from sparring.envs.core import Outcome, Task, Utterance, replay
-from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.games.taboo import AdversarialTaboo
 
 WIN, LOSS = "I know the word! It is a lemon.", "I know the word! It is a pear."
 

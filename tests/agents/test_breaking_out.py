@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from tiny import TEMPLATES, tiny_model, tiny_tokenizer
 
-from sparring.agents.chat import ChatFormat
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import LanguageModel
-from sparring.agents.model_agent import ModelAgent
+from sparring.agents.models.chat_format import ChatFormat
+from sparring.agents.models.language_model import LanguageModel
+from sparring.agents.players.model_agent import ModelAgent
+from sparring.agents.players.simple import FunctionAgent
 from sparring.agents.rollout import Match, play_all
-from sparring.agents.simple import FunctionAgent
-from sparring.envs import games  # noqa: F401  registers the games
 from sparring.envs.core import GAMES, Task
-from sparring.envs.prompts import PROMPTS, TABOO_BRIEF
-from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.games import registered as games  # noqa: F401  registers the games
+from sparring.envs.games.prompts import PROMPTS, TABOO_BRIEF
+from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.envs.views import GAME_PROMPTS, Message
 
 ATTACKS = {

@@ -8,9 +8,9 @@ import pytest
 from tiny_formats import EOS, FAMILIES, KINDS, SPECIAL, family_tokenizer
 from transformers import ByT5Tokenizer
 
-from sparring.agents.chat import ChatFormat, split_thinking
 from sparring.agents.core import Request, Sampling
-from sparring.agents.token_streams import TokenStreams
+from sparring.agents.models.chat_format import ChatFormat, split_thinking
+from sparring.agents.models.token_streams import TokenStreams
 from sparring.envs.views import Message
 
 DAY = datetime.date(2021, 3, 4)

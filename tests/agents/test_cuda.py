@@ -7,7 +7,7 @@ import torch
 from test_hfloop import off_by, play
 from tiny import save_tiny, tiny_model
 
-from sparring.agents.loading import load_language_model
+from sparring.agents.models.loading import load_language_model
 
 pytestmark = pytest.mark.cuda
 GPU = "cuda"

@@ -6,8 +6,8 @@ import pytest
 
 from sparring.agents.core import Reply, Request
 from sparring.agents.rollout import Match, play_all
-from sparring.envs import games  # noqa: F401  registers the games
 from sparring.envs.core import GAMES, Observation, Outcome, Task
+from sparring.envs.games import registered as games  # noqa: F401  registers the games
 from sparring.envs.views import GAME_PROMPTS
 
 NAMES = sorted(GAMES)

@@ -8,9 +8,8 @@ import pytest
 import tiny
 
 from sparring.agents.core import Sampling
-from sparring.agents.language_model import LanguageModel
-from sparring.agents.manifest import MANIFEST, digests
-from sparring.agents.model_agent import ModelAgent
+from sparring.agents.models.language_model import LanguageModel
+from sparring.agents.models.manifest import MANIFEST, digests
 from sparring.agents.names import (
     _split_adapter,
     checkpoint_folder,
@@ -24,8 +23,9 @@ from sparring.agents.names import (
     resolve,
     with_sampling,
 )
-from sparring.agents.player_card import MINI_CARD, PlayerCard, load_card
-from sparring.envs.prompts import TABOO_BRIEF, TABOO_PROMPTS
+from sparring.agents.players.model_agent import ModelAgent
+from sparring.agents.players.player_card import MINI_CARD, PlayerCard, load_card
+from sparring.envs.games.prompts import TABOO_BRIEF, TABOO_PROMPTS
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ from weakref import finalize
 import pytest
 
 from sparring.agents.core import Reply, Request, Sampling
-from sparring.agents.model_agent import ModelAgent
+from sparring.agents.players.model_agent import ModelAgent
+from sparring.agents.players.scripted import scripted
+from sparring.agents.players.simple import FunctionAgent, RandomAgent, SilentAgent
 from sparring.agents.rollout import Match, Played, _Table, play, play_all, play_in_order
-from sparring.agents.scripted import scripted
-from sparring.agents.simple import FunctionAgent, RandomAgent, SilentAgent
 from sparring.envs.core import VOID, Task
-from sparring.envs.prompts import TABOO_BRIEF
-from sparring.envs.taboo import AdversarialTaboo
+from sparring.envs.games.prompts import TABOO_BRIEF
+from sparring.envs.games.taboo import AdversarialTaboo
 
 GAME = AdversarialTaboo()
 

@@ -39,9 +39,9 @@ from transformers import (
     Qwen3NextForCausalLM,
 )
 
-from sparring.agents import kernels
-from sparring.agents.player_card import PlayerCard
-from sparring.envs.prompts import TABOO_BRIEF
+from sparring.agents.engine import kernels
+from sparring.agents.players.player_card import PlayerCard
+from sparring.envs.games.prompts import TABOO_BRIEF
 
 SPECIAL = (
     "<|endoftext|> <|im_start|> <|im_end|> <s> </s> <|begin_of_text|> <|start_header_id|> <|end_header_id|> "

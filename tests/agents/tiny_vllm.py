@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from stub_server import Answer, Asked
 
 from sparring.agents.core import Sampling
-from sparring.agents.hfloop import HFLoop
+from sparring.agents.engine.loop import HFLoop
 
 LENGTH = 256
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from sparring.envs import games  # noqa: F401  registers the games
 from sparring.envs.core import GAMES, State, Task, Utterance, make_game, replay
+from sparring.envs.games import registered as games  # noqa: F401  registers the games
 
 FOLDER = Path(__file__).parents[1] / "golden"
 

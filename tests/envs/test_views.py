@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sparring.envs.core import GameSpec, Task
-from sparring.envs.prompts import TABOO_BRIEF, TWENTY_QUESTIONS, load_prompts
-from sparring.envs.taboo import AdversarialTaboo
-from sparring.envs.taboo_env import TabooEnv
+from sparring.envs.games.prompts import TABOO_BRIEF, TWENTY_QUESTIONS, load_prompts
+from sparring.envs.games.taboo import AdversarialTaboo
+from sparring.envs.hosting.gymnasium_env import TabooEnv
 from sparring.envs.views import brief, inset, one_line, printable
 
 GOOD = {"attacker": "{{a}} {word} {max_turns}", "defender": "{max_turns} {max_turns}"}
@@ -130,7 +130,7 @@ def test_a_game_of_ones_own_has_its_own_roles_and_facts(tmp_path: Path, monkeypa
             return AdversarialTaboo().start(Task("t", "lemon", "t", 0)).observe("attacker" if role == "sayer" else "defender")
 
     spec = GameSpec("Renamed", Renamed, (Task("t", "lemon", "t", 0),))
-    monkeypatch.setattr("sparring.envs.views.GAMES", {"Renamed": spec})
+    monkeypatch.setattr("sparring.envs.games.prompts.GAMES", {"Renamed": spec})
     system = {"sayer": "{word}", "guesser": "{max_turns}"}
     assert load_prompts(prompts_file(tmp_path, {"system": system, "opening": ""}), Renamed.roles).system == system
     with pytest.raises(ValueError, match=r"the template of guesser holds '\{word\}'"):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tiny import save_tiny
 
-from sparring.selfplay.method import method_of
+from sparring.selfplay.run.method import method_of
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +21,4 @@ def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
     def returns(played, seed):
         return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
 
-    monkeypatch.setattr("sparring.selfplay.train.method_of", lambda config: replace(method_of(config), reward=returns))
+    monkeypatch.setattr("sparring.selfplay.run.train.method_of", lambda config: replace(method_of(config), reward=returns))

@@ -9,11 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sparring.selfplay.cli import main
+from sparring.selfplay.cli.main import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["sparring.selfplay.cli", "sparring.selfplay.train", "sparring.selfplay.report", "sparring.benchmarks.kill9"]
+    [
+        "sparring.selfplay.cli.main",
+        "sparring.selfplay.run.train",
+        "sparring.selfplay.report.report",
+        "sparring.benchmarks.reliability.kill9",
+    ]
 )
 
 

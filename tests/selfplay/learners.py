@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from sparring.selfplay.batch import Row
-from sparring.selfplay.config import LearnerConfig
-from sparring.selfplay.learner import Learner
-from sparring.selfplay.loss import Loss
+from sparring.selfplay.config.config import LearnerConfig
+from sparring.selfplay.learner.batch import Row
+from sparring.selfplay.learner.learner import Learner
+from sparring.selfplay.learner.loss import Loss
+from sparring.selfplay.learner.portions import Split, whole_step
+from sparring.selfplay.learner.scoring import Scorer, action_logprobs
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.sft_loss import SFTLoss
-from sparring.selfplay.portions import Split, whole_step
-from sparring.selfplay.scoring import Scorer, action_logprobs
 
 
 def learner_of(model: Any, loss: Loss | None = None, *, reference: Any = None, config: LearnerConfig, split: Split = whole_step) -> Learner:

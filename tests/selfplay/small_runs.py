@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from sparring.selfplay.config import EvaluationConfig, LearnerConfig, TrainConfig
-from sparring.selfplay.progress import Quiet
+from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.runtime.progress import Quiet
 
 LEARNER = LearnerConfig(minibatch=8, replay_per_minibatch=2)
 NOTHING_MEASURED = EvaluationConfig(games=0, control=False)

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from small_runs import LEARNER, NOTHING_MEASURED, Heard, small_run
 
-from sparring.agents.loading import load_language_model
+from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.selfplay.alarms import Alarm
-from sparring.selfplay.config import AlarmsConfig, ImitationConfig, LearnerConfig, TrainConfig
-from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.learner import Learner
-from sparring.selfplay.progress import Quiet
-from sparring.selfplay.train import train
+from sparring.selfplay.config.config import AlarmsConfig, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.evaluation.alarms import Alarm
+from sparring.selfplay.learner.learner import Learner
+from sparring.selfplay.run.train import train
+from sparring.selfplay.runtime.interrupts import Stopped
+from sparring.selfplay.runtime.progress import Quiet
 
 DEAF = AlarmsConfig(reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
 """To what a random model's games sound like."""
@@ -82,7 +82,7 @@ def test_a_signal_in_an_unhealthy_step_ends_the_run_before_the_next_round(model:
         os.kill(os.getpid(), signal.SIGTERM)
         return [Alarm("ties", 1.0, 0.6, step)]
 
-    monkeypatch.setattr("sparring.selfplay.loop.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.run.loop.raised", raised)
     begun: list[str] = []
     monkeypatch.setattr(Heard, "phase", lambda self, title, *given: begun.append(title) or Quiet.phase(self, title, *given))
     made = small_run(model, tmp_path / "run", alarms=AlarmsConfig(action="rollback"), evaluation=NOTHING_MEASURED)
@@ -158,7 +158,7 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
             return [Alarm("ties", 1.0, 0.6)]
         return []
 
-    monkeypatch.setattr("sparring.selfplay.loop.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.run.loop.raised", raised)
     heard = Heard()
     made = small_run(model, tmp_path / "run", rounds=4, keep=1, alarms=AlarmsConfig(action="rollback"))
     summary = train(replace(made, evaluation=NOTHING_MEASURED), progress=heard)
@@ -179,7 +179,7 @@ def test_a_run_goes_back_to_a_round_that_is_whole(model: str, tmp_path: Path, mo
             return [Alarm("grad_norm", 11.0, 10.0, 1)]
         return []
 
-    monkeypatch.setattr("sparring.selfplay.loop.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.run.loop.raised", raised)
     heard = Heard()
     made = small_run(model, tmp_path / "run", rounds=3, alarms=AlarmsConfig(action="rollback"), learner=replace(LEARNER, kl=0.0))
     summary = train(replace(made, evaluation=NOTHING_MEASURED), progress=heard)

@@ -8,7 +8,7 @@ import pytest
 from small_runs import Interrupting, small_run
 from tiny import save_tiny
 
-from sparring.selfplay.train import resume, train
+from sparring.selfplay.run.train import resume, train
 
 pytestmark = pytest.mark.cuda
 

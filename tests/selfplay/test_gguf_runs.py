@@ -10,11 +10,11 @@ from small_runs import NOTHING_MEASURED, files, small_run
 from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_model
-from sparring.benchmarks.gguf_files import byte_level, write
-from sparring.selfplay import session
-from sparring.selfplay.export import require_saveable
-from sparring.selfplay.session import prepare
-from sparring.selfplay.train import resume, train
+from sparring.benchmarks.reliability.gguf_files import byte_level, write
+from sparring.selfplay.run import session
+from sparring.selfplay.run.session import prepare
+from sparring.selfplay.run.train import resume, train
+from sparring.selfplay.storage.export import require_saveable
 
 
 def test_a_run_begins_from_a_file_and_goes_on_without_it(tmp_path: Path):

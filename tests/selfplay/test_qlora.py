@@ -12,17 +12,17 @@ from small_runs import Interrupting, small_run
 from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
-from sparring.agents.adapters import lora_layers
-from sparring.agents.loading import load_language_model
+from sparring.agents.models.adapter_folders import lora_layers
+from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import checkpoint_model
-from sparring.agents.player_card import PlayerCard
-from sparring.envs.prompts import TABOO_BRIEF
-from sparring.selfplay.batch import Row, sft_row
-from sparring.selfplay.cli import main
-from sparring.selfplay.config import EvaluationConfig, LearnerConfig
-from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.run_folder import read_lines
-from sparring.selfplay.train import resume, train
+from sparring.agents.players.player_card import PlayerCard
+from sparring.envs.games.prompts import TABOO_BRIEF
+from sparring.selfplay.cli.main import main
+from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig
+from sparring.selfplay.learner.batch import Row, sft_row
+from sparring.selfplay.run.train import resume, train
+from sparring.selfplay.runtime.interrupts import Stopped
+from sparring.selfplay.storage.folder import read_lines
 
 if find_spec("bitsandbytes") is None:
     pytest.skip("needs the extra qlora", allow_module_level=True)

@@ -10,10 +10,10 @@ from tiny import tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
 from sparring.agents.names import checkpoint_model
-from sparring.selfplay.cli import main
-from sparring.selfplay.config import ImitationConfig
-from sparring.selfplay.interrupts import Stopped
-from sparring.selfplay.train import resume, train
+from sparring.selfplay.cli.main import main
+from sparring.selfplay.config.config import ImitationConfig
+from sparring.selfplay.run.train import resume, train
+from sparring.selfplay.runtime.interrupts import Stopped
 
 
 @pytest.mark.parametrize(("kind", "template"), [("qwen3", "qwen"), ("llama3", "llama3"), ("gemma3", "gemma")])

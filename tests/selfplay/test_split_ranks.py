@@ -16,17 +16,19 @@ from tiny import save_tiny, tiny_model, tiny_tokenizer
 from torch import Tensor
 
 from sparring.agents.names import checkpoint_model
-from sparring.selfplay import checkpoint, learner, sharding
-from sparring.selfplay.batch import Example, Row
-from sparring.selfplay.config import TrainConfig
-from sparring.selfplay.episodes import read_episodes
+from sparring.selfplay.config.config import TrainConfig
+from sparring.selfplay.config.yaml_io import load, to_yaml
+from sparring.selfplay.learner import fsdp as sharding
+from sparring.selfplay.learner import learner
+from sparring.selfplay.learner.batch import Example, Row
+from sparring.selfplay.learner.portions import whole_step
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.spag import published_split
-from sparring.selfplay.portions import whole_step
-from sparring.selfplay.ranks import join
-from sparring.selfplay.run_folder import read_lines
-from sparring.selfplay.settings import load, to_yaml
-from sparring.selfplay.train import resume, train
+from sparring.selfplay.run.train import resume, train
+from sparring.selfplay.runtime.distributed import join
+from sparring.selfplay.storage import checkpoint
+from sparring.selfplay.storage.episodes import read_episodes
+from sparring.selfplay.storage.folder import read_lines
 
 
 class Splitting(Accelerator):

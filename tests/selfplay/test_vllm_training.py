@@ -8,16 +8,16 @@ from stub_server import stub_server
 from tiny_vllm import TinyVLLM, save
 
 from sparring.agents.core import Sampling
-from sparring.agents.loading import load_language_model
-from sparring.agents.model_agent import ModelAgent
+from sparring.agents.models.loading import load_language_model
+from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.rollout import Match, play_all
-from sparring.agents.vllm_server import VLLMServer
-from sparring.agents.vllm_weights import store_head
+from sparring.agents.servers.vllm import VLLMServer
+from sparring.agents.servers.vllm_weights import store_head
 from sparring.envs.core import Task
-from sparring.envs.prompts import TABOO_BRIEF
-from sparring.envs.taboo import AdversarialTaboo
-from sparring.selfplay.batch import row_from_segment
-from sparring.selfplay.config import LearnerConfig
+from sparring.envs.games.prompts import TABOO_BRIEF
+from sparring.envs.games.taboo import AdversarialTaboo
+from sparring.selfplay.config.config import LearnerConfig
+from sparring.selfplay.learner.batch import row_from_segment
 
 
 def test_two_rounds(tmp_path: Path):

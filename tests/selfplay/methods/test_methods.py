@@ -9,13 +9,13 @@ import pytest
 from handmade import LOSS, WIN, played
 from small_runs import NOTHING_MEASURED, small_run
 
-from sparring.selfplay import method as methods
-from sparring.selfplay.config import LearnerConfig, TrainConfig
-from sparring.selfplay.method import Method, built_in, find_method, method_of
+from sparring.selfplay.config.config import LearnerConfig, TrainConfig
+from sparring.selfplay.config.presets import preset
 from sparring.selfplay.objectives.credit import Experience
 from sparring.selfplay.objectives.returns import outcome_returns
-from sparring.selfplay.presets import preset
-from sparring.selfplay.train import train
+from sparring.selfplay.run import method as methods
+from sparring.selfplay.run.method import Method, built_in, find_method, method_of
+from sparring.selfplay.run.train import train
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "docs" / "examples" / "own_method.py"

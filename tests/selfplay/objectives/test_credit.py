@@ -5,18 +5,10 @@ from dataclasses import replace
 import pytest
 from handmade import LOSS, WIN, played
 
-from sparring.agents.simple import RandomAgent
-from sparring.selfplay.batch import rows_of
-from sparring.selfplay.config import DROPS
-from sparring.selfplay.objectives.credit import (
-    Credit,
-    Experience,
-    baseline_rows,
-    group_rows,
-    preference_pairs,
-    turn_rows,
-    without_outcomes,
-)
+from sparring.agents.players.simple import RandomAgent
+from sparring.selfplay.config.config import DROPS
+from sparring.selfplay.learner.batch import rows_of
+from sparring.selfplay.objectives.credit import Credit, Experience, baseline_rows, group_rows, preference_pairs, turn_rows, without_outcomes
 from sparring.selfplay.objectives.returns import outcome_returns, shuffled
 from sparring.selfplay.objectives.spag import CORRECTED, winners_credit
 

@@ -11,16 +11,16 @@ from handmade import LOSS, WIN, played
 from learners import learner_of
 from tiny import tiny_model, tiny_tokenizer
 
-from sparring.agents.chat import ChatFormat
-from sparring.envs.prompts import TABOO_BRIEF, taboo_wordings
-from sparring.selfplay.batch import Row, sft_row
-from sparring.selfplay.config import LearnerConfig
-from sparring.selfplay.learner import Learner
+from sparring.agents.models.chat_format import ChatFormat
+from sparring.envs.games.prompts import TABOO_BRIEF, taboo_wordings
+from sparring.selfplay.config.config import LearnerConfig
+from sparring.selfplay.learner.batch import Row, sft_row
+from sparring.selfplay.learner.learner import Learner
+from sparring.selfplay.learner.portions import whole_step
 from sparring.selfplay.objectives.credit import Experience
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.returns import outcome_returns
 from sparring.selfplay.objectives.spag import CORRECTED, PUBLISHED, Corrections, published_split, retelling, winners_credit
-from sparring.selfplay.portions import whole_step
 
 VOCABULARY = 50
 CONFIG = LearnerConfig(kl=0.2, kl_form="reward", replay_weight=0.5, grad_clip=1e9, aggregation="sequence")

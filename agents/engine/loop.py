@@ -1,0 +1,399 @@
+"""Generation over any causal Hugging Face model, in ids: knows nothing about text, chats or games.
+
+One key-value stream per (game, role) is kept across turns, so that a turn computes only what is new; what streams begin with alike is
+computed once. Every step takes one token for each row that decodes and, in the same pass, the new tokens of requests that wait. Finished
+rows leave at once.
+"""
+
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain as joined
+from itertools import count
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..core import Sampling
+from ..models.adapter_folders import Places
+from ..models.memory import out_of_memory
+from .attention import PackedModel
+from .forward_pass import model_length, stored_tensors
+from .kv_cache import BLOCK, Pool, blocks_for, fitting
+from .prefix_cache import CHUNK, SHARE, chain
+from .reply_table import ENDED, FULL, GOES_ON, STOPPED, Replies
+from .rows import BlockRows, LaneRows, Rows
+from .sampling import Settings, draw, uniform
+from .sequences import Job, Stop, Streams
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One finished reply. ids int64 [n] and logprobs float32 [n] of the sampled tokens; ended: the last id is an end token (included).
+
+    finish: "stop" (end token or stop condition) or "length". near_ties: how many of the draws float arithmetic might have tipped.
+    """
+
+    stream: str
+    tag: Any
+    ids: NDArray[np.int64]
+    logprobs: NDArray[np.float32]
+    finish: Literal["stop", "length"]
+    ended: bool
+    near_ties: int
+
+
+@dataclass
+class Counters:
+    """What a loop has done so far. steps: forward passes. rows: the sum of rows that decoded in them. shared: tokens taken from another
+    stream's beginning.
+    """
+
+    steps: int = 0
+    rows: int = 0
+    prefilled: int = 0
+    shared: int = 0
+    sampled: int = 0
+    near_ties: int = 0
+    rebuilt: int = 0
+
+    def occupancy(self, before: "Counters", rows: int) -> float:
+        """How full batches were since: replies that a forward pass drew a token for, on average, as a share of `rows`."""
+        passes = self.steps - before.steps
+        return (self.sampled - before.sampled) / (passes * rows) if passes else 0.0
+
+
+class HFLoop:
+    """submit / poll over one model.
+
+    model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
+    max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
+    full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
+    that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
+    enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
+    same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler: see PackedModel.
+
+    Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
+    convolutions), see PackedModel.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        end_ids: frozenset[int],
+        max_rows: int = 256,
+        max_length: int | None = None,
+        max_streams: int = 1024,
+        max_memory: int | None = None,
+        prefill_tokens: int = 8192,
+        compiler: str | None = None,
+    ) -> None:
+        self.packed = PackedModel(model, compiler)
+        self.end_ids = end_ids
+        own = model_length(model)
+        self.max_length = min(own, max_length or own)
+        self.max_rows, blocks = max_rows, max_streams * blocks_for(self.max_length)
+        if max_memory is not None:
+            self.max_rows, blocks = fitting(self.packed.layout, self.max_length, self._beside, max_rows, blocks, max_memory)
+        self.prefill_tokens = prefill_tokens
+        self.counters = Counters()
+        device = self.packed.device
+        self._ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
+        self._idle = blocks
+        self._streams = Streams(self._make_pool())
+        self._rows = self._make_rows()
+        self._waiting: deque[Job] = deque()
+        self._done: list[Generated] = []
+        self._numbers = count()
+        self._slots = list(range(self.max_rows - 1, -1, -1))
+        self._replies = Replies(self.max_rows, device)
+        self._step = 0
+        self._weighing: list[Tensor] = []
+        self._weights = self._version()
+
+    def _beside(self, rows: int) -> int:
+        """Positions that so many rows may need memory for, beside what is kept for idle streams."""
+        return (BlockRows if self.packed.in_blocks else LaneRows).positions(self.max_length, rows)
+
+    def _make_pool(self) -> Pool:
+        if self.packed.in_blocks:
+            return Pool(self.packed.layout, self._idle + self._beside(self.max_rows) // BLOCK, clean=False)
+        return Pool(self.packed.layout, self._idle)
+
+    def _make_rows(self) -> Rows:
+        if self.packed.in_blocks:
+            return BlockRows(self._streams, self.max_length, self.max_rows)
+        return LaneRows(self.packed.layout, self._streams, self.max_length, self.max_rows)
+
+    @property
+    def active(self) -> int:
+        """Rows that decode at present."""
+        return self._rows.active
+
+    def memory_bound(self) -> int:
+        """Bytes that caches can take at most, from the configuration alone. While one of them grows, its old and new memory exist side by
+        side.
+        """
+        return self.packed.layout.bytes_per_token * (self._idle * BLOCK + self._beside(self.max_rows))
+
+    def held_bound(self, streams: int, length: int, prompts: int) -> tuple[int, int]:
+        """Bytes that caches take at most while so many streams of so many tokens are in play, and how many more for a moment while they
+        grow, as their old and new memory then exist side by side. prompts: different first prompts in all, of which a share is kept.
+        """
+        rows, length = min(streams, self.max_rows), min(length, self.max_length)
+        limit = self._streams.pool.limit
+        begun = min(limit // SHARE, prompts * blocks_for(length))
+        blocks = min(limit, streams * (blocks_for(length) + 1) + begun)
+        # A pool doubles. On a CPU what it does not use of its new memory is never touched, unless it is made clean.
+        room = blocks if self.packed.in_blocks else min(limit, 2 * blocks)
+        lanes = 0 if self.packed.in_blocks else LaneRows.positions(length, rows)
+        each = self.packed.layout.bytes_per_token
+        return each * (room * BLOCK + lanes), each * (blocks * BLOCK + lanes // 2)
+
+    def submit(
+        self,
+        stream: str,
+        ids: Sequence[int],
+        sampling: Sampling,
+        seed: int,
+        *,
+        tag: Any = None,
+        stop: Stop | None = None,
+        adapter: str | None = None,
+    ) -> None:
+        """Appends ids to a stream (made on first use) and asks for a reply. stop: called with the sampled ids after each, ends on True.
+        adapter: of the model's LoRA adapters, the one that the whole stream goes through; None is the model without any.
+
+        A stream without room for one more token gets an empty reply that finishes by length. Raises ValueError where the stream still waits
+        for a reply, has no ids at all, or has gone through another adapter.
+        """
+        row = self._streams.get(stream, adapter)
+        if row.adapter != adapter:
+            raise ValueError(f"stream {stream!r} goes through adapter {row.adapter}, not {adapter}")
+        if row.job is not None:
+            raise ValueError(f"stream {stream!r} still waits for a reply")
+        if not row.ids:
+            row.begins = chain(ids, adapter)
+            self._streams.prefixes.ask(row.begins)
+        row.ids.extend(ids)
+        if not row.ids:
+            raise ValueError(f"stream {stream!r} is empty: there is nothing to continue")
+        limit = min(sampling.max_new_tokens, self.max_length - len(row.ids))
+        if limit <= 0:
+            empty = np.zeros(0, np.int64)
+            self._done.append(Generated(stream, tag, empty, empty.astype(np.float32), "length", False, 0))
+            return
+        row.job = Job(row, sampling, seed, limit, stop, tag, next(self._numbers), len(row.ids))
+        self._waiting.append(row.job)
+
+    def poll(self) -> list[Generated]:
+        """Works until a reply is finished; returns those finished, or nothing when nothing was submitted."""
+        if self._version() != self._weights:
+            self.invalidate()
+        with torch.inference_mode():
+            while not self._done and (self._waiting or self.active):
+                try:
+                    self._advance()
+                    short = False
+                except BaseException as error:
+                    short = out_of_memory(error) and self.max_rows > 1
+                    if not short:
+                        self._begin_again()
+                        raise
+                if short:
+                    # Only here nothing refers to what the failed pass held any more.
+                    self._halve()
+        done, self._done = self._done, []
+        return done
+
+    def ids(self, stream: str) -> list[int]:
+        """All ids of a stream."""
+        return list(self._streams[stream].ids)
+
+    def close(self, stream: str) -> None:
+        """Forgets a stream; a reply of it, finished or in the making, is dropped. Unknown streams are ignored."""
+        row = self._streams.pop(stream)
+        if row is None:
+            return
+        self._done = [done for done in self._done if done.stream != stream]
+        if row.job is None:
+            return
+        if row.job in self._waiting:
+            self._waiting.remove(row.job)
+        else:
+            with torch.inference_mode():
+                self._rows.drop(row.job)
+            self._slots.append(row.job.slot)
+
+    def invalidate(self) -> None:
+        """Drops every cache, because the weights have changed, and gives their memory back. Streams are rebuilt from their ids when they
+        are next used.
+        """
+        if self.active:
+            raise RuntimeError(f"weights changed while {self.active} replies were in the making")
+        self._renew()
+        self._weights = self._version()
+
+    def _version(self) -> int:
+        """Changes whenever a parameter or a stored buffer is replaced or written in place (`.data` writes excepted)."""
+        if not self.active:
+            # Walking over all modules takes as long as some operations of a small model: done only when a batch begins.
+            self._weighing = [weight for weight in stored_tensors(self.packed.model) if not weight.is_inference()]
+        return hash(tuple((id(weight), weight._version) for weight in self._weighing))
+
+    def _advance(self) -> None:
+        """One step: admits waiting requests, runs the model once, draws and retires."""
+        self._rows.grow(self._step)
+        old = self.active
+        self._admit()
+        jobs = self._rows.jobs
+        joining = [job.stream for job in jobs[old:]]
+        replies, device = self._replies, self.packed.device
+        order = torch.tensor([job.slot for job in jobs], device=device)
+        ids, positions = replies.token[order[:old]], replies.position[order[:old]]
+        parts = self._rows.parts(order, positions)
+        keep = torch.arange(old, device=device)
+        if joining:
+            counts, firsts = np.array([stream.new for stream in joining]), np.array([stream.stored for stream in joining])
+            ends = np.cumsum(counts)
+            places = np.arange(ends[-1]) + np.repeat(firsts - ends + counts, counts)
+            new = list(joined.from_iterable(stream.ids[stream.stored :] for stream in joining))
+            ids = torch.cat([ids, torch.tensor(new, device=device)])
+            positions = torch.cat([positions, torch.from_numpy(places).to(device)])
+            keep = torch.cat([keep, torch.from_numpy(old - 1 + ends).to(device)])
+        logits = self.packed.forward(ids, positions, keep, parts, self._adapters(jobs, old))
+        self._rows.keep()
+        verdict = self._draw(jobs, order, logits)
+        self._step += 1
+        self.counters.steps += 1
+        self.counters.rows += old
+        self.counters.prefilled += len(ids) - old
+        self.counters.sampled += len(jobs)
+        self._retire(jobs, verdict)
+        self.counters.rebuilt = self._streams.rebuilt
+
+    def _adapters(self, jobs: Sequence[Job], decoding: int) -> Places:
+        """Which packed tokens go through which adapter: of each job one token, after the first `decoding` all that is new to its stream."""
+        places: dict[str, list[int]] = {}
+        at = 0
+        for number, job in enumerate(jobs):
+            tokens = 1 if number < decoding else job.stream.new
+            if job.stream.adapter is not None:
+                places.setdefault(job.stream.adapter, []).extend(range(at, at + tokens))
+            at += tokens
+        return {name: torch.tensor(found, device=self.packed.device) for name, found in places.items()}
+
+    def _halve(self) -> None:
+        """After running out of memory: half as many rows from now on."""
+        self.max_rows //= 2
+        warnings.warn(f"out of memory: {self.max_rows} replies at once from now on", RuntimeWarning, stacklevel=2)
+        self._idle = max(self._idle // 2, blocks_for(self.max_length))
+        self._begin_again()
+        if self.packed.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _begin_again(self) -> None:
+        """Lets what was in the making wait again and gives all caches back: a step that was broken off leaves nothing behind. As draws
+        depend on the request alone, replies come to the same tokens.
+        """
+        self._done = [done for done in self._done if self._streams[done.stream].job is None]
+        jobs = [row.job for row in self._streams if row.job is not None]
+        for job in jobs:
+            job.slot = -1
+            del job.stream.ids[job.asked :]
+        self._waiting = deque(sorted(jobs, key=lambda job: job.number))
+        self._slots = list(range(self.max_rows - 1, -1, -1))
+        self._renew()
+
+    def _renew(self) -> None:
+        """Gives the memory of all caches back. Streams are rebuilt from their ids when they are next used."""
+        self._streams.renew(self._make_pool())
+        self._rows = self._make_rows()
+        for job in self._waiting:
+            self._streams.prefixes.ask(job.stream.begins)
+
+    def _admit(self) -> None:
+        """Lets waiting requests join this step, but not while too few wait to be worth a larger pass."""
+        active = self.active
+        room = min(len(self._slots), len(self._waiting))
+        if not room or (active and room < min(8, active // 8)):
+            return
+        joining: list[Job] = []
+        computing: set[int] = set()
+        held: list[Job] = []
+        tokens = 0
+        while self._waiting and self._slots:
+            job = self._waiting[0]
+            row = job.stream
+            # The last id is always computed anew: its logits are what the reply begins with.
+            row.stored = min(row.stored, len(row.ids) - 1)
+            source, shared = self._streams.prefixes.find(row.ids, row.begins) if not row.blocks else (None, row.stored)
+            if len(row.begins) * CHUNK > shared and row.begins[shared // CHUNK] in computing:
+                # Another stream is computing more of what it begins with: in the next step that is there to be shared.
+                held.append(self._waiting.popleft())
+                continue
+            tokens += len(row.ids) - shared
+            if joining and tokens > self.prefill_tokens:
+                break
+            self._waiting.popleft()
+            row.stored, job.source = shared, source
+            job.slot = self._slots.pop()
+            job.base = len(row.ids) - self._step - 1
+            self.counters.shared += shared if source else 0
+            job.fresh = not row.blocks
+            if job.fresh:
+                computing.update(self._streams.prefixes.worth(row.begins))
+            joining.append(job)
+        self._waiting.extendleft(reversed(held))
+        self._replies.enter(
+            [job.slot for job in joining],
+            [len(job.stream.ids) - 1 for job in joining],
+            [job.limit for job in joining],
+            [job.seed for job in joining],
+        )
+        self._rows.enter(joining)
+
+    def _draw(self, jobs: Sequence[Job], order: Tensor, logits: Tensor) -> list[int]:
+        """Draws one token per row and records it; per row what that means, see `Replies.record`."""
+        replies = self._replies
+        step = replies.step[order]
+        if any(job.sampling.min_new_tokens for job in jobs) and len(self._ends):
+            least = torch.tensor([job.sampling.min_new_tokens for job in jobs], device=logits.device)
+            logits = logits.clone()
+            logits[:, self._ends] = logits[:, self._ends].masked_fill((step < least)[:, None], -torch.inf)
+        drawn = draw(
+            logits,
+            uniform(replies.seed[order], step),
+            Settings.of([job.sampling for job in jobs], logits.device),
+        )
+        return replies.record(order, step, drawn.ids, drawn.logprobs, drawn.near, self._ends)
+
+    def _retire(self, jobs: Sequence[Job], verdict: Sequence[int]) -> None:
+        """Hands out finished replies and keeps their caches in the pool. verdict: per job, see `Replies.record`."""
+        flags = {job.slot: flag for job, flag in zip(jobs, verdict, strict=True) if flag != GOES_ON}
+        asking = [(job.slot, job.stop, job.sampling.min_new_tokens) for job in jobs if job.stop and flags.get(job.slot) != ENDED]
+        said = self._replies.sampled([slot for slot, _, _ in asking]) if asking else []
+        for (slot, stop, least), so_far in zip(asking, said, strict=True):
+            if len(so_far) >= least and stop(so_far):
+                flags[slot] = STOPPED
+        over = [job for job in jobs if job.slot in flags]
+        if not over:
+            return
+        ids, logprobs, near = self._replies.collect([job.slot for job in over])
+        for i, job in enumerate(over):
+            row, flag = job.stream, flags[job.slot]
+            self._slots.append(job.slot)
+            self._streams.used(row)
+            row.ids.extend(ids[i].tolist())
+            finish: Literal["stop", "length"] = "length" if flag == FULL else "stop"
+            self._done.append(Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == ENDED, near[i]))
+            self.counters.near_ties += near[i]
+        self._rows.leave(over)
+        for job in over:
+            # Only now may others take a stream's blocks.
+            job.stream.job = None

@@ -1,0 +1,1 @@
+"""Causal language models: loading, chat formats, token streams, adapters."""

@@ -1,0 +1,116 @@
+"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it."""
+
+import datetime
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core import Reply, Request, Segment
+from ..engine.loop import HFLoop
+from ..text import one_line
+from .adapter_folders import load_adapter, through
+from .chat_format import ChatFormat
+from .fidelity import no_numbers
+from .token_streams import TokenStreams
+
+
+class LanguageModel:
+    """A causal model and its tokenizer as a backend.
+
+    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
+    max_streams, max_length, max_memory, compiler: see HFLoop. adapter: what it speaks through where a request names no other; None, the
+    model itself. day: see ChatFormat.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str = "model",
+        weight_version: str = "0",
+        max_rows: int = 256,
+        max_streams: int = 1024,
+        max_length: int | None = None,
+        max_memory: int | None = None,
+        compiler: str | None = None,
+        day: datetime.date | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.weight_version = weight_version
+        self.format = ChatFormat(tokenizer, extra_end_ids=_end_ids(model), day=day)
+        self.loop = HFLoop(
+            model,
+            end_ids=self.format.end_ids,
+            max_rows=max_rows,
+            max_length=max_length,
+            max_streams=max_streams,
+            max_memory=max_memory,
+            compiler=compiler,
+        )
+        self.streams = TokenStreams(self.format, name)
+        self.adapters: dict[str, str] = {}
+        self.adapter: str | None = None
+
+    def speaking(self) -> AbstractContextManager[None]:
+        """Inside, plain passes through `model` are its own, adapter and all."""
+        return through(self.model, self.adapter)
+
+    def set_version(self, version: str) -> None:
+        """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""
+        self.weight_version = version
+        self.loop.invalidate()
+
+    def forget_caches(self) -> None:
+        """Drops every cache, so that what is said next does not depend on what was said before, not even in its rounding."""
+        self.loop.invalidate()
+
+    def load_adapter(self, folder: str | Path) -> str:
+        """Loads a LoRA adapter beside others that are there; its name, for requests. Raises ValueError for one that does not fit."""
+        name = f"adapter{len(self.adapters)}"
+        if str(folder) not in self.adapters:
+            load_adapter(self.model, folder, name)
+            self.adapters[str(folder)] = name
+        return self.adapters[str(folder)]
+
+    def submit(self, request: Request) -> None:
+        """Raises NoRoomError where the stream's first prompt leaves no room for a reply."""
+        request = replace(request, adapter=request.adapter or self.adapter)
+        ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
+        stops = request.sampling.stop
+        # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at the edge.
+        tail = max((len(text.encode()) for text in stops), default=0) + 4
+        stop = (lambda said: any(text in self.format.raw(said[-tail:]) for text in stops)) if stops else None
+        self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
+
+    def poll(self) -> list[tuple[Request, Reply]]:
+        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when memory
+        runs out: see HFLoop."""
+        finished = self.loop.poll()
+        if any(np.isnan(done.logprobs).any() for done in finished):
+            raise ValueError(no_numbers(self.name))
+        return [
+            (done.tag, self.streams.reply(done.tag, done.ids.tolist(), done.logprobs.tolist(), done.finish, ended=done.ended))
+            for done in finished
+        ]
+
+    def close(self, stream: str) -> tuple[Segment, ...]:
+        """Frees a stream and returns its segments; a reply in the making is dropped."""
+        self.loop.close(stream)
+        return self.streams.close(stream)
+
+
+def _end_ids(model: Any) -> tuple[int, ...]:
+    """End tokens that the model's own generation settings name."""
+    eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if eos is None:
+        eos = getattr(model.config, "eos_token_id", None)
+    ids = () if eos is None else tuple(eos) if isinstance(eos, (list, tuple)) else (eos,)
+    if not all(isinstance(i, int) for i in ids):
+        raise ValueError(f"generation_config.json: eos_token_id must be a token id or a list of them, it is {one_line(eos, 60)}")
+    return ids

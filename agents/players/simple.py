@@ -1,0 +1,72 @@
+"""Players without a model: for tests, baselines and examples."""
+
+import random
+import re
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from sparring.envs.core import HOST, Game, Observation
+
+from ..core import Reply, Request, Seat, Segment, derive_seed
+
+Speak = Callable[[Observation, random.Random], str]
+"""What to say, given what the role may see and the turn's own random numbers."""
+
+
+@dataclass(eq=False)
+class _SimpleSeat:
+    speak: Speak
+    seed: int
+
+    def act(self, observation: Observation) -> Generator[Request, Reply, Reply]:
+        return Reply(self.speak(observation, random.Random(derive_seed(self.seed, len(observation.utterances)))))
+        yield  # a coroutine that never asks
+
+    def close(self) -> tuple[Segment, ...]:
+        return ()
+
+
+class FunctionAgent:
+    """Says what a plain function returns."""
+
+    weight_version: str | None = None
+
+    def __init__(self, speak: Speak, name: str = "function") -> None:
+        self.speak = speak
+        self.name = name
+
+    def seat(self, game: Game, role: str, key: str, seed: int) -> Seat:
+        return _SimpleSeat(self.speak, seed)
+
+
+MOVE = re.compile(r"'(\[[^\[\]\n]+\])'")
+"""A move, as the games of TextArena name those that may be made: '[4]'."""
+
+
+def offered_moves(observation: Observation) -> list[str]:
+    """The moves that the game itself named when it last spoke, on the last line that names any; none in games whose players alone speak."""
+    said = observation.utterances
+    lines = said[-1].text.splitlines() if said and said[-1].role == HOST else []
+    return next((moves for line in reversed(lines) if (moves := MOVE.findall(line))), [])
+
+
+class RandomAgent(FunctionAgent):
+    """Makes one of the moves that the game offers, where it offers any; else says between one and `longest` words of a list. All at
+    random."""
+
+    def __init__(self, words: Sequence[str], longest: int = 6, name: str = "random") -> None:
+        if not words:
+            raise ValueError("a random player needs at least one word")
+
+        def speak(observation: Observation, rng: random.Random) -> str:
+            moves = offered_moves(observation)
+            return rng.choice(moves) if moves else " ".join(rng.choices(words, k=rng.randint(1, longest)))
+
+        super().__init__(speak, name)
+
+
+class SilentAgent(FunctionAgent):
+    """Never says anything."""
+
+    def __init__(self, name: str = "silent") -> None:
+        super().__init__(lambda _observation, _rng: "", name)

@@ -1,0 +1,1 @@
+"""Reasoning before and after training."""

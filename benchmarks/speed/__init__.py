@@ -1,0 +1,1 @@
+"""Games and tokens per second, beside the loops that people otherwise use."""

@@ -1,0 +1,182 @@
+"""What other programs on the same cores cost: whole commands beside busy processes, ours and SPAG's loop.
+
+    python -m sparring.benchmarks.speed.busy
+    python -m sparring.benchmarks.speed.busy --games 32 --spag-games 16 --runs 1 --loads 0 1
+
+A busy process goes round in a loop and wants a core all the time. What is measured is a command from its start to
+its end, with the five seconds that importing takes: `play` is games of the embedded model against itself, `train` a
+run of two rounds with its measurements, and `spag_loop` games by the loop of benchmarks/speed_loops.py, with torch as
+it comes. Runs are interleaved, and medians count.
+
+The fair share: a scheduler treats runnable threads alike, and a quiet command keeps one busy on every core. Beside as
+many busy processes as there are cores half is left, beside three times as many a quarter. What the quiet command took
+is divided by it.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sparring.selfplay.runtime.progress import Shown
+from sparring.selfplay.storage.provenance import provenance
+
+from ..command import command, say
+from .generation import SpeedConfig, prepare
+from .loops import LOOPS
+
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(10**6):
+        pass
+"""
+"""A busy process. It ends with whoever started it, too."""
+
+
+@dataclass(frozen=True)
+class BusyConfig:
+    """What is measured."""
+
+    games: int = 256
+    """Games of `play`; of one round of `train` half as many."""
+    spag_games: int = 32
+    """Games by SPAG's loop, which takes several times as long for each."""
+    loads: tuple[float, ...] = (0, 0.5, 1, 3)
+    """Busy processes for each core, 0 first."""
+    runs: int = 3
+    """Interleaved runs."""
+    seed: int = 0
+    """Decides words and what is said."""
+    json: bool = False
+    """Print one JSON object."""
+    result: Path | None = None
+    """Also write the JSON here."""
+
+    def __post_init__(self) -> None:
+        if not self.loads or self.loads[0] != 0 or not all(a < b for a, b in zip(self.loads, self.loads[1:], strict=False)):
+            raise ValueError(f"loads must begin with 0 and grow, got {' '.join(map(str, self.loads))}")
+        if min(self.games, self.spag_games) < 16 or self.games % 16 or self.runs < 1:
+            raise ValueError("games must be a multiple of 16, spag_games at least 16, and runs at least 1")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one command: by the clock, and of all its threads and processes on cores."""
+
+    wall: float
+    cpu: float
+
+
+def fair_share(load: float) -> float:
+    """The share of the cores that equal treatment of all threads leaves a program with a thread for each, beside `load` busy processes for
+    each.
+    """
+    return 1 / (1 + load)
+
+
+def compared(runs: Mapping[float, Sequence[Spent]]) -> dict[str, dict[str, float]]:
+    """By load: median seconds; wall as a multiple of the fair share's, cpu as one of the quiet command's. The first load is 0."""
+    middle = {load: Spent(median(one.wall for one in some), median(one.cpu for one in some)) for load, some in runs.items()}
+    quiet = middle[0]
+    return {
+        f"{load:g}": {
+            "wall": one.wall,
+            "cpu": one.cpu,
+            "wall_to_fair": one.wall / (quiet.wall / fair_share(load)),
+            "cpu_to_quiet": one.cpu / quiet.cpu,
+        }
+        for load, one in middle.items()
+    }
+
+
+def commands(config: BusyConfig, folder: Path) -> dict[str, list[str]]:
+    """What is run, by name. folder: for what they write; new for every run."""
+    ours = [sys.executable, "-m", "sparring.selfplay.cli.main"]
+    seed = f"{config.seed}"
+    mini = ["--player", "mini@imitation", "--opponent", "mini@imitation", "--device", "cpu"]
+    small = ["--rounds", "2", "--games-per-round", f"{config.games // 2}", "--evaluation.games", "16", "--device", "cpu"]
+    spag = f"from sparring.benchmarks import speed_busy; speed_busy.by_spag({config.spag_games}, {config.seed})"
+    return {
+        "play": [*ours, "play", *mini, "--games", f"{config.games}", "--show", "0", "--seed", seed],
+        "train": [*ours, "train", "--model", "mini@imitation", *small, "--seed", seed, "--out", str(folder / "run")],
+        "spag_loop": [sys.executable, "-c", spag],
+    }
+
+
+def by_spag(games: int, seed: int) -> None:
+    """Plays so many games by SPAG's loop, all at once."""
+    LOOPS["spag_loop"](prepare(SpeedConfig(seed=seed, device="cpu")), games, games)
+
+
+@contextmanager
+def busy(processes: int) -> Iterator[None]:
+    """So many processes that want a core each, while the block runs."""
+    started = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(processes)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.kill()
+        for process in started:
+            process.wait()
+
+
+def spent(arguments: Sequence[str]) -> Spent:
+    """What a command takes. Raises ValueError with the end of what it said where it fails."""
+    # Variables that say how threads wait would decide what is measured here.
+    environment = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    with TemporaryDirectory() as folder, (Path(folder) / "said").open("w+", encoding="utf-8") as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(arguments, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise ValueError(f"{' '.join(arguments)} ended with status {process.returncode}: {said.read()[-1000:]}")
+    return Spent(wall, usage.ru_utime + usage.ru_stime)
+
+
+def measure(config: BusyConfig) -> dict[str, Any]:
+    """All figures: by command and load medians and their ratios, and every run."""
+    cores = len(os.sched_getaffinity(0))
+    names = list(commands(config, Path()))
+    runs: dict[str, dict[float, list[Spent]]] = {name: {load: [] for load in config.loads} for name in names}
+    with Shown().phase("commands beside busy processes", config.runs * len(config.loads) * len(names), "commands") as advance:
+        for number in range(config.runs):
+            for load in config.loads:
+                with busy(round(load * cores)), TemporaryDirectory() as folder:
+                    for name, arguments in commands(replace(config, seed=config.seed + number), Path(folder)).items():
+                        runs[name][load].append(spent(arguments))
+                        advance(1)
+    return {
+        "schema": 1,
+        "settings": {**vars(config), "result": None},
+        "commands": {name: compared(by_load) for name, by_load in runs.items()},
+        "runs": {name: {f"{load:g}": [vars(one) for one in some] for load, some in by_load.items()} for name, by_load in runs.items()},
+        "provenance": provenance(config.seed),
+    }
+
+
+def show(result: Mapping[str, Any]) -> None:
+    print(f"{'':<10} {'busy per core':>13} {'wall s':>8} {'CPU s':>8} {'wall / fair share':>18} {'CPU / quiet':>12}")
+    for name, by_load in result["commands"].items():
+        for load, one in by_load.items():
+            print(f"{name:<10} {load:>13} {one['wall']:8.1f} {one['cpu']:8.1f} {one['wall_to_fair']:18.2f} {one['cpu_to_quiet']:12.2f}")
+
+
+def main(config: BusyConfig) -> None:
+    say(measure(config), show, as_json=config.json, file=config.result)
+
+
+if __name__ == "__main__":
+    command("speed_busy", BusyConfig, main, __doc__)

@@ -1,0 +1,484 @@
+"""The study of the main job: does self-play help, beyond what more imitation brings? Several seeds, controls at equal tokens.
+
+    python -m sparring.benchmarks.studies.study --seeds 5 --jobs 2 --result benchmarks/results/study.json
+
+Seeds vary everything after the base: imitation, words drawn, games, updates, measurement. All arms of a seed start from the same imitation
+model. Arms: self-play by the group-relative objective and by SPAG, and three controls: imitation of new expert games and of the winners'
+side alone, with as many trained tokens per round as the group arm of the same seed, and self-play with outcomes dealt out at random, in as
+many games. What counts is the paired difference of an arm from a control, seed by seed.
+
+What each correction of SPAG does by itself is another study: SPAG as published, and with one error mended at a time, then all. The judge is
+the same in all of them. With all mended a row is a winner's side of a game instead of an utterance: losses are averaged over tokens, as a
+game of n turns would count 1/n by a mean over rows, and minibatches are so much smaller that there are as many optimiser steps.
+
+    python -m sparring.benchmarks.studies.study --arms published token-ratio sampler-reference detached-kl global-norm prompts-as-played \\
+        capped-weights corrected --rounds 3 --seeds 3 --jobs 2 --games 200 --questions 200 --out runs/corrections \\
+        --result benchmarks/results/study_corrections.json
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparring.agents.core import derive_seed
+from sparring.agents.models.loading import load_language_model
+from sparring.agents.names import model_place
+from sparring.selfplay.config.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.config.presets import preset
+from sparring.selfplay.evaluation.statistics import over_seeds
+from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
+from sparring.selfplay.run.train import resume, train
+from sparring.selfplay.runtime.progress import Shown
+from sparring.selfplay.storage.folder import RunFolder, to_json, write_text
+from sparring.selfplay.storage.summary import FROZEN, read
+
+from ..command import command
+from ..reasoning import everyday
+
+
+def _spag(*corrections: str) -> dict[str, Any]:
+    """The settings of `spag-faithful` with some errors mended."""
+    faithful = preset("spag-faithful")
+    settings = {name: getattr(faithful, name) for name in ("method", "drop", "temperature", "group_size", "learner")}
+    return {**settings, "method_options": {"corrections": ",".join(corrections)}}
+
+
+SIDES = 28
+"""Winners' sides of games in a minibatch, where the others have 96 utterances: both make 15 to 18 optimiser steps a round of 512 games."""
+ARMS: dict[str, dict[str, Any]] = {
+    "group": {"method": "group"},
+    "spag": {"method": "spag-corrected"},
+    "expert": {"method": "expert"},
+    "winning-expert": {"method": "winning-expert"},
+    "shuffled": {"method": "shuffled(group)"},
+    "published": _spag(),
+    **{correction: _spag(correction) for correction in CORRECTIONS},
+    "corrected": {
+        **_spag(*CORRECTIONS),
+        "learner": replace(preset("spag-faithful").learner, aggregation="token", minibatch=SIDES),
+    },
+}
+FIRST = ("group", "published")
+"""Arms that may come first: those that others are compared with, or trained like."""
+CONTROLS = ("expert", "winning-expert", "shuffled")
+MATCHED = ("expert", "winning-expert")
+"""Arms that train as many tokens a round as the group arm of their seed did, and so come after it."""
+
+TITLES = {
+    "group": "group-relative",
+    "spag": "SPAG",
+    "expert": "experts",
+    "winning-expert": "winning experts",
+    "shuffled": "shuffled reward",
+    "published": "SPAG as published",
+    **{arm: arm.replace("-", " ") for arm in CORRECTIONS},
+    "corrected": "all mended",
+}
+SHOWN = {
+    "win/imitation/defender/selfplayed": "games won as defender, words met in self-play",
+    "win/imitation/defender/heldout": "games won as defender, words never played",
+    "win/imitation/defender/imitated": "games won as defender, words of the experts' games",
+    "win/imitation/attacker/selfplayed": "games won as attacker, words met in self-play",
+    "win/imitation/attacker/heldout": "games won as attacker, words never played",
+    "uttered/imitation/attacker/all": "games in which the attacker had the word uttered",
+    "uttered/imitation/defender/all": "games in which the defender was caught so",
+    "tie/imitation/attacker/all": "ties, as attacker",
+    "tie/imitation/defender/all": "ties, as defender",
+    "win/scripted/defender/all": "against scripted players: won as defender",
+    "win/scripted/attacker/all": "against scripted players: won as attacker",
+    "everyday/inference-4/selfplayed": "four-hint inference, words met in self-play",
+    "everyday/inference-4/heldout": "four-hint inference, words never played",
+    "everyday/inference-4/imitated": "four-hint inference, words of the experts' games",
+    "everyday/facts/yes_no": "yes/no questions about facts",
+    "everyday/facts/recall": "recall of facts",
+    "everyday/heldout-words/choose": "reasoning, words held out (choose)",
+    "everyday/heldout-words/bigger": "reasoning, words held out (bigger)",
+    "everyday/heldout-words/both": "reasoning, words held out (both)",
+    "everyday/heldout-formats/choose_two_facts": "two facts at once, a format held out",
+    "truth/imitation/attacker/all": "true hints, as attacker",
+}
+"""What the tables of docs/results.md show, of all that was measured."""
+BRIEF = {
+    "win/imitation/defender/selfplayed": "win rate as defender, words met in self-play only",
+    "win/imitation/defender/heldout": "win rate as defender, held-out words",
+    "win/imitation/attacker/selfplayed": "win rate as attacker, words met in self-play only",
+    "everyday/inference-4/selfplayed": "naming a word after four hints, words met in self-play only",
+    "everyday/heldout-words/choose": "reasoning test, held-out words",
+}
+"""What the README's table shows."""
+RARE = ("foul/", "silent/", "overlong/")
+"""Outcomes that the page leaves out where they hardly ever happened."""
+PAGE = """# The study
+
+What `python -m sparring.benchmarks.studies.study` measured ({settings}; {seeds} training seeds). Means over seeds with half their
+95 % intervals. Seeds vary everything after the base model: imitation, words drawn, games, updates, measurement.
+
+How names are to be read: `win/imitation/defender/heldout` is the share of games that the trained model won as defender against the
+frozen imitation model on held-out words. `imitated` are the words of the experts' games, `selfplayed` those met in self-play only,
+`heldout` the secrets of neither; the base texts, of which every update replays some, hold talks and plain games about all words, whatever
+the arm. `tie/`, `uttered/` and the like are shares of games, `truth/` of hints that can be checked; `everyday/` are scores of the everyday
+reasoning test, whose tasks have baselines between .25 and .57 (`sparring bench` shows them; inference has none).
+{controls}
+## After training
+
+{values}
+
+## Gain over the imitation model, paired by seed
+
+{gains}
+
+## What {beyond}, paired by seed
+
+{difference}
+"""
+OF_CONTROLS = """
+Controls by imitation see expert games about imitated words alone; shuffled reward meets the same words as self-play does.
+"""
+
+Task = tuple[int, str]
+"""A seed and an arm, or the imitation that its arms start from."""
+IMITATION = "imitation"
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What is run."""
+
+    out: Path = Path("runs/study")
+    """Folder of the runs; what has ended there is not run again, what was interrupted is resumed."""
+    seeds: int = 5
+    """Training seeds, from 0."""
+    rounds: int = 12
+    """Rounds of every run."""
+    model: str = "mini"
+    """The base that imitation starts from."""
+    game: str = "AdversarialTaboo"
+    """The game that is learnt and measured."""
+    games: int = 400
+    """Games per cell of strength."""
+    questions: int = 500
+    """Questions per task of everyday reasoning, other ones for each seed: what a model happens to know of the same questions in all seeds
+    would look like a difference."""
+    arms: tuple[str, ...] = ("group", "spag", *CONTROLS)
+    """Which arms."""
+    jobs: int = 1
+    """Runs at a time, each in a process of its own with its share of the cores. Small models gain from it."""
+    result: Path | None = None
+    """Where the result goes as JSON, seed by seed; seeds that are in it are not run again, wherever they were run. None prints it only."""
+
+    def __post_init__(self) -> None:
+        unknown = [arm for arm in self.arms if arm not in ARMS]
+        if unknown or not self.arms or self.arms[0] not in FIRST:
+            raise ValueError(
+                f"arms must be some of {', '.join(ARMS)}; group first, as others train on as many tokens, or published; "
+                f"got {' '.join(self.arms)}"
+            )
+        if self.arms[0] != "group" and set(self.arms) & set(MATCHED):
+            raise ValueError(f"{' and '.join(MATCHED)} train on as many tokens as group, which has to be there")
+
+
+def run_of(config: StudyConfig, arm: str, seed: int) -> Path:
+    return config.out / f"{arm}-{seed}"
+
+
+def imitated(config: StudyConfig, seed: int) -> Path:
+    """The run that holds a seed's imitation model."""
+    return config.out / f"imitation-{seed}"
+
+
+def carry_out(made: TrainConfig, measured: Mapping[str, Any] | None = None) -> None:
+    """One run, unless it has ended before; an interrupted one is resumed. measured: what is known of its first model."""
+    assert made.out is not None
+    progress = Shown()
+    if (made.out / "summary.json").is_file():
+        return
+    progress.say(f"== {made.out.name}")
+    if (made.out / "config.yaml").is_file():
+        resume(made.out, progress=progress)
+    else:
+        train(made, progress=progress, measured=measured)
+
+
+def imitate(config: StudyConfig, seed: int) -> None:
+    """Trains and measures a seed's imitation model."""
+    base = preset("full", config.model)
+    carry_out(replace(base, game=config.game, rounds=0, seed=seed, out=imitated(config, seed), evaluation=_evaluation(config)))
+
+
+def _evaluation(config: StudyConfig) -> EvaluationConfig:
+    return EvaluationConfig(games=config.games, control=False)
+
+
+def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
+    """One arm of a seed, from its imitation model."""
+    full = preset("full", f"{imitated(config, seed)}@0")
+    changes = dict(ARMS[arm])
+    if arm in MATCHED:
+        changes["method_options"] = {"like": str(run_of(config, "group", seed))}
+    first = RunFolder.open(imitated(config, seed)).measurement(0)
+    carry_out(
+        replace(
+            full,
+            game=config.game,
+            rounds=config.rounds,
+            imitation=ImitationConfig(),
+            seed=seed,
+            keep=1,
+            out=run_of(config, arm, seed),
+            evaluation=_evaluation(config),
+            **changes,
+        ),
+        json.loads(first.read_text(encoding="utf-8")),
+    )
+
+
+def measurements(run: Path) -> dict[str, dict[str, float]]:
+    """All numbers of one run: by name, before and after."""
+    data = read(run).data
+    found: dict[str, dict[str, float]] = {}
+    for entry in data["strength"]:
+        when = "before" if entry["round"] == 0 else "after"
+        opponent = IMITATION if entry["opponent"] == FROZEN else entry["opponent"]
+        place = f"{opponent}/{entry['seat']}/{entry['words']}"
+        games = entry["games"]
+        values = {f"win/{place}": entry["win_rate"], f"tie/{place}": entry["ties"] / games}
+        values |= {f"{reason}/{place}": entry["reasons"].get(reason, 0) / games for reason in ("uttered", "foul", "silent", "overlong")}
+        if entry["truth"] is not None:
+            values[f"truth/{place}"] = entry["truth"]
+        for name, value in values.items():
+            found.setdefault(name, {})[when] = value
+    return found
+
+
+def answer(config: StudyConfig, arm: str, seed: int) -> dict[str, float]:
+    """The everyday scores of an arm's last model (or of the imitation model) on the seed's own questions, by task; kept beside its run."""
+    run = imitated(config, seed) if arm == IMITATION else run_of(config, arm, seed)
+    kept = run / f"everyday-{config.questions}.json"
+    if not kept.is_file():
+        name = f"{run}@latest"
+        model = load_language_model(model_place(name), name=name)
+        tasks = everyday.evaluate(model, config.questions, derive_seed(seed, "everyday"))["tasks"]
+        write_text(kept, to_json({task: row["score"] for task, row in tasks.items()}))
+    found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
+    return found
+
+
+def summarise(seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Means over seeds with intervals: before, after by arm, and each arm's paired difference from every control.
+
+    seeds: what `of_seed` found, by seed.
+    """
+    table: dict[str, Any] = {}
+    arms = [arm for arm in ARMS if all(arm in found["arms"] for found in seeds.values())]
+    runs_by_arm = {arm: [seeds[seed]["arms"][arm] for seed in sorted(seeds)] for arm in arms}
+    for name in runs_by_arm[arms[0]][0]:
+        after = {arm: [run[name]["after"] for run in runs] for arm, runs in runs_by_arm.items()}
+        before = [run[name]["before"] for run in runs_by_arm[arms[0]]]
+        row: dict[str, Any] = {"before": over_seeds(before)._asdict()}
+        for arm, values in after.items():
+            row[arm] = {"after": over_seeds(values)._asdict(), "gain": _paired(values, before)}
+            row[arm] |= {
+                f"beyond {control}": _paired(values, after[control])
+                for control in (*CONTROLS, "published")
+                if control in after and control != arm
+            }
+        table[name] = row
+    return table
+
+
+def _paired(values: list[float], others: list[float]) -> dict[str, Any]:
+    return over_seeds([a - b for a, b in zip(values, others, strict=True)])._asdict()
+
+
+def of_seed(config: StudyConfig, seed: int) -> dict[str, Any]:
+    """What a seed's runs measured, by arm and name, and where that was."""
+    before = answer(config, IMITATION, seed)
+    arms = {}
+    for arm in config.arms:
+        after = answer(config, arm, seed)
+        skills = {f"everyday/{task}": {"before": before[task], "after": after[task]} for task in before}
+        arms[arm] = {**measurements(run_of(config, arm, seed)), **skills}
+    runs = {IMITATION: imitated(config, seed), **{arm: run_of(config, arm, seed) for arm in config.arms}}
+    return {"arms": arms, "provenance": {name: _provenance(run) for name, run in runs.items()}}
+
+
+def _provenance(run: Path) -> dict[str, Any]:
+    """With what code, on what machine a run was made; no path of that machine."""
+    found = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
+    return {name: found.get(name) for name in ("commit", "hardware", "python", "versions", "kernels")}
+
+
+def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
+    """The seeds in the result file. Raises ValueError if they were run with other settings."""
+    if config.result is None or not config.result.is_file():
+        return {}
+    found = json.loads(config.result.read_text(encoding="utf-8"))
+    if found["settings"] != _settings(config):
+        raise ValueError(f"{config.result} holds seeds of other settings, {found['settings']}; give another --result, or the same settings")
+    return {int(seed): result for seed, result in found["seeds"].items()}
+
+
+def _settings(config: StudyConfig) -> dict[str, Any]:
+    shared = {name: getattr(config, name) for name in ("rounds", "model", "game", "games", "questions")} | {"arms": list(config.arms)}
+    learner = ARMS[config.arms[0]].get("learner") or preset("full", config.model).learner
+    return {**shared, "replay_weight": learner.replay_weight}
+
+
+def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """The result of all seeds so far, written to the result file if one is asked for."""
+    by_number = {str(seed): dict(seeds[seed]) for seed in sorted(seeds)}
+    result = {"schema": 3, "settings": _settings(config), "seeds": by_number, "table": summarise(seeds)}
+    if config.result is not None:
+        write_text(config.result, to_json(result))
+    return result
+
+
+def tables(result: Mapping[str, Any]) -> tuple[str, str]:
+    """The tables of docs/results.md: what was measured before and after, and the paired differences of the first arm from the controls.
+    Means over seeds with half their 95 % intervals.
+    """
+    shown = {label: result["table"][name] for name, label in SHOWN.items() if name in result["table"]}
+    return _values(shown), _beyond(shown)
+
+
+def brief_table(result: Mapping[str, Any]) -> str:
+    """The README's table: a few rows before and after self-play, beside the control that did best at each, with the paired difference from
+    it. Means over seeds with half their 95 % intervals."""
+    rows = {}
+    for name, label in BRIEF.items():
+        row = result["table"][name]
+        best = max((arm for arm in CONTROLS if arm in row), key=lambda arm: row[arm]["after"]["mean"])
+        control = f"{_short(row[best]['after']['mean'])} ({TITLES[best]})"
+        self_play = row["group"]
+        rows[label] = [
+            _short(row["before"]["mean"]),
+            _short(self_play["after"]["mean"]),
+            control,
+            _interval(self_play[f"beyond {best}"]),
+        ]
+    return _markdown(["", "before", "self-play", "best control", "self-play beyond it"], rows)
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """docs/study.md: every measurement by its name in the result."""
+    table = {name: row for name, row in result["table"].items() if not name.startswith(RARE) or row["before"]["mean"] >= 0.001}
+    gains = {name: [_interval(row[arm]["gain"]) for arm in _arms(table)] for name, row in table.items()}
+    head = _markdown(["", *(TITLES[arm] for arm in _arms(table))], gains)
+    first = TITLES[_arms(table)[0]]
+    told = {name: result["settings"][name] for name in ("game", "rounds", "games", "questions", "replay_weight")}
+    return PAGE.format(
+        seeds=len(result["seeds"]),
+        settings=", ".join(f"{name} {value}" for name, value in told.items()),
+        values=_values(table),
+        gains=head,
+        difference=_beyond(table),
+        controls=OF_CONTROLS if set(_arms(table)) & set(CONTROLS) else "",
+        beyond="each mended error brings" if first == TITLES["published"] else f"{first} brings beyond the controls",
+    )
+
+
+def _arms(table: Mapping[str, Any]) -> list[str]:
+    return [arm for arm in ARMS if arm in next(iter(table.values()))]
+
+
+def _values(table: Mapping[str, Any]) -> str:
+    arms = _arms(table)
+    rows = {name: [_short(row["before"]["mean"]), *(_interval(row[arm]["after"]) for arm in arms)] for name, row in table.items()}
+    return _markdown(["", "before", *(TITLES[arm] for arm in arms)], rows)
+
+
+def _beyond(table: Mapping[str, Any]) -> str:
+    first, *others = _arms(table)
+    if first == "published":
+        against = {name: [_interval(row[arm]["beyond published"]) for arm in others] for name, row in table.items()}
+        return _markdown(["beyond SPAG as published", *(TITLES[arm] for arm in others)], against)
+    controls = [arm for arm in others if arm in CONTROLS]
+    rows = {name: [_interval(row[first][f"beyond {control}"]) for control in controls] for name, row in table.items()}
+    return _markdown([f"{TITLES[first]} beyond", *(TITLES[arm] for arm in controls)], rows)
+
+
+def _markdown(head: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *([label, *cells] for label, cells in rows.items())]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _interval(mean: Mapping[str, Any]) -> str:
+    low, middle, high = (mean[name] for name in ("low", "mean", "high"))
+    return _short(middle) if low is None else f"{_short(middle)} ± {_short((high - low) / 2)}"
+
+
+def _short(share: float) -> str:
+    """A share to three places; what rounds to zero has no sign."""
+    return f"{round(share, 3) + 0.0:.3f}"
+
+
+def run_task(config: StudyConfig, seed: int, arm: str) -> None:
+    """One run of the study: an arm of a seed, or the imitation that its arms start from. What it learnt is questioned at its end."""
+    if arm == IMITATION:
+        imitate(config, seed)
+    else:
+        run_arm(config, arm, seed)
+    answer(config, arm, seed)
+
+
+class Here(Executor):
+    """Runs what is submitted at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def tasks(config: StudyConfig, seeds: Iterable[int]) -> dict[Task, set[Task]]:
+    """All runs of some seeds, each with those that must have ended before it begins."""
+    found: dict[Task, set[Task]] = {}
+    for seed in seeds:
+        found[seed, IMITATION] = set()
+        for arm in config.arms:
+            found[seed, arm] = {(seed, "group" if arm in MATCHED else IMITATION)}
+    return found
+
+
+def run_all(config: StudyConfig, seeds: Collection[int]) -> Iterator[int]:
+    """All runs of some seeds, `jobs` at a time, those of early seeds first; each seed as its last run ends."""
+    places = {name: i for i, name in enumerate((IMITATION, *config.arms))}
+    left = dict.fromkeys(seeds, len(places))
+    order = TopologicalSorter(tasks(config, seeds))
+    order.prepare()
+    waiting: list[Task] = []
+    running: dict[Future[None], Task] = {}
+    threads = max(1, torch.get_num_threads() // config.jobs)
+    apart = config.jobs > 1
+    with ProcessPoolExecutor(config.jobs, get_context("spawn"), torch.set_num_threads, (threads,)) if apart else Here() as pool:
+        while order.is_active():
+            waiting = sorted([*waiting, *order.get_ready()], key=lambda task: (task[0], places[task[1]]))
+            while waiting and len(running) < config.jobs:
+                task = waiting.pop(0)
+                running[pool.submit(run_task, config, *task)] = task
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                done.result()
+                task = running.pop(done)
+                order.done(task)
+                left[task[0]] -= 1
+                if not left[task[0]]:
+                    yield task[0]
+
+
+def main(config: StudyConfig) -> None:
+    seeds = known_seeds(config)
+    for seed in run_all(config, [seed for seed in range(config.seeds) if seed not in seeds]):
+        seeds[seed] = of_seed(config, seed)
+        write_result(config, seeds)
+    print(page(write_result(config, seeds)))
+
+
+if __name__ == "__main__":
+    command("study", StudyConfig, main, __doc__)

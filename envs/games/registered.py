@@ -1,0 +1,17 @@
+"""The games that the project ships, and those of other libraries: importing this module makes them known."""
+
+from ..core import GameSpec, register_family
+from . import prompts, taboo, twenty_questions
+
+__all__ = ["prompts", "taboo", "twenty_questions"]
+
+
+def _textarena(id: str) -> GameSpec:
+    try:
+        from .textarena import textarena_spec
+    except ImportError as error:
+        raise ValueError(f"textarena:{id} needs the extra textarena (pip install -e '.[textarena]' in the checkout): {error}") from error
+    return textarena_spec(id)
+
+
+register_family("textarena", _textarena)

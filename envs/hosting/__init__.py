@@ -1,0 +1,1 @@
+"""Games as Gymnasium, PettingZoo and TextArena environments."""

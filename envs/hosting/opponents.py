@@ -1,0 +1,149 @@
+"""The other player of a single-player environment: a function, an agent, or the name of one.
+
+Agents live in another package; here they are known by their shape alone (`seat`, `act`), and names are resolved through the entry-point
+group `sparring.agents`.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from itertools import count
+from typing import Any, Protocol
+
+from ..core import VOID, Game, Observation, Task
+from ..games.prompts import TABOO_PROMPTS, load_prompts
+from ..views import Renderer
+
+Messages = Sequence[Mapping[str, str]]
+Function = Callable[[Messages], str]
+Opponent = Function | str | Any
+"""A function from chat messages ({"role", "content"}) to an utterance, an agent, or an agent's name."""
+
+_numbers = count()
+
+
+class OpponentFailedError(Exception):
+    """The opponent's infrastructure failed; the game is void."""
+
+
+Said = tuple[str, bool]
+"""An utterance, and whether it ran into the speaker's length limit."""
+Turn = Generator[Any, Any, Said]
+"""One turn as a coroutine: yields requests to backends, is sent their replies, returns what is said."""
+
+
+class Player(Protocol):
+    """One opponent in one game."""
+
+    def turn(self, observation: Observation) -> Turn: ...
+
+    def close(self) -> None: ...
+
+
+def chat(renderer: Renderer, observation: Observation) -> list[dict[str, str]]:
+    """A role's view as plain chat messages."""
+    return [{"role": role, "content": content} for role, content in renderer.render(observation)]
+
+
+def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
+    """An agent for a name; anything else as it is. Raises ValueError for a name that means nothing, TypeError for what cannot play."""
+    if isinstance(opponent, str):
+        found = list(entry_points(group="sparring.agents", name="resolve"))
+        if not found:
+            raise ValueError(f"the agent name {opponent!r} cannot be resolved: sparring is not installed (pip install .)")
+        return found[0].load()(opponent, role=role)
+    if not callable(opponent) and not hasattr(opponent, "seat"):
+        raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
+    return opponent
+
+
+def renderer_of(prompts: str, roles: Iterable[str], opponent: Any = None) -> Renderer:
+    """The prompts of an environment, with texts for these roles. prompts: "card" for those that its opponent, a model, was trained with,
+    where it is one, else the full rules; other names as in `load_prompts`."""
+    if prompts != "card":
+        return load_prompts(prompts, roles)
+    own: Renderer | None = getattr(opponent, "renderer", None)
+    return own or TABOO_PROMPTS
+
+
+def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
+    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play that role about them. Games
+    without a secret take no notice of words.
+
+    A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play everything.
+    """
+    secrets = tuple(words) if game.informed else ()
+    for word in secrets:
+        game.start(Task(word, word, word, 0))
+    for role, player in players.items():
+        require = getattr(player, "require", None)
+        if require is not None:
+            require(role, secrets)
+
+
+def sit_down(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
+    """Gives an opponent its seat in one game."""
+    if hasattr(opponent, "seat"):
+        return _AgentPlayer(opponent.seat(game, role, f"env-{next(_numbers)}:{role}", seed))
+    return _FunctionPlayer(opponent, renderer)
+
+
+class _FunctionPlayer:
+    def __init__(self, function: Function, renderer: Renderer) -> None:
+        self.function = function
+        self.renderer = renderer
+
+    def turn(self, observation: Observation) -> Turn:
+        said = self.function(chat(self.renderer, observation))
+        if not isinstance(said, str):
+            raise TypeError(f"the opponent function must return a str, got {type(said).__name__}")
+        return said, False
+        yield  # a coroutine that never asks
+
+    def close(self) -> None:
+        pass
+
+
+class _AgentPlayer:
+    def __init__(self, seat: Any) -> None:
+        self.seat = seat
+
+    def turn(self, observation: Observation) -> Turn:
+        reply = yield from self.seat.act(observation)
+        if reply.finish == "error":
+            raise OpponentFailedError(f"the opponent failed; the game is {VOID}")
+        return reply.text, reply.finish == "length"
+
+    def close(self) -> None:
+        self.seat.close()
+
+
+def speak(turns: Sequence[Turn]) -> list[Said | OpponentFailedError]:
+    """What is said in some turns, taken at once: requests to one model form one batch. A failure stands in the place of its turn."""
+    results: dict[int, Said | OpponentFailedError] = {}
+    waiting: dict[tuple[int, str], int] = {}
+    backends: dict[int, Any] = {}
+
+    def advance(place: int, reply: Any) -> None:
+        try:
+            request = turns[place].send(reply)
+        except StopIteration as stop:
+            results[place] = stop.value
+        except OpponentFailedError as error:
+            results[place] = error
+        else:
+            backends[id(request.backend)] = request.backend
+            try:
+                request.backend.submit(request)
+            except OpponentFailedError as error:
+                results[place] = error
+            else:
+                waiting[id(request.backend), request.stream] = place
+
+    for place in range(len(turns)):
+        advance(place, None)
+    while waiting:
+        for key, backend in list(backends.items()):
+            if any(owner == key for owner, _ in waiting):
+                for request, reply in backend.poll():
+                    advance(waiting.pop((key, request.stream)), reply)
+    return [results[place] for place in range(len(turns))]

@@ -1,0 +1,1 @@
+"""Who has won by saying what: declarations, forms of words, text without disguises."""

@@ -1,0 +1,319 @@
+"""The word that is named after "I know the word": the guess of a declaration.
+
+A sentence names by a quoted word, else by what follows "it is", "it must be", "the word is", a colon and
+the like, else by being a single word. What is denied is not named ("piano, not organ" names piano), nor is
+what is said beside the name: small talk, asides, stage directions, emoticons. Alternatives ("piano or
+organ", "piano, guitar") name several. All texts are folded (see `normalise`).
+"""
+
+import re
+from collections.abc import Iterator
+
+from ..words.parts_of_speech import PARTS, words_of
+from .assertions import either
+from .normalise import LETTER
+
+INTERJECTIONS = either(
+    "a+h+, a+ha+, a-ha, o+h+, ooh+, wow, hey, hm+, mm+, um+, uh+, huh, er+m*, ha(?:ha)*, gee, gosh, yay",
+    "ok, okay, well, very well, yes, yeah, yep, yup, ya, sure, of course, right, all right, alright",
+    "now, so, and, but, then, in that case, finally, bingo, eureka, great, good, nice, cool, perfect",
+    "hooray, hurray, excellent, wonderful, wait, no wait, stop, enough, listen, look, please, hello, hi",
+    "thanks, thank you, clearly, obviously, certainly, honestly, actually, got it, i got it, i've got it",
+    "done, indeed, i see, good hint, nice hint, guess what, you know what",
+)
+_INTERJECTION = re.compile(INTERJECTIONS)
+
+_QUOTED = re.compile(r"\"([^\"]+)\"|`+([^`]+)`+|(?<![^\W_])'((?:[^']|(?<=[^\W_])'(?=[^\W_]))+)'(?![^\W_])")
+_EMPHASIS = re.compile(r"\*+([^*]+)\*+|(?<![^\W_])_+([^_]+)_+(?![^\W_])")
+_BE = (
+    r"(?:(?:is|was)(?: (?:only|surely|probably|likely))*(?: be)?|(?:will|must|has to|have to|has got to"
+    r"|should|would|could|can|might|may|ought to)"
+    r"(?: (?:only|surely|probably|likely))* be|ain't)"
+)
+_IT = r"(?:it|this|that)"
+_THE_WORD = (
+    r"(?:what you\b[^,:]{0,40}?"
+    r"|(?:the|your|my)\b[^,:]{0,40}?\b(?:word|answer|guess|secret|target)\b[^,:]{0,40}?)"
+)
+_CONNECTOR = re.compile(
+    rf"(?<![^\W_'])(?:{_IT}(?:'s|'ll be|'d be)|its(?![^.]*\b(?:is|are|was|has)\b)"
+    rf"|(?:{_IT}|{_THE_WORD})(?: (?:really|surely|simply|definitely))? {_BE}"
+    rf"|(?:is|was|(?:will|must|should|would|could|can|might|may)(?= {_IT} be)) {_IT}(?: be)?|(?:word"
+    rf"|answer|guess|i (?:say|guess|choose|pick)) ?:)(?![^\W_])"
+)
+"""What the guess follows: it is, it must be, the word is, a colon, and their like; also "is it"."""
+_INVERTED = re.compile(rf"(?:is|was|will|must|should|would|could|can|might|may) {_IT}")
+_TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )??{_BE}(?![^\W_])|[^,:;()]{{0,40}}:")
+"""The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
+_REASON = re.compile(r"\s*,?\s*" + either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
+_AFTER_REASON = re.compile(rf"(?:[:;\u2013\u2014]|\s-+\s|,(?=\s*(?:and |so )?(?:{_IT}|the|my)\b))(.*)", re.DOTALL)
+_RELATIVE = re.compile(r"\s*,?\s*(?:but|and|so|though|yet|you|you're|that|which|we|for|of|to|in|on|behind)\b")
+"""So goes on what says more of the word, and does not name it unless by a connector: "the word you mean"."""
+
+_ONLY = re.compile(
+    either(
+        "isn't it, isn't that right, is it not, am i not right, aren't i, no doubt about it, no doubt",
+        "without (?:a|any) doubt, no question",
+        "(?:weren|aren|didn|don|can|won|haven|wasn)'t (?:you|it|i), why not",
+        "if (?:i'm|i am) not (?:wrong|mistaken), not only, (?:no|none|nothing) other than",
+        "nothing (?:else )?but, nothing else than",
+        "(?:can't|cannot|can not) be (?:anything|something) (?:but|else than|other than)(?= )",
+    )
+)
+"""Phrases that deny nothing."""
+_DENIED = re.compile(
+    r"(?:(?:(?<![^\W_])(?:and|but|so|or|definitely|certainly) )?(?<![\"'`])(?<![^\W_])(?:not|never"
+    r"|cannot|hardly|neither|nor|no|rather than"
+    r"|instead of|as opposed to|unlike)(?![^\W_\"'`])|\w*n't(?![^\W_]))"
+    r"(?: (?:really |even )?(?:think|believe|say|suppose|guess|bet|mean)(?![^\W_])[^,;:()\u2013\u2014]*"
+    r"|[^,;:()\u2013\u2014]*?(?=[,;:()\u2013\u2014]|\s-+\s| but | (?:it|that|this)(?:'s| is| must)|$))"
+    r"|(?<![^\W_])i doubt(?![^\W_])[^,;:()\u2013\u2014]*"
+)
+_STOCK = re.compile(
+    either(
+        "isn't it, isn't that right, is it not, am i right, am i not right, aren't i, of course, for sure",
+        "i'm sure, i am sure, no doubt about it, no doubt, without (?:a|any) doubt, no question, why not",
+        "i (?:think|believe|guess|suppose|bet|say), if (?:i'm|i am) not (?:wrong|mistaken), in the end",
+        "it is",
+        "after all, my friend, the word, hands down, i'm certain, i am certain, i'm positive",
+        "i'm confident, i am confident, i'm pretty sure",
+        "good game, well played, game over, case closed, got you, you see, you know, by the way",
+        "at last, right there, drum ?roll, (?:only )?one thing",
+    )
+    + r"|\(e?s\)|[0-9]+(?:\.[0-9]+)? ?%"
+)
+"""Phrases that name nothing."""
+_NOISE = re.compile(
+    r"<\|[^|<>\n]*\|?>|</[a-z_]+>|<(?:s|eos|bos|pad|end|eot|br|(?:end|start)_of_turn)/?>|\[/?inst\]"
+    r"|(?<=\s)[:;=][-']?[a-z0-9)(\[\]*/\\|]{1,2}(?![^\W_])|<3|\\o/|(?<=\s)x+d+(?![^\W_])|\^_+\^"
+)
+"""Tokens of templates, stray tags, emoticons."""
+_STAGED = re.compile(r"\*+(?:\w+(?:s|ing|ly)|drum\w*|dramatic|pause|beat|wink|grin|smile|nod)(?![^\W_])[^*\n]*\*+")
+_SPLIT = re.compile(r"[,;:()\[\]\u2013\u2014|]|\s-+\s|\.{2,}")
+_BRACKETED = re.compile(r"\((?!\s*(?:or|and|nor|not)\b)[^()]*\)|\[(?!\s*(?:or|and|nor|not)\b)[^\[\]]*\]")
+_LISTED = re.compile(either("or, and, not") + "|[/&]")
+_WORD = re.compile(rf"{LETTER}+(?:['-]{LETTER}+)*[+#]*")
+_CALLED = re.compile(r".*(?<![^\W_])(?:called|known as|named)(?![^\W_])(?=.*[^\W_])")
+_CUT = frozenset(
+    "because since as for given based from with if which that who where when while due considering "
+    "thanks isn't is was right but you we "
+    "i'm he she they it's you're".split()
+)
+"""Words that end the naming phrase: "cat because it purrs"."""
+_CLAUSE = frozenset(
+    "i you it we he she they i'm it's you're am is are was were have has had do did let's lets love like for with of in at from by".split()
+)
+"""Words that tell a clause ("and I love it") from a name ("and the organ")."""
+_TALK = frozenset(
+    "lol lmao rofl hehe haha hihi xd gg ggwp wp yay woo woohoo woot w00t bro bruh dude fam yo duh imo "
+    "imho tbh ngl fr ez easy simple obvious "
+    "elementary checkmate victory gotcha boom bam bravo congrats congratulations cheers thx ty friend "
+    "friends buddy pal mate genius champ "
+    "champion boss master sir madam baby period final finally naturally indeed absolutely totally "
+    "completely clearly hooray hurrah huzzah "
+    "tada ta-da voila game over winner winning i-win done solved nailed amazing awesome brilliant "
+    "opponent attacker defender guys team "
+    "ladies gentlemen folks everyone baby yeah yep yup nope sorry oops whew phew wink smile grin nice "
+    "luck again anyway though always "
+    "forever literally 100 percent guaranteed certain positive confident exactly precisely correct bye "
+    "goodbye haha lmfao kek rip there goodness letters "
+    "a-k-a aka i-e".split()
+)
+"""Words of small talk beside a name."""
+_SKIP = frozenset(
+    "a an the some your my this that definitely certainly surely probably possibly maybe perhaps obviously "
+    "clearly simply just really indeed likely undoubtedly actually only exactly finally now then of course "
+    "i you think believe guess say suppose am got sure word called named none other than either thing right "
+    "correct yes yeah yep please thanks thank friend attacker opponent everyone folks buddy mate sir haha so "
+    "oh ah aha well hmm ok okay or and no not bingo eureka great it is must be to me hey wow here we go done "
+    "gotcha most gotta got going go with thinking i'm i'd i'll dear win were are already you're you've "
+    "talking about referring describing but "
+    "absolutely totally 100 lol".split()
+)
+"""Words around a guess that are none themselves, unless nothing else is named."""
+_REMARKS = frozenset(
+    "easy hard tricky tough clever obvious clear simple fun great good nice smart brilliant amazing "
+    "interesting challenging difficult helpful "
+    "perfect awesome wonderful funny sneaky cool close one hint clue hints clues game try question "
+    "pleasure honor fair genius subtle "
+    "enough time over crystal very so too quite rather such all bit little long last helpful revealing "
+    "giveaway it this makes sense".split()
+)
+"""What a remark is made of: "That was a good hint"."""
+_LAST_SENTENCES = 8
+"""How many sentences after the opening may name the guess."""
+_REACH = 2000
+"""How many characters after the opening are read."""
+
+
+def named_word(text: str, at: int) -> tuple[str | None, int]:
+    """The word that is named behind an opening that ends at `at`, "" for several, None for none, and the end of the naming sentence."""
+    bare_allowed, remark = True, None
+    tail = text[at : at + 1] not in (".", "!", "?", "\n")
+    for sentence, end in list(_sentences(text[: at + _REACH], at))[:_LAST_SENTENCES]:
+        is_tail, tail = tail, False
+        if is_tail and _REASON.match(sentence):
+            behind = _AFTER_REASON.search(sentence)
+            if not behind:
+                continue
+            sentence = behind[1]
+        named = _named(sentence, is_tail, bare_allowed and not (is_tail and _RELATIVE.match(sentence)))
+        if named is not None and _is_remark(sentence):
+            remark = remark or (named, end)
+        elif named is not None:
+            return named, end
+        if content(sentence):
+            bare_allowed = is_tail
+    return remark or (None, at)
+
+
+def named_in_tail(tail: str) -> str | None:
+    """What the sentence of an opening names where it goes on, as `named_word` says it."""
+    return _named(tail, True, not _RELATIVE.match(tail)) if not _REASON.match(tail) else None
+
+
+def _sentences(text: str, at: int) -> Iterator[tuple[str, int]]:
+    """The sentences from position `at` on, each with its end. Ellipses end no sentence."""
+    for match in re.finditer(r"(?:[^.!?\n]|\.{2,})+", text[at:]):
+        end = at + match.end()
+        yield match[0], end + (text[end : end + 1] in (".", "!", "?"))
+
+
+def _is_remark(sentence: str, connected: bool = False) -> bool:
+    """Whether a sentence only remarks: "That was easy!". connected: the sentence is what follows its connector."""
+    if connected:
+        return (_REMARKS | _SKIP).issuperset(_WORD.findall(_STOCK.sub(" ", sentence)))
+    connector = _CONNECTOR.search(sentence)
+    words = _WORD.findall(sentence[connector.end() :]) if connector else ()
+    return bool(words) and not _QUOTED.search(sentence) and all(word in _REMARKS | _SKIP for word in words)
+
+
+def _named(sentence: str, is_tail: bool, bare_allowed: bool) -> str | None:
+    """The word that a sentence names; "" if it names several; None if it does not name."""
+    sentence = _NOISE.sub(" ", sentence)
+    without_stage = _STAGED.sub(" ", sentence)
+    if content(without_stage):
+        sentence = without_stage
+    sentence = _DENIED.sub(" ", _ONLY.sub(" ", re.sub(r"\s+", " ", sentence)))
+    plain = re.sub(r"\s+", " ", re.sub(r"[*_~]+", "", sentence))
+    connector = (_TAIL_CONNECTOR.match(plain) if is_tail else None) or _CONNECTOR.search(plain)
+    quotes = [match for match in _QUOTED.finditer(sentence) if _WORD.search(_inside(match))]
+    if not quotes and (connector or bare_allowed):
+        quotes = [match for match in _EMPHASIS.finditer(sentence) if len(content(_inside(match))) == 1]
+        quotes = quotes if len(quotes) == 1 else []
+    if quotes:
+        return _one_of([_inside(match) for match in quotes], sentence[quotes[-1].end() :])
+    if connector:
+        named = _after_connector(plain, connector)
+        if named is not None or plain[connector.end() :].strip(" .,!'\""):
+            return named
+        plain = plain[: connector.start()]  # "Cat it is!"
+    if not bare_allowed:
+        return None
+    return _alone(plain)
+
+
+def _alone(sentence: str) -> str | None:
+    """What a sentence names that has no verb: its one word, also behind a pause ("Drum roll... piano") and before small talk."""
+    pieces = [piece for piece in re.split(r"\.{2,}|:", _STOCK.sub(",", sentence)) if content(piece)]
+    if len(pieces) > 1 and len(content(pieces[-1])) == 1:
+        sentence = pieces[-1]
+    found = [word for word in content(sentence) if word not in _TALK] or content(sentence)
+    if len(found) == 1:
+        return _one_word(sentence)
+    return "" if len(found) == 2 and _LISTED.search(sentence) else None
+
+
+def _after_connector(sentence: str, connector: re.Match[str]) -> str | None:
+    """What a sentence names behind its connector ("it is"); None if nothing follows it, or a question about it does ("is it played")."""
+    said = sentence[connector.end() :]
+    while (again := _CONNECTOR.search(said)) and _is_remark(said[: again.start()], connected=True):
+        connector, said = again, said[again.end() :]
+    if not _WORD.search(_STOCK.sub(" ", said)):
+        return None
+    named = _one_word(said)
+    if _INVERTED.match(connector[0]) and not _LISTED.search(said) and (not named or _is_cut(said)):
+        return None
+    return named
+
+
+def _is_cut(said: str) -> bool:
+    return not _CUT.isdisjoint(_WORD.findall(_SPLIT.split(said)[0]))
+
+
+def _inside(match: re.Match[str]) -> str:
+    """What stands between the quotes."""
+    return str(match[match.lastindex or 0])
+
+
+def content(piece: str) -> list[str]:
+    """The words of a piece that could be named: no articles, adverbs, interjections, stock phrases."""
+    found = _WORD.findall(_STOCK.sub(" ", piece))
+    return [word for word in found if word not in _SKIP and not _INTERJECTION.fullmatch(word)]
+
+
+def _one_of(quotes: list[str], after: str) -> str:
+    """The word in quotes; "" if they hold several, or it is joined by one without quotes."""
+    if _rivals(after, "", joined=True):
+        return ""
+    found: set[str] = set()
+    for quote in quotes:
+        connector = _CONNECTOR.search(quote)
+        found.add(_one_word(quote[connector.end() :] if connector else quote))
+    return found.pop() if len(found) == 1 else ""
+
+
+def _one_word(said: str) -> str:
+    """The one word of what follows "it is"; "" if it is none, or several."""
+    said = _STOCK.sub(",", said)
+    without_asides = _BRACKETED.sub(",", said)
+    if content(without_asides):
+        said = without_asides
+    pieces = [piece for piece in _SPLIT.split(said) if _WORD.search(piece)]
+    while len(pieces) > 1 and _TALK.issuperset(content(pieces[0])):
+        pieces.pop(0)
+    if not pieces:
+        return ""
+    named = _WORD.findall(_CALLED.sub("", pieces[0]))
+    while len(named) > 1 and named[0] in _SKIP:
+        named.pop(0)
+    named = named[: next((i for i, word in enumerate(named) if i and _ends_name(named, i)), len(named))]
+    while len(named) > 1 and (named[-1] in _SKIP or named[-1] in _TALK):
+        named.pop()
+    if len(set(named)) != 1 or any(_rivals(piece, named[0]) for piece in pieces[1:]):
+        return ""
+    return str(named[0])
+
+
+def _ends_name(named: list[str], i: int) -> bool:
+    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love it"."""
+    if named[0] in ("something", "anything", "someone"):
+        return False
+    joins = named[i] in ("and", "or", "so")
+    return named[i] in _CUT or (joins and i + 1 < len(named) and named[i + 1] in _CLAUSE)
+
+
+def _rivals(piece: str, named: str, joined: bool = False) -> bool:
+    """Whether a later piece of the sentence names another word than `named`: "dog", "or a dog", "dog or bird". Clauses, small talk and
+    what says more of the name ("the instrument") do not. joined: only those with "or" or "and" do."""
+    piece = _STOCK.sub(" ", piece)
+    if again := _CONNECTOR.search(piece):
+        piece = piece[again.end() :]
+    words = _WORD.findall(piece)
+    if not words or any(word in _CLAUSE for word in words):
+        return False
+    others = [word for word in content(piece) if word != named and word.isdigit() <= named.isdigit() and word not in _TALK | _REMARKS]
+    if words[0] in ("or", "nor", "and", "alternatively"):
+        return 0 < len(others) <= 3 and (words[0] != "and" or joined or len(others) == 1)
+    if joined or not others:
+        return False
+    if _LISTED.search(piece):
+        return len(others) <= 3 and any(_alike(other, named) for other in others)
+    apposed = words[0] in ("you", "my", "the", "a", "an", "your")
+    return len(others) == 1 and not apposed and _alike(others[0], named)
+
+
+def _alike(word: str, named: str) -> bool:
+    """Whether two words may stand for each other: they are, as far as is known, the same part of speech."""
+    first, second = ([part for part in PARTS if one in words_of(part)] for one in (word, named))
+    return first == second or not (first and second)

@@ -1,0 +1,1 @@
+"""Lists of secret words, frequencies, parts of speech."""

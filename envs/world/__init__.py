@@ -1,0 +1,1 @@
+"""The everyday world: facts, its small English, exact questions about it."""

@@ -1,0 +1,1 @@
+"""Conversations and games as data: word sets, file formats, collecting, judging again."""

@@ -1,0 +1,1 @@
+"""How strong a model is, with intervals, and whether a run is healthy."""

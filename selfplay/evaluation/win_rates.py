@@ -1,0 +1,198 @@
+"""How strong a player is: games against given opponents, from both seats, on word groups apart, with Wilson intervals.
+
+Every model is measured on the same tasks with the same seeds, so that differences between rounds are paired. Win rates count outcomes,
+never utilities. Knows agents by their protocol; the truth of hints comes from a function that is passed in.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sparring.agents.core import Agent, AgentMap, derive_seed
+from sparring.agents.names import with_sampling
+from sparring.agents.rollout import Match, Played, play_all
+from sparring.envs.core import VOID, Game, Task
+from sparring.envs.hosting.opponents import require_playable
+from sparring.envs.world.english import Truth, TruthOf
+
+from .statistics import wilson
+
+TELLS = "attacker"
+"""The role that knows the secret, whose claims can be true or false."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Games of one player in one seat against one opponent on one group of words.
+
+    games: those that count, void ones apart. win_rate and its 95 % Wilson interval: wins of games, a tie is no win; None without games.
+    truth: the share of the player's claims about the secret that are true; unparsed: the share of its sentences that could not be checked,
+    as they are no sentences of the everyday world's English; both None in the seat that makes no claims, and where truth is not known.
+    mean_turns: utterances of the player per game.
+    """
+
+    opponent: str
+    seat: str
+    words: str
+    games: int
+    wins: int
+    losses: int
+    ties: int
+    void: int
+    win_rate: float | None
+    low: float | None
+    high: float | None
+    reasons: Mapping[str, int]
+    truth: float | None
+    unparsed: float | None
+    mean_turns: float | None
+
+    def record(self, round_number: int) -> dict[str, Any]:
+        """The entry of summary.json."""
+        return {"round": round_number, **asdict(self)}
+
+
+def schedule(
+    agents: AgentMap,
+    game: Game,
+    words: Sequence[str],
+    n: int,
+    seed: int,
+    label: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Match]:
+    """n games about words in turn, made as they are asked for. Equal words and seeds give equal tasks, whoever plays. label: what
+    their ids begin with. tags: of every match."""
+    if n and not words:
+        raise ValueError("games need at least one word")
+
+    def match(i: int) -> Match:
+        word = words[i % len(words)]
+        task = Task(f"{label}{i}", word, word, derive_seed(seed, word, i))
+        return Match(task.id, game, task, agents, derive_seed(seed, "play", word, i), tags or {})
+
+    return map(match, range(n))
+
+
+def strength(
+    player: Agent,
+    opponents: Mapping[str, Agent],
+    game: Game,
+    words: Mapping[str, Sequence[str]],
+    n: int,
+    seed: int,
+    *,
+    temperature: float | None = 0.5,
+    concurrency: int = 256,
+    truth: TruthOf | None = None,
+    progress: Callable[[Played], None] | None = None,
+    play: Callable[..., list[Played]] = play_all,
+) -> list[Cell]:
+    """One player against each opponent, in every seat, on every group of words: n games per cell, all in one batch. Words come in an order
+    that the seed draws. play: as `play_all`, by several processes for instance."""
+    for agent in (player, *opponents.values()):
+        for own in words.values():
+            require_playable(game, dict.fromkeys(game.roles, agent), own)
+    me = _at(player, temperature)
+    drawn = {group: random.Random(derive_seed(seed, group)).sample(list(of), k=len(of)) for group, of in words.items()}
+    matches: list[Match] = []
+    for name, opponent in opponents.items():
+        other = _at(opponent, temperature)
+        for seat in game.roles:
+            agents = {role: me if role == seat else other for role in game.roles}
+            for group, of in drawn.items():
+                tags = {"words": group, "opponent": name, "role": seat}
+                matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{seat}/", tags)
+    played = play(matches, concurrency=concurrency, progress=progress)
+    cells = []
+    for name in opponents:
+        for seat in game.roles:
+            mine = [p for p in played if (p.match.tags["opponent"], p.match.tags["role"]) == (name, seat)]
+            cells += _cells(mine, words, name, seat, truth)
+    return cells
+
+
+def _at(agent: Agent, temperature: float | None) -> Agent:
+    return agent if temperature is None else with_sampling(agent, temperature=temperature)
+
+
+def _cells(
+    played: Sequence[Played],
+    groups: Iterable[str],
+    opponent: str,
+    seat: str,
+    truth: TruthOf | None,
+) -> list[Cell]:
+    """A cell per group that has games, and one over all of them where there are several."""
+    by_group = {group: [p for p in played if p.match.tags["words"] == group] for group in groups}
+    found = {group: games for group, games in by_group.items() if games}
+    if len(found) != 1:
+        found["all"] = list(played)
+    return [cell(games, opponent, seat, group, truth) for group, games in found.items()]
+
+
+class Tally:
+    """Counts games one by one, seen from one seat, and keeps none of them."""
+
+    def __init__(self, seat: str, truth: TruthOf | None = None) -> None:
+        self.seat = seat
+        self.reasons: Counter[str] = Counter()
+        self.wins = self.ties = self.void = self.turns = 0
+        self._truth = truth if seat == TELLS else None
+        self._told = truthfulness((), self._truth)
+
+    def add(self, played: Played) -> None:
+        if played.outcome.reason == VOID:
+            self.void += 1
+            return
+        self.reasons[played.outcome.reason] += 1
+        self.wins += played.outcome.winner == self.seat
+        self.ties += played.outcome.winner is None
+        self.turns += sum(u.role == self.seat for u in played.state.utterances)
+        told = truthfulness([played], self._truth)
+        if self._told is not None and told is not None:
+            self._told = Truth(*map(sum, zip(self._told, told, strict=True)))
+
+    @property
+    def games(self) -> int:
+        """Those that count, void ones apart."""
+        return self.reasons.total()
+
+    def cell(self, opponent: str, words: str) -> Cell:
+        games = self.games
+        interval = wilson(self.wins, games) if games else None
+        return Cell(
+            opponent=opponent,
+            seat=self.seat,
+            words=words,
+            games=games,
+            wins=self.wins,
+            losses=games - self.wins - self.ties,
+            ties=self.ties,
+            void=self.void,
+            win_rate=self.wins / games if games else None,
+            low=interval.low if interval else None,
+            high=interval.high if interval else None,
+            reasons=dict(sorted(self.reasons.items())),
+            truth=self._told and self._told.true_share,
+            unparsed=self._told and self._told.unparsed_share,
+            mean_turns=self.turns / games if games else None,
+        )
+
+
+def cell(played: Iterable[Played], opponent: str, seat: str, words: str, truth: TruthOf | None = None) -> Cell:
+    """The count of some games, seen from one seat."""
+    tally = Tally(seat, truth)
+    for one in played:
+        tally.add(one)
+    return tally.cell(opponent, words)
+
+
+def truthfulness(played: Iterable[Played], truth: TruthOf | None) -> Truth | None:
+    """What was said about the secrets by the role that knows them, all games together; None where truth is not known."""
+    if truth is None:
+        return None
+    found = [truth((u.text for u in p.state.utterances if u.role == TELLS), p.match.task.secret) for p in played]
+    return Truth(*(sum(one[i] for one in found) for i in range(len(Truth._fields))))

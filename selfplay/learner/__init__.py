@@ -1,0 +1,1 @@
+"""The learner: batches, losses, scoring, packing, LoRA, FSDP."""

@@ -1,0 +1,253 @@
+"""From a batch of rows to the log-probabilities of its actions, for any causal model of transformers.
+
+The model's head runs at the actions alone, in chunks: with a vocabulary of 150,000 the logits of one batch would be larger than everything
+else. A chunk's logits are dropped once its numbers are taken and computed again in the backward pass. Knows no losses.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from sparring.agents.models.fidelity import LENGTHS, far, plain_logprobs, sample_rows, short_windows
+
+from ..runtime.distributed import Ranks
+from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of, sft_row
+from .losses import entropy, exact_kl, token_logprobs
+from .packing import attending, can_pack
+from .patching import swapped
+
+CHUNK = 2**25
+"""Logits that exist at once: 128 MiB in float32. A whole batch of a vocabulary of a few thousand goes through in one piece."""
+
+
+class Scores(NamedTuple):
+    """Of each action [A]: logprobs of the tokens that were chosen; entropy of the distribution they were chosen from, without a gradient;
+    kl, the exact KL(model || anchor). What was not asked for is None."""
+
+    logprobs: Tensor
+    entropy: Tensor | None
+    kl: Tensor | None
+
+
+class Scorer:
+    """Scores batches with one model, and knows what that model allows.
+
+    model: a causal model of transformers, wrapped or not. packs: whether its rows can lie in one sequence; None finds out. chunk: logits
+    that exist at once. around: entered around every pass through the model.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        packs: bool | None = None,
+        chunk: int = CHUNK,
+        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.model = model
+        self.around = around
+        inner = self.unwrapped
+        self.vocabulary = int(inner.config.get_text_config().vocab_size)
+        self.chunk = max(1, chunk // self.vocabulary)
+        with around():
+            self.packs = can_pack(inner) if packs is None else packs
+            self.cuts = _can_cut(inner)
+
+    @property
+    def unwrapped(self) -> Any:
+        return getattr(self.model, "module", self.model)
+
+    def attending(self, batch: TokenBatch) -> AbstractContextManager[None]:
+        """Has to be entered around the passes of a packed batch, backward ones too."""
+        return nullcontext() if batch.positions is None else attending(self.unwrapped, batch.lengths)
+
+    def score(self, batch: TokenBatch, *, entropies: bool = False, anchor: "Scorer | None" = None) -> Scores:
+        """Scores of a batch's actions; of an anchor the exact KL to it. Inside `attending`."""
+        inner = self.unwrapped
+        forward = inner.forward
+        of_anchor = None if anchor is None else anchor.unwrapped.forward
+
+        def whole() -> Scores:
+            reference = None
+            if anchor is not None and of_anchor is not None:
+                with torch.no_grad(), anchor.attending(batch):
+                    reference = anchor._reading(batch, of_anchor)
+            read = self._reading(batch, forward)
+            found = [self._part(read, reference, batch, part, entropies) for part in self._parts(batch)]
+            logprobs, spread, kl = (None if column[0] is None else torch.cat(column) for column in zip(*found, strict=True))
+            assert logprobs is not None
+            return Scores(logprobs, spread, kl)
+
+        # The whole computation is made the model's forward, so that what wraps the model sees it as one pass, chunks included.
+        with swapped(inner, whole):
+            scores: Scores = self.model()
+        return scores
+
+    def _parts(self, batch: TokenBatch) -> list[slice]:
+        actions = len(batch.targets)
+        size = self.chunk if self.cuts else max(actions, 1)
+        return [slice(start, start + size) for start in range(0, max(actions, 1), size)]
+
+    def _part(self, read: "Reading", reference: "Reading | None", batch: TokenBatch, part: slice, entropies: bool) -> Scores:
+        def scores() -> Scores:
+            logprobs, whole = token_logprobs(read(part), batch.targets[part], batch.temperature[part])
+            kl = None
+            if reference is not None:
+                with torch.no_grad():
+                    anchor = token_logprobs(reference(part), batch.targets[part], batch.temperature[part])[1]
+                kl = exact_kl(whole, anchor)
+            return Scores(logprobs, entropy(whole.detach()) if entropies else None, kl)
+
+        if torch.is_grad_enabled() and len(batch.targets) > self.chunk and self.cuts:
+            again: Scores = checkpoint(scores, use_reentrant=False, preserve_rng_state=False)
+            return again
+        return scores()
+
+    def _reading(self, batch: TokenBatch, forward: Callable[..., Any]) -> "Reading":
+        """Runs the model up to its head; what comes back are the logits [c, V] of a part of the actions, computed when asked for."""
+        inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
+        if batch.positions is not None:
+            inputs["position_ids"] = batch.positions
+        # Padding is on the right, where causal attention never looks: no mask is needed, and without one the fast kernels are used.
+        inner = self.unwrapped
+        with self.around():
+            if not self.cuts:
+                logits = forward(**inputs).logits.flatten(0, 1)[batch.places]
+                return lambda part: logits[part]
+            output, states = _states(inner, forward, inputs)
+        states = states.flatten(0, 1)[batch.places]
+
+        def headed(part: slice) -> Tensor:
+            with self.around():
+                return _headed(inner, forward, output, states[part])
+
+        return headed
+
+
+Reading = Callable[[slice], Tensor]
+
+
+def with_behaviour(examples: Sequence[Example]) -> list[Example] | None:
+    """The same rows with the sampler as their reference, which takes no pass; None where it is not known of all of them, or for pairs."""
+    rows = [e for e in examples if isinstance(e, Row) and e.sampler_logprobs is not None]
+    return [replace(row, reference_logprobs=row.sampler_logprobs) for row in rows] if len(rows) == len(examples) else None
+
+
+def with_reference(scorer: Scorer, examples: Sequence[Example], token_budget: int, *, ranks: Ranks | None = None) -> list[Example]:
+    """The same examples with the log-probabilities that a reference policy gives their actions (`action_logprobs`)."""
+    rows = rows_of(examples)
+    scored = action_logprobs(scorer, rows, token_budget, ranks=ranks)
+    new = (replace(row, reference_logprobs=values) for row, values in zip(rows, scored, strict=True))
+    return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
+
+
+def action_logprobs(
+    scorer: Scorer,
+    rows: Sequence[Row],
+    token_budget: int,
+    *,
+    ranks: Ranks | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> list[NDArray[np.float32]]:
+    """Per row the log-probabilities [n] that a model gives its actions at the row's temperature, 0 elsewhere.
+
+    ranks: each process scores its share, and all get the same; the model must be unsharded, as no collective runs inside. progress: called
+    with the number of rows of each batch that has been scored.
+    """
+    ranks = ranks or Ranks()
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    device = next(scorer.unwrapped.parameters()).device
+    share: list[NDArray[np.float32]] = []
+    for part in micro_batches([rows[i] for i in order[ranks.rank :: ranks.size]], token_budget, packed=scorer.packs):
+        batch = collate(part, packed=scorer.packs).to(device)
+        with torch.no_grad(), scorer.attending(batch):
+            logprobs = scorer.score(batch).logprobs.float().cpu()
+        share += [values.numpy() for values in logprobs.split([row.actions for row in part])]
+        if progress is not None:
+            progress(len(part))
+    scored: dict[int, NDArray[np.float32]] = {}
+    for rank, of_rank in enumerate(ranks.gather(share)):
+        for i, values in zip(order[rank :: ranks.size], of_rank, strict=True):
+            scored[i] = np.zeros(len(rows[i].ids), np.float32)
+            scored[i][rows[i].action] = values
+    return [scored[i] for i in range(len(rows))]
+
+
+def require_faithful(scorer: Scorer, name: str) -> None:
+    """Raises ValueError where a learner would train another model than transformers runs."""
+    for seed in range(2):
+        difference = scoring_difference(scorer, seed)
+        # NOTE: as in the generation loop's comparison, nearly tied experts may go either way once.
+        if not far(difference, next(scorer.unwrapped.parameters()).dtype):
+            return
+    raise ValueError(
+        f"{name}: {type(scorer.unwrapped).__name__} would be trained as another model: its log-probabilities in a batch are up to "
+        f"{float(difference.max()):.2g} nats off those of a plain pass of transformers; it cannot be trained here"
+    )
+
+
+def scoring_difference(scorer: Scorer, seed: int = 0) -> Tensor:
+    """How far the log-probabilities of a batch of rows of several lengths are from those of plain passes, in nats [tokens]."""
+    model = scorer.unwrapped
+    device = next(model.parameters()).device
+    ids = sample_rows(model, LENGTHS[:3], seed)
+    batch = collate([sft_row(row, [False] + [True] * (len(row) - 1)) for row in ids], packed=scorer.packs).to(device)
+    with torch.no_grad(), short_windows(model):
+        with scorer.attending(batch):
+            scored = scorer.score(batch).logprobs
+        plain = [plain_logprobs(model, row).gather(1, torch.tensor(row[1:], device=device)[:, None])[:, 0] for row in ids]
+    return (scored.float() - torch.cat(plain)).abs().cpu()
+
+
+def _states(model: Any, forward: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, Tensor]:
+    """What the model's body gives for inputs, and its last hidden states [B, L, D]. The head runs at one place of them only."""
+    seen: list[Any] = []
+
+    def cut(_module: Any, _args: Any, output: Any) -> Any:
+        seen.append(output)
+        return _with_states(output, output[0][:1, :1])
+
+    handle = model.base_model.register_forward_hook(cut)
+    try:
+        forward(**inputs)
+    finally:
+        handle.remove()
+    return seen[0], seen[0][0]
+
+
+def _headed(model: Any, forward: Callable[..., Any], output: Any, states: Tensor) -> Tensor:
+    """The logits [c, V] of hidden states [c, D]: the model's own forward without its body, so that what it does to states before its head
+    and to logits after it (scaling, soft-capping) is done here too."""
+    shown = _with_states(output, states[None])
+    with swapped(model.base_model, lambda *args, **kwargs: shown):
+        logits: Tensor = forward(input_ids=states.new_zeros(1, len(states), dtype=torch.int64), use_cache=False).logits[0]
+    return logits
+
+
+def _with_states(output: Any, states: Tensor) -> Any:
+    if isinstance(output, tuple):
+        return (states, *output[1:])
+    return type(output)(**{**output, "last_hidden_state": states})
+
+
+def _can_cut(model: Any) -> bool:
+    """Whether the model is a body and a head that can be run apart, found out by trying."""
+    if model.base_model is model:
+        return False
+    device = next(model.parameters()).device
+    inputs = {"input_ids": torch.arange(6, device=device)[None] % model.config.get_text_config().vocab_size, "use_cache": False}
+    with torch.no_grad():
+        expected = model.forward(**inputs).logits[0]
+        try:
+            output, states = _states(model, model.forward, inputs)
+            found = _headed(model, model.forward, output, states[0])
+        except (TypeError, ValueError, RuntimeError, IndexError, AttributeError, KeyError):
+            return False
+    return found.shape == expected.shape and bool(torch.allclose(found, expected, rtol=1e-2, atol=1e-4))

@@ -1,0 +1,1 @@
+"""A training run: how it begins, its rounds, its evaluations, its interruptions."""

@@ -1,0 +1,1 @@
+"""Processes, signals and progress bars: what surrounds a run."""

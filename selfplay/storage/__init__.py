@@ -1,0 +1,1 @@
+"""Files of a run: folder, checkpoints, episodes, token streams, summary, exports."""

@@ -1,0 +1,150 @@
+"""The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal bytes: no times, no paths."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sparring.agents.names import shell_path
+
+from .folder import RunFolder, read_lines, to_json, write_text
+from .sealed import read_json
+
+if TYPE_CHECKING:
+    from sparring.agents.models.language_model import LanguageModel
+
+    from ..config.config import TrainConfig
+
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Something to measure of a model before and after training.
+
+    measure: its result. compare: the paired difference of two results (before, after). brief: what of a result belongs into the summary.
+    All JSON.
+    """
+
+    name: str
+    measure: "Callable[[LanguageModel], Result]"
+    compare: Callable[[Result, Result], Result]
+    brief: Callable[[Result], Result]
+
+
+SCHEMA = 2
+FROZEN = "initial"
+"""How measurements name the frozen model of round 0, which self-play began from, as an opponent."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """folder: the run. data: summary.json, whose keys are run, strength, rounds, evaluations, control, notes, alarms and next_steps."""
+
+    folder: Path
+    data: Mapping[str, Any]
+
+    def cell(self, round_number: int, opponent: str, seat: str, words: str = "all") -> Mapping[str, Any]:
+        """One entry of the table of strength. Raises KeyError where it was not measured."""
+        wanted = (round_number, opponent, seat, words)
+        for entry in self.data["strength"]:
+            if (entry["round"], entry["opponent"], entry["seat"], entry["words"]) == wanted:
+                return dict(entry)
+        raise KeyError(f"round {round_number} against {opponent} as {seat} on {words} words was not measured")
+
+
+def summarise(
+    folder: RunFolder,
+    config: "TrainConfig",
+    word_counts: Mapping[str, int],
+    measured: Mapping[int, Mapping[str, Any]],
+    control: Mapping[str, Any] | None,
+    evaluations: Sequence["Evaluation"],
+    alarms: Sequence[Mapping[str, Any]] = (),
+) -> Summary:
+    """Writes summary.json. measured: by round, {"strength": entries, "evaluations": {name: result}}; control: the same of the control.
+    alarms: that were raised, in order."""
+    data = {
+        "schema": SCHEMA,
+        "run": {
+            "model": config.model,
+            "game": config.game,
+            "seat": config.seat,
+            "opponent": config.opponent,
+            "method": config.method,
+            "preset": config.preset,
+            "seed": config.seed,
+            "rounds": config.rounds,
+            "games_per_round": config.games_per_round,
+            "imitation_steps": config.imitation.steps,
+            "word_counts": dict(word_counts),
+        },
+        "strength": [entry for number in sorted(measured) for entry in measured[number]["strength"]],
+        "rounds": [record for record in read_lines(folder.metrics) if record["round"] > 0],
+        "evaluations": {
+            e.name: _compared(e, measured[0], measured[max(measured)], control) for e in evaluations if e.name in measured[0]["evaluations"]
+        },
+        "control": control and {"arm": "expert", "strength": control["strength"]},
+        "notes": notes(read_lines(folder.metrics), reasoning=bool(evaluations))
+        + [f"alarm in round {alarm['round']}: {alarm['text']}" for alarm in alarms],
+        "alarms": list(alarms),
+        "next_steps": next_steps(config, reasoning=bool(evaluations)),
+    }
+    write_text(folder.summary, to_json(data))
+    return Summary(folder.path, data)
+
+
+def _compared(
+    evaluation: "Evaluation", first: Mapping[str, Any], last: Mapping[str, Any], control: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Before and after, and the control's result, each with its paired difference from before."""
+    before = first["evaluations"][evaluation.name]
+    found: dict[str, Any] = {"before": evaluation.brief(before)}
+    others = {"after": last if last is not first else None, "control": control}
+    for name, other in others.items():
+        if other is not None:
+            result = other["evaluations"][evaluation.name]
+            found[name] = evaluation.brief(result)
+            found["difference" if name == "after" else f"{name}_difference"] = evaluation.compare(before, result)
+    return found
+
+
+def notes(records: Sequence[Mapping[str, Any]], *, reasoning: bool = True) -> list[str]:
+    """What a reader of the run should be told first: rounds that could teach nothing, and that reasoning was not measured, if so."""
+    played = [r for r in records if r.get("games")]
+    found = [] if reasoning else ["no reasoning was measured in this run; sparring bench compares any two models"]
+    for reason, text in (("silent", "nothing was said"), ("overlong", "an utterance did not end in time")):
+        share = [r["reasons"].get(reason, 0) / r["games"] for r in played]
+        if share and share[-1] >= 0.5:
+            found.append(f"in {share[-1]:.0%} of the last round's games {text}: the model does not play this game yet; imitate first")
+    if any(r.get("void") for r in played):
+        found.append(f"{sum(r['void'] for r in played)} games were void (the infrastructure failed) and are counted nowhere")
+    return found
+
+
+def next_steps(config: "TrainConfig", *, reasoning: bool = True) -> list[str]:
+    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal summaries. reasoning: whether the run
+    has measured it."""
+    steps = ["sparring games RUN"]
+    if config.rounds:
+        steps.append("sparring tournament RUN@0 RUN@latest")
+        if not reasoning:
+            steps.append("sparring bench RUN@0 RUN@latest")
+        steps.append("sparring train --model RUN@latest")
+    return steps
+
+
+def commands(data: Mapping[str, Any], run: Path) -> list[str]:
+    """The next steps of a summary for a run in this folder, as a shell takes them."""
+    return [step.replace("RUN", shell_path(run)) for step in data["next_steps"]]
+
+
+def read(path: Path) -> Summary:
+    """The summary of a run folder. Raises ValueError where there is no run, or the run has none that can be read."""
+    file = RunFolder.open(path).summary
+    if not file.is_file():
+        raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {shell_path(path)})")
+    data = read_json(file)
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")
+    return Summary(path, data)

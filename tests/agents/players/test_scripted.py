@@ -1,0 +1,93 @@
+"""Scripted experts: legal, varied, imperfect in measure, and deaf to nonsense."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from sparring.agents.players.scripted import ATTACKERS, DEFENDERS, attack, defend, listen, scripted
+from sparring.agents.rollout import Match, play_all
+from sparring.envs.core import State, Task, Utterance
+from sparring.envs.games.taboo import AdversarialTaboo
+from sparring.envs.hosting.opponents import require_playable
+from sparring.envs.world.english import Hint, phrasings, truth
+from sparring.envs.world.facts import everyday, word_groups
+
+WORLD = everyday()
+
+
+def games(n: int) -> list[State]:
+    """n games of mixed styles on imitated words."""
+    words = word_groups().imitated
+    finished = []
+    for seed in range(n):
+        rng = random.Random(seed)
+        word = rng.choice(words)
+        styles = ATTACKERS[rng.choice(sorted(ATTACKERS))], DEFENDERS[rng.choice(sorted(DEFENDERS))]
+        state: State = AdversarialTaboo().start(Task(str(seed), word, word, seed))
+        while state.to_act:
+            if state.to_act == "attacker":
+                text = attack(word, styles[0], state.utterances, WORLD, rng)
+            else:
+                left = 5 - sum(u.role == "defender" for u in state.utterances)
+                text = defend(styles[1], state.utterances, left, WORLD, rng)
+            state = state.apply(text)
+        finished.append(state)
+    return finished
+
+
+@pytest.fixture(scope="module")
+def played() -> list[State]:
+    return games(1500)
+
+
+def test_a_quarter_of_games_end_with_the_word_drawn_out(played: list[State]):
+    reasons = Counter(state.outcome.reason for state in played if state.outcome)
+    share = {reason: count / len(played) for reason, count in reasons.items()}
+    assert share["uttered"] >= 0.25, share
+    assert share["declared_right"] >= 0.25, share
+    assert share["declared_wrong"] >= 0.05, share
+    assert share.get("turn_limit", 0) <= 0.08, share
+    assert 0 < share["foul"] <= 0.03, share
+
+
+def test_hints_are_mostly_true(played: list[State]):
+    claims = true = 0
+    for state in played:
+        found = truth([u.text for u in state.utterances if u.role == "attacker"], state.task.secret)
+        claims, true = claims + found.claims, true + found.true
+    assert 0.9 < true / claims < 1
+
+
+def test_everything_said_is_of_the_small_english(played: list[State]):
+    texts = [u.text for state in played for u in state.utterances]
+    assert truth(texts, WORLD.nouns[0]).unparsed == 0
+
+
+def test_nonsense_is_not_heard():
+    assert listen([Utterance("attacker", "<|system|> It is zorp. \ud800")]).positive == frozenset()
+
+
+def test_a_careful_listener_finds_the_word():
+    word = WORLD.nouns[10]
+    said = [Utterance("attacker", phrasings(Hint(fact))[0]) for fact in sorted(WORLD.facts[word])]
+    assert listen(said).candidates(WORLD) == (word,)
+
+
+def test_unknown_style_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="hinter"):
+        scripted("genius")
+
+
+def test_words_and_roles_that_scripted_players_do_not_know_are_refused():
+    game = AdversarialTaboo()
+    agent = scripted()
+    require_playable(game, dict.fromkeys(game.roles, agent), ("lemon", "piano"))
+    many = ("abbey", "lemon", "zeppelin", "radio wave", "café", "R2")
+    for role in game.roles:
+        with pytest.raises(ValueError, match=r"not 'abbey', 'zeppelin', 'radio wave' and 2 more: take words from the list everyday"):
+            agent.require(role, many)
+    with pytest.raises(ValueError, match="know the roles attacker and defender, not 'asker'"):
+        agent.require("asker", ("lemon",))
+    with pytest.raises(ValueError, match="not 'zeppelin': take words"):
+        play_all([Match("m", game, Task("m", "zeppelin", "zeppelin", 0), dict.fromkeys(game.roles, agent), 0)])
