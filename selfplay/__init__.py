@@ -1,1 +1,40 @@
-"""From episodes to better weights: rewards, objectives, learner, loop, measurement, command line."""
+"""Self-play training: from games to better weights.
+
+    from sparring.selfplay import train, resume, tournament, collect, evaluate, TrainConfig, preset
+
+Names are imported when they are first used, so that `import sparring.selfplay` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config.config import TrainConfig
+    from .config.presets import preset
+    from .data.collect import collect
+    from .evaluation.tournament import tournament
+    from .evaluation.win_rates import strength as evaluate
+    from .run.train import resume, train
+
+__all__ = ["TrainConfig", "collect", "evaluate", "preset", "resume", "tournament", "train"]
+
+_PLACES = {
+    "TrainConfig": ("config.config", "TrainConfig"),
+    "collect": ("data.collect", "collect"),
+    "evaluate": ("evaluation.win_rates", "strength"),
+    "preset": ("config.presets", "preset"),
+    "resume": ("run.train", "resume"),
+    "tournament": ("evaluation.tournament", "tournament"),
+    "train": ("run.train", "train"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, member = _PLACES[name]
+    return getattr(import_module(f".{module}", __name__), member)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

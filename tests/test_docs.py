@@ -5,6 +5,7 @@ import re
 import runpy
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
@@ -16,15 +17,29 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from sparring.benchmarks.studies import study
 
 ROOT = Path(__file__).parent.parent
+DATA = {"envs": {"data"}, "agents": set(), "selfplay": set(), "benchmarks": set()}
+"""Folders of data and of the scripts that make it."""
 
 
 @pytest.mark.parametrize("folder", ["envs", "agents", "selfplay", "benchmarks"])
-def test_every_module_has_its_line_in_the_architecture(folder: str):
+def test_every_package_has_its_line_in_the_architecture(folder: str):
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    section = re.split(r"^## ", page, flags=re.MULTILINE)
-    own = next(part for part in section if part.startswith(folder))
-    named = set(re.findall(r"`(\w+\.py)`", own))
-    assert named == {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py"}
+    table = next(part for part in re.split(r"^## ", page, flags=re.MULTILINE) if part.startswith(folder))
+    named = set(re.findall(r"^\|([^|]+)\|", table, flags=re.MULTILINE))
+    rooms = {name for cell in named for name in re.findall(r"`(\w+)/`", cell)}
+    assert rooms == {path.name for path in (ROOT / folder).iterdir() if any(path.glob("*.py")) or path.name == "mini"} - DATA[folder]
+
+
+def test_files_that_the_architecture_names_are_there():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    known = {path.name for folder in ("envs", "agents", "selfplay", "benchmarks") for path in (ROOT / folder).glob("**/*.py")}
+    assert set(re.findall(r"(\w+\.py)`", page)) <= known
+
+
+def test_no_folder_has_more_than_twenty_modules():
+    for folder in ("envs", "agents", "selfplay", "benchmarks"):
+        counts = Counter(path.parent for path in (ROOT / folder).glob("**/*.py") if path.name != "__init__.py")
+        assert max(counts.values()) <= 20, counts.most_common(1)
 
 
 @pytest.mark.parametrize("page", sorted(["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]))
@@ -40,10 +55,12 @@ def test_the_pages_hold_what_the_studies_measured(name: str):
     assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == study.page(result)
 
 
-def test_the_readme_holds_the_tables_of_the_study():
+def test_the_results_hold_the_tables_of_the_study_and_the_readme_its_brief_one():
     result = json.loads((ROOT / "benchmarks" / "results" / "study.json").read_text(encoding="utf-8"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(table in readme for table in study.tables(result))
+    results, readme = ((ROOT / page).read_text(encoding="utf-8") for page in ("docs/results.md", "README.md"))
+    assert all(table in results for table in study.tables(result))
+    assert study.brief_table(result) in readme
+    assert len(readme.splitlines()) <= 130
 
 
 @pytest.mark.parametrize(
@@ -80,7 +97,7 @@ def test_quoted_code_stands_in_its_source_and_the_rest_runs(name: str):
     space: dict[str, object] = {}
     for block in blocks(name):
         first, _, rest = block.partition("\n")
-        if quoted := re.fullmatch(r"# (\w+/\w+\.py)", first):
+        if quoted := re.fullmatch(r"# ((?:\w+/)+\w+\.py)", first):
             assert rest in (ROOT / quoted[1]).read_text(encoding="utf-8")
         else:
             exec(compile(block, name, "exec"), space)
