@@ -522,7 +522,7 @@ def test_bad_values_are_answered_before_torch_is_imported():
     """All in one process: whichever imports it is named."""
     code = f"""
 import sys
-from sparring.selfplay.cli import main
+from sparring.selfplay.cli.main import main
 for arguments in {WITHOUT_TORCH!r}:
     assert main(arguments) == 2, arguments
     assert "torch" not in sys.modules, arguments
