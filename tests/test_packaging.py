@@ -46,7 +46,7 @@ def shipped(folder: Path) -> set[str]:
         for path in files
         if not any(part == "__pycache__" or part.startswith(".") for part in path.parts)
         and path.parts[0] != "results"
-        and not (path.suffix == ".py" and path.parts[0] == "data")
+        and not (path.suffix == ".py" and not (folder / path).with_name("__init__.py").exists())
         and path.suffix not in (".cpp", ".so")
     }
 

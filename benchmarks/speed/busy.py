@@ -179,4 +179,4 @@ def main(config: BusyConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("speed_busy", BusyConfig, main, __doc__)
+    command("speed.busy", BusyConfig, main, __doc__)

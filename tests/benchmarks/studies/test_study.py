@@ -105,14 +105,14 @@ def test_tables_show_means_and_half_widths():
     assert values.splitlines() == [
         "|  | before | group-relative | SPAG | shuffled reward |",
         "| --- | --- | --- | --- | --- |",
-        "| games won as defender, words met in self-play | .125 | 1.000 | .500 ± .250 | .200 ± .100 |",
+        "| games won as defender, words met in self-play | 0.125 | 1.000 | 0.500 ± 0.250 | 0.200 ± 0.100 |",
     ]
     assert beyond.splitlines() == [
         "| group-relative beyond | shuffled reward |",
         "| --- | --- |",
-        "| games won as defender, words met in self-play | .000 ± .000 |",
+        "| games won as defender, words met in self-play | 0.000 ± 0.000 |",
     ]
     settings = {"game": "G", "rounds": 1, "games": 2, "questions": 3, "replay_weight": 0.1}
     page = study.page({"table": table, "seeds": {"0": {}}, "settings": settings})
-    assert f"| {name} | -.875 | .375 ± .250 | .075 ± .075 |" in page
+    assert f"| {name} | -0.875 | 0.375 ± 0.250 | 0.075 ± 0.075 |" in page
     assert "foul/" not in page.split("##", 1)[1]
