@@ -28,7 +28,7 @@ def either(*phrases: str) -> str:
 _WINDOW = 400
 """How many characters before a formula are read."""
 _BOUNDARY = re.compile(r"[.!?;\n|\u2013\u2014]|\s-+\s")
-_KEY = re.compile(r"[\"'][^\"'\n]*[\"']\s*:|\w+\s*=\s*$")
+_KEY = re.compile(r"[\"'][^\"'\n]*[\"']\s*:|\w+(?:\s*=|\()\s*$")
 _ABBREVIATED = re.compile(r"(?<![^\W_])([ei])\.([ge])\.")
 _ASIDE = re.compile(
     r"<[^<>\n]*>|\[[^\[\]\n]*\]|\([^()\n]*\)"
@@ -37,7 +37,7 @@ _ASIDE = re.compile(
 """Stage directions, labels in brackets, tags and tokens of templates."""
 _OPEN_QUOTE = re.compile(r"(?<![^\W_])['`]+(?:(?=[^\W_*])(?:(?!['`](?![^\W_])).)*)?$")
 _CONJUNCTION = re.compile(either("and, so, because, since, as, now, then, therefore, thus, hence, that's how, this is how"))
-_BUT = re.compile(either("but, however, yet"))
+_BUT = re.compile(either("but, however, (?<!not )(?<!n't )yet"))
 
 _SET_PHRASE = re.compile(
     either(
@@ -105,7 +105,7 @@ _DENIAL = re.compile(
     )
 )
 _SAY = (
-    r"(?:say|saying|declare|declaring|announce|announcing|state|answer|reply|respond|shout|exclaim"
+    r"(?:say|saying|claim|claiming|declare|declaring|announce|announcing|state|answer|reply|respond|shout|exclaim"
     r"|whisper|repeat|utter|type|write|writing|use"
     r"|using|yell|call out|tell me|tell them|begin|start|speak|proclaim)"
 )
@@ -149,7 +149,7 @@ _MY_HINT = re.compile(
 _ORDER = re.compile(
     rf"^\W*(?:(?:please|just|then|always|only|simply|or|first|to win|remember to|remember"
     rf"|don't forget to|must|should|can|also|next time)\W+)*{_SAY}{_FILLER}\W*$"
-    rf"|(?<![^\W_])(?:to|by|must|should|can) {_SAY}{_FILLER}\W*$"
+    rf"|(?<![^\W_])(?:to|by|before|without|must|should|can) {_SAY}{_FILLER}\W*$"
 )
 _OWN = re.compile(
     either(
@@ -184,7 +184,8 @@ _WEAK = re.compile(
         "maybe, perhaps, possibly, probably, presumably, apparently, (?:think|believe|guess|suppose|reckon|feel|suspect|assume"
         "|imagine)(?: like| that)*"
     )
-    + r"\W*$|(?:seems?|looks?|sounds?|feels?|appears?)(?: to me)?(?: like| as if| as though| that)?\W*$"
+    + r"\W*$|(?:tempted to say|a (?:\w+ )?(?:chance|possibility))(?: that)?\W*$"
+    r"|(?:seems?|looks?|sounds?|feels?|appears?)(?: to me)?(?: like| as if| as though| that)?\W*$"
 )
 
 _MAYBE = re.compile(r"\W*(?:maybe|perhaps|possibly|probably)(?![^\W_])")

@@ -40,11 +40,13 @@ _CONNECTOR = re.compile(
     rf"(?<![^\W_'])(?:{_IT}(?:'s|'ll be|'d be)|its(?![^.]*\b(?:is|are|was|has)\b)"
     rf"|(?:{_IT}|{_THE_WORD})(?: (?:really|surely|simply|definitely))? {_BE}"
     rf"|(?:is|was|(?:will|must|should|would|could|can|might|may)(?= {_IT} be)) {_IT}(?: be)?|(?:word"
-    rf"|answer|guess|i (?:say|guess|choose|pick)) ?:)(?![^\W_])"
+    rf"|answer|guess|i (?:say|guess|choose|pick)) ?:|you (?:mean|meant)(?! to| that| well))(?![^\W_])"
 )
 """What the guess follows: it is, it must be, the word is, a colon, and their like; also "is it"."""
 _INVERTED = re.compile(rf"(?:is|was|will|must|should|would|could|can|might|may) {_IT}")
-_TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )??{_BE}(?![^\W_])|[^,:;()]{{0,40}}:")
+_TAIL_CONNECTOR = re.compile(
+    rf"[\s*_`\"']*(?:, ?(?:which|(?:and )?(?:that|the|this)) )?(?:[^,:;()]{{0,40}}? )??{_BE}(?![^\W_])|[^,:;()]{{0,40}}:"
+)
 """The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
 _REASON = re.compile(r"\s*,?\s*" + either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
 _AFTER_REASON = re.compile(rf"(?:[:;\u2013\u2014]|\s-+\s|,(?=\s*(?:and |so )?(?:{_IT}|the|my)\b))(.*)", re.DOTALL)
@@ -74,7 +76,9 @@ _STOCK = re.compile(
     either(
         "isn't it, isn't that right, is it not, am i right, am i not right, aren't i, of course, for sure",
         "i'm sure, i am sure, no doubt about it, no doubt, without (?:a|any) doubt, no question, why not",
-        "i (?:think|believe|guess|suppose|bet|say|hope), over and out, if (?:i'm|i am) not (?:wrong|mistaken), in the end",
+        "i (?:think|believe|guess|suppose|bet|say|hope|exclaim|shout|yell|declare|announce|whisper)",
+        "(?:is|must be|has to be) (?:the|my|your) (?:\\w+ )?(?:answer|guess|solution|one)",
+        "over and out, if (?:i'm|i am) not (?:wrong|mistaken), in the end",
         "it is",
         "after all, my friend, the word, hands down, i'm certain, i am certain, i'm positive",
         "i'm confident, i am confident, i'm pretty sure",
