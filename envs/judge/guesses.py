@@ -280,7 +280,7 @@ def _one_word(said: str) -> str:
     if content(without_asides):
         said = without_asides
     pieces = [piece for piece in _SPLIT.split(said) if _WORD.search(piece)]
-    while _TALK.issuperset(content(pieces[0])) and any(_is_name(piece) for piece in pieces[1:]):
+    while pieces and _TALK.issuperset(content(pieces[0])) and any(_is_name(piece) for piece in pieces[1:]):
         pieces.pop(0)
     if not pieces:
         return ""
