@@ -59,7 +59,10 @@ EXCEPTIONS = [
         "disease diseased, vampire vampiric, anxious anxiety, know knowledge, clear clarity, grand grandeur, "
         "giant gigantic, fish fisherman, police policeman, chair chairman, sweat sweaty, diplomat diplomacy, hell "
         "hellish, sky skyward, sea seaward, mother motherhood, heal health, true truth, steal stealth, "
-        "grow growth, weigh weight"
+        "grow growth, weigh weight, long lengthy, long lengthen, strong strengthen, high heighten, emperor empress, "
+        "pirate piracy, private privacy, virus viral, enter entry, vary various, vary variety, able ability, just justice, "
+        "proud pride, poor poverty, serve service, tyrant tyranny, monster monstrosity, coward cowardice, "
+        "edit edition, add additional, choose choosy, color coloration, colour coloration, art artistry, artist artistry, hero heroine"
     ).split(", ")
 ]
 """Derivations that the rules below leave out: they share fewer than three letters, are no longer
@@ -135,7 +138,10 @@ APART = {
         "gorgeous, port portable, cape capable, "
         "rust rustic, state static, pane panic, wick wicked, party partial, corny cornish, let letterer, "
         "tow tower, fast fasten, kitty kitten, past pasty, past "
-        "pastor, barb barber, butt butter, jell jelly, bass bassist, ting tingle, butch butcher"
+        "pastor, polite politic, polite political, very veritable, rome romany, horne hornist, "
+        "cow coward, cow cowardice, cow cowardly, rape rapine, image imagine, pane paneling, pane panelling, happy happen, "
+        "live liver, span spanish, tend tender, unit united, tie tier, cook cookie, growth growing, "
+        "barb barber, butt butter, jell jelly, bass bassist, ting tingle, butch butcher"
     ).split(", ")
 }
 """Pairs that the rules find and that speakers take for two words."""
@@ -163,7 +169,7 @@ WITHOUT_E = ("y", "ish", "en", "able", "ous", "ize", "ise")
 PROVEN_SUFFIXES = (
     "en dom er or y al ial ual ic ical ous ious ish ment ation able ible ist ism ize ise ity ive ian an "
     "ary age ance ence ant ent ee eer ess "
-    "ster let some ward wards wise fold th ery ly ify istic ily"
+    "ster let some ward wards wise fold th ery ly ify istic ily ine ry ette ling ure"
 ).split()
 """A lemma that is a target plus one of these is derived from it where WordNet shows it: its gloss has the
 target in it (golden: "made from or covered with gold"), or both point to one word."""
@@ -221,11 +227,19 @@ def _lines(path: Path) -> Iterable[str]:
 
 
 def derivations(word: str, net: WordNet) -> set[str]:
-    """The lemmas made of `word`: longer ones that share three letters with it, which WordNet derives from it or a
-    suffix makes of it; and, one step further, those that WordNet derives from them, and their -ly and -ness."""
+    """The lemmas made of `word`, and, one step further, those made of them."""
+    found = _made_of(word, net)
+    further = {other for one in found for other in (*_made_of(one, net), *_made_regularly(one, net))}
+    kept = {other for other in further if other.endswith(("ly", "ness")) or other.startswith(word[:-1])}
+    return found | {other for other in kept if (word, other) not in APART}
+
+
+def _made_of(word: str, net: WordNet) -> set[str]:
+    """Longer lemmas that share three letters with `word`, which WordNet derives from it or a suffix makes of it."""
     found = {other for other in net.derived[word] if _is_below(word, other)}
     suffixed = {stem + suffix for stem in (word, re.sub("y$", "i", word)) for suffix in SUFFIXES}
     suffixed |= {other for stem in _stems(word) for suffix in PROVEN_SUFFIXES if net.shows(word, other := stem + suffix)}
+    suffixed |= {other} if net.shows(word, other := re.sub("[eo]r$", "ress", word)) else set()  # actress
     for suffix, of, to in PLAIN_SUFFIXES if len(word) > 3 else ():
         if net.parts[word] & set(of.split()):
             keeps_e = word[-1] == "e" and suffix not in WITHOUT_E
@@ -233,16 +247,13 @@ def derivations(word: str, net: WordNet) -> set[str]:
             suffixed |= {stem + suffix for stem in stems if to in net.parts.get(stem + suffix, ())}
     found |= {other for other in suffixed if other in net.parts and _is_below(word, other)}
     found |= {other for base, other in EXCEPTIONS if base == word}
-    found = {other for other in found if (word, other) not in APART and (other, word) not in EXCEPTIONS}
-    further = {other for one in found for other in net.derived[one] if _is_below(one, other)}
-    further |= {
-        other
-        for one in found
-        for other in (one + "ly", one + "ness", re.sub("y$", "ily", one), re.sub("y$", "iness", one))
-        if other in net.parts
-    }
-    kept = {other for other in further if other.endswith(("ly", "ness")) or other.startswith(word[:-1])}
-    return found | {other for other in kept if (word, other) not in APART}
+    return {other for other in found if (word, other) not in APART and (other, word) not in EXCEPTIONS}
+
+
+def _made_regularly(word: str, net: WordNet) -> set[str]:
+    """The -ly and -ness of `word`."""
+    made = (word + "ly", word + "ness", re.sub("y$", "ily", word), re.sub("y$", "iness", word))
+    return {other for other in made if other in net.parts}
 
 
 def _stems(word: str) -> set[str]:

@@ -28,23 +28,31 @@ def either(*phrases: str) -> str:
 _WINDOW = 400
 """How many characters before a formula are read."""
 _BOUNDARY = re.compile(r"[.!?;\n|\u2013\u2014]|\s-+\s")
-_KEY = re.compile(r"[\"'][^\"'\n]*[\"']\s*:|\w+\s*=\s*$")
+_KEY = re.compile(r"[\"'][^\"'\n]*[\"']\s*:|\w+(?:\s*=|\()\s*$")
+_ABBREVIATED = re.compile(r"(?<![^\W_])([ei])\.([ge])\.")
 _ASIDE = re.compile(
     r"<[^<>\n]*>|\[[^\[\]\n]*\]|\([^()\n]*\)"
     r"|(?<!\*)\*+(?=[^*\s])[^*\n]+\*+|(?<![^\W_])_+(?=[^_\s])[^_\n]+_+(?![^\W_])"
 )
 """Stage directions, labels in brackets, tags and tokens of templates."""
-_OPEN_QUOTE = re.compile(r"(?<![^\W_])['`]+(?=[^\W_*])(?:(?!['`](?![^\W_])).)*$")
+_OPEN_QUOTE = re.compile(r"(?<![^\W_])['`]+(?:(?=[^\W_*])(?:(?!['`](?![^\W_])).)*)?$")
 _CONJUNCTION = re.compile(either("and, so, because, since, as, now, then, therefore, thus, hence, that's how, this is how"))
-_BUT = re.compile(either("but, however, yet"))
+_BUT = re.compile(either("but, however, (?<!not )(?<!n't )yet"))
 
 _SET_PHRASE = re.compile(
     either(
-        "even (?:if|though)[^,]*(?=,), if i understand[^,]*, (?:see|check) if [^,:]*",
+        "even (?:if|though)[^,]*(?=,), (?:see|check) if [^,:]+(?=[,:])",
         "(?:if|unless) (?:i'm|i am) (?:(?:not|very|much|badly|completely|totally) )*(?:wrong|mistaken)",
         "if (?:i'm|i am) (?:right|correct), if (?:i|you) ha(?:d|ve) to \\w+(?: it)?",
         "if (?:i|you) (?:may|might|ask me|insist|must know|don't mind|like)",
+        "(?:if|unless) (?:i|my \\w+)(?: \\w+(?:'t)?){0,2} (?:fail|recall|remember|understand|understood"
+        "|follow|followed|read|hear|heard|see|saw|get|got|missed|misread|misheard|deceives?|fails?|tricks?|betrays?)(?![^\\W_])[^,]*",
+        "if (?:i'm|i am) (?:being|reading|hearing|following|understanding|remembering|honest|frank)[^,:]*",
+        "if you(?:'ll| will)? (?:allow|excuse|forgive|permit|pardon|please)[^,:]*, if nothing else, if there(?:'s| is) [^,:]*",
+        "in case (?:it|that|you|this) (?:were|was|weren't|wasn't|hadn't|haven't|didn't)[^,:]*",
         "if memory serves(?: me)?(?: right)?, if anything",
+        "say what you (?:will|want|like), (?:at|for) once, so to (?:say|speak)",
+        "(?:sad|strange|needless|that is|suffice it|suffice) to say",
         "if (?:that's|that is|this is|it's|it is) (?:so|the case|true|right|all)",
         "if (?:my|the) (?:guess|hunch|reasoning|instincts?|intuition|logic|memory) (?:is|are|serves?|holds?)[^,]*",
         "(?:there is |there's |i have |have )?no (?:doubt|question)(?: about it)?, not only, no wonder",
@@ -61,7 +69,7 @@ _SET_PHRASE = re.compile(
 _CONDITION = re.compile(
     either(
         "if, unless, whether, suppose, supposing, assuming, imagine, imagining, pretend, provided",
-        "in case, lest, wish",
+        "in case, lest, wish(?! to), pretending",
         "as though",
     )
 )
@@ -80,10 +88,10 @@ _INTERROGATIVE = re.compile(
 _NOT_YET = re.compile(
     either(
         "when, whenever, once, until, till, before, after, as soon as, as long as, by the time, while",
-        "where, not that",
+        "where, not that, let's (?:say|assume), let us (?:say|assume)",
         "(?:the|every|each|any|next) (?:moment|instant|minute|day|second|time)",
     )
-    + r"(?: (?:that|finally|really))?\W*$|^\W*because\W*$"
+    + r"(?: (?:that|finally|really))?[^\w,:]*$|^\W*because\W*$"
 )
 """What makes the formula the time or the ground of something else, right before it."""
 _DENIAL = re.compile(
@@ -97,7 +105,7 @@ _DENIAL = re.compile(
     )
 )
 _SAY = (
-    r"(?:say|saying|declare|declaring|announce|announcing|state|answer|reply|respond|shout|exclaim"
+    r"(?:say|saying|claim|claiming|declare|declaring|announce|announcing|state|answer|reply|respond|shout|exclaim"
     r"|whisper|repeat|utter|type|write|writing|use"
     r"|using|yell|call out|tell me|tell them|begin|start|speak|proclaim)"
 )
@@ -113,7 +121,7 @@ _DO_SAY = (
     r"(?:say|think|believe|claim|assume|suppose|suspect|hear|hope|expect|insist|swear|declare|announce"
     r"|shout|exclaim|answer|reply|respond|state"
     r"|write|type|guess|argue|want|wish|whisper|tell|ask|repeat|use|utter|yell|conclude|imagine|mean"
-    r"|hoping|thinking|assuming|claiming|suggesting)"
+    r"|hoping|thinking|assuming|claiming|suggesting|implying|hinting|saying|insisting|pretending)"
 )
 _FILLER = (
     r"(?: (?:with|that|this|it|out|loud|loudly|clearly|exactly|something|like|to|me|him|her|us|them|you"
@@ -121,7 +129,7 @@ _FILLER = (
     r"|words|word|phrase|sentence|formula|magic))*"
 )
 _OTHERS = re.compile(
-    r"(?<![^\W_])(?:(?:you|you're|you'd|you'll|you've|he|she|they|it|one|who|whoever|people|every(?:one"
+    r"(?<![^\W_])(?:(?:you|you're|you'd|you'll|you've|he|she|they|he'd|she'd|they'd|they'll|it|one|who|whoever|people|every(?:one"
     r"|body)|some(?:one|body)|any(?:one|body)"
     rf"|players|defenders|attackers)(?: \w+(?:'\w+)?){{0,4}} (?:{_SAYS}|{_DO_SAY})|(?:(?:the|my|your|a"
     rf"|an|another|any|each|some|most|other|both)"
@@ -141,7 +149,7 @@ _MY_HINT = re.compile(
 _ORDER = re.compile(
     rf"^\W*(?:(?:please|just|then|always|only|simply|or|first|to win|remember to|remember"
     rf"|don't forget to|must|should|can|also|next time)\W+)*{_SAY}{_FILLER}\W*$"
-    rf"|(?<![^\W_])(?:to|by|must|should|can) {_SAY}{_FILLER}\W*$"
+    rf"|(?<![^\W_])(?:to|by|before|without|must|should|can) {_SAY}{_FILLER}\W*$"
 )
 _OWN = re.compile(
     either(
@@ -151,12 +159,17 @@ _OWN = re.compile(
     )
 )
 _RULES = r"(?:format|formula|phrase|sentence|example|rules?|template|wording|syntax|statement|words|line|password)"
+_BARGAIN = re.compile(
+    r"^\W*(?:\w+ )?(?:please |just |only )*(?:give|tell|show|offer|grant|lend|one more|one last|one final|another|a few more"
+    r"|a little more|a bit more)(?![^\W_])[^:]*?(?:,? (?:and|so))(?: then| that)?(?: maybe| perhaps)?\W*$"
+)
+"""An order or a wish that the formula would follow: "One more clue and I know the word"."""
 _EXAMPLE = re.compile(
     rf"(?<![^\W_]){_RULES}(?: \w+){{0,4}} (?:is|are|was|be|goes|reads|like)(?: this| simply| just)?\W*$"
     rf"|^\W*(?:for |an |the |as an? |one |winning |required |correct )*(?:{_RULES}(?: declaration"
-    rf"| guess)?|instance|e\.?g"
+    rf"| guess| reminder)?|instance|eg"
     rf"|reminder)\W*$"
-    r"|(?<![^\W_])(?:such as|as in|e\.g\.?|called|namely|for example|for instance)\W*$"
+    r"|(?<![^\W_])(?:looks? (?:something )?like this|such as|as in|eg|called|namely|for example|for instance)\W*$"
 )
 _CITED = re.compile(
     r"^[\"'`*_.!?\s]*(?:[\u2013\u2014,-]+\s*)?(?:(?:that|this|which)(?: \w+)? )?(?:is|are|was|would be"
@@ -168,10 +181,14 @@ _CITED = re.compile(
 """So a sentence goes on behind a quotation that it cites."""
 _WEAK = re.compile(
     either(
-        "maybe, perhaps, possibly, probably, presumably, apparently, (?:think|believe|guess|suppose|reckon|feel|suspect)(?: like| that)*"
+        "maybe, perhaps, possibly, probably, presumably, apparently, (?:think|believe|guess|suppose|reckon|feel|suspect|assume"
+        "|imagine)(?: like| that)*"
     )
-    + r"\W*$|(?:seems?|looks?|sounds?|feels?|appears?)(?: to me)?(?: like| as if| as though| that)?\W*$"
+    + r"\W*$|(?:tempted to say|a (?:\w+ )?(?:chance|possibility))(?: that)?\W*$"
+    r"|(?:seems?|looks?|sounds?|feels?|appears?)(?: to me)?(?: like| as if| as though| that)?\W*$"
 )
+
+_MAYBE = re.compile(r"\W*(?:maybe|perhaps|possibly|probably)(?![^\W_])")
 
 _HINGE = re.compile(
     r"^[\s,:*_\"'`(\u2013\u2014-]*(?:but |and )?(?:only |just |even )?"
@@ -183,10 +200,16 @@ _DOUBT = re.compile(
     r"|"
     + either(
         "unsure, uncertain, unconvinced, have (?:my|some|a few) doubts?, (?:could|may|might) be "
-        "(?:wrong|mistaken), or do i, or not, or maybe not"
+        "(?:wrong|mistaken), or do i, or not, or maybe not, i hope"
     )
 )
-_RETRACTED = re.compile(either("or (?:do|don't) i, or maybe (?:not|i don't)"))
+_RETRACTED = re.compile(
+    either(
+        "or (?:do|don't) i, or maybe (?:not|i don't)",
+        "(?:that|it|this)(?: would|'d) be (?:an? )?(?:lie|lying|untrue|premature|rash|reckless|dishonest|exaggeration|bluff|bluffing"
+        "|too \\w+)",
+    )
+)
 _TAKEN_BACK = re.compile(r"(?<![^\W_])but(?![^\W_]) *(?:which|what|how|i|can|could|let|give|tell|maybe|perhaps)(?![^\W_])")
 _TAG = re.compile(
     r"^[\s,:\u2013\u2014-]*(?:(?:right|correct|huh|eh|yes|no|okay|ok|you (?:say|think|mean|ask)|don't i"
@@ -198,7 +221,7 @@ _ABOUT = re.compile(
     r"| for)?)?\s+(?:(?:probably|likely|also|really|actually|only|just|usually|often|always|definitely"
     r"|clearly"
     r"|never|somehow) )*"
-    r"(?:(?:has|have)(?! (?:got )?to be)|had|relates?|refers?|means?|meant|sounds?|starts?|begins?|ends?"
+    r"(?:of the (?:day|week|month|year)|(?:has|have)(?! (?:got )?to be)|had|relates?|refers?|means?|meant|sounds?|starts?|begins?|ends?"
     r"|rhymes?|contains?|describes?|comes?|belongs?"
     r"|involves?|looks?|seems?|appears?|stands?|(?:does|did)(?:n't)?|deals?|fits?|applies|goes|makes?"
     r"|made|gets?|exists?|concerns?|denotes?|names?"
@@ -210,10 +233,16 @@ _ABOUT = re.compile(
     r"|the )?['\"`*]*\w+['\"`*]*\W*$))(?![^\W_])"
 )
 """A tail that says something of the word: "I know the word has to do with music"."""
+_MENTIONED = re.compile(
+    r"\s*[\"'`*]+[^\"'`*\n]+[\"'`*]+ (?:(?:that )?(?:you|we) \w+ )?(?:has|have|had|means?|refers?|relates?|plays|isn't|doesn't"
+    r"|is (?:not|related|relevant|important|connected|about|part|in|involved))(?![^\W_])"
+)
+"""A tail that says something of a word that it quotes: 'I know the word "keys" you used has two meanings'."""
 _TRAITS = frozenset(
     "short long secret hidden easy hard tricky difficult simple common rare noun verb adjective adverb "
     "plural "
-    "singular familiar close near here there unusual abstract concrete tough obvious clear mystery".split()
+    "singular familiar close near here there unusual abstract concrete tough obvious clear mystery "
+    "anything everything important relevant".split()
 )
 """What a word may be, apart from its meaning: "I know the word is short" names none."""
 _QUOTES = re.compile(r"[\"'`*]")
@@ -243,7 +272,7 @@ def lead_of(text: str, at: int) -> tuple[str, str, str]:
 
 def _sentence_end(text: str) -> str:
     """The part of a text that belongs to the sentence open at its end, without asides."""
-    return _BOUNDARY.split(_ASIDE.sub(_without, _KEY.split(text)[-1]))[-1]
+    return _BOUNDARY.split(_ASIDE.sub(_without, _ABBREVIATED.sub(r"\1\2", _KEY.split(text)[-1])))[-1]
 
 
 def _without(aside: re.Match[str]) -> str:
@@ -260,7 +289,7 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
     if asks and _INTERROGATIVE.search(lead):
         return True
     lead = _BUT.split(lead)[-1].rstrip(" *_\"'`")
-    if _CONDITION.search(lead) or _NOT_YET.search(lead) or _INVERTED.search(lead):
+    if any(cancels.search(lead) for cancels in (_CONDITION, _NOT_YET, _INVERTED, _BARGAIN)):
         return True
     apart = lead.endswith((",", ":"))
     phrase = next((piece for piece in reversed(re.split("[,:]", lead)) if _SAID.search(piece)), "")
@@ -279,12 +308,12 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
 
 def is_weak(lead: str) -> bool:
     """Whether the lead hedges: "maybe", "it seems to me that"."""
-    return _WEAK.search(lead) is not None
+    return _WEAK.search(lead) is not None or _MAYBE.match(_BUT.split(lead)[-1]) is not None
 
 
 def is_cancelled_by_tail(tail: str, asks: bool, named: str | None) -> bool:
     """Whether what follows in the sentence takes the assertion away. named: what it names, "" for several words, None for none."""
-    if _HINGE.search(_SET_PHRASE.sub(" ", tail)) or _RETRACTED.search(tail) or _ABOUT.match(tail):
+    if _HINGE.search(_SET_PHRASE.sub(" ", tail)) or _RETRACTED.search(tail) or _ABOUT.match(tail) or _MENTIONED.match(tail):
         return True
     several = named == "" and " or " not in tail
     if _COPULA.match(tail) and (_TAKEN_BACK.search(tail) or several or (named in _TRAITS and not _QUOTES.search(tail))):

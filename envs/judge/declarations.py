@@ -46,11 +46,11 @@ _ADVERBS = (
 )
 _OPENING = re.compile(
     rf"(?<![^\W_])(?<![^\W_]')(?:i(?:'m|'d|{_SEP}am)?{_ADVERBS}{_SEP}(?:(?P<hedge>think|believe|guess"
-    rf"|suppose|reckon|feel)"
+    rf"|assume|suspect|imagine|suppose|reckon|feel)"
     rf"|bet|say|sure|certain|confident|positive)(?:{_SEP}that)?[,:]?{_SEP})?"
     rf"i{_ADVERBS}(?:{_SEP}(?P<maybe>think|probably|maybe|perhaps))?{_SEP}know(?:{_SEP}now)?{_SEP}the"
     rf"{_SEP}(?:(?:secret|hidden|target|mystery|magic){_SEP})?word(?!'s)(?! (?:limit|count|order"
-    rf"|game)(?![^\W_]))(?![^\W_])"
+    rf"|game|choice|association|list|search|play|puzzle|length)s?(?![^\W_]))(?![^\W_])"
 )
 _INTERJECTION = re.compile(INTERJECTIONS + "$")
 """What belongs to the opening that it stands right before."""
@@ -58,6 +58,8 @@ _AGAIN = re.compile(rf"[\W_]*(?:{INTERJECTIONS}[\W_]+)*")
 """What may stand between an opening and the same said again."""
 _BOUNDARY = re.compile(r"[.!?;\n\u2013\u2014]|\s-+\s")
 _PLACEHOLDERS = ("x", "xyz", "word", "blank", "guess", "whatever", "answer", "something")
+_BLANK = re.compile(r"[\[{<][^\[\]{}<>]*(?:your|insert|word|guess|answer)[^\[\]{}<>]*[\]}>]")
+"""A blank to be filled in: "{your_guess}"."""
 _TAG = re.compile(r"<(/?)([a-z]{1,12})>")
 _INLINE = frozenset("b i u em strong code mark span".split())
 _LATEX = re.compile(r"\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|emph)\{")
@@ -87,18 +89,26 @@ def _declares(text: str, opening: re.Match[str]) -> tuple[str | None, int] | Non
     if is_cancelled_by_lead(lead, asks):
         return None
     if quote:
-        closing = text.find(quote, opening.end())
+        closing = _closing(text, opening.end(), quote)
         behind = _sentence(text, closing + 1) if closing >= 0 else ""
         asks_outside = bool(behind.strip()) and text.startswith("?", closing + 1 + len(behind))
         if is_cancelled_by_lead(outside, asks_outside, cites=True) or is_cited(behind):
             return None
     if (tail.strip() or asks) and is_cancelled_by_tail(tail, asks, named_in_tail(tail)):
         return None
-    named, end = named_word(text, _last_opening(text, opening.end()))
-    if quote and named in (None, *_PLACEHOLDERS):
+    at = _last_opening(text, opening.end())
+    quoted = text[at:closing] if quote and closing >= at else ""
+    named, end = named_word(text[:closing] if any(map(str.isalnum, quoted)) else text, at)
+    if quote and (named in (None, *_PLACEHOLDERS) or _BLANK.search(quoted)):
         return None
     weak = opening["hedge"] or opening["maybe"] or is_weak(lead)
     return None if weak and named is None else (named, end)
+
+
+def _closing(text: str, at: int, quote: str) -> int:
+    """Where a quotation ends that is open at position `at`; -1 if it does not. Quotes escaped as in JSON are inside it."""
+    closing = re.compile(rf"(?<!\\){quote}").search(text, at)
+    return closing.start() if closing else -1
 
 
 def _sentence(text: str, at: int) -> str:

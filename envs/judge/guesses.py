@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ..words.parts_of_speech import PARTS, words_of
 from .assertions import either
 from .normalise import LETTER
+from .word_forms import forms
 
 INTERJECTIONS = either(
     "a+h+, a+ha+, a-ha, o+h+, ooh+, wow, hey, hm+, mm+, um+, uh+, huh, er+m*, ha(?:ha)*, gee, gosh, yay",
@@ -39,11 +40,13 @@ _CONNECTOR = re.compile(
     rf"(?<![^\W_'])(?:{_IT}(?:'s|'ll be|'d be)|its(?![^.]*\b(?:is|are|was|has)\b)"
     rf"|(?:{_IT}|{_THE_WORD})(?: (?:really|surely|simply|definitely))? {_BE}"
     rf"|(?:is|was|(?:will|must|should|would|could|can|might|may)(?= {_IT} be)) {_IT}(?: be)?|(?:word"
-    rf"|answer|guess|i (?:say|guess|choose|pick)) ?:)(?![^\W_])"
+    rf"|answer|guess|i (?:say|guess|choose|pick)) ?:|you (?:mean|meant)(?! to| that| well))(?![^\W_])"
 )
 """What the guess follows: it is, it must be, the word is, a colon, and their like; also "is it"."""
 _INVERTED = re.compile(rf"(?:is|was|will|must|should|would|could|can|might|may) {_IT}")
-_TAIL_CONNECTOR = re.compile(rf"[\s*_`\"']*(?:[^,:;()]{{0,40}}? )??{_BE}(?![^\W_])|[^,:;()]{{0,40}}:")
+_TAIL_CONNECTOR = re.compile(
+    rf"[\s*_`\"']*(?:, ?(?:which|(?:and )?(?:that|the|this)) )?(?:[^,:;()]{{0,40}}? )??{_BE}(?![^\W_])|[^,:;()]{{0,40}}:"
+)
 """The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
 _REASON = re.compile(r"\s*,?\s*" + either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
 _AFTER_REASON = re.compile(rf"(?:[:;\u2013\u2014]|\s-+\s|,(?=\s*(?:and |so )?(?:{_IT}|the|my)\b))(.*)", re.DOTALL)
@@ -64,7 +67,7 @@ _ONLY = re.compile(
 _DENIED = re.compile(
     r"(?:(?:(?<![^\W_])(?:and|but|so|or|definitely|certainly) )?(?<![\"'`])(?<![^\W_])(?:not|never"
     r"|cannot|hardly|neither|nor|no|rather than"
-    r"|instead of|as opposed to|unlike)(?![^\W_\"'`])|\w*n't(?![^\W_]))"
+    r"|instead of|as opposed to|unlike)(?![^\W_\"'`])|(?:(?<=, )\w+ )?\w*n't(?![^\W_]))"
     r"(?: (?:really |even )?(?:think|believe|say|suppose|guess|bet|mean)(?![^\W_])[^,;:()\u2013\u2014]*"
     r"|[^,;:()\u2013\u2014]*?(?=[,;:()\u2013\u2014]|\s-+\s| but | (?:it|that|this)(?:'s| is| must)|$))"
     r"|(?<![^\W_])i doubt(?![^\W_])[^,;:()\u2013\u2014]*"
@@ -73,18 +76,21 @@ _STOCK = re.compile(
     either(
         "isn't it, isn't that right, is it not, am i right, am i not right, aren't i, of course, for sure",
         "i'm sure, i am sure, no doubt about it, no doubt, without (?:a|any) doubt, no question, why not",
-        "i (?:think|believe|guess|suppose|bet|say), if (?:i'm|i am) not (?:wrong|mistaken), in the end",
+        "i (?:think|believe|guess|suppose|bet|say|hope|exclaim|shout|yell|declare|announce|whisper)",
+        "(?:is|must be|has to be) (?:the|my|your) (?:\\w+ )?(?:answer|guess|solution|one)",
+        "over and out, if (?:i'm|i am) not (?:wrong|mistaken), in the end",
         "it is",
         "after all, my friend, the word, hands down, i'm certain, i am certain, i'm positive",
         "i'm confident, i am confident, i'm pretty sure",
         "good game, well played, game over, case closed, got you, you see, you know, by the way",
-        "at last, right there, drum ?roll, (?:only )?one thing",
+        "at last, right there, drum ?roll, (?:only )?one thing, (?:and )?nothing (?:else|more)",
+        "(?:three|four|five|six|seven|eight|nine|ten|[0-9]+) letters",
     )
     + r"|\(e?s\)|[0-9]+(?:\.[0-9]+)? ?%"
 )
 """Phrases that name nothing."""
 _NOISE = re.compile(
-    r"<\|[^|<>\n]*\|?>|</[a-z_]+>|<(?:s|eos|bos|pad|end|eot|br|(?:end|start)_of_turn)/?>|\[/?inst\]"
+    r"<\|[^|<>\n]*\|?>|</[a-z_]+>|<(?:s|eos|bos|pad|unk|0x[0-9a-f]{2}|end|eot|br|(?:end|start)_of_turn)/?>|\[/?inst\]"
     r"|(?<=\s)[:;=][-']?[a-z0-9)(\[\]*/\\|]{1,2}(?![^\W_])|<3|\\o/|(?<=\s)x+d+(?![^\W_])|\^_+\^"
 )
 """Tokens of templates, stray tags, emoticons."""
@@ -96,12 +102,15 @@ _WORD = re.compile(rf"{LETTER}+(?:['-]{LETTER}+)*[+#]*")
 _CALLED = re.compile(r".*(?<![^\W_])(?:called|known as|named)(?![^\W_])(?=.*[^\W_])")
 _CUT = frozenset(
     "because since as for given based from with if which that who where when while due considering "
-    "thanks isn't is was right but you we "
+    "thanks isn't is was right but you we all "
     "i'm he she they it's you're".split()
 )
 """Words that end the naming phrase: "cat because it purrs"."""
+_REASONS = frozenset("because since given based considering judging thanks due owing which who whose".split())
+"""Words that begin a reason, or more of the name."""
 _CLAUSE = frozenset(
-    "i you it we he she they i'm it's you're am is are was were have has had do did let's lets love like for with of in at from by".split()
+    "i you it we he she they i'm it's you're am is are was were have has had do did "
+    "that that's let's lets love like for with of in at from by".split()
 )
 """Words that tell a clause ("and I love it") from a name ("and the organ")."""
 _TALK = frozenset(
@@ -115,7 +124,8 @@ _TALK = frozenset(
     "opponent attacker defender guys team "
     "ladies gentlemen folks everyone baby yeah yep yup nope sorry oops whew phew wink smile grin nice "
     "luck again anyway though always "
-    "forever literally 100 percent guaranteed certain positive confident exactly precisely correct bye "
+    "forever yum yummy peasy duh yikes amigo sensei m'lady spelled spelt confirmed locked signed meow "
+    "literally 100 percent guaranteed certain positive confident exactly precisely correct bye "
     "goodbye haha lmfao kek rip there goodness letters "
     "a-k-a aka i-e".split()
 )
@@ -270,7 +280,7 @@ def _one_word(said: str) -> str:
     if content(without_asides):
         said = without_asides
     pieces = [piece for piece in _SPLIT.split(said) if _WORD.search(piece)]
-    while len(pieces) > 1 and _TALK.issuperset(content(pieces[0])):
+    while pieces and _TALK.issuperset(content(pieces[0])) and any(_is_name(piece) for piece in pieces[1:]):
         pieces.pop(0)
     if not pieces:
         return ""
@@ -278,9 +288,10 @@ def _one_word(said: str) -> str:
     while len(named) > 1 and named[0] in _SKIP:
         named.pop(0)
     named = named[: next((i for i, word in enumerate(named) if i and _ends_name(named, i)), len(named))]
-    while len(named) > 1 and (named[-1] in _SKIP or named[-1] in _TALK):
+    while len(named) > 1 and (named[-1] in _SKIP or (named[-1] in _TALK and not _compounds(named[-1]))):
         named.pop()
-    if len(set(named)) != 1 or any(_rivals(piece, named[0]) for piece in pieces[1:]):
+    same = bool(named) and all(_same(word, named[0]) for word in named if word not in ("or", "and", "only"))
+    if not same or any(_rivals(piece, named[0]) for piece in _without_reasons(pieces)):
         return ""
     return str(named[0])
 
@@ -297,23 +308,52 @@ def _rivals(piece: str, named: str, joined: bool = False) -> bool:
     """Whether a later piece of the sentence names another word than `named`: "dog", "or a dog", "dog or bird". Clauses, small talk and
     what says more of the name ("the instrument") do not. joined: only those with "or" or "and" do."""
     piece = _STOCK.sub(" ", piece)
-    if again := _CONNECTOR.search(piece):
+    if (again := _CONNECTOR.search(piece)) and again[0] != "its":
         piece = piece[again.end() :]
     words = _WORD.findall(piece)
     if not words or any(word in _CLAUSE for word in words):
         return False
-    others = [word for word in content(piece) if word != named and word.isdigit() <= named.isdigit() and word not in _TALK | _REMARKS]
-    if words[0] in ("or", "nor", "and", "alternatively"):
+    others = [
+        word
+        for word in content(piece)
+        if not (_same(word, named) or len(word) < 2 <= len(named)) and word.isdigit() <= named.isdigit() and word not in _TALK | _REMARKS
+    ]
+    if words[0] in ("or", "nor", "and", "alternatively", "else", "otherwise"):
         return 0 < len(others) <= 3 and (words[0] != "and" or joined or len(others) == 1)
     if joined or not others:
         return False
     if _LISTED.search(piece):
         return len(others) <= 3 and any(_alike(other, named) for other in others)
-    apposed = words[0] in ("you", "my", "the", "a", "an", "your")
+    apposed = words[0] in ("you", "my", "the", "a", "an", "your", "how", "what", "so", "too", "very", "all", "aka", "a-k-a")
     return len(others) == 1 and not apposed and _alike(others[0], named)
 
 
 def _alike(word: str, named: str) -> bool:
     """Whether two words may stand for each other: they are, as far as is known, the same part of speech."""
     first, second = ([part for part in PARTS if one in words_of(part)] for one in (word, named))
-    return first == second or not (first and second)
+    return not first or first == (second or ["noun"])
+
+
+def _without_reasons(pieces: list[str]) -> Iterator[str]:
+    """The pieces after the first that may name, too: behind a reason ("based on fur, milk and mice") only alternatives do."""
+    reasons = False
+    for piece in pieces:
+        words = _WORD.findall(piece)
+        reasons = reasons or not _REASONS.isdisjoint(words)
+        if piece is not pieces[0] and (not reasons or words[0] == "or"):
+            yield piece
+
+
+def _compounds(word: str) -> bool:
+    """Whether a word of small talk is a noun, which a name right before it belongs to: "video game"."""
+    return word in words_of("noun")
+
+
+def _same(word: str, named: str) -> bool:
+    """Whether two words are one, spelled or inflected: "piano" and "p-i-a-n-o", "color" and "colours"."""
+    return word.replace("-", "") == named.replace("-", "") or bool(named and (named in forms(word) or word in forms(named)))
+
+
+def _is_name(piece: str) -> bool:
+    """Whether a piece of a sentence holds one word that could be the name."""
+    return len([word for word in content(piece) if word not in _TALK]) == 1

@@ -66,7 +66,7 @@ _PAIRS = (
 )  # fmt: skip
 _LOOKALIKES = {odd: plain for odds, plains in _PAIRS for odd, plain in zip(odds, plains, strict=True)}
 _LOOKALIKES |= {"æ": "ae", "œ": "oe", "ӕ": "ae"}
-_LOOKALIKES |= dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromkeys("“”„‟″«»「」『』", '"') | dict.fromkeys("‐‑‒−⁃", "-")
+_LOOKALIKES |= dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromkeys("“”„‟″«»「」『』", '"') | dict.fromkeys("‐‑‒−⁃·‧•∙⋅", "-")
 _LOOKALIKES["。"] = "."
 """By raw character: some capitals look like other letters than their small ones."""
 _ENCLOSED = (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
@@ -277,7 +277,8 @@ def _readings(text: str) -> Iterator[Word]:
             continue
         for reading in _joined(match[0], match.start()):
             yield reading
-            yield from _unleet(*reading)
+            if not _MEASURE.fullmatch(reading.text[1:]):  # "a 1 l bottle"
+                yield from _unleet(*reading)
 
 
 def _without_clitics(token: str, at: int) -> Iterator[Word]:

@@ -75,12 +75,15 @@ def written_forms(target: str, rule: str = "lemma") -> dict[str, str]:
     """Expressions for the ways to write a target that is not one word of letters, and for a closed compound as two words; by each the form
     that it is.
 
-    Between the words of a target stand blanks or hyphens, nothing, or what stands there in the target: "St. Louis", "AC/DC", "R&B".
+    An abbreviation of two letters may have a dot between them: "P.C.". Between the words of a target stand blanks or
+    hyphens, nothing, or what stands there in the target: "St. Louis", "AC/DC", "R&B".
     """
     word = clean_target(target)
     if " " in word or word[-1] in "+#":
         gaps = [_gap(gap) for gap in _TARGET_WORD.split(fold(target).text)[1:-1]]
         return {_joined(form.split(" "), gaps): form for form in forms(target, rule)}
+    if len(word) == 2 and word.isalpha():
+        return {rf"{word[0]}\.{word[1]}": word}
     return {
         rf"{word[:cut]}\s{{1,3}}{re.escape(form[cut:])}": form
         for cut in range(3, len(word) - 2)
