@@ -25,7 +25,7 @@ PROBE = """
 import importlib, json
 names = ["envs", "agents", "sparring.envs", "sparring.agents", "sparring.selfplay", "sparring.benchmarks"]
 found = {name: importlib.import_module(name).__file__ for name in names}
-from sparring.envs.world import everyday
+from sparring.envs.world.facts import everyday
 print(json.dumps({**found, "nouns": len(everyday().nouns)}))
 """
 
@@ -46,7 +46,7 @@ def shipped(folder: Path) -> set[str]:
         for path in files
         if not any(part == "__pycache__" or part.startswith(".") for part in path.parts)
         and path.parts[0] != "results"
-        and not (len(path.parts) > 1 and path.suffix == ".py")
+        and not (path.suffix == ".py" and not (folder / path).with_name("__init__.py").exists())
         and path.suffix not in (".cpp", ".so")
     }
 
@@ -92,7 +92,8 @@ def users(tmp_path: Path) -> Path:
 def test_the_package_list_is_the_folders():
     folders = {path.parent.name for path in ROOT.glob("[!.]*/__init__.py")}
     assert {f"sparring.{folder}": folder for folder in folders} == PACKAGES
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"sparring", *PACKAGES}
+    rooms = {".".join(path.parent.relative_to(ROOT).parts) for folder in folders for path in (ROOT / folder).rglob("__init__.py")}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"sparring", *(f"sparring.{room}" for room in rooms)}
     assert set(PROJECT["tool"]["mypy"]["packages"]) == set(PACKAGES)
     assert set(PROJECT["tool"]["importlinter"]["root_packages"]) == set(PACKAGES)
 
@@ -105,13 +106,13 @@ def test_type_checkers_find_the_package(folder: str):
 
 
 @pytest.mark.parametrize("folder", PACKAGES.values())
-def test_folders_are_flat(folder: str):
-    assert not [path for path in (ROOT / folder).glob("*/**/__init__.py") if "__pycache__" not in path.parts]
+def test_rooms_have_no_rooms(folder: str):
+    assert not list((ROOT / folder).glob("*/*/**/__init__.py"))
 
 
 def test_the_wheel_holds_everything(wheel: Path):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    compiled = {name for name in names if name.startswith("sparring/agents/_kernels.")}
+    compiled = {name for name in names if name.startswith("sparring/agents/engine/_kernels.")}
     assert len(compiled) == kernels.AVAILABLE, "what was compiled for this checkout is for a wheel, too"
     names -= compiled
     expected = {f"sparring/{folder}/{path}" for folder in PACKAGES.values() for path in shipped(ROOT / folder)}
