@@ -1,4 +1,4 @@
-"""The command line. A module beside this one holds each command, a thin layer over the Python API; nothing heavy is imported before it is needed.
+"""The command line. Each command has a module beside this one, a thin layer over the Python API; nothing heavy is imported early.
 
 Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
 SIGHUP. Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.

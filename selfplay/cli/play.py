@@ -23,7 +23,7 @@ class Play(MatchOptions):
     """A person, or an agent, plays games against an agent.
 
     An agent is one of mini, mini@imitation, smollm2, scripted, scripted:NAME, random, silent, human, PATH, FILE.gguf, RUN@N, RUN@latest,
-    hf:ID, openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help explains, /quit leaves.
+    hf:ID, openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help explains, /quit or Ctrl-D leaves.
 
     Examples:
       sparring play --role defender --opponent mini@imitation

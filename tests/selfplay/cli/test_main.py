@@ -458,7 +458,7 @@ def test_json_stays_json_where_a_person_plays(capsys: pytest.CaptureFixture[str]
     assert main(["play", "--role", "defender", "--opponent", "scripted", "--games", "1", "--json"]) == 0
     captured = capsys.readouterr()
     assert [game["outcome"]["reason"] for game in json.loads(captured.out)["games"]] == ["declared_wrong"]
-    for shown in ("Play the game of Adversarial Taboo.", "defender (you): ", "/quit leaves", "-- declared_wrong"):
+    for shown in ("Play the game of Adversarial Taboo.", "defender (you): ", "/quit or Ctrl-D leaves", "-- declared_wrong"):
         assert shown in captured.err
 
 
@@ -522,7 +522,7 @@ def test_bad_values_are_answered_before_torch_is_imported():
     """All in one process: whichever imports it is named."""
     code = f"""
 import sys
-from sparring.selfplay.cli import main
+from sparring.selfplay.cli.main import main
 for arguments in {WITHOUT_TORCH!r}:
     assert main(arguments) == 2, arguments
     assert "torch" not in sys.modules, arguments
