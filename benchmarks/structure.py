@@ -104,13 +104,14 @@ def leaves(settings: Any) -> int:
     return sum(leaves(value) for value in settings.values()) if isinstance(settings, dict) and settings else 1
 
 
-def run(python: Path, *arguments: str) -> tuple[str, float]:
+def run(config: StructureConfig, *arguments: str) -> tuple[str, float]:
     """What a command prints, and the median of its user seconds."""
     seconds, text = [], ""
+    command = [str(config.python.absolute()), *arguments]
     environment = {**os.environ, "COLUMNS": str(COLUMNS), "OMP_NUM_THREADS": "1"}
     for _ in range(RUNS):
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        text = subprocess.run([str(python), *arguments], capture_output=True, text=True, env=environment, check=False).stdout
+        text = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=config.root, check=False).stdout
         seconds.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before)
     return text, median(seconds)
 
@@ -118,12 +119,11 @@ def run(python: Path, *arguments: str) -> tuple[str, float]:
 def measure(config: StructureConfig) -> dict[str, Any]:
     known = modules(config.root)
     folders = Counter(str(path.parent.relative_to(config.root)) for path in known.values() if path.name != "__init__.py")
-    entry = "from sparring.selfplay.cli.main import entry; entry()" if "sparring.selfplay.cli.main" in known else ""
-    main = ("-m", "sparring.selfplay.cli.main") if not entry or (config.root / "selfplay" / "cli").is_dir() else ("-c", entry)
-    settings, _ = run(config.python, *main, "train", "--print-config")
-    shown, train_seconds = run(config.python, *main, "train", "--help")
-    _, play_seconds = run(config.python, *main, "play", "--help")
-    _, envs_seconds = run(config.python, "-c", "import sparring.envs")
+    main = ("-m", "sparring.selfplay.cli")
+    settings, _ = run(config, *main, "train", "--print-config")
+    shown, train_seconds = run(config, *main, "train", "--help")
+    _, play_seconds = run(config, *main, "play", "--help")
+    _, envs_seconds = run(config, "-c", "import sparring.envs")
     return {
         "modules": len(known),
         "most_modules_in_a_folder": max(folders.values()),
