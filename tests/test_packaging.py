@@ -46,7 +46,7 @@ def shipped(folder: Path) -> set[str]:
         for path in files
         if not any(part == "__pycache__" or part.startswith(".") for part in path.parts)
         and path.parts[0] != "results"
-        and not (path.suffix == ".py" and not (folder / path).with_name("__init__.py").exists())
+        and not (path.suffix == ".py" and path.parts[0] == "data")
         and path.suffix not in (".cpp", ".so")
     }
 
@@ -92,7 +92,7 @@ def users(tmp_path: Path) -> Path:
 def test_the_package_list_is_the_folders():
     folders = {path.parent.name for path in ROOT.glob("[!.]*/__init__.py")}
     assert {f"sparring.{folder}": folder for folder in folders} == PACKAGES
-    rooms = {".".join(path.parent.relative_to(ROOT).parts) for folder in folders for path in (ROOT / folder).rglob("__init__.py")}
+    rooms = {".".join(path.parent.relative_to(ROOT).parts) for folder in folders for path in (ROOT / folder).glob("**/__init__.py")}
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"sparring", *(f"sparring.{room}" for room in rooms)}
     assert set(PROJECT["tool"]["mypy"]["packages"]) == set(PACKAGES)
     assert set(PROJECT["tool"]["importlinter"]["root_packages"]) == set(PACKAGES)
@@ -106,8 +106,10 @@ def test_type_checkers_find_the_package(folder: str):
 
 
 @pytest.mark.parametrize("folder", PACKAGES.values())
-def test_rooms_have_no_rooms(folder: str):
-    assert not list((ROOT / folder).glob("*/*/**/__init__.py"))
+def test_every_folder_of_modules_is_a_package(folder: str):
+    scripts = ROOT / "envs" / "data"
+    rooms = {path.parent for path in (ROOT / folder).glob("**/*.py")} - {scripts}
+    assert all((room / "__init__.py").is_file() for room in rooms)
 
 
 def test_the_wheel_holds_everything(wheel: Path):

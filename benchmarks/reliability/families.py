@@ -198,4 +198,4 @@ def _show(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    command("families", Options, main, Options.__doc__)
+    command("reliability.families", Options, main, Options.__doc__)

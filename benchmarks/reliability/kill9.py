@@ -28,7 +28,7 @@ from sparring.agents import rollout
 from sparring.agents.core import derive_seed
 from sparring.selfplay.config.config import AlarmsConfig, EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.learner.learner import Learner
-from sparring.selfplay.run import loop, train
+from sparring.selfplay.run import collectors, loop, train
 from sparring.selfplay.run.evaluations import Measuring
 from sparring.selfplay.storage import checkpoint
 from sparring.selfplay.storage.folder import RunFolder, to_json, write_text
@@ -59,7 +59,7 @@ PHASES: Mapping[str, tuple[Any, str]] = {
     "begin": (RunFolder, "create"),
     "control": (loop, "measured_control"),
     "imitation": (loop, "imitate"),
-    "generation": (loop, "games_of"),
+    "generation": (collectors, "games_of"),
     "update": (Learner, "update"),
     "save": (checkpoint, "save"),
     "prune": (checkpoint, "prune"),
@@ -280,4 +280,4 @@ def main(config: Kill9Config) -> None:
 
 
 if __name__ == "__main__":
-    command("kill9", Kill9Config, main, __doc__)
+    command("reliability.kill9", Kill9Config, main, __doc__)

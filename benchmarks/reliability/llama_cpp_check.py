@@ -145,4 +145,4 @@ def main(config: CheckConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("llama_cpp_check", CheckConfig, main, __doc__)
+    command("reliability.llama_cpp_check", CheckConfig, main, __doc__)

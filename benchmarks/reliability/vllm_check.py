@@ -220,4 +220,4 @@ def main(config: VLLMCheckConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("vllm_check", VLLMCheckConfig, main, __doc__)
+    command("reliability.vllm_check", VLLMCheckConfig, main, __doc__)

@@ -100,11 +100,11 @@ def compared(runs: Mapping[float, Sequence[Spent]]) -> dict[str, dict[str, float
 
 def commands(config: BusyConfig, folder: Path) -> dict[str, list[str]]:
     """What is run, by name. folder: for what they write; new for every run."""
-    ours = [sys.executable, "-m", "sparring.selfplay.cli.main"]
+    ours = [sys.executable, "-m", "sparring.selfplay.cli"]
     seed = f"{config.seed}"
     mini = ["--player", "mini@imitation", "--opponent", "mini@imitation", "--device", "cpu"]
     small = ["--rounds", "2", "--games-per-round", f"{config.games // 2}", "--evaluation.games", "16", "--device", "cpu"]
-    spag = f"from sparring.benchmarks import speed_busy; speed_busy.by_spag({config.spag_games}, {config.seed})"
+    spag = f"from sparring.benchmarks.speed import busy; busy.by_spag({config.spag_games}, {config.seed})"
     return {
         "play": [*ours, "play", *mini, "--games", f"{config.games}", "--show", "0", "--seed", seed],
         "train": [*ours, "train", "--model", "mini@imitation", *small, "--seed", seed, "--out", str(folder / "run")],

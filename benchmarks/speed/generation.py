@@ -242,4 +242,4 @@ def main(config: SpeedConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("speed", SpeedConfig, main, __doc__)
+    command("speed.generation", SpeedConfig, main, __doc__)

@@ -108,4 +108,4 @@ def main(config: JudgeSpeedConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("judge_speed", JudgeSpeedConfig, main, __doc__)
+    command("speed.judge", JudgeSpeedConfig, main, __doc__)

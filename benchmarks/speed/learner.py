@@ -218,4 +218,4 @@ def main(config: LearnerSpeedConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("learner_speed", LearnerSpeedConfig, main, __doc__)
+    command("speed.learner", LearnerSpeedConfig, main, __doc__)

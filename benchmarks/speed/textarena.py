@@ -234,4 +234,4 @@ def main(config: TextArenaSpeedConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("textarena_speed", TextArenaSpeedConfig, main, __doc__)
+    command("speed.textarena", TextArenaSpeedConfig, main, __doc__)

@@ -481,4 +481,4 @@ def main(config: StudyConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("study", StudyConfig, main, __doc__)
+    command("studies.study", StudyConfig, main, __doc__)

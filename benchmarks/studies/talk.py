@@ -97,4 +97,4 @@ def main(config: TalkConfig) -> None:
 
 
 if __name__ == "__main__":
-    command("talk", TalkConfig, main, __doc__)
+    command("studies.talk", TalkConfig, main, __doc__)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_hfloop import off_by, play
+from test_loop import off_by, play
 from tiny import save_tiny, tiny_model
 
 from sparring.agents.models.loading import load_language_model

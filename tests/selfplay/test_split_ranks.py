@@ -11,7 +11,7 @@ from accelerate.utils import DistributedType
 from forked import command
 from learners import learner_of
 from small_runs import Heard
-from test_ranks import LEARNER, end_one_of_two, examples, same_games, same_metrics, settings, together
+from test_distributed import LEARNER, end_one_of_two, examples, same_games, same_metrics, settings, together
 from tiny import save_tiny, tiny_model, tiny_tokenizer
 from torch import Tensor
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from test_hfloop import END, WIDTHS, all_come_back, off_by, play
+from test_loop import END, WIDTHS, all_come_back, off_by, play
 from tiny import needs_compiler, tiny_model
 
 from sparring.agents.core import Sampling

@@ -10,7 +10,7 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.players.player_card import PlayerCard
 from sparring.benchmarks.studies import study
 from sparring.envs.games.prompts import TABOO_BRIEF
-from sparring.selfplay.config.config import PUBLISHED, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import ImitationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import load
 
 
@@ -67,8 +67,8 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     assert (alone / "measured" / "round-000.json").read_bytes() == shared, "measured by the arm itself, the first model looks the same"
     mending = replace(config, arms=("published", "detached-kl"), seeds=1, result=None)
     study.main(mending)
-    spag = load(study.run_of(mending, "detached-kl", 0) / "config.yaml", TrainConfig).spag
-    assert spag == replace(PUBLISHED, detached_kl=True)
+    mended = load(study.run_of(mending, "detached-kl", 0) / "config.yaml", TrainConfig)
+    assert (mended.method, mended.method_options) == ("spag", {"corrections": "detached-kl"})
     elsewhere = replace(config, out=tmp_path / "elsewhere")
     study.main(elsewhere)
     assert not elsewhere.out.exists(), "seeds in the result file are not run again"
