@@ -46,6 +46,7 @@ def ask_line(prompt: str) -> str:
         return input(prompt)
     except EOFError:
         if sys.stdin.isatty():
+            print(file=sys.stderr)  # what is printed next is not on the prompt's line
             raise Left from None
         raise
 

@@ -134,9 +134,11 @@ def _play(options: Play) -> int:
 
 
 def _ask_aside(prompt: str) -> str:
-    """As `input`, with the prompt on standard error."""
+    """As `ask_line`, with the prompt on standard error."""
+    from sparring.agents.players.human import ask_line
+
     print(prompt, end="", file=sys.stderr, flush=True)
-    return input()
+    return ask_line("")
 
 
 def _put(spool: TextIO, game: Mapping[str, Any]) -> None:
