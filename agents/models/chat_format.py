@@ -539,6 +539,18 @@ def _shared(one: str, other: str) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
+def _left_open(generate: str) -> Thinking | None:
+    """The tag of a thought that a prompt ends with, and the tag that closes it, such as <reasoning> and </reasoning>."""
+    tag = re.search(r"(<\|?|\[|\u25c1)([\w:]*(?:think|thought|reason|reflect)[\w:]*)(\|?>|\]|\u25b7)\s*$", generate, re.IGNORECASE)
+    if tag is None:
+        return None
+    opens, name = tag.group().rstrip(), tag[2]
+    for start, end in (("START", "END"), ("start", "end"), ("begin", "end")):
+        if name.startswith(start):
+            return Thinking(opens, opens.replace(start, end, 1))
+    return Thinking(opens, f"{tag[1]}/{name}{tag[3]}")
+
+
 def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, answers: Sequence[str]) -> tuple[str, Thinking | None]:
     """What an answer without a thought begins with, and how thoughts are told apart.
 
@@ -557,7 +569,7 @@ def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, ans
             opens = tag.group(1)
     else:
         places = tokenizer.get_chat_template(), codec.control
-        known = next((kind for place in places for kind in TAGS if kind.answers in place), None)
+        known = _left_open(generate) or next((kind for place in places for kind in TAGS if kind.answers in place), None)
         opens, close = (known.opens, known.answers) if known else ("", "")
         opened = bool(opens) and generate.rstrip().endswith(opens)
         if opened and generate.endswith("\n"):

@@ -167,7 +167,7 @@ def package() -> Any:
     try:
         import gguf
     except ImportError as error:
-        raise ValueError("GGUF files need the extra gguf: pip install 'sparring[gguf]'") from error
+        raise ValueError("GGUF files need the extra gguf: pip install -e '.[gguf]' in the checkout") from error
     return gguf
 
 

@@ -1,6 +1,6 @@
 """Manifests: the SHA-256 of every file of a checkpoint, by which what is damaged, missing or put there later is refused.
 
-Hashing takes about a second for a gigabyte. Who writes checkpoints, and what they hold: `selfplay/checkpoint.py`.
+Hashing takes about a second for a gigabyte. Who writes checkpoints, and what they hold: `selfplay/storage/checkpoint.py`.
 """
 
 import hashlib

@@ -11,12 +11,12 @@ from sparring.envs.views import game_prompts, inset, one_line
 
 from .simple import FunctionAgent
 
-HELP = "What you type is what you say. /help shows the rules and the talk so far, /quit leaves."
+HELP = "What you type is what you say. /help shows the rules and the talk so far, /quit or Ctrl-D leaves."
 SILENT = "Nothing that counts as speech; who says nothing loses. Enter again to say nothing, or type something: "
 
 
 class Left(Exception):  # noqa: N818  no error: the person has had enough
-    """The person has left the game by /quit."""
+    """The person has left the game, by /quit or by ending the input at a terminal (Ctrl-D)."""
 
 
 def rules(observation: Observation) -> str:
@@ -42,12 +42,18 @@ def ask_line(prompt: str) -> str:
     if sys.stdin.isatty():
         with suppress(ImportError):
             import readline  # noqa: F401  `input` uses it once it is imported
-    return input(prompt)
+    try:
+        return input(prompt)
+    except EOFError:
+        if sys.stdin.isatty():
+            print(file=sys.stderr)  # what is printed next is not on the prompt's line
+            raise Left from None
+        raise
 
 
 def human(ask: Callable[[str], str] = ask_line, tell: Callable[[str], None] = print) -> FunctionAgent:
     """A player that is asked for each utterance. /help and /quit are no utterances; `Left` is raised for the latter. A line that says
-    nothing is asked about once; the end of the input counts as saying nothing."""
+    nothing is asked about once; the end of an input that is no terminal counts as saying nothing."""
 
     def speak(observation: Observation, rng: random.Random) -> str:
         text = show(observation)

@@ -5,7 +5,7 @@
 
 A busy process goes round in a loop and wants a core all the time. What is measured is a command from its start to
 its end, with the five seconds that importing takes: `play` is games of the embedded model against itself, `train` a
-run of two rounds with its measurements, and `spag_loop` games by the loop of benchmarks/speed_loops.py, with torch as
+run of two rounds with its measurements, and `spag_loop` games by the loop of benchmarks/speed/loops.py, with torch as
 it comes. Runs are interleaved, and medians count.
 
 The fair share: a scheduler treats runnable threads alike, and a quiet command keeps one busy on every core. Beside as

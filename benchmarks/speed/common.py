@@ -1,4 +1,4 @@
-"""What all loops of benchmarks/speed.py have in common: the setting, the games, and what a run is."""
+"""What all loops of benchmarks/speed/generation.py have in common: the setting, the games, and what a run is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,9 +4,9 @@
     python -m sparring.benchmarks.speed.generation --games 256 --batches 32 256 --result benchmarks/results/speed.json
     python -m sparring.benchmarks.speed.generation --model random:100M --games 32 --batches 32 --runs 1 --loops ours spag_loop --json
 
-What is compared: benchmarks/speed_loops.py. Same words, model, prompts, limits, sampling settings, stops, precision and threads. Every loop
+What is compared: benchmarks/speed/loops.py. Same words, model, prompts, limits, sampling settings, stops, precision and threads. Every loop
 is run as it is fastest: with which batch size, and in one process with all threads or in several that share them out; runs are interleaved,
-and what counts is the ratio of medians. The machine's own limit is measured in the same run (benchmarks/roofline.py).
+and what counts is the ratio of medians. The machine's own limit is measured in the same run (benchmarks/speed/roofline.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ class SpeedConfig:
     seed: int = 0
     """Decides words and what is said."""
     compile: bool = False
-    """Our loop compiles the model, see agents/hfattention.py."""
+    """Our loop compiles the model, see agents/engine/attention.py."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, ..."""
     json: bool = False

@@ -1,5 +1,5 @@
-"""The games of benchmarks/speed.py through llama.cpp, as a server of it would serve them at its best: one sequence per game and role, whose
-cache is kept from turn to turn, all of them decoded in one batch. Needs the packages llama-cpp-python and gguf, and a Llama.
+"""The games of benchmarks/speed/generation.py through llama.cpp, as a server of it would serve them at its best: one sequence per game and
+role, whose cache is kept from turn to turn, all of them decoded in one batch. Needs the packages llama-cpp-python and gguf, and a Llama.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""Ways of playing games with one model, ours and those that people otherwise use, for benchmarks/speed.py.
+"""Ways of playing games with one model, ours and those that people otherwise use, for benchmarks/speed/generation.py.
 
 Each takes a `Setting` and a number of games and plays them by the same rules, prompts, limits, sampling and stops. What counts are useful
 tokens: sampled ones, end tokens included; no prompts, no padding, nothing after an end token.

@@ -1,4 +1,4 @@
-"""Processes that play shares of the same games at the same time, each with its share of the threads, for benchmarks/speed.py.
+"""Processes that play shares of the same games at the same time, each with its share of the threads, for benchmarks/speed/generation.py.
 
 With small matrices on a CPU, two processes with one thread each can be faster than one with two, whatever plays: between products only one
 core works.

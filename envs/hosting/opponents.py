@@ -49,7 +49,7 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
     if isinstance(opponent, str):
         found = list(entry_points(group="sparring.agents", name="resolve"))
         if not found:
-            raise ValueError(f"the agent name {opponent!r} cannot be resolved: sparring is not installed (pip install .)")
+            raise ValueError(f"the agent name {opponent!r} cannot be resolved: sparring is not installed (pip install -e .)")
         return found[0].load()(opponent, role=role)
     if not callable(opponent) and not hasattr(opponent, "seat"):
         raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")

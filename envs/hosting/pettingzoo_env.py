@@ -1,6 +1,6 @@
 """Games of two roles, Adversarial Taboo above all, for PettingZoo (extra `pettingzoo`): the one module that knows it.
 
-from sparring.envs.pettingzoo_env import aec_env, parallel_env
+from sparring.envs.hosting.pettingzoo_env import aec_env, parallel_env
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Adversarial Taboo for TextArena (extra `textarena`): importing this module adds it to that library's registry.
 
     import textarena
-    import sparring.envs.textarena_env
+    import sparring.envs.hosting.textarena_env
 
     env = textarena.make("AdversarialTaboo-v0", rule="family", words="common")
     env.reset(num_players=2, seed=0)

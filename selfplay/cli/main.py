@@ -1,4 +1,4 @@
-"""The command line. cli_COMMAND.py holds a command, a thin layer over the Python API; nothing heavy is imported before it is needed.
+"""The command line. Each command has a module beside this one, a thin layer over the Python API; nothing heavy is imported early.
 
 Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
 SIGHUP. Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The console script: `main` in a process of its own, which shares the cores with other programs (agents/cores.py)."""
+    """The console script: `main` in a process of its own, which shares the cores with other programs (agents/engine/cores.py)."""
     share_cores()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed

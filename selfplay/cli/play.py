@@ -23,7 +23,7 @@ class Play(MatchOptions):
     """A person, or an agent, plays games against an agent.
 
     An agent is one of mini, mini@imitation, smollm2, scripted, scripted:NAME, random, silent, human, PATH, FILE.gguf, RUN@N, RUN@latest,
-    hf:ID, openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help explains, /quit leaves.
+    hf:ID, openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help explains, /quit or Ctrl-D leaves.
 
     Examples:
       sparring play --role defender --opponent mini@imitation
@@ -134,9 +134,11 @@ def _play(options: Play) -> int:
 
 
 def _ask_aside(prompt: str) -> str:
-    """As `input`, with the prompt on standard error."""
+    """As `ask_line`, with the prompt on standard error."""
+    from sparring.agents.players.human import ask_line
+
     print(prompt, end="", file=sys.stderr, flush=True)
-    return input()
+    return ask_line("")
 
 
 def _put(spool: TextIO, game: Mapping[str, Any]) -> None:

@@ -160,6 +160,25 @@ def test_thoughts_in_a_servers_text_are_private(text: str, parts: tuple[str, str
     assert split_thinking(text) == parts
 
 
+@pytest.mark.parametrize("shown", ["message.content", "message.content.split('CLOSES')[-1].lstrip()"])
+def test_a_prompt_may_end_with_any_tag_of_a_thought(shown: str):
+    """Whether the template cuts thoughts out of earlier answers or leaves that to the caller."""
+    tags = ("<thinking>", "</thinking>"), ("<thought>", "</thought>"), ("<reasoning>\n", "</reasoning>"), ("<|think|>", "<|/think|>")
+    more = ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"), ("<|begin_of_thought|>\n", "<|end_of_thought|>")
+    for opens, closes in (*tags, *more):
+        said = "'<|im_start|>' + message.role + '\n' + " + shown.replace("CLOSES", closes) + " + '<|im_end|>\n'"
+        begun = f"{{% if add_generation_prompt %}}{{{{ '<|im_start|>assistant\n{opens}' }}}}{{% endif %}}"
+        tokenizer = family_tokenizer("chatml")
+        tokenizer.chat_template = f"{{% for message in messages %}}{{{{ {said} }}}}{{% endfor %}}{begun}".replace("\n", "\\n")
+        form = ChatFormat(tokenizer)
+        ids = form.reply("It is red.")
+        assert closes in tokenizer.decode(ids)
+        assert form.split_thinking(form.decode(ids)) == ("", "It is red.")
+        for sampled, parts in ((f"hm{closes}It is sour.", ("hm", "It is sour.")), ("hm", ("hm", ""))):
+            ids = [*tokenizer.encode(sampled, add_special_tokens=False), form.end_id]
+            assert form.split_thinking(form.decode(ids)) == parts, opens
+
+
 def test_a_tokenizer_in_python_does_as_well():
     for family in ("chatml", "channels", "r1", None):
         tokenizer = ByT5Tokenizer(extra_ids=0, additional_special_tokens=[text for text in SPECIAL if text not in ("<unk>", "</s>")])

@@ -100,7 +100,7 @@ def test_without_the_package(llama: Path, monkeypatch: pytest.MonkeyPatch):
         return imported(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ValueError, match=r"pip install 'sparring\[gguf\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[gguf\]' in the checkout"):
         load_language_model(llama)
 
 

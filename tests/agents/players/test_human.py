@@ -1,5 +1,6 @@
 """A person at the terminal."""
 
+import io
 import os
 import pty
 import select
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from sparring.agents.players.human import SILENT, Left, human
+from sparring.agents.players.human import SILENT, Left, ask_line, human
 from sparring.agents.players.simple import FunctionAgent
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.core import Task
@@ -65,10 +66,19 @@ def test_nothing_is_said_only_when_it_is_meant():
 def test_a_person_can_ask_for_help_and_leave():
     played, told, asked = play("attacker", ["It is sour.", " /HELP", "It is yellow.", "It is round."], "Tell me more.")
     assert played.outcome.reason == "turn_limit" and len(asked) == 4
-    (shown,) = [text for text in told if "/quit leaves" in text]
+    (shown,) = [text for text in told if "/quit or Ctrl-D leaves" in text]
     assert "Your secret word is lemon." in shown and shown.endswith("attacker: It is sour.\ndefender: Tell me more.")
     with pytest.raises(Left):
         play("attacker", ["It is sour.", "/quit"], "Tell me more.")
+
+
+def test_the_end_of_the_input_leaves_at_a_terminal_alone(monkeypatch: pytest.MonkeyPatch):
+    for at_terminal, raised in ((True, Left), (False, EOFError)):
+        stdin = io.StringIO("")
+        stdin.isatty = lambda at_terminal=at_terminal: at_terminal  # type: ignore[method-assign]
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(raised):
+            ask_line("attacker (you): ")
 
 
 class Terminal:

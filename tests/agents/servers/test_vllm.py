@@ -1,4 +1,7 @@
-"""Token streams through a server that speaks as vLLM does: a stub over a tiny model. benchmarks/vllm_check.py asks a real one."""
+"""Token streams through a server that speaks as vLLM does: a stub over a tiny model.
+
+benchmarks/reliability/vllm_check.py asks a real one.
+"""
 
 from functools import lru_cache
 from pathlib import Path

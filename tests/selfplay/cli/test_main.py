@@ -458,7 +458,7 @@ def test_json_stays_json_where_a_person_plays(capsys: pytest.CaptureFixture[str]
     assert main(["play", "--role", "defender", "--opponent", "scripted", "--games", "1", "--json"]) == 0
     captured = capsys.readouterr()
     assert [game["outcome"]["reason"] for game in json.loads(captured.out)["games"]] == ["declared_wrong"]
-    for shown in ("Play the game of Adversarial Taboo.", "defender (you): ", "/quit leaves", "-- declared_wrong"):
+    for shown in ("Play the game of Adversarial Taboo.", "defender (you): ", "/quit or Ctrl-D leaves", "-- declared_wrong"):
         assert shown in captured.err
 
 
