@@ -16,6 +16,7 @@ from torch import Tensor
 from ..text import one_line
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SIZES = (("num_hidden_layers", "n_layer"), ("vocab_size",), ("hidden_size", "n_embd"), ("intermediate_size", "n_inner"))
 """Settings by which a model's size is known beforehand, by their names in configurations."""
@@ -23,6 +24,8 @@ _CHOSEN = ("attn_implementation", "attn_implementation_internal", "experts_imple
 """Settings that may name code instead of a way to compute."""
 _MASKS = re.compile(r"\.((attn|attention)\.bias|masked_bias|inv_freq|position_ids)$")
 """Tensors that are computed anew: old files hold them all the same."""
+_WHOLE = ("I", "U", "BOOL")
+"""How safetensors' names of kinds of whole numbers begin."""
 _LARGER = 16
 """How many times more numbers a configuration may ask for than bytes of weights are there: packed weights have several in a byte."""
 
@@ -31,7 +34,16 @@ def require_readable(folder: Path) -> None:
     """Raises ValueError for a model folder whose configuration or weights cannot be read, do not go together by their sizes, or name code
     of the hub."""
     config = read_object(folder / CONFIG)
-    shapes = [shape for file in _weight_files(folder) for shape in _shapes(file)]
+    if (folder / GENERATION).is_file():  # transformers leaves out one that it cannot read, and with it what ends a reply
+        read_object(folder / GENERATION)
+    tensors = {key: tensor for file in _weight_files(folder) for key, tensor in _tensors(file).items()}
+    whole = [key for key, (_, kind) in tensors.items() if key.endswith(".weight") and kind.startswith(_WHOLE)]
+    if whole and "quantization_config" not in config:
+        raise ValueError(
+            f"the model weights in {str(folder)!r} are whole numbers ({_few(whole[0], len(whole))}), and config.json has no "
+            "quantization_config that says what they stand for: save them as floats"
+        )
+    shapes = [shape for shape, _ in tensors.values()]
     numbers = sum(_product(shape) for shape in shapes)
     for name, part in _parts(config):
         code = [key for key in part if key.endswith(_CHOSEN) and "/" in str(part[key])]
@@ -107,11 +119,12 @@ def _weight_files(folder: Path) -> list[Path]:
     return others
 
 
-def _shapes(file: Path) -> list[list[int]]:
-    """The shapes of the tensors in a file."""
+def _tensors(file: Path) -> dict[str, tuple[list[int], str]]:
+    """The shape and the kind of numbers of each tensor in a file."""
     try:
         with safe_open(str(file), framework="pt") as opened:
-            return [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118  it is no mapping
+            slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118  it is no mapping
+            return {key: (part.get_shape(), part.get_dtype()) for key, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"the model weights in {str(file)!r} cannot be read, the file is cut off or damaged: {one_line(error)}") from error
 

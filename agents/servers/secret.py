@@ -1,5 +1,6 @@
 """A server's key, and how its parts are kept out of everything that is shown or kept. Knows no server."""
 
+import base64
 import html
 import json
 import os
@@ -32,8 +33,8 @@ class Secret:
         return f"Secret({self.variable!r})"
 
     def redacted(self, text: str) -> str:
-        """The text with every part of the key of RUN characters or more hidden: in any letter case, backwards, or quoted as in a URL, in
-        JSON or in HTML."""
+        """The text with every part of the key of RUN characters or more hidden: in any letter case, backwards, quoted as in a URL, in
+        JSON or in HTML, in base64 or in hexadecimal digits."""
         size = min(RUN, len(self.key))
         folded = text.translate(_LOWER)
         pieces: list[str] = []
@@ -58,4 +59,8 @@ class Secret:
             for form in (one, quote(one, safe="").translate(_LOWER), json.dumps(one)[1:-1], html.escape(one))
         }
         both = forms | {form[::-1] for form in forms}
+        if size == RUN:
+            # Base64 depends on where in a group of three bytes the key begins; its last characters also on what follows.
+            groups = [base64.b64encode(self.key[at:].encode())[:-4].decode() for at in range(3)]
+            both |= {self.key.encode().hex(), *(group.translate(_LOWER) for group in groups)}
         return frozenset(form[at : at + size] for form in both for at in range(len(form) - size + 1) if size)

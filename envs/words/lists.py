@@ -4,7 +4,8 @@
     common                    band:501-5000; more frequent words are too general to hint at, small models hardly know rarer ones
     band:1000-5000            nouns with these ranks in a list of English words by frequency, 1 the most frequent, both ends included
     band:1000-5000:verb       another part of speech: noun, verb, adjective, adverb; `:profane` keeps profane words too
-    words.txt                 a text file with one word a line, of at most 100 characters that can be seen; # begins a comment
+    words.txt                 a text file with one word a line, of at most 100 characters that can be seen; # beside a blank
+                              or at the start begins a comment (C# is a word)
     LIST@train, LIST@heldout  the words of a list to train on, and those to keep for a test
     LIST,LIST                 the words of several lists, in order; a curriculum takes them one after the other
 
@@ -33,6 +34,8 @@ LARGEST_FILE = 64 << 20
 """Bytes of the largest file of words."""
 LONGEST_WORD = 100
 """Characters of the longest word that a file may hold."""
+_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#|#(?=[ \t])")
+"""Where a comment begins in a line of a file; C# and F#m are words."""
 SPLITS = ("train", "heldout")
 HELDOUT = 0.1
 """Share of a list's words that `@heldout` takes; the everyday world has held-out words of its own."""
@@ -149,7 +152,7 @@ def _band(name: str) -> tuple[str, ...]:
 def _file_words(path: Path) -> tuple[str, ...]:
     words: dict[str, None] = {}
     for number, line in enumerate(re.split(r"\r\n?|\n", read_text(path, LARGEST_FILE)), 1):
-        written = line.partition("#")[0].strip(" \t")
+        written = _COMMENT.split(line, maxsplit=1)[0].strip(" \t")
         if written:
             try:
                 words[_file_word(written)] = None

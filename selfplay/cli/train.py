@@ -201,7 +201,7 @@ def _rounds(rest: list[str]) -> int | None:
     if len(given) != 2 or given[0] != "--rounds":
         return None
     if not (given[1].isascii() and given[1].isdecimal()):
-        raise ValueError(f"--rounds must be a whole number, got {given[1]!r}")
+        raise ValueError(f"--rounds must be a whole number of at least 0, got {given[1]!r}")
     return int(given[1])
 
 

@@ -1,5 +1,6 @@
 """Keys: no part of them of eight characters is shown, however it is written."""
 
+import base64
 import html
 import json
 from urllib.parse import quote
@@ -31,6 +32,17 @@ def test_every_run_of_the_key_is_hidden(secret, write, quoted):
             parts = shown.removeprefix("wrong key <").removesuffix(">, said the server").replace("(key)", "\n").split("\n")
             assert "(key)" in shown and max(map(len, parts)) < 8
     assert one.redacted(f"{KEY} and {KEY}{KEY}.") == "(key) and (key)."
+
+
+def test_a_key_in_base64_or_hexadecimal_digits_is_hidden(secret):
+    one = secret(KEY)
+    for before in ("", ":", "a:", "Bearer "):
+        for after in ("", "@", ":x"):
+            shown = one.redacted(base64.b64encode(f"{before}{KEY}{after}".encode()).decode())
+            seen = [base64.b64decode(part + "=" * (-len(part) % 4)) for part in shown.split("(key)")[:1]]
+            assert "(key)" in shown and all(len(part) < len(before) + 6 for part in seen)
+            assert len(shown.split("(key)")[-1]) <= 8
+    assert one.redacted(f"<{KEY.encode().hex()}>") == one.redacted(f"<{KEY.encode().hex().upper()}>") == "<(key)>"
 
 
 def test_other_text_stays(secret):

@@ -51,8 +51,8 @@ def test_profane_words_come_with_what_is_made_of_them():
 
 def test_a_file_holds_a_word_a_line(tmp_path: Path):
     path = tmp_path / "words, mine.txt"
-    path.write_text("river\n\n# a comment\nice cream  # two words\nriver\nBär\n", encoding="utf-8")
-    assert word_list(str(path)) == ("river", "ice cream", "Bär")
+    path.write_text("river\n\n# a comment\nice cream  # two words\nriver\nBär\nC#\n#C\nF#m\n", encoding="utf-8")
+    assert word_list(str(path)) == ("river", "ice cream", "Bär", "C#", "F#m")
 
 
 @pytest.mark.parametrize("words", ["everyday", "common", "band:1-9000:verb"])

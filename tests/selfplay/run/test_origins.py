@@ -94,7 +94,7 @@ def test_the_same_settings_written_otherwise_are_the_same(run: Path):
 
 def test_a_finished_run_is_lengthened(model: str, run: Path, tmp_path: Path, capsys):
     train(small_run(model, tmp_path / "whole", evaluation=NOTHING_MEASURED))
-    for wrong, said in (("0", "has 1 rounds already"), ("two", "must be a whole number, got 'two'"), ("-1", "must be a whole number")):
+    for wrong, said in (("0", "has 1 rounds already"), ("two", "of at least 0, got 'two'"), ("-1", "of at least 0, got '-1'")):
         assert main(["train", "--resume", str(run), "--rounds", wrong]) == 2
         assert said in capsys.readouterr().err
     assert main(["train", "--resume", str(run), "--seed", "2"]) == 2
