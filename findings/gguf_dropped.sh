@@ -6,8 +6,8 @@
 # Package: transformers 5.23.0 with gguf 0.19.0
 # Why it matters: training starts from another model than the one in the file, off by several nats; nothing shows it but a
 # comparison with llama.cpp. The second part ends a run at its first checkpoint, after the time has been spent.
-# What we do: every key and tensor of a file is accounted for, set in the model or refused by name; weights are
-# dequantised with `GgufConfig(dequantize=True)`, which saves; logits are compared with llama.cpp's.
+# What we do: every key and tensor of a file is accounted for, set in the model or refused by name; the weights become
+# those of a plain model, which saves; logits are compared with llama.cpp's.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
