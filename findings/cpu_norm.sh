@@ -5,8 +5,8 @@
 # Package: torch 2.13.0 (CPU; `norm`, `linalg.vector_norm`, and what calls them: `clip_grad_norm_`, `cosine_similarity`)
 # Why it matters: gradients that were to be cut to norm 1 keep 1.0016, and the lengths of updates, the usual alarm of a run that goes
 # wrong, cannot be compared between models, devices, or with a sum over parts (sharded training).
-# What we do: clipping lives with it, an error of 0.16 % is below what it is for. Norms that are compared with another number are
-# taken of squares that are added in float64 or in pieces.
+# What we do: clipping and the metric grad_norm live with it, 0.16 % is far below what they are for. A norm that is to be compared
+# with another machine's should add squares in float64, or in pieces.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
