@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Surprise: `add_tokens(["<think>"])` makes a token that is looked for in the *normalised* text, and is normalised itself.
-# Where the normaliser prepends "▁" to a text (Llama 2 and its many descendants) the token that is looked for becomes
-# "▁<think>". It is found at the beginning and after a space, and nowhere else: after a line break, which is where chat
-# templates put it, it is split into characters. `AddedToken("<think>", normalized=False)` is found everywhere.
+# Surprise: `add_tokens(["<think>"])` makes a token that is looked for in the *normalised* text, and is
+# normalised itself. Where the normaliser prepends "▁" to a text (Llama 2 and its many descendants) the token
+# that is looked for becomes "▁<think>". It is found at the beginning and after a space, and nowhere else:
+# after a line break, which is where chat templates put it, it is split into characters.
+# `AddedToken("<think>", normalized=False)` is found everywhere.
 # Package: tokenizers 0.23.3
-# Why it matters: rewards for a format look for <think>...</think>, and demonstrations teach it. Some places then train
-# several ordinary tokens and others the new one, though the text looks the same everywhere.
-# What we do: a tokenizer is asked which of its added tokens it finds in the midst of text; only those count as marks of
-# thinking or as control tokens.
+# Why it matters: rewards for a format look for <think>...</think>, and demonstrations teach it. Some places
+# then train several ordinary tokens and others the new one, though the text looks the same everywhere.
+# What we do: a tokenizer is asked which of its added tokens it finds in the midst of text; only those count
+# as marks of thinking or as control tokens.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Surprise: when the reader of a rich Console goes away, `print` raises SystemExit(1), which no `except Exception` catches, and
-# first points the standard output of the whole process at /dev/null, even where the console writes to another file.
+# Surprise: when the reader of a rich Console goes away, `print` raises SystemExit(1), which no `except
+# Exception` catches, and first points the standard output of the whole process at /dev/null, even where the
+# console writes to another file.
 # Package: rich 15.0.0
-# Why it matters: progress of a run is often shown on a second stream (standard error, a pipe to a log viewer). If its reader dies,
-# the run ends with status 1 and no traceback, and what it would have printed about saving is thrown away.
-# What we do: our console is a subclass whose `on_broken_pipe` raises the BrokenPipeError itself; the command's outermost function
-# decides what it means.
+# Why it matters: progress of a run is often shown on a second stream (standard error, a pipe to a log
+# viewer). If its reader dies, the run ends with status 1 and no traceback, and what it would have printed
+# about saving is thrown away.
+# What we do: our console is a subclass whose `on_broken_pipe` raises the BrokenPipeError itself; the
+# command's outermost function decides what it means.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

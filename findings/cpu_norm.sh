@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Surprise: on a CPU the norm of a large float32 tensor is too small, and the more so the larger it is: its squares are added one
-# behind the other into few float32 sums. 28 million entries (the embedding of a model of 135 M parameters) lose 0.16 %. The sum of
-# the same squares by `x.square().sum()` is right to seven digits.
-# Package: torch 2.13.0 (CPU; `norm`, `linalg.vector_norm`, and what calls them: `clip_grad_norm_`, `cosine_similarity`)
-# Why it matters: gradients that were to be cut to norm 1 keep 1.0016, and the lengths of updates, the usual alarm of a run that goes
-# wrong, cannot be compared between models, devices, or with a sum over parts (sharded training).
-# What we do: clipping and the metric grad_norm live with it, 0.16 % is far below what they are for. A norm that is to be compared
-# with another machine's should add squares in float64, or in pieces.
+# Surprise: on a CPU the norm of a large float32 tensor is too small, and the more so the larger it is: its
+# squares are added one behind the other into few float32 sums. 28 million entries (the embedding of a model
+# of 135 M parameters) lose 0.16 %. The sum of the same squares by `x.square().sum()` is right to seven
+# digits.
+# Package: torch 2.13.0 (CPU; `norm`, `linalg.vector_norm`, and what calls them: `clip_grad_norm_`,
+# `cosine_similarity`)
+# Why it matters: gradients that were to be cut to norm 1 keep 1.0016, and the lengths of updates, the usual
+# alarm of a run that goes wrong, cannot be compared between models, devices, or with a sum over parts
+# (sharded training).
+# What we do: clipping and the metric grad_norm live with it, 0.16 % is far below what they are for. A norm
+# that is to be compared with another machine's should add squares in float64, or in pieces.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Surprise: beyond `keep_window_size` keys, DogeForCausalLM attends to the keys with the largest scores that it computes from
-# their values. In the first layer these depend on the token alone, so every repeated token is a tie, and which of the tied
-# keys stay is left to `torch.topk`, that is, to the number of keys. Tokens *behind* a position change its log-probability.
+# Surprise: beyond `keep_window_size` keys, DogeForCausalLM attends to the keys with the largest scores that
+# it computes from their values. In the first layer these depend on the token alone, so every repeated token
+# is a tie, and which of the tied keys stay is left to `torch.topk`, that is, to the number of keys. Tokens
+# *behind* a position change its log-probability.
 # Package: transformers 5.23.0
-# Why it matters: the same tokens have other log-probabilities in a padded batch, or played step by step from the cache, than in
-# a plain pass: importance ratios far from 1 before the first update, and a learner that trains another model than the player.
-# What we do: a model is compared when it is loaded, rows of several lengths through our loop against a plain pass, and
-# models that differ are refused in a sentence.
+# Why it matters: the same tokens have other log-probabilities in a padded batch, or played step by step from
+# the cache, than in a plain pass: importance ratios far from 1 before the first update, and a learner that
+# trains another model than the player.
+# What we do: a model is compared when it is loaded, rows of several lengths through our loop against a plain
+# pass, and models that differ are refused in a sentence.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Surprise: a chat template asks for the date by calling `strftime_now(format)`. Extra arguments of `apply_chat_template` are
-# the template's variables, so `apply_chat_template(chat, strftime_now=f)` looks like the way to freeze the date. But every
-# function among those arguments reaches the template as the string "<function>": the call in the template fails, and a
-# template that first asks whether there is a clock goes without a date.
+# Surprise: a chat template asks for the date by calling `strftime_now(format)`. Extra arguments of
+# `apply_chat_template` are the template's variables, so `apply_chat_template(chat, strftime_now=f)` looks
+# like the way to freeze the date. But every function among those arguments reaches the template as the string
+# "<function>": the call in the template fails, and a template that first asks whether there is a clock goes
+# without a date.
 # Package: transformers 5.23.0 (templates of Llama 3 and others call strftime_now)
-# Why it matters: prompts change overnight. A run that is resumed, or scored on another day than it was played, sees other
-# token ids than the model was trained on, and its log-probabilities are those of another prompt.
-# What we do: templates are rendered in an environment of our own, whose clock stands at the day that the run records.
+# Why it matters: prompts change overnight. A run that is resumed, or scored on another day than it was
+# played, sees other token ids than the model was trained on, and its log-probabilities are those of another
+# prompt.
+# What we do: templates are rendered in an environment of our own, whose clock stands at the day that the run
+# records.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

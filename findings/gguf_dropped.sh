@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Surprise: `from_pretrained(folder, gguf_file=...)` leaves out parts of the model in the file and does not warn. Of a llama
-# file: `rope_freqs.weight` (the divisors of rotary positions, Llama 3.1 and later), `llama.rope.scaling.*` and the biases of attention.
-# The logits are those of a file without them. And what was loaded cannot be saved: config.json says
-# "quantization gguf", though the weights in memory are plain float32.
+# Surprise: `from_pretrained(folder, gguf_file=...)` leaves out parts of the model in the file and does not
+# warn. Of a llama file: `rope_freqs.weight` (the divisors of rotary positions, Llama 3.1 and later),
+# `llama.rope.scaling.*` and the biases of attention. The logits are those of a file without them. And what
+# was loaded cannot be saved: config.json says "quantization gguf", though the weights in memory are plain
+# float32.
 # Package: transformers 5.23.0 with gguf 0.19.0
-# Why it matters: training starts from another model than the one in the file, off by several nats; nothing shows it but a
-# comparison with llama.cpp. The second part ends a run at its first checkpoint, after the time has been spent.
-# What we do: every key and tensor of a file is accounted for, set in the model or refused by name; the weights become
-# those of a plain model, which saves; logits are compared with llama.cpp's.
+# Why it matters: training starts from another model than the one in the file, off by several nats; nothing
+# shows it but a comparison with llama.cpp. The second part ends a run at its first checkpoint, after the time
+# has been spent.
+# What we do: every key and tensor of a file is accounted for, set in the model or refused by name; the
+# weights become those of a plain model, which saves; logits are compared with llama.cpp's.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

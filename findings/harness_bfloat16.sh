@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Surprise: lm-eval takes log-probabilities in the dtype of the weights, and adds those of an answer in it. With bfloat16
-# weights, the usual ones, a log-likelihood has 8 bits: steps of 1 nat from 128 on, of 2 nats from 256 on. Answers that differ by
-# less get the same score, and the first of them is chosen. `softmax_dtype="float32"` cures it.
+# Surprise: lm-eval takes log-probabilities in the dtype of the weights, and adds those of an answer in it.
+# With bfloat16 weights, the usual ones, a log-likelihood has 8 bits: steps of 1 nat from 128 on, of 2 nats
+# from 256 on. Answers that differ by less get the same score, and the first of them is chosen.
+# `softmax_dtype="float32"` cures it.
 # Package: lm-eval 0.4.13 (HFLM, with transformers 5.23.0)
-# Why it matters: tasks that choose among long answers are how reasoning is compared before and after training. Most of the ranking
-# is rounding, and a checkpoint saved in another dtype than the first one scores differently for that reason alone.
+# Why it matters: tasks that choose among long answers are how reasoning is compared before and after
+# training. Most of the ranking is rounding, and a checkpoint saved in another dtype than the first one scores
+# differently for that reason alone.
 # What we do: log-probabilities are taken and added in float32, whatever the weights are.
 set -euo pipefail
 work=$(mktemp -d)

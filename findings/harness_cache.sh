@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Surprise: `use_cache=` of lm-eval's `simple_evaluate` keeps answers by the question and not by the model. A second model that is
-# evaluated with the same cache is asked nothing and gets the first one's answers and score.
+# Surprise: `use_cache=` of lm-eval's `simple_evaluate` keeps answers by the question and not by the model. A
+# second model that is evaluated with the same cache is asked nothing and gets the first one's answers and
+# score.
 # Package: lm-eval 0.4.13
-# Why it matters: benchmarks before and after training ask the same questions, and sharing a cache between the two looks like the thrifty
-# thing to do. The result is a difference of exactly zero, for every checkpoint and every task, and "no harm done" is believed.
-# What we do: nothing of ours uses this cache. Whoever evaluates our checkpoints should give each one a cache of its own, or none.
+# Why it matters: benchmarks before and after training ask the same questions, and sharing a cache between the
+# two looks like the thrifty thing to do. The result is a difference of exactly zero, for every checkpoint and
+# every task, and "no harm done" is believed.
+# What we do: nothing of ours uses this cache. Whoever evaluates our checkpoints should give each one a cache
+# of its own, or none.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Surprise: McNemar's test with `exact=False` gives p = 0 for two models that answer every question alike (numpy warns of a
-# division by zero, the function says nothing). With five questions each way, the most even result there is, it gives p = 0.75, and with five against six
-# p = 1: the correction for continuity is taken from a difference that is smaller than itself.
+# Surprise: McNemar's test with `exact=False` gives p = 0 for two models that answer every question alike
+# (numpy warns of a division by zero, the function says nothing). With five questions each way, the most even
+# result there is, it gives p = 0.75, and with five against six p = 1: the correction for continuity is taken
+# from a difference that is smaller than itself.
 # Package: statsmodels 0.15.0
-# Why it matters: this is the test for "did it get better at reasoning", question by question before and after training. Early
-# checkpoints, and arms in which nothing was learnt, are the ones that never differ: the most significant row of the table.
-# What we do: our comparisons give intervals of paired differences. Whoever tests our records should use `exact=True`.
+# Why it matters: this is the test for "did it get better at reasoning", question by question before and after
+# training. Early checkpoints, and arms in which nothing was learnt, are the ones that never differ: the most
+# significant row of the table.
+# What we do: our comparisons give intervals of paired differences. Whoever tests our records should use
+# `exact=True`.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

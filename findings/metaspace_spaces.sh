@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Surprise: the Metaspace decoder is to take away the one space that its pre-tokenizer puts before a text. Unless its
-# prepend_scheme is "never" it takes away every "▁" of the first token: the token "It▁is" decodes to "Itis".
+# Surprise: the Metaspace decoder is to take away the one space that its pre-tokenizer puts before a text.
+# Unless its prepend_scheme is "never" it takes away every "▁" of the first token: the token "It▁is" decodes
+# to "Itis".
 # Package: tokenizers 0.23.3
-# Why it matters: texts of vocabularies whose tokens hold several words lose spaces, and
-# only at the beginning of what is decoded. A reply that is decoded turn by turn reads otherwise than the same ids inside
-# a conversation; text that is encoded again for training has other ids than were sampled.
-# What we do: such a tokenizer's replies are decoded by a Metaspace with prepend_scheme "never", and the one leading space
-# is removed from the text afterwards.
+# Why it matters: texts of vocabularies whose tokens hold several words lose spaces, and only at the beginning
+# of what is decoded. A reply that is decoded turn by turn reads otherwise than the same ids inside a
+# conversation; text that is encoded again for training has other ids than were sampled.
+# What we do: such a tokenizer's replies are decoded by a Metaspace with prepend_scheme "never", and the one
+# leading space is removed from the text afterwards.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Surprise: a player who wins every game has no finite rating. OrderedModel says that it converged and warns of nothing. Its plain
-# standard errors give it away (hundreds); errors clustered by word, the right ones for games about shared words, are as small as
-# everybody's. Where the rating ends is then a matter of the optimiser's tolerance. And any keyword that it does not
-# know, `freq_weights=` among them, is taken without a word and not used.
+# Surprise: a player who wins every game has no finite rating. OrderedModel says that it converged and warns
+# of nothing. Its plain standard errors give it away (hundreds); errors clustered by word, the right ones for
+# games about shared words, are as small as everybody's. Where the rating ends is then a matter of the
+# optimiser's tolerance. And any keyword that it does not know, `freq_weights=` among them, is taken without a
+# word and not used.
 # Package: statsmodels 0.15.0
-# Why it matters: ratings of checkpoints are fitted to games, and against a frozen first checkpoint an unbeaten one is the usual case.
-# The table says 18 +- 0.2, p = 0; counts of equal games given as weights change nothing.
-# What we do: our win rates are shares with Wilson intervals, and nothing is fitted. Whoever fits ratings to our game files should look
-# for players without a win or a loss first, and write one row a game.
+# Why it matters: ratings of checkpoints are fitted to games, and against a frozen first checkpoint an
+# unbeaten one is the usual case. The table says 18 +- 0.2, p = 0; counts of equal games given as weights
+# change nothing.
+# What we do: our win rates are shares with Wilson intervals, and nothing is fitted. Whoever fits ratings to
+# our game files should look for players without a win or a loss first, and write one row a game.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

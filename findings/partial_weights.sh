@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Surprise: `from_pretrained` loads a folder whose weights are not those of its config.json and raises nothing. A tensor that
-# the file lacks is drawn at random, anew at every load; tensors that the model has no place for are dropped. Both are
-# warnings in the log and nothing more; only who asks for `output_loading_info=True` can act on them.
+# Surprise: `from_pretrained` loads a folder whose weights are not those of its config.json and raises
+# nothing. A tensor that the file lacks is drawn at random, anew at every load; tensors that the model has no
+# place for are dropped. Both are warnings in the log and nothing more; only who asks for
+# `output_loading_info=True` can act on them.
 # Package: transformers 5.23.0
-# Why it matters: the policy and the frozen reference of a run are often two loads of one folder. With one tensor missing
-# they are two models, and the KL penalty begins above zero. A Qwen2 model under model_type llama runs without its biases.
+# Why it matters: the policy and the frozen reference of a run are often two loads of one folder. With one
+# tensor missing they are two models, and the KL penalty begins above zero. A Qwen2 model under model_type
+# llama runs without its biases.
 # What we do: loading asks for `output_loading_info` and refuses, by name, what is missing or has no place.
 set -euo pipefail
 work=$(mktemp -d)

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Surprise: a tokenizer is saved beside a config.json of model_type qwen2 and read back by AutoTokenizer: it is another one.
-# tokenizer_config.json says `TokenizersBackend`, which means "as tokenizer.json has it", and with other model types that is
-# what comes back; with qwen2 (and qwen3_5) the vocabulary is kept and Qwen's own rules for cutting text replace those of the file.
+# Surprise: a tokenizer is saved beside a config.json of model_type qwen2 and read back by AutoTokenizer: it
+# is another one. tokenizer_config.json says `TokenizersBackend`, which means "as tokenizer.json has it", and
+# with other model types that is what comes back; with qwen2 (and qwen3_5) the vocabulary is kept and Qwen's
+# own rules for cutting text replace those of the file.
 # Package: transformers 5.23.0
-# Why it matters: Qwen2 is the usual architecture for experiments with vocabularies of one's own, and for models that were distilled
-# into it. Ids change between the process that trained and the one that loads, no error, no warning: numbers fall apart into digits,
-# log-probabilities are of ids that the model never saw, and text still decodes as it should.
-# What we do: a GGUF file of a qwen2 model is refused where its tokenizer is not Qwen's own, since the folder that a run saves
-# would be read back as another model.
+# Why it matters: Qwen2 is the usual architecture for experiments with vocabularies of one's own, and for
+# models that were distilled into it. Ids change between the process that trained and the one that loads, no
+# error, no warning: numbers fall apart into digits, log-probabilities are of ids that the model never saw,
+# and text still decodes as it should.
+# What we do: a GGUF file of a qwen2 model is refused where its tokenizer is not Qwen's own, since the folder
+# that a run saves would be read back as another model.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Surprise: loading a second LoRA adapter reports all weights of the first as MISSING, "newly initialized". Nothing of them was
-# touched. The list is filtered by substrings, the word "lora" and the new adapter's name, so an adapter that is called
-# "model" reports the whole base as well. A weight that the file really lacks stands in the same list, in the same words.
+# Surprise: loading a second LoRA adapter reports all weights of the first as MISSING, "newly initialized".
+# Nothing of them was touched. The list is filtered by substrings, the word "lora" and the new adapter's name,
+# so an adapter that is called "model" reports the whole base as well. A weight that the file really lacks
+# stands in the same list, in the same words.
 # Package: transformers 5.23.0 with peft 0.21.2
-# Why it matters: one base with several adapters (player, reference, earlier opponents) is how self-play fits into
-# memory. The report tells its reader that the opponent has just been reset, and hides the adapter that really is torn.
-# What we do: of the list that `load_adapter` returns only the names of the adapter being loaded count; one of them is an
-# error, and the printed report is silenced.
+# Why it matters: one base with several adapters (player, reference, earlier opponents) is how self-play fits
+# into memory. The report tells its reader that the opponent has just been reset, and hides the adapter that
+# really is torn.
+# What we do: of the list that `load_adapter` returns only the names of the adapter being loaded count; one of
+# them is an error, and the printed report is silenced.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Surprise: the sliding window of PhimoeForCausalLM exists in the mask it builds and nowhere else. The attention function is
-# given no `sliding_window`, as that of Mistral or Mixtral is. A function that makes its own masks (FlashAttention's kind,
-# or one that is registered with AttentionInterface) attends beyond the window: another model, no error.
+# Surprise: the sliding window of PhimoeForCausalLM exists in the mask it builds and nowhere else. The
+# attention function is given no `sliding_window`, as that of Mistral or Mixtral is. A function that makes its
+# own masks (FlashAttention's kind, or one that is registered with AttentionInterface) attends beyond the
+# window: another model, no error.
 # Package: transformers 5.23.0
-# Why it matters: rollouts and learners replace attention by functions that know packed rows or paged caches and need no mask. Such
-# a player has other log-probabilities than a plain pass of the same model, and the importance ratio is wrong from the window on.
-# What we do: a model is compared when it is loaded: rows longer than its window go through our loop and through a plain pass, and
-# models that differ are refused in a sentence.
+# Why it matters: rollouts and learners replace attention by functions that know packed rows or paged caches
+# and need no mask. Such a player has other log-probabilities than a plain pass of the same model, and the
+# importance ratio is wrong from the window on.
+# What we do: a model is compared when it is loaded: rows longer than its window go through our loop and
+# through a plain pass, and models that differ are refused in a sentence.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Surprise: the tables that give English words their forms hold forms that are none. LemmInflect takes "sting" for the
-# -ing form of the verb "sting" (not "stinging"), and compares "free" as freeer, freeest. WordNet's list of irregular adjectives says that
-# "offer" is the comparative of "off", so whatever looks words up by WordNet's rules (NLTK's morphy) makes "off" of "offer".
-# Package: lemminflect 0.2.3; WordNet 3.0 (Debian's wordnet-base, fetched without installing it: needs apt-get and dpkg)
-# Why it matters: word games decide by such tables what counts as saying the secret word. "It was stinging" slips through and "I offer
-# you a deal" loses the game: rewards that a learner finds before its authors do.
-# What we do: the tables are merged, regular forms are added where a table lists a word without an ending, and pairs that are no forms are
-# taken out by name.
+# Surprise: the tables that give English words their forms hold forms that are none. LemmInflect takes "sting"
+# for the -ing form of the verb "sting" (not "stinging"), and compares "free" as freeer, freeest. WordNet's
+# list of irregular adjectives says that "offer" is the comparative of "off", so whatever looks words up by
+# WordNet's rules (NLTK's morphy) makes "off" of "offer".
+# Package: lemminflect 0.2.3; WordNet 3.0 (Debian's wordnet-base, fetched without installing it: needs apt-get
+# and dpkg)
+# Why it matters: word games decide by such tables what counts as saying the secret word. "It was stinging"
+# slips through and "I offer you a deal" loses the game: rewards that a learner finds before its authors do.
+# What we do: the tables are merged, regular forms are added where a table lists a word without an ending, and
+# pairs that are no forms are taken out by name.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Surprise: PyYAML's manual shows `except yaml.YAMLError` around a load, but `safe_load` of a wrong scalar with a standard tag lets
-# out whatever Python raised inside: IndexError, AttributeError, KeyError, ValueError, without line or column.
+# Surprise: PyYAML's manual shows `except yaml.YAMLError` around a load, but `safe_load` of a wrong scalar
+# with a standard tag lets out whatever Python raised inside: IndexError, AttributeError, KeyError,
+# ValueError, without line or column.
 # Package: PyYAML 6.0.3
-# Why it matters: configurations and recorded games are read from files that others wrote. `except yaml.YAMLError` looks complete; a
-# single `!!int ""` in a sweep's tenth file still ends the sweep with a traceback, and the file is not named.
+# Why it matters: configurations and recorded games are read from files that others wrote. `except
+# yaml.YAMLError` looks complete; a single `!!int ""` in a sweep's tenth file still ends the sweep with a
+# traceback, and the file is not named.
 # What we do: the reader of settings catches these kinds beside YAMLError and makes one sentence of them.
 set -euo pipefail
 work=$(mktemp -d)
