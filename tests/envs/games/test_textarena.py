@@ -282,6 +282,7 @@ def test_wrong_settings_and_speakers_are_refused():
 
 
 def test_nothing_is_warned_of_in_a_sound_game():
+    """A warning would be raised here as an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert played("TruthAndDeception-v0", *["Hm."] * 5, "[Fact 1]").outcome is not None

@@ -244,12 +244,6 @@ def test_one_seat_is_trained_against_a_fixed_opponent(model: str, tmp_path: Path
     assert {game.seats[other]["agent"] for game in games} == {opponent}
 
 
-def test_imitation_can_hold_on_to_the_base(model: str, tmp_path: Path):
-    made = small_run(model, tmp_path / "run", rounds=0, evaluation=NOTHING_MEASURED)
-    train(replace(made, imitation=ImitationConfig(steps=3, minibatch=8, games=20, kl=0.1)))
-    assert read_lines(tmp_path / "run" / "metrics.jsonl")[0]["imitation_loss"] > 0
-
-
 def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_path: Path):
     summary = train(
         small_run(
