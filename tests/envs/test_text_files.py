@@ -47,7 +47,11 @@ def test_what_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(list(read_lines(tmp_path / "x"))) == 999
 
 
-@pytest.mark.parametrize("data", [b"none", gzip.compress(b"some\n" * 99)[:-9], gzip.compress(b"some\n" * 99)[:-20] + b"x" * 20])
+@pytest.mark.parametrize(
+    "data",
+    [b"none", gzip.compress(b"some\n" * 99)[:-9], gzip.compress(b"some\n" * 99)[:-20] + b"x" * 20],
+    ids=["no gzip", "cut off", "overwritten"],
+)
 def test_a_damaged_file_is_named(tmp_path: Path, data: bytes):
     path = tmp_path / "x.gz"
     path.write_bytes(data)
