@@ -86,7 +86,7 @@ def _targets(name: str, known: Mapping[str, Path], nodes: list[ast.Import | ast.
 
 
 def comparisons(known: Mapping[str, Path]) -> int:
-    """Comparisons with a method's name (==, in, startswith) outside the folder of methods."""
+    """Comparisons with a method's name (==, !=, in) outside the folder of methods."""
     return sum(1 for name, path in known.items() if ".methods" not in name for _ in _compared(path))
 
 
