@@ -75,10 +75,10 @@ def test_the_commands_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     made = commands(BusyConfig(), tmp_path)
     assert main([*made["train"][3:], "--dry-run"]) == 0
     assert made["play"][3] == "play" and main([*made["play"][3:-6], "--games", "2", "--show", "0"]) == 0
-    played = []
-    monkeypatch.setitem(speed_busy.LOOPS, "spag_loop", lambda setting, games, batch: played.append((setting.seed, games, batch)))
+    episodes = []
+    monkeypatch.setitem(speed_busy.LOOPS, "spag_loop", lambda setting, games, batch: episodes.append((setting.seed, games, batch)))
     exec(made["spag_loop"][2])
-    assert played == [(0, 32, 32)]
+    assert episodes == [(0, 32, 32)]
 
 
 @pytest.mark.parametrize("bad", [{"loads": (1, 2)}, {"loads": (0, 3, 1)}, {"loads": ()}, {"games": 100}, {"spag_games": 0}, {"runs": 0}])

@@ -348,7 +348,7 @@ def test_the_other_games_need_an_opponent_that_can_play_them():
 
 def test_a_void_game_tells_the_secret_too():
     class Broken:
-        def seat(self, game, role, key, seed):
+        def player(self, game, role, key, seed):
             return self
 
         def act(self, observation):
