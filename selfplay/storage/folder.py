@@ -174,7 +174,8 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """An existing run. Raises ValueError where there is none, and for one of another version."""
+        """An existing run. Raises ValueError where there is none, for one of another version, and where a file is in the place of one of its
+        folders."""
         if not path.is_dir():
             raise ValueError(f"{path}: no such run folder")
         if not (path / CONFIG).is_file():
@@ -186,6 +187,11 @@ class RunFolder:
             about = None  # what is missing or damaged is written anew when the run is resumed
         if isinstance(about, dict) and "settings" in about:
             require_schema(about.get("schema"), RUN, f"the run {path}")
+        expected = [path / "rounds", run.checkpoints, path / "evaluation", run.tensorboard, *numbered(path / "rounds").values()]
+        expected += [*numbered(run.checkpoints, "round-").values(), *numbered(run.checkpoints, "update-").values()]
+        files = [folder for folder in expected if folder.exists() and not folder.is_dir()]
+        if files:
+            raise ValueError(f"{files[0]} is a file, and the run keeps a folder of that name: move the file out of the run")
         return run
 
     @property

@@ -67,7 +67,7 @@ def test_caches_hold_no_more_than_is_announced(width: int):
         while left:
             left -= len(loop.poll())
     pool = loop._sequences.pool
-    used = (len(pool.data) - len(pool.free)) * pool.data[0].nbytes
+    used = (len(pool.data) - len(pool.free_blocks)) * pool.data[0].nbytes
     held, growing = loop.held_bound(streams, length, streams)
     buckets = sum(bucket.data.nbytes for bucket in getattr(loop._batch, "buckets", ()))
     assert streams * (length - 1) * loop.packed.layout.bytes_per_token <= used
