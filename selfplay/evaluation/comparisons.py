@@ -43,7 +43,7 @@ def neighbours(results: Iterable[GameResult], ratings: Ratings, roles: Sequence[
     for number, role in enumerate(roles):
         points: dict[str, dict[tuple[str, str, int], float]] = defaultdict(dict)
         for game in games:
-            points[game.players[number]][game.players[1 - number], game.word, game.seed] = game.score(number)
+            points[game.players[number]][game.players[1 - number], game.cluster, game.seed] = game.score(number)
         for one, other in pairwise(rating.player for rating in ratings.ladder if rating.role == role):
             mine, theirs = points[one], points[other]
             common = [key for key in mine if key in theirs]
@@ -57,7 +57,7 @@ def head_to_head(results: Iterable[GameResult]) -> list[Comparison]:
     for game in counted(results):
         if game.players[0] != game.players[1]:
             one, other = sorted(game.players)
-            points[one, other][game.word, game.seed][game.players[0]] = game.score(game.players.index(one))
+            points[one, other][game.cluster, game.seed][game.players[0]] = game.score(game.players.index(one))
     found = []
     for (one, other), by_task in sorted(points.items()):
         both = [(word, sum(scores.values()) - 1) for (word, _), scores in by_task.items() if len(scores) == 2]

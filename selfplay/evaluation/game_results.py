@@ -1,9 +1,11 @@
 """One game as tournaments count it: who played which role, about what, how it ended, what it cost."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparring.agents.rollout import Episode
 from sparring.envs.core import VOID
 
 RULE_BREAKS = ("foul", "silent", "overlong", "invalid_move", "lied")
@@ -30,6 +32,11 @@ class GameResult:
     tokens: tuple[int, ...]
 
     @property
+    def cluster(self) -> str:
+        """Games of one cluster are alike: those about one word; in a game without words, those that begin alike."""
+        return self.word or str(self.seed)
+
+    @property
     def void(self) -> bool:
         return self.reason == VOID
 
@@ -38,19 +45,44 @@ class GameResult:
         return 0.5 if self.winner is None else float(self.winner == role)
 
 
-def game_result(record: dict[str, Any], roles: Sequence[str]) -> GameResult:
-    """The result of a game's line (`sparring.selfplay.storage.episodes`). Raises KeyError where it is no whole line."""
+def result_of(episode: Episode, players: Sequence[str]) -> GameResult:
+    """The result of a finished game. players: by role, as tournaments name them."""
+    match, outcome = episode.match, episode.outcome
+    said = [(turn.role, turn.tokens) for turn in episode.turns]
+    return _result(match.id, players, match.task.secret, match.task.seed, outcome.winner, outcome.reason, said, match.game.roles)
+
+
+def result_of_record(record: Mapping[str, Any], roles: Sequence[str]) -> GameResult:
+    """The result of a game's line (`sparring.selfplay.storage.episodes`). Raises KeyError or ValueError where it is of another game."""
     task, outcome = record["task"], record["outcome"]
-    utterances = [(said["role"], said.get("tokens", 0)) for said in record["utterances"]]
+    said = [(utterance["role"], utterance.get("tokens", 0)) for utterance in record["utterances"]]
+    players = [record["players"][role]["agent"] for role in roles]
+    return _result(record["id"], players, task["secret"], task["seed"], outcome["winner"], outcome["reason"], said, roles)
+
+
+def _result(
+    id: str,
+    players: Sequence[str],
+    word: str,
+    seed: int,
+    winner: str | None,
+    reason: str,
+    said: Sequence[tuple[str, int]],
+    roles: Sequence[str],
+) -> GameResult:
+    """said: role and sampled tokens of every utterance."""
+    turns, tokens = Counter(role for role, _ in said), Counter[str]()
+    for role, count in said:
+        tokens[role] += count
     return GameResult(
-        id=record["id"],
-        players=tuple(record["seats"][role]["agent"] for role in roles),
-        word=task["secret"],
-        seed=task["seed"],
-        winner=None if outcome["winner"] is None else roles.index(outcome["winner"]),
-        reason=outcome["reason"],
-        turns=tuple(sum(who == role for who, _ in utterances) for role in roles),
-        tokens=tuple(sum(tokens for who, tokens in utterances if who == role) for role in roles),
+        id,
+        tuple(players),
+        word,
+        seed,
+        None if winner is None else roles.index(winner),
+        reason,
+        tuple(turns[role] for role in roles),
+        tuple(tokens[role] for role in roles),
     )
 
 

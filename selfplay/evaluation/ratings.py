@@ -90,7 +90,7 @@ def rate(results: Iterable[GameResult], roles: Sequence[str], without: Sequence[
         raise ValueError(f"ratings are of games with two roles, not with {len(roles)}")
     games = counted(results, without)
     names = [sorted({game.players[role] for game in games}) for role in (0, 1)]
-    words = sorted({game.word for game in games})
+    words = sorted({game.cluster for game in games})
     fit, note = _fit_games(games, names, words) if games else (None, "no game counts")
     ladder = [_rating(games, number, role, player, fit) for number, role in enumerate(roles) for player in names[number]]
     ladder.sort(key=lambda rating: (roles.index(rating.role), *(-value for value in rating.order), rating.player))
@@ -120,7 +120,7 @@ def _fit_games(games: Sequence[GameResult], names: Sequence[list[str]], words: l
     keys = [(places[0][g.players[0]], places[1][g.players[1]], int(2 * g.score(0))) for g in games]
     cells, cell_of = np.unique(np.array(keys), axis=0, return_inverse=True)
     by_word = np.zeros((len(words), len(cells)))
-    np.add.at(by_word, ([places[2][g.word] for g in games], cell_of.ravel()), 1)
+    np.add.at(by_word, ([places[2][g.cluster] for g in games], cell_of.ravel()), 1)
     chosen = _bounded(cells, by_word.sum(axis=0))
     if not chosen.any():
         return (

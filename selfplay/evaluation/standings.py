@@ -93,6 +93,6 @@ def _cost(games: Sequence[GameResult], seconds: Mapping[str, float]) -> list[dic
 def _rating_data(ratings: Ratings, left_out: Sequence[str]) -> dict[str, Any]:
     data = asdict(ratings)
     for rating in data["ladder"]:
-        rating["strength"] = rating["strength"] and dict(zip(("value", "low", "high"), rating["strength"], strict=True))
-    data["advantage"] = data["advantage"] and dict(zip(("value", "low", "high"), data["advantage"], strict=True))
+        rating["strength"] = rating["strength"] and rating["strength"]._asdict()
+    data["advantage"] = data["advantage"] and data["advantage"]._asdict()
     return {**data, "left_out": list(left_out)}
