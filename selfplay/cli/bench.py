@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
 from .matches import bar_of
+from .options import parse, positional
 
 LEAST = 4
 """Questions per task to compare two models by: all of fewer may be about one word, and then there is no interval."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
+from .options import parse, positional
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from itertools import product
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
 from .matches import MatchOptions, bar_of, make, players, require_names, secrets, shown
+from .options import parse, positional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ def tournament(arguments: list[str]) -> int:
         raise ValueError(f"--games must be at least 1, got {options.games}")
     if "human" in options.players:
         raise ValueError("a tournament is for players that need no keyboard; use sparring play")
-    game = make(options.game, options.max_turns)
+    game = make(options.game, options.game_options)
     words = secrets(game, options.words, options.seed)
     require_names(product(game.roles, options.players), game, words)
 

@@ -4,12 +4,11 @@ Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples,
 """
 
 import dataclasses
-import difflib
 import math
 import reprlib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +16,8 @@ import yaml
 
 from sparring.envs.text_files import hidden_character, read_text
 from sparring.envs.views import brief
+
+from .checks import near
 
 T = TypeVar("T")
 
@@ -29,13 +30,24 @@ _SHORT.maxstring = 80
 
 
 def to_yaml(config: Any) -> str:
-    """The configuration as YAML, fields in their order."""
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
+    """The configuration as YAML, fields in their order, behind the schema of its kind (`SCHEMA`, where it has one)."""
+    schema = {"schema": config.SCHEMA} if hasattr(config, "SCHEMA") else {}
+    return yaml.safe_dump(schema | _plain(config), sort_keys=False, allow_unicode=True)
 
 
-def from_yaml(text: str, kind: type[T]) -> T:
-    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, and for a value of the wrong kind."""
+def from_yaml(text: str, kind: type[T], *, require_schema: bool = False) -> T:
+    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, for a value of the wrong kind, and
+    for another schema. require_schema: so it does for a text without a schema, which users may leave out."""
     data = _yaml(text)
+    expected = getattr(kind, "SCHEMA", None)
+    if expected is not None and isinstance(data, dict):
+        schema = data.pop("schema", None if require_schema else expected)
+        if schema != expected:
+            was = "no schema" if schema is None else f"schema {_quoted(schema)}"
+            raise ValueError(
+                f"these settings have {was}, but this version reads schema {expected}; the commit in provenance.json beside them, if "
+                "they are a run's, can read them"
+            )
     built: T = _build({} if data is None else data, kind, "")
     return built
 
@@ -74,12 +86,12 @@ def _quoted(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-def load(path: Path, kind: type[T]) -> T:
-    """The settings of a YAML file. Raises ValueError, naming the file."""
+def load(path: Path, kind: type[T], *, require_schema: bool = False) -> T:
+    """The settings of a YAML file. Raises ValueError, naming the file. require_schema: see `from_yaml`."""
     if not path.is_file():
         raise ValueError(f"{path}: no such configuration file")
     try:
-        return from_yaml(read_text(path, LONGEST_FILE), kind)
+        return from_yaml(read_text(path, LONGEST_FILE), kind, require_schema=require_schema)
     except ValueError as error:
         text = f"{path}: " * (str(path) not in str(error)) + f"{error}"
         raise ValueError(text) from error
@@ -87,33 +99,15 @@ def load(path: Path, kind: type[T]) -> T:
 
 def flat(config: Any) -> dict[str, Any]:
     """The configuration by dotted names, with plain values; tuples as text with commas."""
-    found: dict[str, Any] = {}
-    for name, value in _plain(config).items():
-        if isinstance(value, dict):
-            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+    return dict(_flattened(_plain(config), ""))
+
+
+def _flattened(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
         else:
-            found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
-    return found
-
-
-def not_finite(config: Any, prefix: str = "") -> list[str]:
-    """What is wrong with numbers of a dataclass that are NaN or infinite, nested ones too, a sentence each."""
-    wrong = []
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), prefix + field.name
-        if dataclasses.is_dataclass(value):
-            wrong += not_finite(value, f"{name}.")
-        numbers = value if isinstance(value, tuple) else (value,)
-        wrong += [f"{name} must be a finite number, got {v}" for v in numbers if isinstance(v, float) and not math.isfinite(v)]
-    return wrong
-
-
-def near(given: str, known: Iterable[str]) -> str:
-    """ "did you mean X?" where something is near, and what is known."""
-    names = list(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names)}"
+            yield prefix + key, ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
@@ -149,9 +143,9 @@ def _build(data: Any, kind: Any, where: str) -> Any:
             raise ValueError(f"{where} must be one of {', '.join(map(str, args))}, got {_quoted(data)}")
         return data
     if origin is Mapping:
-        if not isinstance(data, Mapping) or not all(isinstance(part, str) for pair in data.items() for part in pair):
-            raise ValueError(f"{where} must be a mapping of texts to texts, got {data!r}")
-        return dict(data)
+        if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+            raise ValueError(f"{where} must be a mapping of names to values, got {_quoted(data)}")
+        return {key: _build(_text(value) if args[1] is str else value, args[1], f"{where}.{key}") for key, value in data.items()}
     if origin is tuple:
         if not isinstance(data, list | tuple):
             raise ValueError(f"{where} must be a list, got {_quoted(data)}")
@@ -160,6 +154,11 @@ def _build(data: Any, kind: Any, where: str) -> Any:
             raise ValueError(f"{where} must have {len(inner)} entries, got {_quoted(data)}")
         return tuple(_build(v, k, where) for v, k in zip(data, inner, strict=True))
     return _scalar(data, kind, where)
+
+
+def _text(value: Any) -> Any:
+    """A number or truth value as a text: options are texts, whatever YAML takes them for."""
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _scalar(data: Any, kind: Any, where: str) -> Any:

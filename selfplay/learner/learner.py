@@ -20,7 +20,7 @@ from transformers import get_scheduler
 
 from sparring.agents.models.adapter_folders import through
 
-from ..config.config import LearnerConfig
+from ..config.config import LearnerConfig, MixConfig
 from ..runtime.distributed import Ranks
 from . import fsdp, lora
 from .batch import Example, Row, TokenBatch, collate, minibatches, rows_of
@@ -38,7 +38,8 @@ class Learner:
     GPU) and `publish` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. loss:
     of the examples. replay_loss: of the replay beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no
     use, as it is the model with the adapter off; None where there is no penalty, or the rows hold the reference's log-probabilities.
-    split: how a step is cut into portions.
+    split: how a step is cut into portions. mix: how many rows of replay stand beside a step, and their weight. total_steps: optimiser
+    steps of the whole run, about, for schedules that end. per_round: optimiser and schedule begin anew in every update and end with it.
     """
 
     def __init__(
@@ -50,8 +51,13 @@ class Learner:
         reference: Any = None,
         config: LearnerConfig | None = None,
         split: Split = whole_step,
+        mix: MixConfig | None = None,
+        total_steps: int = 1,
+        per_round: bool = False,
     ) -> None:
         self.config = config or LearnerConfig()
+        self.mix = mix or MixConfig()
+        self.per_round = per_round
         self.loss = loss
         self.replay_loss = replay_loss
         self.split_step = split
@@ -76,7 +82,7 @@ class Learner:
             master = copy.deepcopy(model).to("cpu" if self.split else parameter.device, torch.float32)
         parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
-        self.schedule = self._schedule(optimizer, self.config.total_steps or 1)
+        self.schedule = self._schedule(optimizer, total_steps)
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
         master.eval()
         self.scorer = Scorer(model if self.split else master)  # which tries what it allows, on its device
@@ -135,7 +141,7 @@ class Learner:
         meter = self._meter = Meter.of(done or {})
         skipped = len(meter.norms)
         rows = self._referred(rows)
-        if self.config.per_round:
+        if self.per_round:
             at_step = self.optimizer.state_dict(), self.schedule.state_dict()
             self._begin_anew(self.config.epochs * len(minibatches(rows, self.config.minibatch, seed)))
             if done:
@@ -146,7 +152,7 @@ class Learner:
             for part in minibatches(rows, self.config.minibatch, seed + epoch):
                 beside: list[Row] = []
                 if replay:
-                    beside = [replay[(given + i) % len(replay)] for i in range(self.config.replay_per_minibatch)]
+                    beside = [replay[(given + i) % len(replay)] for i in range(self.mix.per_step(self.config.minibatch))]
                     given += len(beside)
                 if skipped:
                     skipped -= 1
@@ -247,7 +253,7 @@ class Learner:
             self.loss,
             replay,
             self.replay_loss,
-            self.config.replay_weight,
+            self.mix.weight,
             self.steps,
             self._norm,
             self.config.token_budget,
@@ -294,9 +300,9 @@ class Learner:
         """What the sum of these examples' losses is divided by."""
         if self.config.aggregation == "sequence" or loss.unit != "token":
             return float(len(examples))
-        if self.config.aggregation == "token":
-            return float(sum(row.actions for row in rows_of(examples)))
-        return float(len(examples) * self.config.constant)
+        if self.config.divisor is not None:
+            return float(len(examples) * self.config.divisor)
+        return float(sum(row.actions for row in rows_of(examples)))
 
     def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: Portion, meter: Meter) -> Tensor:
         """The loss of a portion; what it looked like goes into the meter."""

@@ -8,7 +8,7 @@ from sparring.agents.models.language_model import LanguageModel
 from ..learner.learner import Learner
 from ..objectives.sft_loss import SFTLoss
 from ..storage.sealed import write_sealed
-from .demonstrations import expert_round, replay_rows, tokens_of
+from .demonstrations import expert_round, mix_rows, tokens_of
 from .evaluations import Measuring
 from .partial_updates import Pauses
 
@@ -33,7 +33,7 @@ def _control(measuring: Measuring, pauses: Pauses, last: int) -> LanguageModel:
     """The control itself. What it has learnt is saved when a signal stops it, and at the end, until it has been measured."""
     session, folder, config = measuring.session, measuring.folder, measuring.config
     model = session.load_first(folder.path)
-    learner = Learner(model.model, SFTLoss(), replay_loss=SFTLoss("replay_loss"), config=config.learner)
+    learner = Learner(model.model, SFTLoss(), replay_loss=SFTLoss("replay_loss"), config=config.learner, mix=config.sft_mix)
     model.adapter = learner.adapter
     tokens = [tokens_of(folder.path, number) for number in range(1, last + 1)]
     about = {"seed": config.seed, "tokens": tokens}
@@ -44,10 +44,11 @@ def _control(measuring: Measuring, pauses: Pauses, last: int) -> LanguageModel:
         for number in range(1, last + 1):
             if number >= at:
                 seed = derive_seed(config.seed, NAME, number)
+                rows = expert_round(session, seed, tokens[number - 1])
                 learner.update(
-                    expert_round(session, seed, tokens[number - 1]),
+                    rows,
                     seed=seed,
-                    replay=replay_rows(session, config.replay_pool, derive_seed(seed, "replay")),
+                    replay=mix_rows(session, len(rows), derive_seed(seed, "replay")),
                     watch=lambda *_, now=number: pauses.after_step(NAME, learner, {**about, "number": now}),
                     done=stopped["done"] if number == at else None,
                 )

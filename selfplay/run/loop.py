@@ -38,7 +38,8 @@ from ..storage.folder import RunFolder, read_lines
 from ..storage.summary import Evaluation, Summary, summarise
 from ..storage.trackers import Log, as_text, tracked
 from .control import measured_control
-from .demonstrations import replay_rows
+from .demonstrations import mix_rows
+from .dry_run import steps_at_most
 from .evaluations import Measuring
 from .method import Method, Round
 from .partial_updates import Pauses
@@ -171,7 +172,7 @@ class Loop:
     def _measure_between(self, number: int, measuring: Measuring) -> None:
         """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
         of = self.config.evaluation
-        if of.games_between and 0 < number < self.config.rounds and number % of.every == 0:
+        if of.games and of.every and 0 < number < self.config.rounds and number % of.every == 0:
             measuring.measure(number, self.model, between=True)
 
     def _whole(self, last: int) -> int:
@@ -207,6 +208,9 @@ class Loop:
             reference=reference,
             config=self.config.learner,
             split=method.split,
+            mix=self.config.sft_mix,
+            total_steps=self.config.rounds * steps_at_most(self.session, method),
+            per_round=method.per_round,
         )
         self.model.adapter = learner.adapter
         self.state = {}
@@ -274,7 +278,7 @@ class Loop:
             record["pairs"] = len(examples)
         rows = self._with_reference(examples, measuring)
         between = time.perf_counter()
-        replay = replay_rows(self.session, config.replay_pool, derive_seed(seed, "replay")) if rows else []
+        replay = mix_rows(self.session, len(rows), derive_seed(seed, "replay"))
         about = {"seed": seed, "rows": digest(rows)}
         with self.interrupts.held():
             stopped = self.pauses.taken_up(number, about, learner)

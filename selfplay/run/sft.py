@@ -9,6 +9,7 @@ from itertools import islice
 from sparring.agents.core import derive_seed
 from sparring.agents.models.adapter_folders import merge
 
+from ..config.config import NO_MIX
 from ..learner.batch import Example, Row
 from ..learner.learner import Learner
 from ..learner.scoring import Scorer, with_reference
@@ -33,14 +34,12 @@ def imitate(session: Session, pauses: Pauses) -> None:
         minibatch=of.minibatch,
         schedule="cosine",
         warmup=min(20, of.steps // 5),
-        total_steps=of.steps,
-        per_round=False,
         epochs=1,
         # SPAG's loss is one of rows. So that of replay is one too, or the step would not be the mean over its conversations.
         aggregation="sequence" if of.kl > 0 else config.learner.aggregation,
     )
     loss = AnchoredSFTLoss(of.kl) if of.kl > 0 else SFTLoss()
-    learner = Learner(model.model, loss, replay_loss=SFTLoss("replay_loss"), config=settings)
+    learner = Learner(model.model, loss, replay_loss=SFTLoss("replay_loss"), config=settings, total_steps=of.steps)
     scorer = Scorer(model.model, around=model.speaking)
 
     def anchored(rows: Sequence[Row]) -> Sequence[Example]:
@@ -50,7 +49,7 @@ def imitate(session: Session, pauses: Pauses) -> None:
     shown = expert_rows(session, of.games, seed, winners_only=of.winners_only)
     examples = anchored(_balanced(shown) if of.winners_only else shown)
     order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=given_talks(session) is None)
-    replayed = round(of.minibatch * of.replay_share) if session.words.everyday and config.replay != "none" else 0
+    replayed = round(of.minibatch * of.mix_share) if session.words.everyday and config.sft_mix.source != NO_MIX else 0
     starts = range(0, of.steps, CHUNK)
     replay = {s: anchored(replay_rows(session, min(CHUNK, of.steps - s) * replayed, derive_seed(seed, "replay", s))) for s in starts}
     metrics: dict[str, float] = {}

@@ -24,11 +24,10 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
         rounds=1,
         games_per_round=4,
         group_size=2,
-        max_turns=2,
+        game_options={"max_turns": "2"},
         max_new_tokens=6,
-        replay_pool=4,
         imitation=ImitationConfig(steps=2, minibatch=4, games=6),
-        learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
+        learner=LearnerConfig(minibatch=8),
     )
     monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
     some = {

@@ -63,8 +63,9 @@ def test_any_method_can_be_given_shuffled_rewards(wrapped: str, inner: str):
 def test_outcomes_are_dropped_as_the_configuration_says():
     games = [played("a", "It is sour.", WIN), played("b", "It is sour.", "Hm.", "It is a lemon.")]
     assert games[1].outcome.reason == "foul"
-    for name, drop, sides in (("group", None, 4), ("group", ("foul",), 2), ("spag-corrected", None, 1), ("spag-corrected", (), 2)):
-        made = method_of(TrainConfig(method=name, drop=drop))
+    for name, drop, sides in (("group", None, 4), ("group", "foul", 2), ("spag-corrected", None, 1), ("spag-corrected", "none", 2)):
+        options = {} if drop is None else {"drop_reasons": drop}
+        made = method_of(TrainConfig(method=name, method_options=options))
         assert len(made.credit(Experience(games), outcome_returns(games), {})[0]) == sides, (name, drop)
 
 

@@ -6,7 +6,6 @@ import pytest
 from handmade import LOSS, WIN, played
 
 from sparring.agents.players.simple import RandomAgent
-from sparring.selfplay.config.config import DROPS
 from sparring.selfplay.learner.batch import rows_of
 from sparring.selfplay.objectives.credit import Credit, Experience, baseline_rows, group_rows, preference_pairs, turn_rows, without_outcomes
 from sparring.selfplay.objectives.returns import outcome_returns, shuffled
@@ -62,7 +61,7 @@ def test_outcomes_can_be_left_out():
     assert [row.role for row in SPAG(Experience(games), returns, {})[0]] == ["defender"], "a tie has no winner"
     for reasons, left in ((("foul", "turn_limit"), 0), (("turn_limit",), 2), ((), 4)):
         assert len(without_outcomes(group_rows, reasons)(Experience(games), returns, {})[0]) == left
-    assert without_outcomes(SPAG, DROPS)(Experience(games), returns, {})[0] == []
+    assert without_outcomes(SPAG, ("turn_limit", "foul"))(Experience(games), returns, {})[0] == []
 
 
 def test_pairs_are_of_one_word_and_role():

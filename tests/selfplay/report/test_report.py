@@ -59,7 +59,7 @@ def run(tmp_path: Path) -> Path:
     data = {
         "schema": 2,
         "run": {
-            "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "preset": "quick", "seed": 0,
+            "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "seed": 0,
             "rounds": 1, "games_per_round": 1, "imitation_steps": 0, "word_counts": {"imitated": 1},
         },
         "strength": [entry(0, 50), entry(1, 70)],

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import NOTHING_MEASURED, small_run
 
-from sparring.selfplay.config.config import ImitationConfig
+from sparring.selfplay.config.config import ImitationConfig, MixConfig
 from sparring.selfplay.learner.batch import rows_of
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.run.train import train
@@ -29,12 +29,14 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list:
 
 
 def imitating(model: str, out: Path, **changes) -> None:
-    made = small_run(model, out, rounds=0, evaluation=NOTHING_MEASURED, replay="base" if changes.get("replay_share") else "none")
+    made = small_run(
+        model, out, rounds=0, evaluation=NOTHING_MEASURED, sft_mix=MixConfig(source="base" if changes.get("mix_share") else "none")
+    )
     train(replace(made, imitation=replace(ImitationConfig(steps=1, minibatch=8, games=6), **changes)))
 
 
 def test_with_a_kl_each_conversation_counts_alike_replayed_or_not(model: str, tmp_path: Path, updates: list):
-    imitating(model, tmp_path / "run", kl=0.1, replay_share=0.25)
+    imitating(model, tmp_path / "run", kl=0.1, mix_share=0.25)
     ((learner, rows),) = updates
     assert len(rows) == 8 and all(row.reference_logprobs is not None for row in rows)
     whole, single = learner.gradients(rows), [learner.gradients([row]) for row in rows]
