@@ -8,6 +8,14 @@ from typing import Any, get_args
 
 from ..config.checks import wrong_values
 
+_NUMBERS = {
+    r": invalid literal for int\(\) with base 10: (.*)": "a whole number",
+    r": could not convert string to float: (.*)": "a number",
+    r": no type matching \{None\}\|INT could be instantiated from \[(.*?)\]\..*": "a whole number",
+    r": no type matching \{None\}\|FLOAT could be instantiated from \[(.*?)\]\..*": "a number",
+}
+"""What tyro says where a number is expected, and which."""
+
 
 def parse(
     kind: Any,
@@ -69,12 +77,12 @@ def with_values(kind: type) -> Any:
 
 def sentence(box: str) -> str:
     """The box in which tyro explains an error, as a sentence: what it says first, and the options that it thinks were meant."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    lines = [line.strip("│╭╮╰╯|+ ") for line in box.splitlines()]
     body = [line for line in lines[1:] if line]
-    ends = [number for number, line in enumerate(body) if set(line) == {"─"}]
+    ends = [number for number, line in enumerate(body) if set(line) <= {"─", "-"}]
     first = " ".join(body[: ends[0]] if ends else body).removeprefix("Error parsing ").rstrip(".")
-    first = re.sub(r": invalid literal for int\(\) with base 10: ", " must be a whole number, got ", first)
-    first = re.sub(r": could not convert string to float: ", " must be a number, got ", first)
+    for pattern, kind in _NUMBERS.items():
+        first = re.sub(pattern, rf" must be {kind}, got \1", first)
     text = " ".join(body[ends[0] :]) if ends else ""
     if "Perhaps you meant" not in text and "similar to" not in text:
         return first
