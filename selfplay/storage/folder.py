@@ -173,12 +173,18 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """An existing run. Raises ValueError where there is none."""
+        """An existing run. Raises ValueError where there is none, and where a file is in the place of one of its folders."""
         if not path.is_dir():
             raise ValueError(f"{path}: no such run folder")
         if not (path / CONFIG).is_file():
             raise ValueError(f"{path} is no run folder: it has no {CONFIG}")
-        return cls(path)
+        run = cls(path)
+        expected = [path / "rounds", run.checkpoints, path / "measured", run.tensorboard, *numbered(path / "rounds").values()]
+        expected += [*numbered(run.checkpoints, "round-").values(), *numbered(run.checkpoints, "update-").values()]
+        files = [folder for folder in expected if folder.exists() and not folder.is_dir()]
+        if files:
+            raise ValueError(f"{files[0]} is a file, and the run keeps a folder of that name: move the file out of the run")
+        return run
 
     @property
     def provenance(self) -> Path:

@@ -12,16 +12,16 @@ from sparring.envs.games import registered as games  # noqa: F401  registers the
 from sparring.envs.games.prompts import PROMPTS
 from sparring.envs.views import GAME_PROMPTS, Message
 
-NAMES = sorted(GAMES)
+NAMES = set(GAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_game_keeps_the_protocol(name: str):
     assert GAMES[name].example_talks
     check_game(GAMES[name])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 @given(said=st.lists(st.text(max_size=30), min_size=1, max_size=40))
 def test_no_text_crashes_a_game(name: str, said: list[str]):
     game = make_game(name)
@@ -35,7 +35,7 @@ def test_no_text_crashes_a_game(name: str, said: list[str]):
     assert replay(game, state.task, state.utterances) == state
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 @given(data=st.data())
 def test_the_secret_alone_changes_nothing_that_others_are_shown(name: str, data: st.DataObject):
     """As long as both games go on: every prompt that there is renders the same, byte by byte."""
@@ -56,7 +56,7 @@ def test_the_secret_alone_changes_nothing_that_others_are_shown(name: str, data:
                 assert one.secret not in repr(views[0]).replace(repr(text), "")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_role_has_prompts_and_the_informed_are_told_the_secret(name: str):
     game = make_game(name)
     task = GAMES[name].example_tasks[0]
@@ -69,7 +69,11 @@ def test_every_role_has_prompts_and_the_informed_are_told_the_secret(name: str):
         )
 
 
-@pytest.mark.parametrize("name", NAMES)
+REWRITTEN = {"TicTacToe"}
+"""Games that show a player the position alone: every turn is a token stream of its own."""
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - REWRITTEN))
 def test_views_grow_at_their_end_only(name: str):
     """So that token streams go on: a later view of a role, whether it is to act or not, begins with the earlier one."""
     spec = GAMES[name]
