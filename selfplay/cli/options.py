@@ -77,17 +77,16 @@ def with_values(kind: type) -> Any:
 
 def sentence(box: str) -> str:
     """The box in which tyro explains an error, as a sentence: what it says first, and the options that it thinks were meant."""
-    lines = [line.strip("│╭╮╰╯|+ ") for line in box.splitlines()]
-    body = [line for line in lines[1:] if line]
-    ends = [number for number, line in enumerate(body) if set(line) <= {"─", "-"}]
-    first = " ".join(body[: ends[0]] if ends else body).removeprefix("Error parsing ").rstrip(".")
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()[1:]]
+    # Sections between rules. Where the output is not UTF-8, the title has a rule too, and there is no frame.
+    sections = [[line for line in part.splitlines() if line] for part in re.split("^[─-]+$", "\n".join(lines), flags=re.MULTILINE)]
+    said, *others = [section for section in sections if section]
+    first = " ".join(said).removeprefix("Error parsing ").rstrip(".")
     for pattern, kind in _NUMBERS.items():
         first = re.sub(pattern, rf" must be {kind}, got \1", first)
-    text = " ".join(body[ends[0] :]) if ends else ""
-    if "Perhaps you meant" not in text and "similar to" not in text:
-        return first
-    meant = dict.fromkeys(line.split()[0] for line in body[ends[0] :] if line.startswith("--"))
-    return f"{first}; perhaps you meant {' or '.join(meant)}"
+    hints = [line for section in others if re.match("Perhaps you meant|Arguments similar", section[0]) for line in section]
+    meant = dict.fromkeys(line.split()[0] for line in hints if line.startswith("--"))
+    return f"{first}; perhaps you meant {' or '.join(meant)}" if meant else first
 
 
 def _mappings() -> Any:
