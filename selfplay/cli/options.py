@@ -37,12 +37,13 @@ def parse(
     import tyro
 
     settings: dict[str, Any] = {"prog": program, "args": arguments, "description": description or getattr(kind, "__doc__", None)}
+    settings |= {"registry": _mappings(), "return_unknown_args": rest, "add_help": not rest}
     if default is not None:
         settings["default"] = default
     box = io.StringIO()
     try:
         with redirect_stderr(box):
-            parsed = tyro.cli(kind, registry=_mappings(), return_unknown_args=rest, add_help=not rest, **settings)
+            parsed = tyro.cli(kind, **settings)
     except SystemExit as end:
         if not end.code:
             raise

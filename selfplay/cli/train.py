@@ -1,10 +1,11 @@
 """sparring train: self-play training."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.checks import at_least
 from ..config.config import TrainConfig
 from .common import console, print_json
 from .matches import bar_of, make, refuse_words
@@ -46,7 +47,7 @@ class Known:
 
     model: str | None = None
     words: str | None = None
-    rounds: int | None = None
+    rounds: int | None = field(default=None, metadata=at_least(0))
 
 
 def train(arguments: list[str]) -> int:
@@ -110,8 +111,11 @@ def _config(start: Start, known: Known, arguments: list[str]) -> TrainConfig:
     else:
         base = preset(start.preset or "quick", known.model, everyday=known.model is None or _everyday(known.model))
     config: TrainConfig = parse(with_values(TrainConfig), PROGRAM, arguments, base)
-    options = {name: {**getattr(base, name), **getattr(config, name)} for name in ("game_options", "method_options")}
-    return replace(config, **options)
+    return replace(
+        config,
+        game_options={**base.game_options, **config.game_options},
+        method_options={**base.method_options, **config.method_options},
+    )
 
 
 def _everyday(model: str) -> bool:

@@ -40,7 +40,8 @@ def _documented(kind: type, names: tuple[str, ...] | None = None) -> type:
     import tyro
 
     texts = {each.arg_name: " ".join((each.description or "").split()) for each in docstring_parser.parse_from_object(kind).params}
-    hints, changed = get_type_hints(kind), []
+    hints: dict[str, Any] = get_type_hints(kind)
+    changed = []
     for each in fields(kind):
         inner = names and tuple(name.removeprefix(f"{each.name}.") for name in names if name.startswith(f"{each.name}."))
         hint = hints[each.name]

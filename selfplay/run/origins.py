@@ -82,7 +82,7 @@ def require_settings(folder: RunFolder, config: TrainConfig, kept: Mapping[str, 
     now = _kept(flat(config))
     then = _kept(_provenance(folder, kept).get("settings", now))
     changed = [
-        f"{name} is {_short(now.get(name))} and was {_short(then.get(name))}" for name in then | now if now.get(name) != then.get(name)
+        f"{name} is {_short(now.get(name))} and was {_short(then.get(name))}" for name in now | then if now.get(name) != then.get(name)
     ]
     if not changed and kept and kept["config"] != config_digest(config):
         changed = [f"{folder.provenance.name}, which says what it was, is gone or damaged too"]

@@ -67,7 +67,10 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     mending = replace(config, arms=("published", "detached-kl"), seeds=1, result=None)
     study.main(mending)
     mended = load(study.run_of(mending, "detached-kl", 0) / "config.yaml", TrainConfig)
-    assert (mended.method, mended.method_options) == ("spag", {"corrections": "detached-kl"})
+    assert (mended.method, mended.method_options) == (
+        "spag",
+        {"drop_reasons": "turn_limit,foul,silent,overlong", "corrections": "detached-kl"},
+    )
     elsewhere = replace(config, out=tmp_path / "elsewhere")
     study.main(elsewhere)
     assert not elsewhere.out.exists(), "seeds in the result file are not run again"

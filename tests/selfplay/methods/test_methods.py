@@ -102,7 +102,7 @@ def test_a_method_of_another_package_is_an_entry_point(monkeypatch: pytest.Monke
     ("config", "message"),
     [
         (TrainConfig(method="group", group_size=1), "group_size must be at least 2"),
-        (TrainConfig(method="rae", method_options={"decay": "1"}), "method rae has no option 'decay'; it has none"),
+        (TrainConfig(method="rae", method_options={"decay": "1"}), "method rae has no option 'decay'; known: drop_reasons"),
         (TrainConfig(method="turns", method_options={"discount": "much"}), "discount must be a number above 0 and at most 1, got 'much'"),
         (TrainConfig(method="spag", learner=LearnerConfig(kl_form="sampled")), "set learner.kl_form reward"),
         (TrainConfig(method="expert", method_options={"like": "nowhere"}), "nowhere"),
