@@ -121,7 +121,7 @@ def measure(config: StructureConfig) -> dict[str, Any]:
     folders = Counter(str(path.parent.relative_to(config.root)) for path in known.values() if path.name != "__init__.py")
     main = ("-m", "sparring.selfplay.cli")
     text, _ = run(config, *main, "train", "--print-config")
-    settings = {name: value for name, value in (yaml.safe_load(text) or {}).items() if name != "schema"}
+    settings = yaml.safe_load(text)
     shown, train_seconds = run(config, *main, "train", "--help")
     _, play_seconds = run(config, *main, "play", "--help")
     _, envs_seconds = run(config, "-c", "import sparring.envs")

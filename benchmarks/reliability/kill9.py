@@ -26,11 +26,11 @@ import torch
 
 from sparring.agents import rollout
 from sparring.agents.core import derive_seed
-from sparring.selfplay.config.config import LIMITS, AlarmsConfig, EvaluationConfig, ImitationConfig, LearnerConfig, MixConfig, TrainConfig
+from sparring.selfplay.config.config import LIMITS, AlarmsConfig, EvaluationConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
 from sparring.selfplay.run import collectors, loop, train
-from sparring.selfplay.run.evaluations import Measuring
+from sparring.selfplay.run.evaluations import Evaluator
 from sparring.selfplay.storage import checkpoint
 from sparring.selfplay.storage.folder import RunFolder, to_json, write_text
 from sparring.selfplay.storage.provenance import provenance
@@ -58,14 +58,14 @@ class Kill9Config:
 
 PHASES: Mapping[str, tuple[Any, str]] = {
     "begin": (RunFolder, "create"),
-    "control": (loop, "measured_control"),
-    "imitation": (loop, "imitate"),
+    "control": (loop, "evaluate_control"),
+    "sft": (loop, "run_sft"),
     "generation": (collectors, "games_of"),
     "update": (Learner, "update"),
     "save": (checkpoint, "save"),
     "prune": (checkpoint, "prune"),
     "go back": (loop.Loop, "_go_back"),
-    "measure": (Measuring, "measure"),
+    "evaluate": (Evaluator, "evaluate"),
 }
 """What runs while a phase does; phases within phases count as the inner one, and what is in none as "between"."""
 EVENTS = (
@@ -84,7 +84,7 @@ class Point(NamedTuple):
 
 
 LEARNER = LearnerConfig(minibatch=4, schedule="cosine")
-MEASURED = EvaluationConfig(games=1, control=False, scripted=False)
+EVALUATION = EvaluationConfig(games=1, control=False, scripted=False)
 EASILY_ALARMED = AlarmsConfig(
     action="rollback",
     limits=dict.fromkeys(LIMITS) | {"grad_norm": 1.5},
@@ -98,11 +98,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "learner": replace(LEARNER, epochs=2, reference="behaviour", kl_form="reward"),
     },
     "pairs": {"method": "dpo"},
-    "measured": {"evaluation": replace(MEASURED, every=1, control=True)},
+    "evaluated": {"evaluation": replace(EVALUATION, every=1, control=True)},
     "rollback": {"method": "rae", "learner": replace(LEARNER, minibatch=2), "alarms": EASILY_ALARMED},
 }
-"""What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs; measured:
-between rounds too, and with a control; rollback: goes back after alarms, some of them false."""
+"""What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs;
+evaluated: between rounds too, and with a control; rollback: goes back after alarms, some of them false."""
 
 
 def settings(model: str, out: Path, variant: str = "plain") -> TrainConfig:
@@ -114,11 +114,11 @@ def settings(model: str, out: Path, variant: str = "plain") -> TrainConfig:
         group_size=4,
         game_options={"max_turns": "2"},
         max_new_tokens=16,
-        imitation=ImitationConfig(steps=4, minibatch=4, games=8),
+        sft=SFTConfig(steps=4, minibatch=4, games=8),
         learner=LEARNER,
-        sft_mix=MixConfig(fraction=0.5),
-        evaluation=MEASURED,
-        keep=1,
+        sft_mix=SFTMixConfig(fraction=0.5),
+        evaluation=EVALUATION,
+        keep_checkpoints=1,
         out=out,
     )
     return replace(given, **VARIANTS[variant])

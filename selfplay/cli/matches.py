@@ -10,7 +10,7 @@ from ..config.checks import MOST_GIB, above, at_least
 
 if TYPE_CHECKING:
     from sparring.agents.core import Agent
-    from sparring.agents.rollout import Played
+    from sparring.agents.rollout import Episode
     from sparring.envs.core import Game
 
     from ..runtime.progress import Quiet, Shown
@@ -52,14 +52,14 @@ def make(name: str, options: Mapping[str, str]) -> "Game":
     return game_from_options(name, options)
 
 
-def require_names(seats: Iterable[tuple[str, str]], game: "Game", words: Collection[str]) -> None:
+def require_names(specs: Iterable[tuple[str, str]], game: "Game", words: Collection[str]) -> None:
     """Raises ValueError, before any model is loaded, for names that mean nothing, and for games that cannot be played about these words or
-    by such players. seats: roles and who is to play them."""
+    by such players. specs: roles and the names of who is to play them."""
     from sparring.agents.names import is_model, model_card, resolve
     from sparring.envs.hosting.opponents import require_playable
 
     require_playable(game, {}, words)
-    for role, spec in seats:
+    for role, spec in specs:
         if is_model(spec):
             model_card(spec)
         else:
@@ -119,7 +119,7 @@ def occupancy(agents: "Iterable[Agent]", games: int) -> "Callable[[], float] | N
 
 
 @contextmanager
-def shown(bar: "Quiet | Shown", title: str, total: int, agents: "Iterable[Agent]") -> "Iterator[Callable[[Played], None]]":
+def shown(bar: "Quiet | Shown", title: str, total: int, agents: "Iterable[Agent]") -> "Iterator[Callable[[Episode], None]]":
     """A bar while games are played and a line with their rates at the end; gives what is to be called with every game as it ends."""
     from ..runtime.progress import Rates, counted
 
@@ -145,7 +145,7 @@ def listed(game: "Game", words: str | None) -> tuple[str, ...]:
     """What games are about: the words of a list, the everyday world's if None; nothing in a game without a secret."""
     from sparring.envs.words.lists import word_list
 
-    if game.informed:
+    if game.secret_roles:
         return word_list(words or "everyday")
     refuse_words(game, words)
     return ("",)

@@ -26,7 +26,7 @@ class Start:
     """How a run begins: everything that is no setting of the run itself."""
 
     preset: str | None = None
-    """Where settings start from: quick, full, imitation, rae, spag-faithful, spag-corrected (docs/objectives.md); quick if not given."""
+    """Where settings start from: quick, full, sft, rae, spag-faithful, spag-corrected (docs/objectives.md); quick if not given."""
     config: Path | None = None
     """A YAML file of settings to start from, as a run's config.yaml."""
     resume: Path | None = None
@@ -62,7 +62,7 @@ def train(arguments: list[str]) -> int:
             raise ValueError("--resume continues a run as it was set, with another number of --rounds at most; leave the other options out")
         return _report(_resume(start.resume, known.rounds, progress), as_json=start.json)
     config = _config(start, known, rest)
-    if not (game := make(config.game, config.game_options)).informed:
+    if not (game := make(config.game, config.game_options)).secret_roles:
         refuse_words(game, known.words)
     if start.print_config:
         from ..config.yaml_io import to_yaml
@@ -95,7 +95,7 @@ def _resume(folder: Path, rounds: int | None, progress: "Progress") -> "Summary"
     from ..config.yaml_io import load
     from ..run.train import first_card, resume
 
-    config = load(settings, TrainConfig, require_schema=True)
+    config = load(settings, TrainConfig)
     return resume(folder, rounds=rounds, evaluations=_evaluations(first_card(folder, config), progress), progress=progress)
 
 

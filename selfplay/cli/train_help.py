@@ -7,7 +7,7 @@ from ..config.config import TrainConfig
 from .options import parse, switches, with_values
 
 COMMON = (
-    *("model", "game", "words", "rounds", "games_per_round", "method", "seat", "opponent", "temperature", "max_new_tokens"),
+    *("model", "game", "words", "rounds", "games_per_round", "method", "role", "opponent", "temperature", "max_new_tokens"),
     *("seed", "out", "device", "learner.lr", "learner.lora_rank", "learner.kl"),
 )
 """The settings that --help shows; --help-all shows all."""
@@ -47,7 +47,7 @@ def _documented(kind: type, names: tuple[str, ...] | None = None) -> type:
         hint = hints[each.name]
         if inner == () and names is not None and each.name not in names:
             changed.append((each.name, Annotated[hint, tyro.conf.Suppress], each))
-        elif is_dataclass(hint):
+        elif isinstance(hint, type) and is_dataclass(hint):
             part: Any = _documented(hint, inner)
             changed.append((each.name, part, field(default_factory=part)))
         else:

@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from .checks import MOST_GIB, above, at_least, below
 
@@ -18,7 +18,7 @@ BASE_TEXTS, NO_MIX = "base", "none"
 
 
 @dataclass(frozen=True)
-class ImitationConfig:
+class SFTConfig:
     """Supervised fine-tuning (SFT) on demonstrations before self-play."""
 
     steps: int = field(default=0, metadata=at_least(0))
@@ -43,7 +43,7 @@ class ImitationConfig:
 
 
 @dataclass(frozen=True)
-class MixConfig:
+class SFTMixConfig:
     """Supervised conversations mixed into every update of self-play, against forgetting."""
 
     source: str = BASE_TEXTS
@@ -54,7 +54,7 @@ class MixConfig:
     """Weight of their loss."""
 
     def per_step(self, minibatch: int) -> int:
-        """Conversations beside an optimiser step of so many rows."""
+        """Conversations beside an optimiser step of so many samples."""
         return 0 if self.source == NO_MIX else round(self.fraction * minibatch)
 
 
@@ -85,11 +85,11 @@ class LearnerConfig:
     betas: tuple[float, float] = field(default=(0.9, 0.95), metadata=below(1))
     """AdamW's averaging."""
     epochs: int = field(default=1, metadata=at_least(1))
-    """Passes over a round's rows. More: more learnt from a round, further off policy."""
+    """Passes over a round's samples. More: more learnt from a round, further off policy."""
     minibatch: int = field(default=64, metadata=at_least(1))
-    """Rows (of pairs: pairs) in one optimiser step, without the SFT mix."""
+    """Samples (of pairs: pairs) in one optimiser step, without the SFT mix."""
     token_budget: int = field(default=8192, metadata=at_least(1))
-    """Tokens in one forward pass, padding included where rows cannot be packed. Decides memory, never results."""
+    """Tokens in one forward pass, padding included where samples cannot be packed. Decides memory, never results."""
     gradient_checkpointing: bool = False
     """Layers keep their inputs only and are computed again in the backward pass: a third slower, far less memory, same results."""
     lora_rank: int = field(default=0, metadata=at_least(0))
@@ -108,8 +108,8 @@ class LearnerConfig:
     """The reference policy of KL, DPO and IPO: initial (the model of round 0, frozen), behaviour (the weights that played the
     round, as in SPAG)."""
     aggregation: str = "token"
-    """How tokens make a loss: token (mean over tokens), sequence (mean over rows of their token means), constant:N (sum over
-    tokens / (rows * N), as Dr. GRPO)."""
+    """How tokens make a loss: token (mean over tokens), sequence (mean over samples of their token means), constant:N (sum over
+    tokens / (samples * N), as Dr. GRPO)."""
     grad_clip: float = field(default=1.0, metadata=above(0))
     """Largest norm of a step's gradient."""
     warmup: int = field(default=0, metadata=at_least(0))
@@ -169,9 +169,6 @@ class AlarmsConfig:
 class TrainConfig:
     """One run of self-play training."""
 
-    SCHEMA: ClassVar[int] = 2
-    """Of the file that holds a configuration."""
-
     model: str = "mini@imitation"
     """Who learns: mini, mini@imitation, a model folder, hf:ID, RUN@N or RUN@latest."""
     game: str = "AdversarialTaboo"
@@ -201,15 +198,15 @@ class TrainConfig:
     your own, FILE.py:FUNCTION (docs/objectives.md)."""
     method_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the method, as discount=0.9 drop_reasons=foul,turn_limit (docs/objectives.md)."""
-    seat: str = "both"
+    role: str = "both"
     """Who is trained: both, or one role (attacker, defender) against a fixed opponent."""
     opponent: str | None = None
     """The fixed opponent of a single role: any agent's name, as scripted, RUN@3, openai:MODEL@URL."""
-    imitation: ImitationConfig = field(default_factory=ImitationConfig)
+    sft: SFTConfig = field(default_factory=SFTConfig)
     """Supervised fine-tuning before the first round."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
-    sft_mix: MixConfig = field(default_factory=MixConfig)
+    sft_mix: SFTMixConfig = field(default_factory=SFTMixConfig)
     """Supervised conversations mixed into every update."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     """Measurement of strength."""
@@ -225,7 +222,7 @@ class TrainConfig:
     compile: bool = False
     """Compile the model for playing (torch.compile; on a GPU replayed as CUDA graphs). On a CPU that takes 10 to 20 seconds at the
     start and gains the embedded model nothing where the package was installed with a C++ compiler."""
-    keep: int = field(default=0, metadata=at_least(0))
+    keep_checkpoints: int = field(default=0, metadata=at_least(0))
     """Checkpoints kept besides the first and the last, counted back from the last; 0 keeps all, so that any two rounds can play
     each other."""
     seed: int = 0

@@ -24,15 +24,15 @@ def _wrong_play(config: TrainConfig) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
     else:
-        yield from _wrong_seats(config, game)
-    sft = config.imitation
+        yield from _wrong_roles(config, game)
+    sft = config.sft
     if config.words != "everyday" and sft.data is None and sft.steps and config.sft_mix.source in (BASE_TEXTS, NO_MIX):
-        yield "scripted experts know the everyday world only: set imitation.steps 0, words everyday, or imitation.data FILE"
+        yield "scripted experts know the everyday world only: set sft.steps 0, words everyday, or sft.data FILE"
     if sft.steps and sft.games < 1:
-        yield "imitation.steps above 0 needs imitation.games of at least 1"
+        yield "sft.steps above 0 needs sft.games of at least 1"
     if not config.game.startswith("AdversarialTaboo"):
         wanted = {
-            "imitation.steps": sft.steps and sft.data is None,
+            "sft.steps": sft.steps and sft.data is None,
             "evaluation.scripted": config.evaluation.scripted,
             "evaluation.control": config.evaluation.control,
         }
@@ -40,13 +40,13 @@ def _wrong_play(config: TrainConfig) -> Iterator[str]:
             yield f"{name} needs scripted experts, who play Adversarial Taboo alone: switch it off"
 
 
-def _wrong_seats(config: TrainConfig, game: Game) -> Iterator[str]:
-    if config.seat not in ("both", *game.roles):
-        yield f"unknown seat {config.seat!r}; {near(config.seat, ('both', *game.roles))}"
-    elif config.seat == "both" and config.opponent is not None:
-        yield f"opponent {config.opponent} plays against one seat: set seat to one of {', '.join(game.roles)}"
-    elif config.seat != "both" and config.opponent is None:
-        yield f"seat {config.seat} needs an opponent"
+def _wrong_roles(config: TrainConfig, game: Game) -> Iterator[str]:
+    if config.role not in ("both", *game.roles):
+        yield f"unknown role {config.role!r}; {near(config.role, ('both', *game.roles))}"
+    elif config.role == "both" and config.opponent is not None:
+        yield f"opponent {config.opponent} plays against one role: set role to one of {', '.join(game.roles)}"
+    elif config.role != "both" and config.opponent is None:
+        yield f"role {config.role} needs an opponent"
 
 
 def _wrong_learner(config: TrainConfig) -> Iterator[str]:
@@ -55,8 +55,8 @@ def _wrong_learner(config: TrainConfig) -> Iterator[str]:
         yield f"learner.aggregation must be token, sequence or constant:N with N of at least 1, got {learner.aggregation!r:.60}"
     if learner.four_bit and not learner.lora_rank:
         yield "learner.four_bit keeps weights that cannot be trained: it needs learner.lora_rank, as 16"
-    if learner.four_bit and config.imitation.steps:
-        yield "learner.four_bit: weights in four bits cannot take up what SFT teaches: set imitation.steps 0"
+    if learner.four_bit and config.sft.steps:
+        yield "learner.four_bit: weights in four bits cannot take up what SFT teaches: set sft.steps 0"
     if learner.reference == "behaviour" and learner.kl_form == "exact":
         yield (
             "learner.kl_form exact needs whole distributions, but of the model that played only the tokens' own log-probabilities are "

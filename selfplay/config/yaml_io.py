@@ -30,24 +30,13 @@ _SHORT.maxstring = 80
 
 
 def to_yaml(config: Any) -> str:
-    """The configuration as YAML, fields in their order, behind the schema of its kind (`SCHEMA`, where it has one)."""
-    schema = {"schema": config.SCHEMA} if hasattr(config, "SCHEMA") else {}
-    return yaml.safe_dump(schema | _plain(config), sort_keys=False, allow_unicode=True)
+    """The configuration as YAML, fields in their order."""
+    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
 
 
-def from_yaml(text: str, kind: type[T], *, require_schema: bool = False) -> T:
-    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, for a value of the wrong kind, and
-    for another schema. require_schema: so it does for a text without a schema, which users may leave out."""
+def from_yaml(text: str, kind: type[T]) -> T:
+    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, and for a value of the wrong kind."""
     data = _yaml(text)
-    expected = getattr(kind, "SCHEMA", None)
-    if expected is not None and isinstance(data, dict):
-        schema = data.pop("schema", None if require_schema else expected)
-        if schema != expected:
-            was = "no schema" if schema is None else f"schema {_quoted(schema)}"
-            raise ValueError(
-                f"these settings have {was}, but this version reads schema {expected}; the commit in provenance.json beside them, if "
-                "they are a run's, can read them"
-            )
     built: T = _build({} if data is None else data, kind, "")
     return built
 
@@ -86,12 +75,12 @@ def _quoted(value: Any) -> str:
         return "a number of thousands of digits"
 
 
-def load(path: Path, kind: type[T], *, require_schema: bool = False) -> T:
-    """The settings of a YAML file. Raises ValueError, naming the file. require_schema: see `from_yaml`."""
+def load(path: Path, kind: type[T]) -> T:
+    """The settings of a YAML file. Raises ValueError, naming the file."""
     if not path.is_file():
         raise ValueError(f"{path}: no such configuration file")
     try:
-        return from_yaml(read_text(path, LONGEST_FILE), kind, require_schema=require_schema)
+        return from_yaml(read_text(path, LONGEST_FILE), kind)
     except ValueError as error:
         text = f"{path}: " * (str(path) not in str(error)) + f"{error}"
         raise ValueError(text) from error

@@ -19,6 +19,7 @@ from ..config.config import TrainConfig
 from ..config.yaml_io import flat
 from ..storage.folder import RunFolder, to_json, write_text
 from ..storage.provenance import provenance
+from ..storage.schema import RUN
 from ..storage.sealed import digest, read_json
 
 FREE = ("rounds", "out")
@@ -37,6 +38,7 @@ def began(config: TrainConfig, processes: int, day: datetime.date, preset: str |
         config=config_digest(config),
         inputs=inputs(config),
         processes=processes,
+        schema=RUN,
         preset=preset,
         day=day.isoformat(),
     )
@@ -63,8 +65,8 @@ def inputs(config: TrainConfig) -> dict[str, str]:
     """The files that a run reads, with their SHA-256; several lists of words count as one file, and so do the files of a model."""
     lists = [Path(path) for name in list_names(config.words) for path in dict.fromkeys((name, name.rpartition("@")[0])) if path]
     paths = {"words": lists, "prompts": [Path(config.prompts)], "sft_mix.source": [Path(config.sft_mix.source)]}
-    if config.imitation.data is not None:
-        paths["imitation.data"] = [config.imitation.data]
+    if config.sft.data is not None:
+        paths["sft.data"] = [config.sft.data]
     found = {
         name: b"".join(path.read_bytes() for path in of if path.is_file()) for name, of in paths.items() if any(p.is_file() for p in of)
     }

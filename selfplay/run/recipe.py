@@ -51,13 +51,12 @@ def needs_groups(config: TrainConfig) -> None:
 def needs_experts(config: TrainConfig) -> None:
     """Raises ValueError where there is no experts' talk to learn from."""
     experts = config.words == "everyday" and config.game.startswith("AdversarialTaboo")
-    if not experts and config.imitation.data is None and config.sft_mix.source in (BASE_TEXTS, NO_MIX):
+    if not experts and config.sft.data is None and config.sft_mix.source in (BASE_TEXTS, NO_MIX):
         raise ValueError(
-            f"method {config.method} learns from experts: set words everyday in Adversarial Taboo, or give conversations with "
-            "imitation.data FILE"
+            f"method {config.method} learns from experts: set words everyday in Adversarial Taboo, or give conversations with sft.data FILE"
         )
-    if config.seat != "both":
-        raise ValueError(f"method {config.method} plays no games against a fixed opponent: leave seat out")
+    if config.role != "both":
+        raise ValueError(f"method {config.method} plays no games against a fixed opponent: leave role out")
 
 
 def dropping(config: TrainConfig, credit: Credit, default: tuple[str, ...] = ()) -> Credit:

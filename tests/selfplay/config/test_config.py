@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from sparring.envs.core import game_from_options
-from sparring.selfplay.config.config import AlarmsConfig, EvaluationConfig, ImitationConfig, LearnerConfig, MixConfig, TrainConfig
+from sparring.selfplay.config.config import AlarmsConfig, EvaluationConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.presets import PRESETS, preset
 from sparring.selfplay.config.yaml_io import flat
 
 PARTS = {
     "learner": LearnerConfig,
-    "imitation": ImitationConfig,
+    "sft": SFTConfig,
     "evaluation": EvaluationConfig,
-    "sft_mix": MixConfig,
+    "sft_mix": SFTMixConfig,
     "alarms": AlarmsConfig,
 }
 
@@ -43,9 +43,9 @@ def made(name: str, value: Any, **others: Any) -> TrainConfig:
     [
         ("temperature", 0.01, 0.0, "above 0"),
         ("heldout", 0.0, 1.0, r"in \[0, 1\)"),
-        ("imitation.mix_share", 0.99, -0.1, r"in \[0, 1\)"),
+        ("sft.mix_share", 0.99, -0.1, r"in \[0, 1\)"),
         ("rounds", 0, -1, "at least 0"),
-        ("keep", 0, -1, "at least 0"),
+        ("keep_checkpoints", 0, -1, "at least 0"),
         ("evaluation.games", 0, -1, "at least 0"),
         ("max_new_tokens", 1, 0, "at least 1"),
         ("concurrency", 1, 0, "at least 1"),
@@ -90,9 +90,9 @@ def test_what_is_out_of_range_is_named(name: str):
         ({"games_per_round": 12, "group_size": 8}, "multiple of group_size"),
         ({"learner": LearnerConfig(four_bit=True)}, "needs learner.lora_rank"),
         ({"learner": LearnerConfig(reference="behaviour", kl_form="exact")}, "whole distributions"),
-        ({"words": "common", "imitation": ImitationConfig(steps=1)}, "everyday world only"),
-        ({"seat": "defender"}, "needs an opponent"),
-        ({"opponent": "scripted"}, "plays against one seat"),
+        ({"words": "common", "sft": SFTConfig(steps=1)}, "everyday world only"),
+        ({"role": "defender"}, "needs an opponent"),
+        ({"opponent": "scripted"}, "plays against one role"),
         ({"game": "TwentyQuestions"}, "evaluation.scripted needs scripted experts"),
         ({"game": "TwentyQuestions", "game_options": {"rule": "spag"}}, "TwentyQuestions has no option 'rule'"),
     ],
@@ -121,8 +121,8 @@ def test_the_divisor_of_an_aggregation(aggregation: str, divisor: int | None):
 
 
 def test_the_mix_beside_a_step():
-    assert MixConfig().per_step(64) == 16 and MixConfig(fraction=0).per_step(64) == 0
-    assert MixConfig(source="none").per_step(64) == 0
+    assert SFTMixConfig().per_step(64) == 16 and SFTMixConfig(fraction=0).per_step(64) == 0
+    assert SFTMixConfig(source="none").per_step(64) == 0
     assert PRESETS["spag-faithful"].sft_mix.per_step(96) == 32
 
 
@@ -134,7 +134,7 @@ def test_alarms_keep_their_usual_limits_where_none_is_given():
 def test_presets_are_fitted_to_other_models():
     for name in PRESETS:
         fitted = preset(name, "./mine", everyday=False)
-        assert (fitted.words, fitted.sft_mix.source, fitted.imitation.steps) == ("common", "none", 0)
+        assert (fitted.words, fitted.sft_mix.source, fitted.sft.steps) == ("common", "none", 0)
         assert fitted.learner.lr == (2e-6 if name.startswith("spag") else 1e-6)
         assert preset(name, "mini") == replace(PRESETS[name], model="mini")
 

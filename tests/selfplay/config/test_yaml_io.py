@@ -127,15 +127,6 @@ def test_mappings_hold_texts_or_numbers():
         from_yaml("game_options: spag", TrainConfig)
 
 
-def test_another_schema_is_refused():
-    assert to_yaml(TrainConfig()).startswith("schema: 2\n")
-    assert from_yaml("rounds: 3", TrainConfig).rounds == from_yaml("schema: 2\nrounds: 3", TrainConfig, require_schema=True).rounds
-    with pytest.raises(ValueError, match=r"have schema 1, but this version reads schema 2; the commit in provenance\.json"):
-        from_yaml("schema: 1\nrounds: 3", TrainConfig)
-    with pytest.raises(ValueError, match="have no schema"):
-        from_yaml("rounds: 3\nrule: lemma", TrainConfig, require_schema=True)
-
-
 def test_near():
     assert near("quikc", ["quick", "full"]).startswith("did you mean 'quick'?")
     assert near("zzz", ["quick", "full"]) == "known: quick, full"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from forked import command, start
-from small_runs import NOTHING_MEASURED, Heard, Signalling, files, small_run
+from small_runs import NO_EVALUATION, Heard, Signalling, files, small_run
 
-from sparring.selfplay.config.config import EvaluationConfig, ImitationConfig, LearnerConfig, MixConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import to_yaml
 from sparring.selfplay.objectives.spag import NAMES
 from sparring.selfplay.run.train import resume, train
@@ -26,7 +26,7 @@ ALL_CORRECTED = {"corrections": ",".join(NAMES), "drop_reasons": "none"}
 @pytest.mark.parametrize(
     ("title", "steps", "changes", "number"),
     [
-        ("imitation", 23, {"rounds": 0, "imitation": ImitationConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
+        ("sft", 23, {"rounds": 0, "sft": SFTConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
         ("round 1/1: learn", 12, {"rounds": 1, "method": "rae"}, signal.SIGINT),
         (
             "round 1/1: learn",
@@ -42,7 +42,7 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
 ):
     schedule = {name: changes.pop(name) for name in ("schedule",) if name in changes}
     given = LearnerConfig(minibatch=4, epochs=2, reference="behaviour", kl_form="sampled", **schedule)
-    made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
+    made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NO_EVALUATION, **changes)
     train(replace(made, out=tmp_path / "whole"))
     with pytest.raises(Stopped) as stop:
         train(made, progress=Signalling(title, steps, number))
@@ -53,21 +53,14 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
     if "play" in title:
         assert saved == []
     else:
-        assert saved == ["update-000" if title == "imitation" else "update-001"]
+        assert saved == ["update-000" if title == "sft" else "update-001"]
         (said,) = [text for text in heard.said if "goes on after optimiser step" in text]
         assert not said.endswith("step 0")
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
 def test_a_stopped_update_that_is_damaged_begins_anew(model: str, tmp_path: Path):
-    made = small_run(
-        model,
-        tmp_path / "stopped",
-        rounds=1,
-        learner=LearnerConfig(minibatch=1),
-        sft_mix=MixConfig(fraction=0),
-        evaluation=NOTHING_MEASURED,
-    )
+    made = small_run(model, tmp_path / "stopped", rounds=1, learner=LearnerConfig(minibatch=1), evaluation=NO_EVALUATION)
     train(replace(made, out=tmp_path / "whole"))
     with pytest.raises(Stopped):
         train(made, progress=Signalling("round 1/1: learn", 1, signal.SIGTERM))
@@ -79,13 +72,11 @@ def test_a_stopped_update_that_is_damaged_begins_anew(model: str, tmp_path: Path
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    ("title", "saved"), [("imitation", "update-000"), ("round 1/1: learn", "round-000"), ("round 1/1: learn", "update-001")]
-)
+@pytest.mark.parametrize(("title", "saved"), [("sft", "update-000"), ("round 1/1: learn", "round-000"), ("round 1/1: learn", "update-001")])
 def test_another_number_of_processes_is_said_however_early_the_run_was_stopped(model: str, tmp_path: Path, title: str, saved: str):
-    imitation = ImitationConfig(steps=2, minibatch=4, games=4)
-    steps, mix = LearnerConfig(minibatch=1), MixConfig(fraction=0)
-    made = small_run(model, tmp_path / "run", rounds=1, learner=steps, sft_mix=mix, imitation=imitation, evaluation=NOTHING_MEASURED)
+    sft = SFTConfig(steps=2, minibatch=4, games=4)
+    steps, mix = LearnerConfig(minibatch=1), SFTMixConfig(fraction=0)
+    made = small_run(model, tmp_path / "run", rounds=1, learner=steps, sft_mix=mix, sft=sft, evaluation=NO_EVALUATION)
     with pytest.raises(Stopped):
         train(made, progress=Signalling(title, 1, signal.SIGTERM))
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -109,8 +100,8 @@ def by_two(folder: Path) -> None:
 
 def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
     folder, said = tmp_path / "run", tmp_path / "said"
-    made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, epochs=10_000), sft_mix=MixConfig(source="none"))
-    (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NOTHING_MEASURED)))
+    made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, epochs=10_000), sft_mix=SFTMixConfig(source="none"))
+    (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NO_EVALUATION)))
     process = start(said, command, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
     while not (said.exists() and "learn" in said.read_text()):
         assert process.is_alive(), said.read_text()
@@ -124,7 +115,7 @@ def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
 
 def measured(model: str, out: Path) -> TrainConfig:
     evaluation = EvaluationConfig(games=2, every=1, scripted=False, control=True)
-    return small_run(model, out, learner=LearnerConfig(minibatch=1), sft_mix=MixConfig(fraction=1), evaluation=evaluation)
+    return small_run(model, out, learner=LearnerConfig(minibatch=1), sft_mix=SFTMixConfig(fraction=1), evaluation=evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +129,9 @@ def whole(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("title", "steps", "goes_on"),
     [
         ("control: expert games, as many tokens", 1, "the control goes on after optimiser step"),
-        ("strength of the control", 3, "the control goes on after optimiser step"),
-        ("strength of the model of round 1", 3, None),
-        ("strength of the model of round 2", 3, None),
+        ("win rates of the control", 3, "the control goes on after optimiser step"),
+        ("win rates of the model of round 1", 3, None),
+        ("win rates of the model of round 2", 3, None),
     ],
 )
 def test_a_signal_in_a_measurement_or_the_control_ends_it_soon(

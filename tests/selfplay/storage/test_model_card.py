@@ -10,7 +10,7 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.players.player_card import PlayerCard
-from sparring.selfplay.config.config import LearnerConfig, MixConfig, TrainConfig
+from sparring.selfplay.config.config import LearnerConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import to_yaml
 from sparring.selfplay.storage.folder import to_json
 from sparring.selfplay.storage.model_card import code, escaped, write_card
@@ -26,8 +26,8 @@ def run(folder: Path, config: TrainConfig, rounds: int = 2, **cell) -> Path:
     checkpoint_model(folder, rounds).mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config))
     if cell:
-        measured = {"round": rounds, "seat": "defender", "words": "all", "low": 0.1, "high": 0.4, "games": 50, **cell}
-        (folder / "summary.json").write_text(to_json({"strength": [measured]}))
+        measured = {"round": rounds, "role": "defender", "words": "all", "low": 0.1, "high": 0.4, "games": 50, **cell}
+        (folder / "summary.json").write_text(to_json({"win_rates": [measured]}))
     return folder
 
 
@@ -49,7 +49,7 @@ def test_a_card_tells_origin_settings_and_strength(model: LanguageModel, tmp_pat
 
 
 def test_the_license_of_another_base_is_unknown(model: LanguageModel, tmp_path: Path):
-    made = run(tmp_path / "run", TrainConfig(model="hf:some/model", words="common", sft_mix=MixConfig(source="none")))
+    made = run(tmp_path / "run", TrainConfig(model="hf:some/model", words="common", sft_mix=SFTMixConfig(source="none")))
     card = write_card(f"{made}@2", model, PlayerCard(), "x")
     assert (front(card)["license"], front(card)["base_model"]) == ("unknown", "some/model")
     assert "License of the base: unknown" in card and "Not measured." in card
