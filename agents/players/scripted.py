@@ -198,7 +198,7 @@ def _question(candidates: Sequence[str], world: World, rng: random.Random) -> Fa
 
 
 @dataclass(frozen=True)
-class _ScriptedSeat:
+class _ScriptedPlayer:
     role: str
     style: AttackerStyle | DefenderStyle
     seed: int
@@ -252,7 +252,7 @@ class ScriptedAgent:
             style = ATTACKERS[self.attacker or rng.choice(sorted(ATTACKERS))]
         else:
             style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS))]
-        return _ScriptedSeat(role, style, seed, everyday())
+        return _ScriptedPlayer(role, style, seed, everyday())
 
 
 def scripted(style: str | None = None) -> ScriptedAgent:

@@ -76,7 +76,7 @@ def _worded(prompts: Prompts, others: tuple[tuple[str, str], ...]) -> tuple[Prom
 
 
 def taboo_paraphrases(prompts: Renderer) -> tuple[Prompts, ...]:
-    """Adversarial Taboo's prompts in several wordings: brief ones for a model that plays by the brief ones, else the full rules."""
+    """Paraphrases of Adversarial Taboo's prompts: brief ones for a model that plays by the brief ones, else the full rules."""
     return _worded(TABOO_BRIEF, _OTHER_BRIEFS) if prompts == TABOO_BRIEF else _worded(TABOO_PROMPTS, _OTHER_RULES)
 
 
