@@ -1,5 +1,5 @@
-"""Text files that people and other programs wrote: read within bounds, whatever they hold. What is wrong with one is a ValueError of one
-sentence. Knows no format.
+"""Text files that people and other programs wrote: read within bounds, whatever they hold. What is wrong with
+one is a ValueError of one sentence. Knows no format.
 """
 
 import gzip
@@ -20,8 +20,8 @@ LONGEST_LINE = 64 << 20
 """Bytes of the longest line: of a game, a conversation."""
 LARGEST_UNPACKED = 1 << 30
 LARGEST_RATIO = 200
-"""A compressed file may hold so many bytes, and this many times its own size more. Games of silent players reach a ratio of 40, those of
-players that repeat themselves without end of some hundreds."""
+"""A compressed file may hold so many bytes, and this many times its own size more. Games of silent players
+reach a ratio of 40, those of players that repeat themselves without end of some hundreds."""
 MOST_EMPTY = 100_000
 """Lines of a file that hold nothing."""
 
@@ -33,8 +33,8 @@ _UNUSUAL = re.compile(rf"[^\w !-~\t\r\n]|[{_BLANK}]")
 
 
 def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
-    """The text of a file, compressed or not by its name, without a byte order mark. Raises ValueError for one that is no UTF-8 or has more
-    than `longest` bytes."""
+    """The text of a file, compressed or not by its name, without a byte order mark. Raises ValueError for one
+    that is no UTF-8 or has more than `longest` bytes."""
     with _opened(path) as file:
         most = min(longest, LONGEST_LINE + LARGEST_RATIO * path.stat().st_size)
         try:
@@ -47,15 +47,17 @@ def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
 
 
 def first_character(path: Path) -> str:
-    """The first character of a file beyond blanks, if it is among its first 4,096 bytes; of those of ASCII."""
+    """The first character of a file beyond blanks, if it is among its first 4,096 bytes; of those of
+    ASCII."""
     with suppress(*_DAMAGED), _opened(path) as file:
         return file.read(4096).removeprefix(_MARK).lstrip()[:1].decode("ascii", "replace")
     return ""
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
-    """The lines of a file, compressed or not by its name, that hold more than blanks: where each stands ("FILE, line 3"), and its text, or
-    what is wrong with it. Lines end by line feeds alone. Raises ValueError where the rest of the file cannot be read.
+    """The lines of a file, compressed or not by its name, that hold more than blanks: where each stands
+    ("FILE, line 3"), and its text, or what is wrong with it. Lines end by line feeds alone. Raises ValueError
+    where the rest of the file cannot be read.
     """
     with _opened(path) as file:
         most = LARGEST_UNPACKED + LARGEST_RATIO * path.stat().st_size
@@ -94,8 +96,9 @@ def parse_json(text: str) -> Any:
 
 
 def hidden_character(text: str) -> str | None:
-    """What cannot be seen in a text, by code and name: a control or format character, a separator of lines, half a character; None where
-    there is none. Tabs and line breaks can be seen, and so can joiners after letters and signs that join (Persian, Hindi, emoji).
+    """What cannot be seen in a text, by code and name: a control or format character, a separator of lines,
+    half a character; None where there is none. Tabs and line breaks can be seen, and so can joiners after
+    letters and signs that join (Persian, Hindi, emoji).
     """
     for match in _UNUSUAL.finditer(text):
         char, before = match[0], text[match.start() - 1 : match.start()]

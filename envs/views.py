@@ -1,6 +1,8 @@
-"""What a role is shown: renderers turn an observation into chat messages. Rules hold no prompts; prompts hold no rules.
+"""What a role is shown: renderers turn an observation into chat messages. Rules hold no prompts; prompts hold
+no rules.
 
-Views are append-only: the view after a turn extends the view before it, so that token streams and caches extend too.
+Views are append-only: the view after a turn extends the view before it, so that token streams and caches
+extend too.
 """
 
 import hashlib
@@ -24,12 +26,14 @@ def one_line(text: str) -> str:
 
 
 def inset(text: str) -> str:
-    """What a player said, to be printed beside what others did: its further lines stand to the right, and so begin nothing new."""
+    """What a player said, to be printed beside what others did: its further lines stand to the right, and so
+    begin nothing new."""
     return printable(text).replace("\n", f"\n{INSET}")
 
 
 def brief(error: object, longest: int = 300) -> str:
-    """An error, or another text from outside, as a part of a sentence: one line, cut after `longest` characters."""
+    """An error, or another text from outside, as a part of a sentence: one line, cut after `longest`
+    characters."""
     missing = " is missing" if isinstance(error, KeyError) else ""
     text = " ".join(printable(f"{error}{missing}"[: 10 * longest]).split())
     return text if len(text) <= longest else f"{text[:longest]}..."
@@ -46,14 +50,16 @@ INSET = " " * 8
 
 
 class Message(NamedTuple):
-    """One chat message. role: system, user or assistant (the field's names; a game's roles are something else)."""
+    """One chat message. role: system, user or assistant (the field's names; a game's roles are something
+    else)."""
 
     role: str
     content: str
 
 
 class Renderer(Protocol):
-    """Turns one role's observation into its chat so far, ending with the message that the role is to answer."""
+    """Turns one role's observation into its chat so far, ending with the message that the role is to
+    answer."""
 
     @property
     def prompt_id(self) -> str:
@@ -64,11 +70,12 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class Prompts:
-    """The usual renderer: a system message per role, and an opening user message for a role that speaks first.
+    """The usual renderer: a system message per role, and an opening user message for a role that speaks
+    first.
 
-    system: per role, a `str.format` template over the observation's rules and private facts. opening: the user message that starts the chat
-    of a role that speaks before anyone else (most chat templates want the user first). A role that has no system message here is shown
-    its game's own prompts (GAME_PROMPTS).
+    system: per role, a `str.format` template over the observation's rules and private facts. opening: the
+    user message that starts the chat of a role that speaks before anyone else (most chat templates want the
+    user first). A role that has no system message here is shown its game's own prompts (GAME_PROMPTS).
     """
 
     system: Mapping[str, str]

@@ -32,7 +32,8 @@ TABOO_PROMPTS = Prompts(
     },
     opening="The game begins. You speak first.",
 )
-"""The full rules, for models that read: written after SPAG's prompts (arXiv 2404.10642, appendix), in our own words."""
+"""The full rules, for models that read: written after SPAG's prompts (arXiv 2404.10642, appendix), in our own
+words."""
 
 
 TABOO_BRIEF = Prompts(
@@ -76,7 +77,8 @@ def _worded(prompts: Prompts, others: tuple[tuple[str, str], ...]) -> tuple[Prom
 
 
 def taboo_paraphrases(prompts: Renderer) -> tuple[Prompts, ...]:
-    """Paraphrases of Adversarial Taboo's prompts: brief ones for a model that plays by the brief ones, else the full rules."""
+    """Paraphrases of Adversarial Taboo's prompts: brief ones for a model that plays by the brief ones, else
+    the full rules."""
     return _worded(TABOO_BRIEF, _OTHER_BRIEFS) if prompts == TABOO_BRIEF else _worded(TABOO_PROMPTS, _OTHER_RULES)
 
 
@@ -148,7 +150,8 @@ register_prompts("textarena", TEXTARENA)
 
 
 def load_prompts(name_or_path: str, roles: Iterable[str] = ()) -> Prompts:
-    """Named prompts, or a JSON file {"system": {role: template}, "opening": text}. Raises ValueError with what is wrong.
+    """Named prompts, or a JSON file {"system": {role: template}, "opening": text}. Raises ValueError with
+    what is wrong.
 
     roles: of the game that is to be played; a file must have them all.
     """
@@ -167,8 +170,8 @@ def load_prompts(name_or_path: str, roles: Iterable[str] = ()) -> Prompts:
 
 
 def read_prompts(data: Any) -> Prompts:
-    """The prompts in the JSON of a file. Raises ValueError where a text is none or holds characters that cannot be seen, or a template asks
-    for what its role does not know."""
+    """The prompts in the JSON of a file. Raises ValueError where a text is none or holds characters that
+    cannot be seen, or a template asks for what its role does not know."""
     system = data.get("system") if isinstance(data, dict) else None
     if not isinstance(system, dict):
         raise ValueError("an object is needed, with system, an object of templates by role, and opening, a text")
@@ -216,7 +219,8 @@ def _check_roles(given: Collection[str], wanted: Iterable[str]) -> None:
 
 
 def _check_template(role: str, template: str, facts: Collection[str] | None) -> None:
-    """Raises ValueError for what `str.format` would do beyond putting facts into a template. facts: what the role knows; None: any."""
+    """Raises ValueError for what `str.format` would do beyond putting facts into a template. facts: what the
+    role knows; None: any."""
     try:
         fields = [field for field in Formatter().parse(template) if field[1] is not None]
     except ValueError as error:

@@ -1,7 +1,9 @@
-"""Adversarial Taboo (Cheng et al. 2024, SPAG, arXiv 2404.10642): the attacker tries to make the defender say a secret word unawares.
+"""Adversarial Taboo (Cheng et al. 2024, SPAG, arXiv 2404.10642): the attacker tries to make the defender say
+a secret word unawares.
 
-Rules only: no prompts, no models, no rewards beyond the utilities of an outcome. The defender wins by declaring the word, loses by a wrong
-declaration or by saying the word otherwise; the attacker loses by saying it. Silence and over-long speech lose for their speaker.
+Rules only: no prompts, no models, no rewards beyond the utilities of an outcome. The defender wins by
+declaring the word, loses by a wrong declaration or by saying the word otherwise; the attacker loses by saying
+it. Silence and over-long speech lose for their speaker.
 """
 
 from collections.abc import Mapping
@@ -21,8 +23,9 @@ _OTHER = {ATTACKER: DEFENDER, DEFENDER: ATTACKER}
 class Payoffs:
     """What outcomes are worth; winners are decided by the rules alone.
 
-    guess: what a declaration brings the one and costs the other, right or wrong, in (0, 1]; every other loss costs 1. tie: the utility of
-    both roles when the turns run out, in [-1, 0]; below 0 the game is not zero-sum, and talk that leads nowhere does not pay.
+    guess: what a declaration brings the one and costs the other, right or wrong, in (0, 1]; every other loss
+    costs 1. tie: the utility of both roles when the turns run out, in [-1, 0]; below 0 the game is not
+    zero-sum, and talk that leads nowhere does not pay.
     """
 
     guess: float = 1.0
@@ -35,12 +38,14 @@ class Payoffs:
 
 PUBLISHED = Payoffs()
 ELICITATION = Payoffs(guess=0.5, tie=-0.5)
-"""Payoffs under which eliciting the word is worth learning: it pays twice what a guess does, and ties cost both roles."""
+"""Payoffs under which eliciting the word is worth learning: it pays twice what a guess does, and ties cost
+both roles."""
 
 
 @dataclass(frozen=True)
 class AdversarialTaboo:
-    """The rules. max_turns: utterances per role. rule: how the judge matches words. max_characters: longer utterances are over-long."""
+    """The rules. max_turns: utterances per role. rule: how the judge matches words. max_characters: longer
+    utterances are over-long."""
 
     max_turns: int = 5
     rule: str = "lemma"
@@ -155,7 +160,8 @@ register_game(
 
 
 def make_taboo(name: str, **settings: Any) -> AdversarialTaboo:
-    """A registered game of Adversarial Taboo by its name. Raises ValueError for any other name, naming those that are."""
+    """A registered game of Adversarial Taboo by its name. Raises ValueError for any other name, naming those
+    that are."""
     known = [one for one, spec in GAMES.items() if isinstance(spec.make(), AdversarialTaboo)]
     game = GAMES[name].make(**settings) if name in known else None
     if not isinstance(game, AdversarialTaboo):

@@ -1,12 +1,15 @@
-"""TextArena's games for two players by the Game protocol (extra `textarena`): `make_game("textarena:TicTacToe-v0")`.
+"""TextArena's games for two players by the Game protocol (extra `textarena`):
+`make_game("textarena:TicTacToe-v0")`.
 
-A game of that library changes as it is played and draws from Python's and numpy's global random numbers. Here a state is a value all the
-same: it holds task and utterances, and what the library showed each player. The newest state of a line of play also holds the library's
-own game, which the next utterance goes to; any other state that is gone on with plays its utterances again from the task's seed first, and
-a game that does not come out the same then is refused. The library draws from numbers of the game's own: the global ones are put back as
-they were. Not for several threads at once.
+A game of that library changes as it is played and draws from Python's and numpy's global random numbers. Here
+a state is a value all the same: it holds task and utterances, and what the library showed each player. The
+newest state of a line of play also holds the library's own game, which the next utterance goes to; any other
+state that is gone on with plays its utterances again from the task's seed first, and a game that does not
+come out the same then is refused. The library draws from numbers of the game's own: the global ones are put
+back as they were. Not for several threads at once.
 
-What a player is shown are the texts that the library's wrappers give its agents, each without what the one before it said already.
+What a player is shown are the texts that the library's wrappers give its agents, each without what the one
+before it said already.
 """
 
 import contextlib
@@ -31,12 +34,14 @@ ROLES = ("player_0", "player_1")
 
 @dataclass(frozen=True)
 class TextArenaGame:
-    """A game of the library's by its id. max_turns: utterances of both players together are at most twice as many, refused moves included;
-    the game is then a draw, if its own rules have not ended it. max_characters: longer utterances are over-long.
+    """A game of the library's by its id. max_turns: utterances of both players together are at most twice as
+    many, refused moves included; the game is then a draw, if its own rules have not ended it. max_characters:
+    longer utterances are over-long.
 
-    Truncated and over-long speech loses at once. All else is left to the library: silence is a move that its games mostly refuse, and who
-    has a move refused again, as often as the game allows, loses by an invalid move. Rewards are utilities, cut to [-1, 1]. A game in which
-    the library itself fails is void, with a warning.
+    Truncated and over-long speech loses at once. All else is left to the library: silence is a move that its
+    games mostly refuse, and who has a move refused again, as often as the game allows, loses by an invalid
+    move. Rewards are utilities, cut to [-1, 1]. A game in which the library itself fails is void, with a
+    warning.
     """
 
     id: str
@@ -79,8 +84,8 @@ class TextArenaGame:
 
 
 class _Live:
-    """The library's own game, at one position. said: the utterances that led there; the state that holds this very tuple may go on. None:
-    no state may."""
+    """The library's own game, at one position. said: the utterances that led there; the state that holds this
+    very tuple may go on. None: no state may."""
 
     def __init__(self, id: str, seed: int) -> None:
         self.said: tuple[Utterance, ...] | None = ()
@@ -101,7 +106,8 @@ class _Live:
 
     @contextlib.contextmanager
     def _own_numbers(self) -> Iterator[None]:
-        """The game's own random numbers in the place of the global ones; what the library prints goes to standard error."""
+        """The game's own random numbers in the place of the global ones; what the library prints goes to
+        standard error."""
         before = random.getstate(), np.random.get_state()
         random.setstate(self.numbers[0])
         np.random.set_state(self.numbers[1])
@@ -134,7 +140,8 @@ class _Live:
 
 @dataclass(frozen=True)
 class TextArenaState:
-    """One position. heard: by role, what it was shown and has said. last: by role, the last text of the library as it was given."""
+    """One position. heard: by role, what it was shown and has said. last: by role, the last text of the
+    library as it was given."""
 
     game: TextArenaGame
     task: Task

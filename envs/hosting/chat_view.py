@@ -1,4 +1,5 @@
-"""One role's chat so far, as messages and as text, which grows as the role hears more: no step renders or copies what came before."""
+"""One role's chat so far, as messages and as text, which grows as the role hears more: no step renders or
+copies what came before."""
 
 from dataclasses import dataclass
 from typing import Any, Never
@@ -11,8 +12,8 @@ LONGEST_VIEW = 1 << 20
 
 
 class ChatMessage(dict[str, str]):
-    """A message {"role", "content"} that one view hands out again and again: a dict that cannot be changed. Its copies are plain dicts,
-    deep copies and pickles among them."""
+    """A message {"role", "content"} that one view hands out again and again: a dict that cannot be changed.
+    Its copies are plain dicts, deep copies and pickles among them."""
 
     __slots__ = ()
 
@@ -27,8 +28,8 @@ class ChatMessage(dict[str, str]):
 
 @dataclass
 class ChatView:
-    """What a role sees. messages: the chat, system message first. text: the same, one message a paragraph; of more than LONGEST_VIEW
-    characters the newest. heard: how many utterances are in it."""
+    """What a role sees. messages: the chat, system message first. text: the same, one message a paragraph; of
+    more than LONGEST_VIEW characters the newest. heard: how many utterances are in it."""
 
     role: str
     messages: list[ChatMessage]

@@ -30,15 +30,16 @@ Info = dict[str, Any]
 
 
 def told(outcome: Outcome) -> Info:
-    """What `info["outcome"]` holds: "winner", "reason", and "evidence" where something that was said decided the game (in place of a None,
-    which Gymnasium's vector environments cannot hold beside dictionaries)."""
+    """What `info["outcome"]` holds: "winner", "reason", and "evidence" where something that was said decided
+    the game (in place of a None, which Gymnasium's vector environments cannot hold beside dictionaries)."""
     info: Info = {"winner": outcome.winner, "reason": outcome.reason}
     return {**info, "evidence": dict(vars(outcome.evidence))} if outcome.evidence else info
 
 
 def info_of(state: State, view: ChatView) -> Info:
-    """What a role is told beside its observation: "role", "to_act" (None after the end), "messages", and after the end "outcome",
-    "rewards" by role and "secret". messages: its chat; its list is the caller's own, its messages are shared."""
+    """What a role is told beside its observation: "role", "to_act" (None after the end), "messages", and
+    after the end "outcome", "rewards" by role and "secret". messages: its chat; its list is the caller's own,
+    its messages are shared."""
     info: Info = {"role": view.role, "to_act": state.to_act, "messages": view.messages.copy()}
     if (outcome := state.outcome) is not None:
         info["outcome"] = told(outcome)
@@ -60,7 +61,8 @@ def hosted_game(name: str, rule: str | None, max_turns: int | None) -> Game:
 
 
 def asked_for(options: dict[str, Any] | None, words: Sequence[str]) -> str | None:
-    """The secret word that reset options ask for, if they do. Raises ValueError for other options and words that are not listed."""
+    """The secret word that reset options ask for, if they do. Raises ValueError for other options and words
+    that are not listed."""
     if not options:
         return None
     if unknown := set(options) - {"word"}:
@@ -73,9 +75,10 @@ def asked_for(options: dict[str, Any] | None, words: Sequence[str]) -> str | Non
 class GameEnv(gymnasium.Env[str, str]):
     """One player's side of a game, or both sides in turn.
 
-    Observation: what the role to act sees, as text (its chat, one message a paragraph). Action: what it says. Reward: the utility of the
-    role that acted, at the end of the game, else 0. terminated: the rules ended the game (the turn limit is a rule: a tie). truncated: the
-    opponent's infrastructure failed, and the game is void. info: see `info_of`; the infos of a game share their messages.
+    Observation: what the role to act sees, as text (its chat, one message a paragraph). Action: what it says.
+    Reward: the utility of the role that acted, at the end of the game, else 0. terminated: the rules ended
+    the game (the turn limit is a rule: a tie). truncated: the opponent's infrastructure failed, and the game
+    is void. info: see `info_of`; the infos of a game share their messages.
     """
 
     metadata = {"render_modes": ["ansi", "human"]}  # noqa: RUF012  Gymnasium declares it so
@@ -92,9 +95,10 @@ class GameEnv(gymnasium.Env[str, str]):
         prompts: str = "card",
         render_mode: Literal["ansi", "human"] | None = None,
     ) -> None:
-        """role: one of the game's, or "both", where one policy plays both in turn. opponent: a function of the messages, an agent, or an
-        agent's name, for the other role; not used with role="both". game: a registered game. rule: how the judge of Adversarial Taboo
-        matches words; max_turns: utterances per role; None: the game's own. words: see `sparring.envs.words.lists.word_list`. prompts: see
+        """role: one of the game's, or "both", where one policy plays both in turn. opponent: a function of
+        the messages, an agent, or an agent's name, for the other role; not used with role="both". game: a
+        registered game. rule: how the judge of Adversarial Taboo matches words; max_turns: utterances per
+        role; None: the game's own. words: see `sparring.envs.words.lists.word_list`. prompts: see
         `renderer_of`. Raises ValueError with what is wrong."""
         self.game = hosted_game(game, rule, max_turns)
         self.roles = self.game.roles
@@ -127,8 +131,8 @@ class GameEnv(gymnasium.Env[str, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, Info]:
         """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn.
 
-        An opponent that speaks first can end the game at once (by saying nothing, or the word): info then has the outcome already, and
-        the next step, whatever it says, ends the episode with its reward.
+        An opponent that speaks first can end the game at once (by saying nothing, or the word): info then has
+        the outcome already, and the next step, whatever it says, ends the episode with its reward.
         """
         self.begin(seed, options)
         if self._player is not None:
@@ -161,7 +165,8 @@ class GameEnv(gymnasium.Env[str, str]):
             self._player = make_player(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
 
     def act(self, action: str) -> None:
-        """The part of `step` before the opponent speaks. What is said to an opponent that has failed already is not heard."""
+        """The part of `step` before the opponent speaks. What is said to an opponent that has failed already
+        is not heard."""
         if self._state is None or self._over:
             raise gymnasium.error.ResetNeeded(NOT_PLAYING)
         actor = self._state.to_act
@@ -198,7 +203,8 @@ class GameEnv(gymnasium.Env[str, str]):
         return text, reward, outcome is not None and not self._failed, self._failed, info
 
     def seen(self) -> tuple[str, Info]:
-        """What `reset` returns: what the role to act sees, or the one that acted last. Only what is new to it is rendered."""
+        """What `reset` returns: what the role to act sees, or the one that acted last. Only what is new to it
+        is rendered."""
         if self.render_mode == "human":
             print(self._new_lines(), end="")
         state = self._state
@@ -210,7 +216,8 @@ class GameEnv(gymnasium.Env[str, str]):
         return view.text, info_of(state, view)
 
     def _opened(self, role: str) -> ChatView:
-        """A role's view of a game. Those who do not know the secret see the same at the beginning of every game that has one."""
+        """A role's view of a game. Those who do not know the secret see the same at the beginning of every
+        game that has one."""
         if role in self.game.secret_roles or not self.game.secret_roles:
             return ChatView.opened(self.renderer, self._state.observe(role))
         if role not in self._openings:

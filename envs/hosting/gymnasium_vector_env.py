@@ -17,7 +17,8 @@ Texts = tuple[str, ...]
 class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
     """num_envs games at once; settings as in GameEnv. Observations and actions: one text per game.
 
-    A game that has ended begins anew at the next step (AutoresetMode.NEXT_STEP): its action is then not heard and its reward is 0.
+    A game that has ended begins anew at the next step (AutoresetMode.NEXT_STEP): its action is then not heard
+    and its reward is 0.
     """
 
     single: type[GameEnv] = GameEnv
@@ -26,7 +27,8 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         first = self.single(**settings)
-        # Before its first reset an environment holds nothing but settings. One opponent serves all: an agent keeps nothing between games.
+        # Before its first reset an environment holds nothing but settings. One opponent serves all: an agent
+        # keeps nothing between games.
         self.envs = [first, *(copy(first) for _ in range(num_envs - 1))]
         self.num_envs = num_envs
         self.render_mode = first.render_mode
@@ -38,7 +40,8 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
         self._ended = np.zeros(num_envs, np.bool_)
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Texts, Info]:
-        """seed: one number (game i takes seed + i) or one for each game. options: {"word": ...} for all games."""
+        """seed: one number (game i takes seed + i) or one for each game. options: {"word": ...} for all
+        games."""
         seeds = list(seed) if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"{self.num_envs} games need as many seeds, got {len(seeds)}")
@@ -71,7 +74,8 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
             opponents_speak(self.envs)
 
     def _results(self, began: NDArray[np.bool_]) -> tuple[Texts, NDArray[Any], NDArray[Any], NDArray[Any], Info]:
-        """What came of all games, in columns. One that has just begun is not over yet, even if the opponent lost or failed at once."""
+        """What came of all games, in columns. One that has just begun is not over yet, even if the opponent
+        lost or failed at once."""
         rows = []
         for env, new in zip(self.envs, began.tolist(), strict=True):
             if new:

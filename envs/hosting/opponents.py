@@ -1,7 +1,7 @@
 """The other player of a single-player environment: a function, an agent, or the name of one.
 
-Agents live in another package; here they are known by their shape alone (`player`, `act`), and names are resolved through the entry-point
-group `sparring.agents`.
+Agents live in another package; here they are known by their shape alone (`player`, `act`), and names are
+resolved through the entry-point group `sparring.agents`.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -45,7 +45,8 @@ def chat(renderer: Renderer, observation: Observation) -> list[dict[str, str]]:
 
 
 def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
-    """An agent for a name; anything else as it is. Raises ValueError for a name that means nothing, TypeError for what cannot play."""
+    """An agent for a name; anything else as it is. Raises ValueError for a name that means nothing, TypeError
+    for what cannot play."""
     if isinstance(opponent, str):
         found = list(entry_points(group="sparring.agents", name="resolve"))
         if not found:
@@ -57,8 +58,8 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
 
 
 def renderer_of(prompts: str, roles: Iterable[str], opponent: Any = None) -> Renderer:
-    """The prompts of an environment, with texts for these roles. prompts: "card" for those that its opponent, a model, was trained with,
-    where it is one, else the full rules; other names as in `load_prompts`."""
+    """The prompts of an environment, with texts for these roles. prompts: "card" for those that its opponent,
+    a model, was trained with, where it is one, else the full rules; other names as in `load_prompts`."""
     if prompts != "card":
         return load_prompts(prompts, roles)
     own: Renderer | None = getattr(opponent, "renderer", None)
@@ -66,10 +67,11 @@ def renderer_of(prompts: str, roles: Iterable[str], opponent: Any = None) -> Ren
 
 
 def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
-    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play that role about them. Games
-    without a secret take no notice of words.
+    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play
+    that role about them. Games without a secret take no notice of words.
 
-    A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play everything.
+    A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play
+    everything.
     """
     secrets = tuple(words) if game.secret_roles else ()
     for word in secrets:
@@ -118,7 +120,8 @@ class _AgentPlayer:
 
 
 def speak(turns: Sequence[TurnCoroutine]) -> list[Reply | OpponentFailedError]:
-    """What is said in some turns, taken at once: requests to one model form one batch. A failure stands in the place of its turn."""
+    """What is said in some turns, taken at once: requests to one model form one batch. A failure stands in
+    the place of its turn."""
     results: dict[int, Reply | OpponentFailedError] = {}
     waiting: dict[tuple[int, str], int] = {}
     backends: dict[int, Any] = {}

@@ -1,4 +1,5 @@
-"""Games of two roles, Adversarial Taboo above all, for PettingZoo (extra `pettingzoo`): the one module that knows it.
+"""Games of two roles, Adversarial Taboo above all, for PettingZoo (extra `pettingzoo`): the one module that
+knows it.
 
 from sparring.envs.hosting.pettingzoo_env import aec_env, parallel_env
 """
@@ -27,7 +28,8 @@ class _Text(str):
 
 
 class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has no types
-    """The two roles in turn. Observations and actions are text; infos hold what those of the Gymnasium environment do, see `info_of`."""
+    """The two roles in turn. Observations and actions are text; infos hold what those of the Gymnasium
+    environment do, see `info_of`."""
 
     def __init__(
         self,
@@ -65,8 +67,8 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         return self._actions[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn. PettingZoo's checkers want
-        other options to be ignored."""
+        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn.
+        PettingZoo's checkers want other options to be ignored."""
         if seed is not None or self._rng is None:
             self._rng, _ = seeding.np_random(seed)
         drawn = self.words[int(self._rng.integers(len(self.words)))]
@@ -129,7 +131,8 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
 
 
 class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
-    """The same game with an action of both players at every step; that of the player whose turn it is not is not heard."""
+    """The same game with an action of both players at every step; that of the player whose turn it is not is
+    not heard."""
 
     def __init__(self, **settings: Any) -> None:
         self.inner = TabooAEC(**settings)
@@ -176,7 +179,8 @@ class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
 
 
 def aec_env(**settings: Any) -> TabooAEC:
-    """Adversarial Taboo, players in turn. settings: game, rule, max_turns, words, prompts, render_mode as in TabooEnv."""
+    """Adversarial Taboo, players in turn. settings: game, rule, max_turns, words, prompts, render_mode as in
+    TabooEnv."""
     return TabooAEC(**settings)
 
 

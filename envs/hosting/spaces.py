@@ -1,6 +1,7 @@
 """A Gymnasium space of any Unicode text.
 
-`gymnasium.spaces.Text` holds strings over a finite character set; what language models say is not limited to one.
+`gymnasium.spaces.Text` holds strings over a finite character set; what language models say is not limited to
+one.
 """
 
 from collections.abc import Iterable

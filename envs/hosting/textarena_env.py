@@ -1,4 +1,5 @@
-"""Adversarial Taboo for TextArena (extra `textarena`): importing this module adds it to that library's registry.
+"""Adversarial Taboo for TextArena (extra `textarena`): importing this module adds it to that library's
+registry.
 
     import textarena
     import sparring.envs.hosting.textarena_env
@@ -6,8 +7,9 @@
     env = textarena.make("AdversarialTaboo-v0", rule="family", words="common")
     env.reset(num_players=2, seed=0)
 
-Player 0 is the attacker and speaks first. "AdversarialTaboo-v0" and "-train" show each player all that it may know, "-raw" as a list of
-messages. Rules, judge and words are those of `sparring.envs`; who says nothing, or too much, has made an invalid move and lost.
+Player 0 is the attacker and speaks first. "AdversarialTaboo-v0" and "-train" show each player all that it may
+know, "-raw" as a list of messages. Rules, judge and words are those of `sparring.envs`; who says nothing, or
+too much, has made an invalid move and lost.
 """
 
 import random
@@ -26,19 +28,22 @@ MISUSED = ("silent", "overlong")
 
 
 class TextArenaTaboo(textarena.Env):  # type: ignore[misc]  # TextArena has no types
-    """One game after another between two players. Rewards are the utilities of our outcome, its reason is the game's."""
+    """One game after another between two players. Rewards are the utilities of our outcome, its reason is the
+    game's."""
 
     def __init__(
         self, game: str = "AdversarialTaboo", rule: str = "lemma", max_turns: int = 5, words: str = "everyday", prompts: str = "full"
     ) -> None:
-        """The settings of `sparring.envs.hosting.gymnasium_env.TabooEnv`. Raises ValueError with what is wrong."""
+        """The settings of `sparring.envs.hosting.gymnasium_env.TabooEnv`. Raises ValueError with what is
+        wrong."""
         self.game = make_taboo(game, rule=rule, max_turns=max_turns)
         self.words = word_list(words)
         self.prompts = load_prompts(prompts, self.game.roles)
         self.position: Any = None
 
     def reset(self, num_players: int, seed: int | None = None) -> None:
-        """Draws a word, as TextArena's own games draw: from Python's global random numbers, which a seed seeds."""
+        """Draws a word, as TextArena's own games draw: from Python's global random numbers, which a seed
+        seeds."""
         if num_players != len(ROLES):
             raise ValueError(f"Adversarial Taboo is a game for 2 players, got num_players={num_players}")
         self.state = textarena.TwoPlayerState(num_players=num_players, max_turns=self.game.horizon, seed=seed)

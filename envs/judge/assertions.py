@@ -262,8 +262,8 @@ _INTERJECTED = re.compile(either("oh, ah, aha, well, ok, okay, yes, so, and, the
 
 
 def lead_of(text: str, at: int) -> tuple[str, str, str]:
-    """The words before position `at` in its sentence; the mark of the quotation that is open there, "" if none is; the
-    words before the quotation in its sentence."""
+    """The words before position `at` in its sentence; the mark of the quotation that is open there, "" if
+    none is; the words before the quotation in its sentence."""
     before = text[max(0, at - _WINDOW) : at]
     line = before[before.rfind("\n") + 1 :]
     opened = line.rfind('"') if line.count('"') % 2 else -1
@@ -288,8 +288,8 @@ def _without(aside: re.Match[str]) -> str:
 
 
 def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
-    """Whether what leads in takes the assertion away. asks: the sentence ends with a question mark. cites: the lead is followed by a
-    quotation, not by the formula itself."""
+    """Whether what leads in takes the assertion away. asks: the sentence ends with a question mark. cites:
+    the lead is followed by a quotation, not by the formula itself."""
     lead = _SET_PHRASE.sub(" ", lead)
     if asks and _INTERROGATIVE.search(lead):
         return True
@@ -319,7 +319,8 @@ def is_weak(lead: str) -> bool:
 
 
 def is_cancelled_by_tail(tail: str, asks: bool, named: str | None) -> bool:
-    """Whether what follows in the sentence takes the assertion away. named: what it names, "" for several words, None for none."""
+    """Whether what follows in the sentence takes the assertion away. named: what it names, "" for several
+    words, None for none."""
     if _HINGE.search(_SET_PHRASE.sub(" ", tail)) or _RETRACTED.search(tail) or _ABOUT.match(tail) or _MENTIONED.match(tail):
         return True
     several = named == "" and " or " not in tail

@@ -27,7 +27,8 @@ from .normalise import fold
 
 @dataclass(frozen=True)
 class Declaration:
-    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the guess.
+    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the
+    guess.
 
     guess: the folded word that is named; None if none is, or two are, or it is negated.
     """
@@ -106,7 +107,8 @@ def _declares(text: str, opening: re.Match[str]) -> tuple[str | None, int] | Non
 
 
 def _closing(text: str, at: int, quote: str) -> int:
-    """Where a quotation ends that is open at position `at`; -1 if it does not. Quotes escaped as in JSON are inside it."""
+    """Where a quotation ends that is open at position `at`; -1 if it does not. Quotes escaped as in JSON are
+    inside it."""
     closing = re.compile(rf"(?<!\\){quote}").search(text, at)
     return closing.start() if closing else -1
 
@@ -131,7 +133,8 @@ def _start(text: str, at: int) -> int:
 
 
 def _without_markup(text: str) -> str:
-    """Folded text, as long as before, with pairs of tags and commands of LaTeX as emphasis, and spelled words (c a t, c.a.t) hyphened."""
+    """Folded text, as long as before, with pairs of tags and commands of LaTeX as emphasis, and spelled words
+    (c a t, c.a.t) hyphened."""
     if "<" in text:
         closed = set(re.findall(r"</([a-z]{1,12})>", text))
         text = _TAG.sub(lambda tag: _emphasis(tag) if tag[2] in closed else tag[0], text)

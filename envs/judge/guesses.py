@@ -159,7 +159,8 @@ _REACH = 2000
 
 
 def named_word(text: str, at: int) -> tuple[str | None, int]:
-    """The word that is named behind an opening that ends at `at`, "" for several, None for none, and the end of the naming sentence."""
+    """The word that is named behind an opening that ends at `at`, "" for several, None for none, and the end
+    of the naming sentence."""
     bare_allowed, remark = True, None
     tail = text[at : at + 1] not in (".", "!", "?", "\n")
     for sentence, end in list(_sentences(text[: at + _REACH], at))[:_LAST_SENTENCES]:
@@ -195,7 +196,8 @@ def _sentences(text: str, at: int) -> Iterator[tuple[str, int]]:
 
 
 def _is_remark(sentence: str, connected: bool = False) -> bool:
-    """Whether a sentence only remarks: "That was easy!". connected: the sentence is what follows its connector."""
+    """Whether a sentence only remarks: "That was easy!". connected: the sentence is what follows its
+    connector."""
     if connected:
         return (_REMARKS | _SKIP).issuperset(_WORD.findall(_STOCK.sub(" ", sentence)))
     connector = _CONNECTOR.search(sentence)
@@ -229,7 +231,8 @@ def _named(sentence: str, is_tail: bool, bare_allowed: bool) -> str | None:
 
 
 def _alone(sentence: str) -> str | None:
-    """What a sentence names that has no verb: its one word, also behind a pause ("Drum roll... piano") and before small talk."""
+    """What a sentence names that has no verb: its one word, also behind a pause ("Drum roll... piano") and
+    before small talk."""
     pieces = [piece for piece in re.split(r"\.{2,}|:", _STOCK.sub(",", sentence)) if content(piece)]
     if len(pieces) > 1 and len(content(pieces[-1])) == 1:
         sentence = pieces[-1]
@@ -240,7 +243,8 @@ def _alone(sentence: str) -> str | None:
 
 
 def _after_connector(sentence: str, connector: re.Match[str]) -> str | None:
-    """What a sentence names behind its connector ("it is"); None if nothing follows it, or a question about it does ("is it played")."""
+    """What a sentence names behind its connector ("it is"); None if nothing follows it, or a question about
+    it does ("is it played")."""
     said = sentence[connector.end() :]
     while (again := _CONNECTOR.search(said)) and _is_remark(said[: again.start()], connected=True):
         connector, said = again, said[again.end() :]
@@ -302,7 +306,8 @@ def _one_word(said: str) -> str:
 
 
 def _ends_name(named: list[str], i: int) -> bool:
-    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love it"."""
+    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love
+    it"."""
     if named[0] in ("something", "anything", "someone"):
         return False
     joins = named[i] in ("and", "or", "so")
@@ -310,8 +315,9 @@ def _ends_name(named: list[str], i: int) -> bool:
 
 
 def _rivals(piece: str, named: str, joined: bool = False) -> bool:
-    """Whether a later piece of the sentence names another word than `named`: "dog", "or a dog", "dog or bird". Clauses, small talk and
-    what says more of the name ("the instrument") do not. joined: only those with "or" or "and" do."""
+    """Whether a later piece of the sentence names another word than `named`: "dog", "or a dog", "dog or
+    bird". Clauses, small talk and what says more of the name ("the instrument") do not. joined: only those
+    with "or" or "and" do."""
     piece = _STOCK.sub(" ", piece)
     if (again := _CONNECTOR.search(piece)) and again[0] != "its":
         piece = piece[again.end() :]
@@ -340,7 +346,8 @@ def _alike(word: str, named: str) -> bool:
 
 
 def _without_reasons(pieces: list[str]) -> Iterator[str]:
-    """The pieces after the first that may name, too: behind a reason ("based on fur, milk and mice") only alternatives do."""
+    """The pieces after the first that may name, too: behind a reason ("based on fur, milk and mice") only
+    alternatives do."""
     reasons = False
     for piece in pieces:
         words = _WORD.findall(piece)

@@ -39,7 +39,8 @@ class Folded:
 
 
 class Word(NamedTuple):
-    """One reading of a piece of the raw text: its characters [start, end) can be read as the folded word `text`."""
+    """One reading of a piece of the raw text: its characters [start, end) can be read as the folded word
+    `text`."""
 
     text: str
     start: int
@@ -70,7 +71,8 @@ _LOOKALIKES |= dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromk
 _LOOKALIKES["。"] = "."
 """By raw character: some capitals look like other letters than their small ones."""
 _ENCLOSED = (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
-"""Squared, negative circled and squared, regional-indicator letters: alphabets that Unicode does not decompose."""
+"""Squared, negative circled and squared, regional-indicator letters: alphabets that Unicode does not
+decompose."""
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u2065\u17b4\u17b5")
 """Letters and symbols that show nothing."""
 _TAG_BASE = 0xE0000
@@ -107,7 +109,8 @@ NO_LETTER_BEFORE = rf"(?<![^\W_])(?<![{''.join(sorted(_SIGNS))}])"
 
 
 def _is_invisible(char: str) -> bool:
-    """Format and combining characters, control characters other than white space, blanks that call themselves letters."""
+    """Format and combining characters, control characters other than white space, blanks that call themselves
+    letters."""
     category = unicodedata.category(char)
     if char in _SIGNS:
         return False
@@ -123,9 +126,11 @@ def _is_odd(char: str) -> bool:
 
 @lru_cache(maxsize=1 << 17)
 def fold_char(char: str) -> str:
-    """What one raw character becomes: nothing, one character or several, none of which folding would change again.
+    """What one raw character becomes: nothing, one character or several, none of which folding would change
+    again.
 
-    The table has room for nearly all characters there are, some 20 MB of them, so that no text empties it for the next.
+    The table has room for nearly all characters there are, some 20 MB of them, so that no text empties it for
+    the next.
     """
     if unicodedata.category(char) in ("Lo", "Cn", "Co") and unicodedata.is_normalized("NFKD", char) and not _is_odd(char):
         return char
@@ -170,8 +175,9 @@ _BANG = re.compile("![a-z]")
 
 
 def undisguised(text: str) -> str | None:
-    """The folded text where its words are what they seem: ASCII letters between blanks and plain punctuation, no two of them alone side by
-    side, no contraction of "not". What it does not contain is not said in it. None where `words` must tell.
+    """The folded text where its words are what they seem: ASCII letters between blanks and plain punctuation,
+    no two of them alone side by side, no contraction of "not". What it does not contain is not said in it.
+    None where `words` must tell.
     """
     if not text.isascii():
         return None
@@ -207,7 +213,8 @@ _MEASURE = re.compile(
 )
 """Numbers with an ordinal ending or a unit ("5in", "80s"), which are no leet spelling."""
 _SPELLS = re.compile(r"(?:[^\W\d_]|[@$!|])(?:[0-9]+|)(?:[^\W\d_]|[@$!|])")
-"""Leet spelling has letters on both sides of a digit, or two in a row, unlike codes and units ("F16", "70p")."""
+"""Leet spelling has letters on both sides of a digit, or two in a row, unlike codes and units ("F16",
+"70p")."""
 _NUMBERED = re.compile(r"[0-9]*([^\W\d_]{3,})[0-9]*")
 """A word of three letters and more, and what numbers stand at its ends."""
 
@@ -296,8 +303,8 @@ def _without_clitics(token: str, at: int) -> Iterator[Word]:
 
 
 def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
-    """Leet spellings of three letters and more: c4t, 5un, m0u$e; and words with a number at an end: 3lemons. Numbers with units and codes
-    stay what they are."""
+    """Leet spellings of three letters and more: c4t, 5un, m0u$e; and words with a number at an end: 3lemons.
+    Numbers with units and codes stay what they are."""
     if len(token) < 3 or not _SPELLS.search(token) or _MEASURE.fullmatch(token) or not any(map(str.isalpha, token)):
         return
     if (numbered := _NUMBERED.fullmatch(token)) and numbered[1] != token:

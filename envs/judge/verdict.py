@@ -1,8 +1,10 @@
-"""The judge of Adversarial Taboo: whether one utterance decides the game, who wins by it, and which characters of it say so.
+"""The judge of Adversarial Taboo: whether one utterance decides the game, who wins by it, and which
+characters of it say so.
 
-Rules of word matching: "lemma" (the target and its inflections), "family" (derivations too) and "spag", which repeats the judge of SPAG
-(arXiv 2404.10642, code Linear95/SPAG) with its faults: substrings, and a guess expression that takes "It is a category" for cat. Knows one
-utterance at a time; turns, lengths and utilities belong to the game.
+Rules of word matching: "lemma" (the target and its inflections), "family" (derivations too) and "spag", which
+repeats the judge of SPAG (arXiv 2404.10642, code Linear95/SPAG) with its faults: substrings, and a guess
+expression that takes "It is a category" for cat. Knows one utterance at a time; turns, lengths and utilities
+belong to the game.
 """
 
 import re
@@ -44,9 +46,9 @@ class Match:
 class Verdict:
     """How one utterance ended the game.
 
-    reason: of the attacker's "foul" or "silent", of the defender's "declared_right", "declared_wrong", "uttered" or "silent". start, end:
-    the deciding characters of the raw utterance; all of it for "silent". matched: the form of the target that was said, or the guess that
-    was named; empty where there is none.
+    reason: of the attacker's "foul" or "silent", of the defender's "declared_right", "declared_wrong",
+    "uttered" or "silent". start, end: the deciding characters of the raw utterance; all of it for "silent".
+    matched: the form of the target that was said, or the guess that was named; empty where there is none.
     """
 
     reason: str
@@ -58,7 +60,8 @@ class Verdict:
 
 @lru_cache(maxsize=1 << 14)
 def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
-    """The function that finds the first place where a text says `target`. Raises ValueError for an unknown rule or an empty target."""
+    """The function that finds the first place where a text says `target`. Raises ValueError for an unknown
+    rule or an empty target."""
     check_rule(rule)
     if rule == "spag":
         return _substring_matcher(target)
@@ -83,7 +86,8 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
 
 @lru_cache(maxsize=1 << 14)
 def _written(target: str, rule: str) -> tuple[re.Pattern[str], tuple[str, ...]] | None:
-    """An expression for a target written as several words or with signs in it, and the form that each of its groups is."""
+    """An expression for a target written as several words or with signs in it, and the form that each of its
+    groups is."""
     ways = sorted(written_forms(target, rule).items(), key=lambda way: (-len(way[1]), way))
     if not ways:
         return None
@@ -102,7 +106,8 @@ def _phrases(text: str, target: str, rule: str) -> list[Word]:
 
 
 def is_right(guess: str, target: str) -> bool:
-    """Whether a guess is the target or one of its inflections. Right whatever the rule, since "family" widens only what may not be said."""
+    """Whether a guess is the target or one of its inflections. Right whatever the rule, since "family" widens
+    only what may not be said."""
     wanted = forms(target, "lemma")
     folded = fold(guess)
     said = [match.span() for match in re.finditer(f"{LETTER}+", folded.text.removesuffix("'s"))]
@@ -116,8 +121,8 @@ def is_right(guess: str, target: str) -> bool:
 def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict | None:
     """How `text`, said by `role`, ends the game; None if the game goes on.
 
-    A declaration decides by its guess alone. The target said before it opens counts as uttered; said inside it or after it, as nothing.
-    Silence loses under every rule; SPAG itself plays on after an empty utterance.
+    A declaration decides by its guess alone. The target said before it opens counts as uttered; said inside
+    it or after it, as nothing. Silence loses under every rule; SPAG itself plays on after an empty utterance.
     """
     if role not in ROLES:
         raise ValueError(f"unknown role {role!r}; known roles: {', '.join(ROLES)}")
@@ -143,7 +148,8 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
 
 @lru_cache(maxsize=1 << 14)
 def _stems(target: str, rule: str) -> tuple[str, ...]:
-    """Without any of these an undisguised text does not say the target. None for "spag" and for targets of several words."""
+    """Without any of these an undisguised text does not say the target. None for "spag" and for targets of
+    several words."""
     check_rule(rule)
     if rule == "spag" or not clean_target(target).replace("'", "").isalnum():
         return ()
@@ -153,8 +159,8 @@ def _stems(target: str, rule: str) -> tuple[str, ...]:
 
 
 def _says_nothing(text: str, stems: tuple[str, ...]) -> bool:
-    """The quick way for most of what is said: whether it can be seen at once that a text neither says a target of these stems nor declares,
-    and is not silence."""
+    """The quick way for most of what is said: whether it can be seen at once that a text neither says a
+    target of these stems nor declares, and is not silence."""
     plain = undisguised(text)
     if plain is None or not plain[:1].isalpha() or ("know" in plain and "word" in plain):
         return False
@@ -165,7 +171,8 @@ def _says_nothing(text: str, stems: tuple[str, ...]) -> bool:
 
 
 def judge_line(record: dict[str, Any], rule: str = "lemma") -> dict[str, Any]:
-    """Judges {"target", "role", "text"}: {"reason", "winner", "span", "matched"}, all None if the utterance does not end the game.
+    """Judges {"target", "role", "text"}: {"reason", "winner", "span", "matched"}, all None if the utterance
+    does not end the game.
 
     Raises ValueError for a missing key, a value that is no string, an unknown role or rule.
     """
@@ -192,11 +199,13 @@ def _declared(text: str, target: str, rule: str) -> tuple[Declaration | None, bo
 
 
 _GAP = re.compile(rf"(?:(?!{LETTER})[^+#'\u2019]|['\u2019](?!\w)|(?<!\w)['\u2019])+")
-"""What stands between the words of a target: no letters, no signs at the end of a word, no apostrophes within one."""
+"""What stands between the words of a target: no letters, no signs at the end of a word, no apostrophes within
+one."""
 
 
 def _in_one_piece(text: str, target: str) -> str:
-    """The text, as long as before, with a target of several words hyphened where it is said, so that it reads as one word."""
+    """The text, as long as before, with a target of several words hyphened where it is said, so that it reads
+    as one word."""
     for word in _phrases(text, target, "lemma"):
         text = text[: word.start] + _GAP.sub(_hyphen, text[word.start : word.end]) + text[word.end :]
     return text
@@ -208,7 +217,8 @@ def _hyphen(gap: re.Match[str]) -> str:
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:
-    """The text in lower case, as SPAG compares it, and the raw position of each of its characters (and of its end)."""
+    """The text in lower case, as SPAG compares it, and the raw position of each of its characters (and of its
+    end)."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered, range(len(text) + 1)
@@ -235,8 +245,8 @@ _SPAG_PREDICTION = re.compile(r"i know the word! it.{1,8}")
 
 @lru_cache(maxsize=1 << 14)
 def _spag_guess(target: str) -> re.Pattern[str]:
-    """SPAG's expression for a right guess. The source does not escape the word; here it is escaped, so that no target can break or stall
-    it."""
+    """SPAG's expression for a right guess. The source does not escape the word; here it is escaped, so that
+    no target can break or stall it."""
     one_of = "|".join(re.escape(form) for form in sorted(forms(target, "spag")))
     return re.compile(rf"i know the word! it.{{1,8}}({one_of})")
 

@@ -1,8 +1,9 @@
 """The forms of a word: what counts as saying it.
 
-From the target downward only: the forms of "market" hold "marketing", those of "marketing" do not hold "market". A shipped table (made by
-data/build_forms.py) knows the inflections and derivations of some 25,000 words; for all others regular inflection rules stand in, and
-`is_known` says so. Forms are folded as `normalise` folds text.
+From the target downward only: the forms of "market" hold "marketing", those of "marketing" do not hold
+"market". A shipped table (made by data/build_forms.py) knows the inflections and derivations of some 25,000
+words; for all others regular inflection rules stand in, and `is_known` says so. Forms are folded as
+`normalise` folds text.
 """
 
 import gzip
@@ -15,7 +16,8 @@ from pathlib import Path
 from .normalise import LETTER, fold
 
 RULES = ("lemma", "family", "spag")
-"""lemma: inflections. family: derivations and their inflections too. spag: the strings that SPAG's judge looks for."""
+"""lemma: inflections. family: derivations and their inflections too. spag: the strings that SPAG's judge
+looks for."""
 
 TABLE_PATH = Path(__file__).parents[1] / "data" / "forms.txt.gz"
 
@@ -42,8 +44,8 @@ def check_rule(rule: str) -> None:
 
 @lru_cache(maxsize=1 << 12)
 def clean_target(target: str) -> str:
-    """The folded target, its words joined by single blanks; + and # stay at the end of a word (C++). Raises ValueError if
-    there is nothing in it that can be said."""
+    """The folded target, its words joined by single blanks; + and # stay at the end of a word (C++). Raises
+    ValueError if there is nothing in it that can be said."""
     cleaned = " ".join(_TARGET_WORD.findall(fold(target).text))
     if not cleaned:
         raise ValueError(f"the target {target!r} holds no letter or digit")
@@ -61,7 +63,8 @@ def known_targets() -> Iterable[str]:
 
 
 def forms(target: str, rule: str = "lemma") -> frozenset[str]:
-    """All folded forms that count as `target` under `rule`, the target itself among them. A target of several words inflects its last one.
+    """All folded forms that count as `target` under `rule`, the target itself among them. A target of several
+    words inflects its last one.
 
     Raises ValueError for an unknown rule and for a target without a letter or digit.
     """
@@ -72,11 +75,11 @@ def forms(target: str, rule: str = "lemma") -> frozenset[str]:
 
 @lru_cache(maxsize=1 << 12)
 def written_forms(target: str, rule: str = "lemma") -> dict[str, str]:
-    """Expressions for the ways to write a target that is not one word of letters, and for a closed compound as two words; by each the form
-    that it is.
+    """Expressions for the ways to write a target that is not one word of letters, and for a closed compound
+    as two words; by each the form that it is.
 
-    An abbreviation of two letters may have a dot between them: "P.C.". Between the words of a target stand blanks or
-    hyphens, nothing, or what stands there in the target: "St. Louis", "AC/DC", "R&B".
+    An abbreviation of two letters may have a dot between them: "P.C.". Between the words of a target stand
+    blanks or hyphens, nothing, or what stands there in the target: "St. Louis", "AC/DC", "R&B".
     """
     word = clean_target(target)
     if " " in word or word[-1] in "+#":
@@ -112,7 +115,8 @@ def _joined(words: list[str], gaps: list[str]) -> str:
 
 
 def _is_part(word: str) -> bool:
-    """Whether a word may be half of a compound: one of the table, of three letters and more, and no word of grammar."""
+    """Whether a word may be half of a compound: one of the table, of three letters and more, and no word of
+    grammar."""
     return len(word) > 2 and word in _table() and word not in _GRAMMAR
 
 
@@ -146,7 +150,8 @@ def _inflections(word: str) -> frozenset[str]:
 
 
 def _decode(word: str, coded: str) -> list[str]:
-    """Forms as the table writes them: how many letters to drop from the end of the word (none: 0), then what to append."""
+    """Forms as the table writes them: how many letters to drop from the end of the word (none: 0), then what
+    to append."""
     decoded = []
     for code in coded.split():
         drop = int(re.match(r"[0-9]+", code)[0])  # type: ignore[index]
@@ -170,13 +175,14 @@ _VOWELS = "aeiou"
 
 
 def doubles(word: str) -> bool:
-    """Whether the last consonant is doubled before -ed and -ing: one syllable, consonant-vowel-consonant (stop, but not open, fix or
-    rain)."""
+    """Whether the last consonant is doubled before -ed and -ing: one syllable, consonant-vowel-consonant
+    (stop, but not open, fix or rain)."""
     return re.fullmatch(r"[^aeiouy]*(?:qu)?[aeiouy][^aeiouywx]", word) is not None
 
 
 def plural(word: str) -> str:
-    """The plural of a noun, by rule and a list of irregular ones; the same letters make the third person of a verb."""
+    """The plural of a noun, by rule and a list of irregular ones; the same letters make the third person of a
+    verb."""
     if word in IRREGULAR_PLURALS:
         return IRREGULAR_PLURALS[word]
     if word.endswith(("s", "x", "z", "ch", "sh")):
@@ -187,7 +193,8 @@ def plural(word: str) -> str:
 
 
 def regular_inflections(word: str) -> frozenset[str]:
-    """Plural and third person, -ed and -ing with doubling, e-dropping and y -> ie: what a word that nobody has listed most likely becomes.
+    """Plural and third person, -ed and -ing with doubling, e-dropping and y -> ie: what a word that nobody
+    has listed most likely becomes.
 
     Possessives need no form of their own, since `normalise.words` takes the 's off.
     """

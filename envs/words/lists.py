@@ -9,8 +9,9 @@
     LIST@train, LIST@heldout  the words of a list to train on, and those to keep for a test
     LIST,LIST                 the words of several lists, in order; a curriculum takes them one after the other
 
-Bands hold words of letters alone, three or more, that WordNet knows. Left out are names (of persons, places, days ...), inflected forms
-(cities, taking), words of grammar (can, something), and profane words (data/profane.txt and what is made of them).
+Bands hold words of letters alone, three or more, that WordNet knows. Left out are names (of persons, places,
+days ...), inflected forms (cities, taking), words of grammar (can, something), and profane words
+(data/profane.txt and what is made of them).
 """
 
 import difflib
@@ -42,7 +43,8 @@ HELDOUT = 0.1
 
 
 def word_list(words: str) -> tuple[str, ...]:
-    """The words of a list, without repetition. Raises ValueError for what is no list, naming what is, and for a list without words."""
+    """The words of a list, without repetition. Raises ValueError for what is no list, naming what is, and for
+    a list without words."""
     return tuple(dict.fromkeys(word for stage in curriculum(words) for word in stage))
 
 
@@ -58,9 +60,11 @@ def require_listed(word: str, words: Sequence[str]) -> None:
 
 
 def curriculum(words: str) -> tuple[tuple[str, ...], ...]:
-    """The lists that a comma-separated list names, in its order: "everyday,band:1-2000,band:2001-8000" goes from easy to hard.
+    """The lists that a comma-separated list names, in its order: "everyday,band:1-2000,band:2001-8000" goes
+    from easy to hard.
 
-    A word comes where it is first met. Raises ValueError as `word_list` does, and for a list that adds no words.
+    A word comes where it is first met. Raises ValueError as `word_list` does, and for a list that adds no
+    words.
     """
     met: set[str] = set()
     stages = []
@@ -74,15 +78,17 @@ def curriculum(words: str) -> tuple[tuple[str, ...], ...]:
 
 
 def list_names(words: str) -> list[str]:
-    """The single lists of a comma-separated list; a file's name may hold commas. Raises TypeError for what is no str."""
+    """The single lists of a comma-separated list; a file's name may hold commas. Raises TypeError for what is
+    no str."""
     if not isinstance(words, str):
         raise TypeError(f"words is the name of a list or of a file with one word a line, as a str; got {words!r}")
     return [words] if isfile(words) else words.split(",")
 
 
 def split_words(words: Iterable[str], heldout: float = HELDOUT) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words to train on and words held out, in their order. A word's own hash decides, so that it falls on the same side in every list, on
-    every machine. heldout: the share held out, in [0, 1], which short lists meet roughly.
+    """Words to train on and words held out, in their order. A word's own hash decides, so that it falls on
+    the same side in every list, on every machine. heldout: the share held out, in [0, 1], which short lists
+    meet roughly.
     """
     kept: tuple[list[str], list[str]] = ([], [])
     for word in words:
@@ -92,7 +98,8 @@ def split_words(words: Iterable[str], heldout: float = HELDOUT) -> tuple[tuple[s
 
 
 def band_words(first: int, last: int, part: str = "noun", *, profane: bool = False) -> tuple[str, ...]:
-    """Words with ranks from `first` to `last`, both included, most frequent first; the top of this module says what is left out.
+    """Words with ranks from `first` to `last`, both included, most frequent first; the top of this module
+    says what is left out.
 
     Raises ValueError for ranks that the list lacks and for an unknown part of speech.
     """
@@ -162,7 +169,8 @@ def _file_words(path: Path) -> tuple[str, ...]:
 
 
 def _file_word(written: str) -> str:
-    """The word of a line, its parts joined by single blanks. Raises ValueError where it is none that can be said and shown."""
+    """The word of a line, its parts joined by single blanks. Raises ValueError where it is none that can be
+    said and shown."""
     if len(written) > LONGEST_WORD:
         raise ValueError(f"a word has at most {LONGEST_WORD} characters, got {len(written):,}, beginning with {written[:20]!r}")
     if hidden := hidden_character(written):

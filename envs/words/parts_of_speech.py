@@ -1,4 +1,5 @@
-"""What part of speech a word mainly is, from a shipped table (made by data/build_parts.py) of words among the 50,000 most frequent.
+"""What part of speech a word mainly is, from a shipped table (made by data/build_parts.py) of words among the
+50,000 most frequent.
 
 Names, inflected forms and words of grammar are in none of its parts.
 """

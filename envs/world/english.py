@@ -1,8 +1,9 @@
 """The small English of the everyday world: what players say to each other, rendered and parsed.
 
-Every sentence is an *act* (a hint, a request to name something, an answer, a declaration ...) put into one of a few phrasings, and every
-such sentence parses back into its act, so that the truth of what a model says can be checked exactly. Text that is none of these sentences
-parses to nothing; that is data, not an error. Knows nothing of games, roles or models.
+Every sentence is an *act* (a hint, a request to name something, an answer, a declaration ...) put into one of
+a few phrasings, and every such sentence parses back into its act, so that the truth of what a model says can
+be checked exactly. Text that is none of these sentences parses to nothing; that is data, not an error. Knows
+nothing of games, roles or models.
 """
 
 import re
@@ -17,8 +18,8 @@ from .facts import Fact, World, everyday
 class Phrasing(NamedTuple):
     """How one kind of fact is talked about. {s}: the subject ("it", "a lemon"); {v}: the value.
 
-    says: several affirmative sentences, the first the plain one. denies: the negative sentence. asks: the yes/no question.
-    clause: the relative clause after "a thing". what: the question for the value.
+    says: several affirmative sentences, the first the plain one. denies: the negative sentence. asks: the
+    yes/no question. clause: the relative clause after "a thing". what: the question for the value.
     """
 
     says: tuple[str, ...]
@@ -263,7 +264,8 @@ def parse(text: str) -> tuple[Act, ...]:
 
 
 def parse_sentences(text: str) -> Iterator[tuple[str, Act | None]]:
-    """Each sentence with its act, None where it is not of this English. A declaration's two sentences count as one."""
+    """Each sentence with its act, None where it is not of this English. A declaration's two sentences count
+    as one."""
     pieces = _BREAK.split(" ".join(text.split()))
     index = 0
     while index < len(pieces):
@@ -280,7 +282,8 @@ def parse_sentences(text: str) -> Iterator[tuple[str, Act | None]]:
 
 
 class Truth(NamedTuple):
-    """How many claims about the secret were made, how many of them true, and how many sentences were not of this English."""
+    """How many claims about the secret were made, how many of them true, and how many sentences were not of
+    this English."""
 
     claims: int
     true: int
@@ -294,7 +297,8 @@ class Truth(NamedTuple):
 
     @property
     def unparsed_share(self) -> float | None:
-        """Sentences that were not of this English, whose truth nobody can tell, as a share of all; None without sentences."""
+        """Sentences that were not of this English, whose truth nobody can tell, as a share of all; None
+        without sentences."""
         return self.unparsed / self.sentences if self.sentences else None
 
 

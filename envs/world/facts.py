@@ -1,7 +1,7 @@
 """The everyday world: a few hundred nouns and what is true of them.
 
-A closed world: a fact that the table (data/everyday.tsv) does not list is taken as not so. This module knows nouns and facts; it knows no
-sentences (how a fact is said), no games and no experts.
+A closed world: a fact that the table (data/everyday.tsv) does not list is taken as not so. This module knows
+nouns and facts; it knows no sentences (how a fact is said), no games and no experts.
 """
 
 import csv
@@ -34,7 +34,8 @@ class Fact(NamedTuple):
 class WordGroups(NamedTuple):
     """Who may be a secret word where, each sorted. No word is in two groups.
 
-    sft: targets in imitation and in self-play. rl: targets in self-play only. heldout: never a target while training.
+    sft: targets in imitation and in self-play. rl: targets in self-play only. heldout: never a target while
+    training.
     """
 
     sft: tuple[str, ...]
@@ -46,9 +47,9 @@ class WordGroups(NamedTuple):
 class World:
     """Nouns, their facts and their indefinite articles; answers questions in both directions.
 
-    nouns: sorted. facts: noun -> what is true of it. articles: noun -> "a", "an" or "" (a mass noun: bread). all_facts: every fact of the
-    world, by kind in the order of KINDS, then by value: the columns of `matrix`. matrix: bool [nouns, facts], True where the fact holds of
-    the noun; not writable.
+    nouns: sorted. facts: noun -> what is true of it. articles: noun -> "a", "an" or "" (a mass noun: bread).
+    all_facts: every fact of the world, by kind in the order of KINDS, then by value: the columns of `matrix`.
+    matrix: bool [nouns, facts], True where the fact holds of the noun; not writable.
     """
 
     nouns: tuple[str, ...]
@@ -142,8 +143,8 @@ def everyday() -> World:
 def word_groups(world: World | None = None) -> WordGroups:
     """The world's nouns in three groups, 3 : 3 : 2, every category split alike.
 
-    world: None means the everyday world. Decided by the SHA-256 of the nouns, so the same on every machine. A noun of two categories counts
-    in the one that comes first in the alphabet.
+    world: None means the everyday world. Decided by the SHA-256 of the nouns, so the same on every machine. A
+    noun of two categories counts in the one that comes first in the alphabet.
     """
     world = everyday() if world is None else world
     strata: dict[str, list[str]] = {}
