@@ -1,4 +1,5 @@
-"""Loading causal models and tokenizers: from a folder, a GGUF file or the hub, in any precision, in four bits."""
+"""Loading causal models and tokenizers: from a folder, a GGUF file or the hub, in any precision, in four
+bits."""
 
 import datetime
 import importlib.util
@@ -39,13 +40,14 @@ def load_language_model(
     compiler: str | None = None,
     day: datetime.date | None = None,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked
-    into its base's weights.
+    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that
+    a LoRA run wrote is worked into its base's weights.
 
-    device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored.
-    attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
-    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError
-    with what is missing, and for a model of a run's checkpoint that is not what the run wrote.
+    device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is
+    stored. attn: the attention implementation outside generation (training). four_bit: the weights of linear
+    layers are kept in four bits (NF4, arXiv 2305.14314) by bitsandbytes, and products are computed in
+    `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError with what is missing, and for a
+    model of a run's checkpoint that is not what the run wrote.
     """
     path = str(path_or_id)
     verify_model(Path(path))
@@ -92,7 +94,8 @@ def load_language_model(
 
 
 def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_remote_code: bool, options: Mapping[str, Any]) -> Any:
-    """The whole model of a folder or hub id. kind: of its weights. options: of from_pretrained. Raises ValueError with what is wrong."""
+    """The whole model of a folder or hub id. kind: of its weights. options: of from_pretrained. Raises
+    ValueError with what is wrong."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     local = Path(source).is_dir()
@@ -124,7 +127,8 @@ def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_r
 
 
 def _four_bits(kind: torch.dtype | str) -> Any:
-    """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes is not installed."""
+    """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes
+    is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError("weights in four bits need the extra qlora: pip install -e '.[qlora]' in the checkout")
     from transformers import BitsAndBytesConfig
@@ -136,8 +140,9 @@ def _four_bits(kind: torch.dtype | str) -> Any:
 def _trainable_in_four_bits(model: Any) -> None:
     """Takes two traps out of a model with weights in four bits.
 
-    bitsandbytes repacks such weights at their first use on a CPU, in evaluation mode, for products that know no gradient: nothing below
-    them would ever be learnt. transformers cannot save weights again that it has read in four bits, as it wants to turn its reading around.
+    bitsandbytes repacks such weights at their first use on a CPU, in evaluation mode, for products that know
+    no gradient: nothing below them would ever be learnt. transformers cannot save weights again that it has
+    read in four bits, as it wants to turn its reading around.
     """
     if getattr(model, "is_quantized", False):
         for module in model.modules():
@@ -148,8 +153,8 @@ def _trainable_in_four_bits(model: Any) -> None:
 
 
 def _plain_after_gguf(model: Any) -> None:
-    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain, and transformers saves and
-    trains no model with the mark."""
+    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain,
+    and transformers saves and trains no model with the mark."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None and str(getattr(quantizer.quantization_config.quant_method, "value", "")) == "gguf":
         quantizer.remove_quantization_config(model)
@@ -160,8 +165,9 @@ def _of_bitsandbytes(operation: Any) -> bool:
 
 
 def _aligned(model: Any) -> Any:
-    """The model with its weights at addresses like those that torch hands out. Read from a file they lie at whatever offset they have in
-    it, and a CPU's kernels add up in another order there: equal weights would not give equal bytes."""
+    """The model with its weights at addresses like those that torch hands out. Read from a file they lie at
+    whatever offset they have in it, and a CPU's kernels add up in another order there: equal weights would
+    not give equal bytes."""
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.data_ptr() % 64:
             tensor.data = tensor.data.clone()
@@ -169,7 +175,8 @@ def _aligned(model: Any) -> Any:
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder, GGUF file or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
+    """The tokenizer of a model folder, GGUF file or hub id. Raises ValueError for a missing folder, and for
+    one without a tokenizer."""
     from transformers import AutoTokenizer
 
     if is_gguf(path):

@@ -18,7 +18,7 @@ from sparring.agents.core import Segment
 class Sample:
     """One token stream to learn from.
 
-    ids: int64 [n]. loss_mask: bool [n], True where the token is trained on: the policy's own in games, the text to imitate elsewhere; the
+    ids: int64 [n]. loss_mask: bool [n], True where the token is trained on: the policy's own in games, the demonstrated text elsewhere; the
     first token never is. sampler_logprobs: float32 [n], the log-probabilities that the sampler gave its tokens at `temperature`, 0 where
     no action is; None where the sample was not sampled as it stands. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
     role: for metrics. reference_logprobs: float32 [n], those of the reference policy at `temperature`; None until somebody scores them.
@@ -76,7 +76,7 @@ def sample_from_segment(segment: Segment, advantages: float | NDArray[np.float32
 
 
 def sft_sample(ids: Sequence[int], loss_mask: Sequence[bool], *, weight: float = 1.0, role: str = "") -> Sample:
-    """A sample to imitate: ids [n], loss_mask [n] True on what is learnt."""
+    """A sample of SFT: ids [n], loss_mask [n] True on what is learnt."""
     zeros = np.zeros(len(ids), np.float32)
     return Sample(np.asarray(ids, np.int64), np.asarray(loss_mask, np.bool_), None, zeros, weight, 1.0, role)
 
