@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,6 +51,8 @@ class Pair:
 Example = Row | Pair
 """What stays together in a minibatch and in a micro-batch."""
 E = TypeVar("E", bound=Example)
+LEAST_SHARED = 0.1
+"""The least share of tokens that rows have in common for which it is worth computing them once."""
 
 
 def rows_of(examples: Iterable[Example]) -> list[Row]:
@@ -86,15 +89,17 @@ class TokenBatch:
     """Rows that go through a model together: one after the other in one sequence (B = 1, L = tokens of all rows), or each padded on the
     right to the longest (B = rows). A actions in all rows together.
 
-    ids [B, L] int64. positions [1, L] int64, of rows in one sequence; None where they are padded. lengths: tokens by row. The rest
-    describes actions, in row order: rows [A] int64, the row of each; places [A] int64, where in the B * L ids the token *before* the action
-    is, whose logits predict it; targets [A] int64; advantages, weights, temperature [A] float32; sampler_logprobs and reference_logprobs
-    [A] float32, None where not all rows hold them.
+    ids [B, L] int64. positions [1, L] int64, of rows in one sequence; None where they are padded. lengths: tokens by row, in the order in
+    which rows lie. starts: of a row's tokens, the first so many are those of the row that lies before it, and are there once. The rest
+    describes actions, in the order of the rows that were given: rows [A] int64, the row of each; places [A] int64, where in the B * L ids
+    the token *before* the action is, whose logits predict it; targets [A] int64; advantages, weights, temperature [A] float32;
+    sampler_logprobs and reference_logprobs [A] float32, None where not all rows hold them.
     """
 
     ids: Tensor
     positions: Tensor | None
     lengths: tuple[int, ...]
+    starts: tuple[int, ...]
     rows: Tensor
     places: Tensor
     targets: Tensor
@@ -109,15 +114,18 @@ class TokenBatch:
         return replace(self, **moved)
 
 
-def collate(rows: Sequence[Row], *, packed: bool = False) -> TokenBatch:
-    """One batch of rows. packed: in one sequence, not padded. Raises ValueError where a first token is an action: nothing predicts it."""
+def collate(rows: Sequence[Row], *, packed: bool = False, shared: bool = False) -> TokenBatch:
+    """One batch of rows. packed: in one sequence, not padded. shared: of rows in one sequence, beginnings that are equal lie there once
+    where that is worth it. Raises ValueError where a first token is an action: nothing predicts it."""
     if any(row.action[0] for row in rows):
         raise ValueError("the first token of a row cannot be an action: no token predicts it")
-    lengths = tuple(len(row.ids) for row in rows)
-    begins = [sum(lengths[:i]) if packed else max(lengths) * i for i in range(len(rows))]
-    ids = np.zeros(sum(lengths) if packed else max(lengths) * len(rows), np.int64)
-    for begin, row in zip(begins, rows, strict=True):
-        ids[begin : begin + len(row.ids)] = row.ids
+    order, starts = _arranged(rows) if packed and shared else (list(range(len(rows))), [0] * len(rows))
+    lengths = [len(rows[i].ids) for i in order]
+    places = packed_places(lengths, starts) if packed else [np.arange(n) + max(lengths) * i for i, n in enumerate(lengths)]
+    where = dict(zip(order, places, strict=True))
+    ids = np.zeros(sum(lengths) - sum(starts) if packed else max(lengths) * len(rows), np.int64)
+    for i, row in enumerate(rows):
+        ids[where[i]] = row.ids
     actions = [np.flatnonzero(row.action) for row in rows]
     counts = [len(a) for a in actions]
 
@@ -132,10 +140,11 @@ def collate(rows: Sequence[Row], *, packed: bool = False) -> TokenBatch:
     assert advantages is not None, "every row has advantages"
     return TokenBatch(
         ids=torch.from_numpy(ids.reshape(1 if packed else len(rows), -1)),
-        positions=row_positions(lengths)[None] if packed else None,
-        lengths=lengths,
+        positions=row_positions(lengths, starts)[None] if packed else None,
+        lengths=tuple(lengths),
+        starts=tuple(starts),
         rows=torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
-        places=torch.from_numpy(np.concatenate([begin + a - 1 for begin, a in zip(begins, actions, strict=True)])),
+        places=torch.from_numpy(np.concatenate([where[i][a - 1] for i, a in enumerate(actions)])),
         targets=torch.from_numpy(np.concatenate([row.ids[a] for row, a in zip(rows, actions, strict=True)])),
         advantages=advantages,
         weights=per_row([row.weight for row in rows]),
@@ -145,26 +154,67 @@ def collate(rows: Sequence[Row], *, packed: bool = False) -> TokenBatch:
     )
 
 
-def row_positions(lengths: Sequence[int]) -> Tensor:
-    """The positions [L] of rows in one sequence: each begins at 0."""
-    return torch.cat([torch.arange(n) for n in lengths])
+def row_positions(lengths: Sequence[int], starts: Sequence[int] | None = None) -> Tensor:
+    """The positions [L] of rows in one sequence: each begins at 0, or where it differs from the row before it."""
+    return torch.cat([torch.arange(start, n) for n, start in zip(lengths, starts or [0] * len(lengths), strict=True)])
 
 
-def micro_batches(examples: Sequence[E], token_budget: int, *, packed: bool = False) -> Iterator[list[E]]:
-    """Examples sorted by length, cut into batches of at most token_budget tokens, with padding where they are not packed (a longer example
-    comes alone)."""
+def packed_places(lengths: Sequence[int], starts: Sequence[int]) -> list[NDArray[np.int64]]:
+    """Per row, where its tokens are in one sequence."""
+    places: list[NDArray[np.int64]] = []
+    end = 0
+    for n, start in zip(lengths, starts, strict=True):
+        own = np.arange(end, end + n - start)
+        places.append(np.concatenate([places[-1][:start], own]) if start else own)
+        end += n - start
+    return places
+
+
+def common_beginning(one: Row, other: Row) -> int:
+    """How many first tokens two rows have in common, the last token of the other left out: every row has one of its own."""
+    n = min(len(one.ids), len(other.ids) - 1)
+    different = np.flatnonzero(one.ids[:n] != other.ids[:n])
+    return int(different[0]) if len(different) else n
+
+
+def _arranged(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
+    """An order of rows in which each has most in common with the one before it, and how many tokens that is; where it is hardly anything,
+    the order that they have."""
+    order = sorted(range(len(rows)), key=lambda i: rows[i].ids.tobytes())
+    starts = [0, *(common_beginning(rows[i], rows[j]) for i, j in pairwise(order))]
+    if sum(starts) < LEAST_SHARED * sum(len(row.ids) for row in rows):
+        return list(range(len(rows))), [0] * len(rows)
+    return order, starts
+
+
+def micro_batches(examples: Sequence[E], token_budget: int, *, packed: bool = False, shared: bool = False) -> Iterator[list[E]]:
+    """Examples cut into batches of at most token_budget tokens, with padding where they are not packed (a longer example comes alone).
+
+    They are sorted by length. shared: where rows have enough in common they are sorted by their tokens, and what a batch has in common
+    counts once.
+    """
+    rows = rows_of(examples)
+    shared = packed and shared and any(_arranged(rows)[1])
     batch: list[E] = []
-    rows = tokens = 0
-    for example in sorted(examples, key=_length):
+    size = tokens = 0
+    before: Row | None = None
+    for example in sorted(examples, key=_beginning if shared else _length):
         own = rows_of([example])
-        rows += len(own)
-        tokens += sum(len(row.ids) for row in own)
-        if batch and (tokens if packed else _length(example) * rows) > token_budget:
+        alone = sum(len(row.ids) for row in own)
+        new = alone - sum(common_beginning(a, b) for a, b in pairwise([before, *own] if before else own)) if shared else alone
+        size += len(own)
+        tokens += new
+        if batch and (tokens if packed else _length(example) * size) > token_budget:
             yield batch
-            batch, rows, tokens = [], len(own), sum(len(row.ids) for row in own)
+            batch, size, tokens = [], len(own), alone
         batch.append(example)
+        before = own[-1]
     if batch:
         yield batch
+
+
+def _beginning(example: Example) -> bytes:
+    return rows_of([example])[0].ids.tobytes()
 
 
 def _length(example: Example) -> int:

@@ -86,7 +86,9 @@ class Learner:
         self.reference: Scorer | None = None
         if reference is not None and loss.kl > 0:
             # Not as the engine wraps it, whose passes exchange things: each process scores rows of its own.
-            self.reference = Scorer(model if self.adapter else reference, packs=self.scorer.packs, around=self._as_reference)
+            self.reference = Scorer(
+                model if self.adapter else reference, packs=self.scorer.packs, shares=self.scorer.shares, around=self._as_reference
+            )
         self.steps = 0
         self._meter = Meter()
 
@@ -252,6 +254,7 @@ class Learner:
             self._norm,
             self.config.token_budget,
             self.scorer.packs,
+            self.scorer.shares,
         )
         by_process = [self.split_step(step, process, processes) for process in range(processes)]
         portions = by_process[self.accelerator.process_index]
@@ -263,7 +266,7 @@ class Learner:
             portions = [Portion([shortest], loss, math.inf, 1.0)] * missing + portions
         for i, portion in enumerate(portions):
             rows = rows_of(portion.examples)
-            batch = collate(rows, packed=self.scorer.packs).to(self.accelerator.device)
+            batch = collate(rows, packed=self.scorer.packs, shared=self.scorer.shares).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
                 # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
                 seen = meter if portion.norm < math.inf else Meter()

@@ -20,7 +20,7 @@ from sparring.agents.models.fidelity import LENGTHS, far, plain_logprobs, sample
 from ..runtime.distributed import Ranks
 from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of, sft_row
 from .losses import entropy, exact_kl, token_logprobs
-from .packing import attending, can_pack
+from .packing import attending, can_pack, can_share
 from .patching import swapped
 
 CHUNK = 2**25
@@ -39,8 +39,9 @@ class Scores(NamedTuple):
 class Scorer:
     """Scores batches with one model, and knows what that model allows.
 
-    model: a causal model of transformers, wrapped or not. packs: whether its rows can lie in one sequence; None finds out. chunk: logits
-    that exist at once. around: entered around every pass through the model.
+    model: a causal model of transformers, wrapped or not. packs: whether its rows can lie in one sequence, and shares: whether what they
+    have in common at their beginning can be there once; None finds out. chunk: logits that exist at once. around: entered around every pass
+    through the model.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Scorer:
         model: Any,
         *,
         packs: bool | None = None,
+        shares: bool | None = None,
         chunk: int = CHUNK,
         around: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
@@ -58,6 +60,7 @@ class Scorer:
         self.chunk = max(1, chunk // self.vocabulary)
         with around():
             self.packs = can_pack(inner) if packs is None else packs
+            self.shares = self.packs and (can_share(inner) if shares is None else shares)
             self.cuts = _can_cut(inner)
 
     @property
@@ -66,7 +69,7 @@ class Scorer:
 
     def attending(self, batch: TokenBatch) -> AbstractContextManager[None]:
         """Has to be entered around the passes of a packed batch, backward ones too."""
-        return nullcontext() if batch.positions is None else attending(self.unwrapped, batch.lengths)
+        return nullcontext() if batch.positions is None else attending(self.unwrapped, batch.lengths, batch.starts)
 
     def score(self, batch: TokenBatch, *, entropies: bool = False, anchor: "Scorer | None" = None) -> Scores:
         """Scores of a batch's actions; of an anchor the exact KL to it. Inside `attending`."""
@@ -163,20 +166,22 @@ def action_logprobs(
     """
     ranks = ranks or Ranks()
     order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    share = [rows[i] for i in order[ranks.rank :: ranks.size]]
     device = next(scorer.unwrapped.parameters()).device
-    share: list[NDArray[np.float32]] = []
-    for part in micro_batches([rows[i] for i in order[ranks.rank :: ranks.size]], token_budget, packed=scorer.packs):
-        batch = collate(part, packed=scorer.packs).to(device)
+    found: dict[int, NDArray[np.float32]] = {}
+    for part in micro_batches(share, token_budget, packed=scorer.packs, shared=scorer.shares):
+        batch = collate(part, packed=scorer.packs, shared=scorer.shares).to(device)
         with torch.no_grad(), scorer.attending(batch):
             logprobs = scorer.score(batch).logprobs.float().cpu()
-        share += [values.numpy() for values in logprobs.split([row.actions for row in part])]
+        values = logprobs.split([row.actions for row in part])
+        found |= {id(row): of_row.numpy() for row, of_row in zip(part, values, strict=True)}
         if progress is not None:
             progress(len(part))
     scored: dict[int, NDArray[np.float32]] = {}
-    for rank, of_rank in enumerate(ranks.gather(share)):
-        for i, values in zip(order[rank :: ranks.size], of_rank, strict=True):
+    for rank, of_rank in enumerate(ranks.gather([found[id(row)] for row in share])):
+        for i, of_row in zip(order[rank :: ranks.size], of_rank, strict=True):
             scored[i] = np.zeros(len(rows[i].ids), np.float32)
-            scored[i][rows[i].action] = values
+            scored[i][rows[i].action] = of_row
     return [scored[i] for i in range(len(rows))]
 
 
@@ -198,7 +203,7 @@ def scoring_difference(scorer: Scorer, seed: int = 0) -> Tensor:
     model = scorer.unwrapped
     device = next(model.parameters()).device
     ids = sample_rows(model, LENGTHS[:3], seed)
-    batch = collate([sft_row(row, [False] + [True] * (len(row) - 1)) for row in ids], packed=scorer.packs).to(device)
+    batch = collate([sft_row(row, [False] + [True] * (len(row) - 1)) for row in ids], packed=scorer.packs, shared=scorer.shares).to(device)
     with torch.no_grad(), short_windows(model):
         with scorer.attending(batch):
             scored = scorer.score(batch).logprobs
