@@ -1,7 +1,7 @@
-"""Attention of rows that lie one after the other in one sequence: each token to those of its own row, with no mask of [T, T].
+"""Attention of samples that lie one after the other in one sequence: each token to those of its own sample, with no mask of [T, T].
 
-Letters: T = tokens of the sequence, n = rows, W = tokens of the longest row, Hq and H = heads of queries and of keys, D = head size, Q =
-queries of a row, L = keys of a row.
+Letters: T = tokens of the sequence, n = samples, W = tokens of the longest sample, Hq and H = heads of queries and of keys, D = head size,
+Q = queries of a sample, L = keys of a sample.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -18,7 +19,7 @@ from sparring.agents.engine.attention import attention
 from .batch import packed_places
 
 MOST_PADDING = 1.25
-"""Rows with shared beginnings attend together where the longest has at most so many times the queries of the shortest."""
+"""Samples with shared beginnings attend together where the longest has at most so many times the queries of the shortest."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ def _additive(places: Tensor, at: Tensor, window: int | None, dtype: torch.dtype
     return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, -torch.inf)
 
 
-class Rows:
-    """Rows that have nothing in common. lengths [n]: their tokens.
+class PackedSamples:
+    """Samples that share nothing. lengths [n]: their tokens.
 
-    They attend padded to the longest, to what is before a token alone, so that no row looks at its padding.
+    They are padded to the longest for attention, which is causal, so that no sample looks at its padding.
     """
 
     def __init__(self, lengths: Sequence[int], device: torch.device) -> None:
-        self.rows, self.width = len(lengths), max(lengths)
+        self.samples, self.width = len(lengths), max(lengths)
         self.even = min(lengths) == self.width
         length = torch.tensor(lengths, device=device)
         steps = torch.arange(self.width, device=device)
@@ -77,13 +78,13 @@ class Rows:
         return self._pack(rule.attend(q, k, v, None if plain else self._mask(window, q.dtype)))
 
     def _pad(self, x: Tensor) -> Tensor:
-        """[1, H, T, D] to [n, H, W, D]; padding repeats the row's first token."""
+        """[1, H, T, D] to [n, H, W, D]; padding repeats the sample's first token."""
         flat = x[0] if self.even else x[0].index_select(1, self._padded)
-        return flat.view(len(flat), self.rows, self.width, -1).transpose(0, 1)
+        return flat.view(len(flat), self.samples, self.width, -1).transpose(0, 1)
 
     def _pack(self, x: Tensor) -> Tensor:
         """[n, H, W, D] to [1, T, H, D]."""
-        flat = x.transpose(1, 2).reshape(self.rows * self.width, x.shape[1], -1)
+        flat = x.transpose(1, 2).reshape(self.samples * self.width, x.shape[1], -1)
         return (flat if self.even else flat.index_select(0, self._real))[None]
 
     def _mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -94,57 +95,56 @@ class Rows:
         return self._masks[window, dtype]
 
 
-class SharedRows:
-    """Rows of which some begin as the row before does. lengths [n]: their tokens; starts [n]: how many of them are those of the row before,
-    less than all. The sequence holds the others.
+class SharedSamples:
+    """Samples that share first tokens with the sample before them. lengths [n]: their tokens; starts [n]: how many of them are shared, less
+    than all. The sequence holds the others.
 
-    Keys and values are spread out to whole rows; queries are a row's own tokens, in groups of rows that have about as many.
+    Keys and values are spread out to whole samples; queries are the tokens that a sample does not share, in groups of samples that have
+    about as many of them.
     """
 
     def __init__(self, lengths: Sequence[int], starts: Sequence[int], device: torch.device) -> None:
-        self.rows, self.width, self.starts = len(lengths), max(lengths), tuple(starts)
+        self.samples, self.width, self.starts = len(lengths), max(lengths), tuple(starts)
         places = packed_places(lengths, starts)
-        padded = [np.pad(row, (0, self.width - len(row)), mode="edge") for row in places]
-        self.spread = torch.from_numpy(np.concatenate(padded)).to(device)
-        own = [np.arange(start, n) for n, start in zip(lengths, starts, strict=True)]
-        self.holders = torch.from_numpy(np.concatenate([i * self.width + at for i, at in enumerate(own)])).to(device)
-        groups = _alike([len(at) for at in own])
-        self._groups = [_Queries(group, [own[i] for i in group], [places[i] for i in group], device) for group in groups]
-        real = torch.cat([group.real for group in self._groups])
-        where = torch.cat([group.index for group in self._groups])
-        kept = real.nonzero()[:, 0]
-        self._answers = kept[where[kept].argsort()]
+        positions = [np.arange(start, n) for n, start in zip(lengths, starts, strict=True)]
+        spread = [np.pad(of_sample, (0, self.width - len(of_sample)), mode="edge") for of_sample in places]
+        self.spread = torch.from_numpy(np.concatenate(spread)).to(device)
+        self.unshared = torch.from_numpy(np.concatenate([i * self.width + at for i, at in enumerate(positions)])).to(device)
+        groups = _alike([len(of_sample) for of_sample in positions])
+        self._groups = [_Queries(group, [positions[i] for i in group], [places[i] for i in group], device) for group in groups]
+        real = torch.cat([group.real for group in self._groups]).nonzero()[:, 0]
+        self._answers = real[torch.cat([group.index for group in self._groups])[real].argsort()]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         """q [1, Hq, T, D], k and v [1, H, T, D]; returns [1, T, Hq, D]."""
         keys, values = (_Spread.apply(x[0], self) for x in (k, v))
         answers = []
         for group in self._groups:
-            query = q[0].index_select(1, group.index).view(q.shape[1], len(group.rows), -1, q.shape[-1]).transpose(0, 1)
-            seen = (x[group.rows, :, : group.keys] for x in (keys, values))
-            answer = rule.attend(query, *seen, group.mask(rule.window, q.dtype))
-            answers.append(answer.transpose(1, 2).flatten(0, 1))
+            queries = q[0].index_select(1, group.index).view(q.shape[1], len(group.numbers), -1, q.shape[-1]).transpose(0, 1)
+            seen = (x[group.numbers, :, : group.keys] for x in (keys, values))
+            answers.append(rule.attend(queries, *seen, group.mask(rule.window, q.dtype)).transpose(1, 2).flatten(0, 1))
         return torch.cat(answers).index_select(0, self._answers)[None]
 
 
 class _Queries:
-    """The queries of m rows, padded to Q. own: per row the positions of its own tokens; places: per row where all of its tokens lie in the
-    sequence.
+    """The queries of m samples, padded to Q. numbers [m]: of the samples; positions: per sample, those of its queries; places: per sample,
+    the indices of all its tokens in the sequence.
 
-    index [m * Q]: where the tokens of queries lie in the sequence; real [m * Q]: False where a query is padding; keys: how many tokens of a
-    row are seen at most.
+    index [m * Q]: where the tokens of the queries are in the sequence; real [m * Q]: False where a query is padding; keys: how many tokens
+    of a sample are seen at most.
     """
 
     def __init__(
-        self, rows: Sequence[int], own: Sequence[np.ndarray[Any, Any]], places: Sequence[np.ndarray[Any, Any]], device: torch.device
+        self, numbers: Sequence[int], positions: Sequence[NDArray[np.int64]], places: Sequence[NDArray[np.int64]], device: torch.device
     ) -> None:
-        width = max(map(len, own))
-        at = np.stack([np.pad(positions, (0, width - len(positions)), mode="edge") for positions in own])
-        self.rows = torch.tensor(rows, device=device)
-        self.index = torch.from_numpy(np.concatenate([row[positions] for row, positions in zip(places, at, strict=True)])).to(device)
-        self.real = (torch.arange(width) < torch.tensor(list(map(len, own)))[:, None]).flatten().to(device)
+        counts = [len(of_sample) for of_sample in positions]
+        padded = [np.pad(of_sample, (0, max(counts) - len(of_sample)), mode="edge") for of_sample in positions]
+        index = np.concatenate([of_sample[at] for of_sample, at in zip(places, padded, strict=True)])
+        self.numbers = torch.tensor(numbers, device=device)
+        self.index = torch.from_numpy(index).to(device)
+        self.real = (torch.arange(max(counts)) < torch.tensor(counts)[:, None]).flatten().to(device)
         self.keys = max(map(len, places))
-        self._at = torch.from_numpy(at).to(device)
+        self._at = torch.from_numpy(np.stack(padded)).to(device)
         self._masks: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
@@ -156,7 +156,7 @@ class _Queries:
 
 
 def _alike(sizes: Sequence[int]) -> list[list[int]]:
-    """Numbers of rows, in groups of about equal size."""
+    """Numbers of samples, in groups of about equal sizes."""
     groups: list[list[int]] = []
     for i in sorted(range(len(sizes)), key=lambda i: sizes[i]):
         if groups and sizes[i] <= MOST_PADDING * sizes[groups[-1][0]]:
@@ -167,22 +167,19 @@ def _alike(sizes: Sequence[int]) -> list[list[int]]:
 
 
 class _Spread(torch.autograd.Function):
-    """Keys or values [H, T, D] of a sequence as those of its rows [n, H, W, D]. Gradients of what rows have in common are added up row by
-    row, from the last on, so that they are rounded alike every time."""
+    """Keys or values [H, T, D] of a sequence as those of its samples [n, H, W, D]. Gradients of shared tokens are added up sample by sample
+    from the last on, so that the sum is rounded alike every time."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, rows: SharedRows) -> Tensor:
-        ctx.rows = rows
-        return x.index_select(1, rows.spread).view(len(x), rows.rows, rows.width, -1).transpose(0, 1)
+    def forward(ctx: Any, x: Tensor, samples: SharedSamples) -> Tensor:
+        ctx.samples = samples
+        return x.index_select(1, samples.spread).view(len(x), samples.samples, samples.width, -1).transpose(0, 1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        rows: SharedRows = ctx.rows
-        summed = gradient.transpose(0, 1).contiguous()
-        if summed.data_ptr() == gradient.data_ptr():
-            summed = summed.clone()
-        for row in range(rows.rows - 1, 0, -1):
-            start = rows.starts[row]
-            if start:
-                summed[:, row - 1, :start] += summed[:, row, :start]
-        return summed.flatten(1, 2).index_select(1, rows.holders), None
+        samples: SharedSamples = ctx.samples
+        summed = gradient.transpose(0, 1).clone(memory_format=torch.contiguous_format)
+        for i in range(samples.samples - 1, 0, -1):
+            shared = samples.starts[i]
+            summed[:, i - 1, :shared] += summed[:, i, :shared]
+        return summed.flatten(1, 2).index_select(1, samples.unshared), None
