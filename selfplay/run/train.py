@@ -54,7 +54,7 @@ def train(
 
         def begin() -> None:
             require_space(out, bytes_needed(session))
-            folder = RunFolder.create(out, to_yaml(config), began(config, ranks.size, day))
+            folder = RunFolder.create(out, to_yaml(session.config), began(session.config, ranks.size, day))
             if measured is not None:
                 write_sealed(folder.measurement(0), measured)
 
