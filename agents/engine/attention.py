@@ -23,8 +23,8 @@ from ..models.adapter_folders import Places, lora_layers, per_token
 from ..models.memory import out_of_memory
 from ..text import one_line
 from . import kernels
-from .fused_layers import HalfProducts, quick_parts, replaced
-from .kv_cache import LANE, Layout
+from .fused_layers import HalfProducts, fused_layers, replaced
+from .kv_cache import BUCKET, Layout
 
 NAME = "sparring_rows"
 """This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
@@ -341,10 +341,10 @@ class PackedModel:
             raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold: {SERVED}")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.in_blocks = probe.plain
-        quick = quick_parts(model, (probe.queries, heads, size))
+        fused = fused_layers(model, (probe.queries, heads, size))
         rounded = products == torch.bfloat16 and kernels.AVAILABLE and self.device.type == "cpu" and parameter.dtype == torch.float32
         self._halves = HalfProducts(model) if rounded else None
-        self._quick = [*quick, *(self._halves.places if self._halves else ())]
+        self._fused = [*fused, *(self._halves.places if self._halves else ())]
         self.products = torch.bfloat16 if rounded else parameter.dtype
         self.layout = Layout(len(self.slots), heads, size, self.products if self.in_blocks else parameter.dtype, self.device)
         if self._mixes():
@@ -368,7 +368,7 @@ class PackedModel:
         vocabulary = self.model.get_input_embeddings().weight.shape[0]
         found = []
         for other in (1, vocabulary // 2):
-            data = replace(self.layout, dtype=self._dtype).empty(2, LANE).zero_()
+            data = replace(self.layout, dtype=self._dtype).empty(2, BUCKET).zero_()
             part = Prefill(0, data, [0, 0], [3, 3])
             ids = torch.tensor([*range(other, other + 3), *range(3)], device=self.device) % vocabulary
             with torch.inference_mode():
@@ -410,7 +410,7 @@ class PackedModel:
         which tokens go through which.
         """
         compiled = None if adapters else self._compiled
-        quick = () if compiled else self._quick
+        quick = () if compiled else self._fused
         with self._rows(Plan(parts, self.slots)), replaced(quick), per_token(lora_layers(self.model), adapters):
             few = compiled and self.few_lengths
             # A product of a single row is another kernel, which rounds otherwise: there are always two.
