@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..storage.summary import FROZEN, Summary, commands
-from .report import endings_table, strength_table
+from .run_page import endings_table, strength_table
 
 NAMES = ("player", "against", "task")
 """Columns that are folded, never cut, where a terminal is too narrow."""
