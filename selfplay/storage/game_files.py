@@ -61,7 +61,7 @@ class Unreadable:
 
 def game_files(path: Path) -> list[GameFile]:
     """The files of games of a run folder, by round; of any other folder, a tournament's for instance, those called games*.jsonl or
-    games*.jsonl.gz, by name; or the file itself. Raises ValueError where there are none."""
+    games*.jsonl.gz and those in its folder games, by name; or the file itself. Raises ValueError where there are none."""
     if path.is_file():
         return [GameFile(path)]
     if not path.is_dir():
@@ -70,9 +70,9 @@ def game_files(path: Path) -> list[GameFile]:
         folder = RunFolder(path)
         files = [GameFile(folder.games(number), f"round {number}", number) for number in folder.played()]
     else:
-        found = sorted(file for file in path.rglob("games*") if file.name.endswith((".jsonl", ".jsonl.gz")) and file.is_file())
-        names = [file.relative_to(path).as_posix().removesuffix(".gz").removesuffix(".jsonl") for file in found]
-        files = [GameFile(file, name * (len(found) > 1)) for file, name in zip(found, names, strict=True)]
+        found = [file for file in (*path.glob("games*.jsonl*"), *path.glob("games/*.jsonl*")) if file.suffix in (".jsonl", ".gz")]
+        named = sorted((file.relative_to(path).as_posix().removesuffix(".gz").removesuffix(".jsonl"), file) for file in found)
+        files = [GameFile(file, name * (len(named) > 1)) for name, file in named]
     if not files:
         raise ValueError(f"{path} has no games: it is neither a run that has played nor a folder with games*.jsonl.gz")
     return files
