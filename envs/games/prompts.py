@@ -75,7 +75,7 @@ def _worded(prompts: Prompts, others: tuple[tuple[str, str], ...]) -> tuple[Prom
     return (prompts, *(Prompts({"attacker": attacker, "defender": defender}, prompts.opening) for attacker, defender in others))
 
 
-def taboo_wordings(prompts: Renderer) -> tuple[Prompts, ...]:
+def taboo_paraphrases(prompts: Renderer) -> tuple[Prompts, ...]:
     """Adversarial Taboo's prompts in several wordings: brief ones for a model that plays by the brief ones, else the full rules."""
     return _worded(TABOO_BRIEF, _OTHER_BRIEFS) if prompts == TABOO_BRIEF else _worded(TABOO_PROMPTS, _OTHER_RULES)
 
@@ -100,6 +100,31 @@ TWENTY_QUESTIONS = Prompts(
 )
 
 
+TIC_TAC_TOE = Prompts(
+    system={
+        role: (
+            f"Play tic-tac-toe as {role}. The squares of the board are numbered 1 to 9, row by row. Whoever has three in a row wins. "
+            "Answer with the number of a free square and nothing else: naming another one, or several, loses."
+        )
+        for role in ("x", "o")
+    },
+    opening="The game begins. You speak first.",
+)
+
+
+KUHN_POKER = Prompts(
+    system={
+        role: (
+            f"Play Kuhn poker. You are the {role} player and hold the {{card}}. A king beats a queen, and a queen beats a jack. "
+            'Each player has put in one chip. Say "check" or "bet"; once a chip has been bet, say "call" or "fold". '
+            "At the end the higher card wins the pot. Anything else than one of these words, at its time, loses two chips."
+        )
+        for role in ("first", "second")
+    },
+    opening="The game begins. You speak first.",
+)
+
+
 _ARENA_PLAYER = (
     "Play the game that is described to you against another player, as well as you can. Whenever it is your turn, answer with your move "
     "alone, in the form that the rules ask for."
@@ -117,6 +142,8 @@ PROMPTS: Mapping[str, Prompts] = {"full": TABOO_PROMPTS, "brief": TABOO_BRIEF}
 register_prompts("AdversarialTaboo", TABOO_PROMPTS)
 register_prompts("AdversarialTaboo-DrawingOut", TABOO_PROMPTS)
 register_prompts("TwentyQuestions", TWENTY_QUESTIONS)
+register_prompts("TicTacToe", TIC_TAC_TOE)
+register_prompts("KuhnPoker", KUHN_POKER)
 register_prompts("textarena", TEXTARENA)
 
 

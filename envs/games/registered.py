@@ -1,9 +1,9 @@
 """The games that the project ships, and those of other libraries: importing this module makes them known."""
 
 from ..core import GameSpec, register_family
-from . import prompts, taboo, twenty_questions
+from . import kuhn_poker, prompts, taboo, tictactoe, twenty_questions
 
-__all__ = ["prompts", "taboo", "twenty_questions"]
+__all__ = ["kuhn_poker", "prompts", "taboo", "tictactoe", "twenty_questions"]
 
 
 def _textarena(id: str) -> GameSpec:

@@ -141,6 +141,11 @@ _IN_PASSING = re.compile(
     r"|going|following|thanks)(?![^\W_])"
 )
 """So begins an adverbial that names others' words without reporting them: "Based on what you said, ..."."""
+_RUMOUR = re.compile(
+    r"(?<![^\W_])(?:(?:rumou?r|legend|word|gossip) (?:has it|is)|it(?:'s| is| was) (?:said|rumou?red|claimed|believed|thought|reported))"
+    r"(?: that)?\W*$"
+)
+"""Nobody in particular says it: "Rumour has it that ..."."""
 _MY_HINT = re.compile(
     r"(?:something|gut|feeling|instincts?|intuition|hints?|clues?|brain|logic|heart|mind|reasoning"
     r"|experience|which|evidence) (?:\w+ )?(?:tells? me|says?|makes? me (?:think|believe|sure|certain))"
@@ -303,6 +308,8 @@ def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
     if cites and not apart and clause.strip() and not _OWN.search(phrase):
         return not _INTERJECTED.fullmatch(clause.strip())
     passing = lead.endswith(",") and not cites and _IN_PASSING.search(lead)
+    if _RUMOUR.search(clause) and not apart:
+        return True
     return bool(_OTHERS.search(clause) and not _MY_HINT.search(clause) and not passing)
 
 

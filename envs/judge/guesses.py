@@ -49,6 +49,8 @@ _TAIL_CONNECTOR = re.compile(
 )
 """The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
 _REASON = re.compile(r"\s*,?\s*" + either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
+_WHICH_IS = re.compile(r"\s*,?\s*(?:that|which) (?:is|was)(?![^\W_])")
+"""What names the guess if no later sentence does: "I know the word, which is piano"."""
 _AFTER_REASON = re.compile(rf"(?:[:;\u2013\u2014]|\s-+\s|,(?=\s*(?:and |so )?(?:{_IT}|the|my)\b))(.*)", re.DOTALL)
 _RELATIVE = re.compile(r"\s*,?\s*(?:but|and|so|though|yet|you|you're|that|which|we|for|of|to|in|on|behind)\b")
 """So goes on what says more of the word, and does not name it unless by a connector: "the word you mean"."""
@@ -165,6 +167,9 @@ def named_word(text: str, at: int) -> tuple[str | None, int]:
         if is_tail and _REASON.match(sentence):
             behind = _AFTER_REASON.search(sentence)
             if not behind:
+                said_of_it = _WHICH_IS.match(sentence)
+                if said_of_it and (word := _one_word(sentence[said_of_it.end() :])):
+                    remark = (word, end)
                 continue
             sentence = behind[1]
         named = _named(sentence, is_tail, bare_allowed and not (is_tail and _RELATIVE.match(sentence)))

@@ -154,7 +154,7 @@ def listed(stored: "StoredGame") -> str:
     from ..storage.selection import agent_name
 
     game = stored.episode.record
-    agents = " / ".join(dict.fromkeys(one_line(agent_name(str(seat.get("agent", "")))) for seat in game.get("seats", {}).values()))
+    agents = " / ".join(dict.fromkeys(one_line(agent_name(str(player.get("agent", "")))) for player in game.get("players", {}).values()))
     where = " ".join(filter(None, (stored.file.name, one_line(game["id"]))))
     return f"{where:<20} {one_line(game['task']['secret']):<14} {len(game['utterances']):>2} utterances  {agents}  {verdict(game)}"
 

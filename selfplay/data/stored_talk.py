@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sparring.agents.rollout import Match, Played
+from sparring.agents.rollout import Episode, Match
 from sparring.envs.views import Renderer, brief
 
 from ..storage.folder import writing
@@ -48,20 +48,20 @@ def export(
         with talk_writer(path, form, renderer) as talk:
             for stored, roles in games:
                 try:
-                    played = _played(stored)
+                    episode = _episode(stored)
                 except ValueError as error:
                     unreadable(f"{stored.file.path}, game {stored.episode.record['id']}: {brief(error)}")
                     continue
-                talk.add(played, roles)
+                talk.add(episode, roles)
         return Exported(talk.entries, talk.games)
 
 
-def _played(stored: StoredGame) -> Played:
+def _episode(stored: StoredGame) -> Episode:
     """A finished game as it was when it ended, without what was sampled. Raises ValueError where today's rules no longer fit it."""
     one = stored.episode
     state = one.replayed()
     match = Match(one.record["id"], one.rules(), one.task, {}, one.task.seed)
-    return Played(match, state, one.outcome, {}, (), 0.0)
+    return Episode(match, state, one.outcome, {}, (), 0.0)
 
 
 def _written(entries: Iterable[Any], write: Callable[[Any], None]) -> Exported:
@@ -87,7 +87,7 @@ def _row(stored: StoredGame) -> dict[str, Any]:
         "winner": game["outcome"]["winner"],
         "reason": game["outcome"]["reason"],
         "roles": [
-            {"role": role, "agent": str(game.get("seats", {}).get(role, {}).get("agent", "")), "utility": float(utility)}
+            {"role": role, "agent": str(game.get("players", {}).get(role, {}).get("agent", "")), "utility": float(utility)}
             for role, utility in game["outcome"]["utilities"].items()
         ],
         "utterances": [

@@ -71,7 +71,7 @@ class _Tables:
         game, outcome = stored.episode.record, stored.episode.outcome
         agents = []
         for role in outcome.utilities:
-            agent = game.get("seats", {}).get(role, {}).get("agent", "")
+            agent = game.get("players", {}).get(role, {}).get("agent", "")
             agents += [self._number("roles", role), self._number("agents", agent_name(str(agent)))]
         self.games.append(
             [

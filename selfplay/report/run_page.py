@@ -10,7 +10,7 @@ from markupsafe import Markup
 from ..evaluation.statistics import wilson
 from ..storage.folder import RunFolder, read_lines
 from ..storage.selection import agent_name
-from ..storage.summary import FROZEN
+from ..storage.summary import INITIAL
 from .charts import Point, line_chart, stacked_chart
 
 Record = Mapping[str, Any]
@@ -28,22 +28,22 @@ def run_page(folder: RunFolder, data: Record) -> dict[str, Any]:
         "run_facts": _facts(data, provenance, timings),
         "notes": [note for note in data["notes"] if not note.startswith("alarm in ")],
         "alarms": data.get("alarms", ()),
-        "strength": strength_table(data),
+        "win_rates": win_rate_table(data),
         "endings": endings_table(data),
-        "strength_charts": _present(strength_chart(data, name) for name in dict.fromkeys(e["opponent"] for e in data["strength"])),
+        "win_rate_charts": _present(win_rate_chart(data, name) for name in dict.fromkeys(e["opponent"] for e in data["win_rates"])),
         "charts": _present([*round_charts(rounds, roles), cost_chart(timings)]),
         "configuration": _flat(_read(folder.config, yaml.safe_load)),
         "provenance": _flat({name: value for name, value in provenance.items() if name != "settings"}),
     }
 
 
-def strength_table(data: Record) -> list[dict[str, Any]]:
-    """The table of strength: a row per opponent, role and word group, with the first model, the last and the control."""
-    entries = data["strength"]
+def win_rate_table(data: Record) -> list[dict[str, Any]]:
+    """The table of win rates: a row per opponent, role and word group, with the first model, the last and the control."""
+    entries = data["win_rates"]
     if not entries:
         return []
     last = max(e["round"] for e in entries)
-    control = {_key(e): e for e in (data["control"] or {}).get("strength", [])}
+    control = {_key(e): e for e in (data["control"] or {}).get("win_rates", [])}
     after = {_key(e): e for e in entries if e["round"] == last}
     return [
         {"before": e, "after": after.get(_key(e)) if last else None, "control": control.get(_key(e))} for e in entries if e["round"] == 0
@@ -55,7 +55,7 @@ def endings_table(data: Record) -> list[dict[str, Any]]:
     and one for true hints where they are known; each with its share before, after and of the control, None where it is not known.
     """
     rows = []
-    for cells in strength_table(data):
+    for cells in win_rate_table(data):
         if cells["before"]["words"] != "all":
             continue
         kinds = {kind: entry for kind, entry in cells.items() if entry is not None and entry["games"]}
@@ -64,20 +64,20 @@ def endings_table(data: Record) -> list[dict[str, Any]]:
         found = {reason: {kind: shares[kind].get(reason, 0.0) for kind in kinds} for reason in reasons}
         if any(entry["truth"] is not None for entry in kinds.values()):
             found["true hints"] = {kind: entry["truth"] for kind, entry in kinds.items()}
-        games = {"opponent": cells["before"]["opponent"], "seat": cells["before"]["seat"]}
+        games = {"opponent": cells["before"]["opponent"], "role": cells["before"]["role"]}
         rows += [{**games, "what": what, **dict.fromkeys(cells), **by_kind} for what, by_kind in found.items()]
     return rows
 
 
-def strength_chart(data: Record, opponent: str) -> Markup | None:
+def win_rate_chart(data: Record, opponent: str) -> Markup | None:
     """Games won against a frozen opponent by role, on all words, in every round that was measured; None where there is one round alone."""
-    entries = [e for e in data["strength"] if (e["opponent"], e["words"]) == (opponent, "all") and e["win_rate"] is not None]
+    entries = [e for e in data["win_rates"] if (e["opponent"], e["words"]) == (opponent, "all") and e["win_rate"] is not None]
     if len({e["round"] for e in entries}) < 2:
         return None
     lines: dict[str, list[Point]] = {}
     for e in sorted(entries, key=lambda e: e["round"]):
-        lines.setdefault(f"as {e['seat']}", []).append(Point(e["round"], e["win_rate"], e["low"], e["high"]))
-    against = "the model of round 0" if opponent == FROZEN else agent_name(opponent)
+        lines.setdefault(f"as {e['role']}", []).append(Point(e["round"], e["win_rate"], e["low"], e["high"]))
+    against = "the model of round 0" if opponent == INITIAL else agent_name(opponent)
     return line_chart(f"Won against {against}", lines, unit="share of games", share=True)
 
 
@@ -185,4 +185,4 @@ def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
 
 
 def _key(entry: Record) -> tuple[str, str, str]:
-    return entry["opponent"], entry["seat"], entry["words"]
+    return entry["opponent"], entry["role"], entry["words"]

@@ -3,10 +3,11 @@
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from sparring.agents.models.adapter_folders import quiet_if
 from sparring.agents.models.language_model import LanguageModel
-from sparring.agents.models.loading import load_language_model
+from sparring.agents.models.loading import load_language_model, load_tokenizer
 from sparring.agents.models.saving import write_model
 from sparring.agents.names import is_model, model_card, model_place
 
@@ -39,16 +40,33 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
 
 
 def require_saveable(model: LanguageModel) -> None:
-    """Raises ValueError for a model that can be loaded but not saved. All but the weights is saved once, and dropped."""
+    """Raises ValueError for a model that can be loaded but not saved, or whose tokenizer would be read back as another one. All but the
+    weights is saved once, and dropped."""
     quantizer = getattr(model.model, "hf_quantizer", None)
     try:
         if quantizer is None:
             with tempfile.TemporaryDirectory() as folder, quiet_if(True):
                 model.model.save_pretrained(folder, state_dict={})
                 model.tokenizer.save_pretrained(folder)
+                _require_same_ids(model.tokenizer, folder)
         elif not quantizer.is_serializable():
             raise ValueError(f"transformers does not save weights of the kind {quantizer.quantization_config.quant_method!s}")
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ValueError(
             f"{model.name} can play but its checkpoints cannot be saved, so it cannot be trained: {error}; use a folder with plain weights"
         ) from error
+
+
+_PROBES = ("It is 1984, isn't it?\n\nI know the word!  Room 101.", " in 2026", "na\u00efve caf\u00e9s 12345\tend", "100% x=3.14 (A-Z)")
+"""Texts on which tokenizers differ: digits, white space, apostrophes, accents, signs."""
+
+
+def _require_same_ids(tokenizer: Any, folder: str) -> None:
+    """Raises ValueError where the tokenizer that is saved in a folder makes other ids once it is read back."""
+    if not type(tokenizer).__module__.startswith("transformers."):
+        return  # its code is read back only where the user trusts it
+    again = load_tokenizer(folder)
+    for text in _PROBES:
+        ids, ids_again = (one.encode(text, add_special_tokens=False) for one in (tokenizer, again))
+        if ids != ids_again:
+            raise ValueError(f"its tokenizer, once saved, is read back as {type(again).__name__} with other token ids for {text!r}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from sparring.envs.text_files import read_lines
 from sparring.envs.views import brief
 
-from .episodes import Episode, episode
+from .episodes import EpisodeRecord, parse_record
 from .folder import CONFIG, RunFolder
 
 SHOWN_ERRORS = 10
@@ -33,7 +33,7 @@ class StoredGame:
 
     file: GameFile
     number: int
-    episode: Episode
+    episode: EpisodeRecord
 
 
 class Unreadable:
@@ -106,7 +106,7 @@ def read_games(
                 try:
                     if isinstance(line, ValueError):
                         raise line
-                    game = StoredGame(file, number, episode(line, where))
+                    game = StoredGame(file, number, parse_record(line, where))
                 except ValueError as error:
                     unreadable(brief(error))
                 else:

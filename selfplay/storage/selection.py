@@ -40,7 +40,7 @@ class Selection:
         return tuple(role for role in outcome["utilities"] if self._fits(role, game))
 
     def _fits(self, role: str, game: Mapping[str, Any]) -> bool:
-        agent = game.get("seats", {}).get(role, {}).get("agent", "")
+        agent = game.get("players", {}).get(role, {}).get("agent", "")
         return (
             self.role in (None, role)
             and (self.agent is None or self.agent in (agent, short_name(agent), agent_name(agent)))

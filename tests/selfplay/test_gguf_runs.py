@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_runs import NOTHING_MEASURED, files, small_run
+from small_runs import NO_EVALUATION, files, small_run
 from tiny import save_tiny
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from sparring.agents.names import checkpoint_model
 from sparring.benchmarks.reliability.gguf_files import byte_level, write
@@ -19,7 +21,7 @@ from sparring.selfplay.storage.export import require_saveable
 
 def test_a_run_begins_from_a_file_and_goes_on_without_it(tmp_path: Path):
     model = write(tmp_path / "model.gguf", "qwen3", byte_level())
-    config = small_run(str(model), tmp_path / "run", rounds=1, evaluation=NOTHING_MEASURED)
+    config = small_run(str(model), tmp_path / "run", rounds=1, evaluation=NO_EVALUATION)
     train(config)
     first = checkpoint_model(tmp_path / "run", 0)
     assert "quantization_config" not in json.loads((first / "config.json").read_text(encoding="utf-8"))
@@ -53,6 +55,19 @@ def test_saving_is_tried_with_all_but_the_weights(tmp_path: Path):
     model = prepare(config).model
     model.model.config.own_setting = object()
     with pytest.raises(ValueError, match="cannot be saved"):
+        require_saveable(model)
+
+
+def test_a_tokenizer_that_would_be_read_back_as_another_one_starts_no_run(tmp_path: Path):
+    """transformers reads a plain tokenizer beside a qwen2 model as Qwen's own, which cuts text otherwise."""
+    require_saveable(prepare(small_run(save_tiny(tmp_path / "llama"), tmp_path / "run")).model)
+    model = prepare(small_run(save_tiny(tmp_path / "qwen2", "qwen2"), tmp_path / "run")).model
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer, words.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    words.train_from_iterator(["in 1984"] * 9, trainer)
+    model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    with pytest.raises(ValueError, match=r"cannot be saved, .* tokenizer, once saved, is read back as Qwen2Tokenizer"):
         require_saveable(model)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sparring.benchmarks.speed import busy as speed_busy
-from sparring.benchmarks.speed.busy import BusyConfig, Spent, busy, commands, compared, fair_share, measure, show, spent
+from sparring.benchmarks.speed.busy import BusyConfig, Command, Spent, busy, commands, compared, fair_share, measure, show, spent
 
 
 def test_the_fair_share_is_what_is_left_of_all_threads():
@@ -23,27 +23,57 @@ def test_medians_are_compared_with_the_fair_share_and_with_quiet():
     assert result["3"] == {"wall": 77.0, "cpu": 37.5, "wall_to_fair": 1.75, "cpu_to_quiet": 2.5}
 
 
-def test_commands_run_beside_as_many_busy_processes_as_were_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    beside: list[int] = []
-    seen: list[str] = []
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Busy processes that were asked for; none are started."""
+    processes: list[int] = []
 
     class Busy:
-        def __init__(self, processes: int):
-            beside.append(processes)
+        def __init__(self, count: int):
+            processes.append(count)
 
         __enter__ = __exit__ = lambda *parts: None
 
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
     monkeypatch.setattr(speed_busy, "busy", Busy)
-    monkeypatch.setattr(speed_busy, "spent", lambda arguments: seen.append(" ".join(arguments)) or Spent(2.0, 3.0))
-    config = BusyConfig(runs=2, loads=(0, 0.5, 3))
-    result = measure(config)
-    assert beside == [0, 1, 6] * 2 and len(seen) == 18
-    assert sum("--seed 1" in one or "(32, 1)" in one for one in seen) == 9, "the second runs say other things"
-    assert result["commands"].keys() == {"play", "train", "spag_loop"}
+    return processes
+
+
+def test_commands_run_beside_as_many_busy_processes_as_were_asked_for(
+    beside: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    ran: list[Command] = []
+    monkeypatch.setattr(speed_busy, "spent", lambda command: ran.append(command) or Spent(2.0, 3.0))
+    result = measure(BusyConfig(runs=2, loads=(0, 0.5, 3)))
+    assert beside == [0, 1, 6] * 2 and len(ran) == 24
+    assert [command.spin_count for command in ran[:4]] == [None, "300000", None, None]
+    said = [" ".join(command.arguments) for command in ran]
+    assert sum("--seed 1" in one or "(32, 1)" in one for one in said) == 12, "the second runs say other things"
+    assert result["commands"].keys() == {"play watched", "play 300000", "train", "spag_loop"}
     assert result["commands"]["train"]["3"] == {"wall": 2.0, "cpu": 3.0, "wall_to_fair": 0.25, "cpu_to_quiet": 1.0}
     show(result)
-    assert "train                  3      2.0      3.0               0.25         1.00" in capsys.readouterr().out
+    assert "train                      3      2.0      3.0               0.25         1.00" in capsys.readouterr().out
+
+
+def test_what_was_measured_before_an_interruption_is_not_measured_again(beside: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = BusyConfig(runs=1, loads=(0, 1), policies=("watched",), result=tmp_path / "busy.json")
+    ran: list[list[str]] = []
+
+    def interrupted(command: Command) -> Spent:
+        if len(ran) == 4:
+            raise KeyboardInterrupt
+        ran.append(command.arguments)
+        return Spent(float(len(ran)), 0.5)
+
+    monkeypatch.setattr(speed_busy, "spent", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure(config)
+    monkeypatch.setattr(speed_busy, "spent", lambda command: ran.append(command.arguments) or Spent(float(len(ran)), 0.5))
+    result = measure(config)
+    assert len(ran) == 6 and beside[-2:] == [0, 2]
+    assert [result["runs"][name]["1"][0]["wall"] for name in ("play watched", "train", "spag_loop")] == [4.0, 5.0, 6.0]
+    with pytest.raises(ValueError, match="other settings"):
+        measure(replace(config, games=16))
 
 
 def test_busy_processes_end_with_the_block(monkeypatch: pytest.MonkeyPatch):
@@ -63,25 +93,39 @@ def test_busy_processes_end_with_the_block(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_command_that_fails_is_no_figure(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    one = spent([sys.executable, "-c", "import os; assert 'GOMP_SPINCOUNT' not in os.environ"])
+    one = spent(Command([sys.executable, "-c", "import os; assert 'GOMP_SPINCOUNT' not in os.environ"]))
     assert one.cpu > 0 and one.wall > 0
+    spent(Command([sys.executable, "-c", "import os; assert os.environ['GOMP_SPINCOUNT'] == '9'"], "9"))
     with pytest.raises(ValueError, match=r"ended with status 3: .*no figure"):
-        spent([sys.executable, "-c", "print('no figure'); raise SystemExit(3)"])
+        spent(Command([sys.executable, "-c", "print('no figure'); raise SystemExit(3)"]))
 
 
 def test_the_commands_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from sparring.selfplay.cli.main import main
 
-    made = commands(BusyConfig(), tmp_path)
-    assert main([*made["train"][3:], "--dry-run"]) == 0
-    assert made["play"][3] == "play" and main([*made["play"][3:-6], "--games", "2", "--show", "0"]) == 0
-    played = []
-    monkeypatch.setitem(speed_busy.LOOPS, "spag_loop", lambda setting, games, batch: played.append((setting.seed, games, batch)))
-    exec(made["spag_loop"][2])
-    assert played == [(0, 32, 32)]
+    by_name = commands(BusyConfig(), tmp_path)
+    train, play = by_name["train"].arguments[3:], by_name["play 300000"].arguments[3:]
+    assert main([*train, "--dry-run"]) == 0
+    assert play[0] == "play" and main([*play[:-6], "--games", "2", "--show", "0"]) == 0
+    episodes = []
+    monkeypatch.setitem(speed_busy.LOOPS, "spag_loop", lambda setting, games, batch: episodes.append((setting.seed, games, batch)))
+    exec(by_name["spag_loop"].arguments[2])
+    assert episodes == [(0, 32, 32)]
 
 
-@pytest.mark.parametrize("bad", [{"loads": (1, 2)}, {"loads": (0, 3, 1)}, {"loads": ()}, {"games": 100}, {"spag_games": 0}, {"runs": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"loads": (1, 2)},
+        {"loads": (0, 3, 1)},
+        {"loads": ()},
+        {"games": 100},
+        {"spag_games": 0},
+        {"runs": 0},
+        {"policies": ()},
+        {"policies": ("never",)},
+    ],
+)
 def test_settings_without_sense_are_refused(bad):
     with pytest.raises(ValueError, match="must"):
         replace(BusyConfig(), **bad)

@@ -12,16 +12,16 @@ from sparring.envs.games import registered as games  # noqa: F401  registers the
 from sparring.envs.games.prompts import PROMPTS
 from sparring.envs.views import GAME_PROMPTS, Message
 
-NAMES = sorted(GAMES)
+NAMES = set(GAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_game_keeps_the_protocol(name: str):
     assert GAMES[name].example_talks
     check_game(GAMES[name])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 @given(said=st.lists(st.text(max_size=30), min_size=1, max_size=40))
 def test_no_text_crashes_a_game(name: str, said: list[str]):
     game = make_game(name)
@@ -35,7 +35,7 @@ def test_no_text_crashes_a_game(name: str, said: list[str]):
     assert replay(game, state.task, state.utterances) == state
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 @given(data=st.data())
 def test_the_secret_alone_changes_nothing_that_others_are_shown(name: str, data: st.DataObject):
     """As long as both games go on: every prompt that there is renders the same, byte by byte."""
@@ -49,27 +49,31 @@ def test_the_secret_alone_changes_nothing_that_others_are_shown(name: str, data:
         states = [state.apply(text) if text else state for state in states]
         if any(state.outcome for state in states):
             return
-        for role in set(game.roles) - set(game.informed):
+        for role in set(game.roles) - set(game.secret_roles):
             for prompts in (GAME_PROMPTS[name], *PROMPTS.values()):
                 views = [prompts.render(state.observe(role)) for state in states]
                 assert views[0] == views[1]
                 assert one.secret not in repr(views[0]).replace(repr(text), "")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_every_role_has_prompts_and_the_informed_are_told_the_secret(name: str):
     game = make_game(name)
     task = GAMES[name].example_tasks[0]
     state = game.start(task)
     for role in game.roles:
         system, *opening = GAME_PROMPTS[name].render(state.observe(role))
-        assert (task.secret in system.content) == (role in game.informed)
+        assert (task.secret in system.content) == (role in game.secret_roles)
         assert [message.role for message in (system, *opening)] == ["system", "user"][: 1 + (role == state.to_act)], (
             "who speaks first is told so"
         )
 
 
-@pytest.mark.parametrize("name", NAMES)
+REWRITTEN = {"TicTacToe"}
+"""Games that show a player the position alone: every turn is a token stream of its own."""
+
+
+@pytest.mark.parametrize("name", sorted(NAMES - REWRITTEN))
 def test_views_grow_at_their_end_only(name: str):
     """So that token streams go on: a later view of a role, whether it is to act or not, begins with the earlier one."""
     spec = GAMES[name]

@@ -16,7 +16,7 @@ from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.selfplay.config.config import TrainConfig
 from sparring.selfplay.report.report import write_report
-from sparring.selfplay.report.run_page import endings_table, strength_chart
+from sparring.selfplay.report.run_page import endings_table, win_rate_chart
 from sparring.selfplay.storage.episodes import write_episodes
 from sparring.selfplay.storage.game_files import Unreadable
 from sparring.selfplay.storage.summary import commands, next_steps, notes
@@ -55,7 +55,7 @@ def tags_of(page: str) -> Tags:
 
 def entry(round_number: int, wins: int) -> dict:
     return {
-        "round": round_number, "opponent": "initial", "seat": "defender", "words": "all", "games": 100, "wins": wins,
+        "round": round_number, "opponent": "initial", "role": "defender", "words": "all", "games": 100, "wins": wins,
         "losses": 100 - wins, "ties": 0, "void": 0, "win_rate": wins / 100, "low": wins / 100 - 0.1, "high": wins / 100 + 0.1,
         "reasons": {"declared_right": wins}, "truth": None, "mean_turns": 2.0,
     }  # fmt: skip
@@ -77,12 +77,12 @@ def run(tmp_path: Path) -> Path:
         "unparsed": 0.0156, "mean_turns": 1.0, "distinct_utterances": 2, "distinct_share": 0.4, "kl": 0.1, "entropy": 2.0,
     }  # fmt: skip
     data = {
-        "schema": 2,
+        "schema": 3,
         "run": {
             "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "preset": "quick", "seed": 0,
-            "rounds": 1, "games_per_round": 1, "imitation_steps": 0, "word_counts": {"imitated": 1},
+            "rounds": 1, "games_per_round": 1, "sft_steps": 0, "word_counts": {"sft": 1},
         },
-        "strength": [entry(0, 50), entry(1, 70)],
+        "win_rates": [entry(0, 50), entry(1, 70)],
         "rounds": [record],
         "evaluations": {},
         "control": None,
@@ -127,19 +127,19 @@ def changed(folder: Path, *, run: dict | None = None, **about) -> str:
 
 def test_strength_against_a_frozen_opponent_is_a_line_with_its_interval():
     entries = [entry(0, 50), {**entry(4, 70), "words": "heldout"}, {**entry(2, 1), "opponent": "scripted"}]
-    assert strength_chart({"strength": entries}, "initial") is None, "one round is no line"
-    chart = strength_chart({"strength": [*entries, entry(4, 70)]}, "initial")
+    assert win_rate_chart({"win_rates": entries}, "initial") is None, "one round is no line"
+    chart = win_rate_chart({"win_rates": [*entries, entry(4, 70)]}, "initial")
     assert chart is not None
     assert "as defender, round 0: 50% (40% to 60%)" in chart and "as defender, round 4: 70% (60% to 80%)" in chart
     assert chart.count("<circle") == 2 and chart.count("<polygon") == 1
     assert "the model of round 0" in chart
 
 
-def test_how_measured_games_ended_is_told_by_seat():
+def test_how_measured_games_ended_is_told_by_role():
     first = {**entry(0, 60), "reasons": {"declared_right": 60, "uttered": 40}}
     last = {**entry(2, 71), "reasons": {"declared_right": 71, "uttered": 28, "foul": 1}, "truth": 0.9}
-    place = {"opponent": "initial", "seat": "defender", "control": None}
-    assert endings_table({"strength": [first, {**first, "words": "heldout"}, last], "control": None}) == [
+    place = {"opponent": "initial", "role": "defender", "control": None}
+    assert endings_table({"win_rates": [first, {**first, "words": "heldout"}, last], "control": None}) == [
         {**place, "what": "declared_right", "before": 0.6, "after": 0.71},
         {**place, "what": "foul", "before": 0.0, "after": 0.01},
         {**place, "what": "uttered", "before": 0.4, "after": 0.28},
@@ -148,12 +148,12 @@ def test_how_measured_games_ended_is_told_by_seat():
 
 
 def test_a_control_is_a_column(run: Path):
-    text = changed(run, control={"arm": "expert", "strength": [entry(1, 60)]})
+    text = changed(run, control={"arm": "expert", "win_rates": [entry(1, 60)]})
     assert "The control is the same model" in text and "0.600" in text
 
 
 def test_a_fixed_opponent_is_named(run: Path):
-    text = changed(run, run={"seat": "defender", "opponent": "/home/somebody/run@3"})
+    text = changed(run, run={"role": "defender", "opponent": "/home/somebody/run@3"})
     assert "as defender against run@3" in text and "itself" not in text
 
 
@@ -198,7 +198,9 @@ def test_alarms_are_a_table_and_no_notes(run: Path):
 
 def test_the_page_tells_settings_provenance_and_cost_without_folders(run: Path):
     (run / "config.yaml").write_text("model: /home/somebody/m\nlearner:\n  lr: 0.0003\n")
-    (run / "provenance.json").write_text(json.dumps({"commit": "0123456789abcdef", "versions": {"torch": "2.13.0"}, "settings": {"x": 1}}))
+    (run / "provenance.json").write_text(
+        json.dumps({"commit": "0123456789abcdef", "schema": 2, "versions": {"torch": "2.13.0"}, "settings": {"x": 1}})
+    )
     (run / "timings.jsonl").write_text('{"round": 1, "play_seconds": 61.0, "learn_seconds": 3700.0, "sampled_tokens": 12345}\n')
     text = changed(run)
     for expected in ("learner.lr 0.0003", "model m", "versions.torch 2.13.0", "0123456789", "12,345", "1 min 1 s", "1 h 1 min"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sparring.envs.games.taboo import AdversarialTaboo
-from sparring.selfplay.storage.episodes import SCHEMA
+from sparring.selfplay.storage.schema import EPISODES
 
 WIN = "I know the word! It is a lemon."
 
@@ -17,11 +17,11 @@ def line(id: str, *said: str, word: str = "lemon", winner: str | None = "attacke
     roles = ("attacker", "defender")
     utilities = {role: 0.0 if winner is None else 1.0 if role == winner else -1.0 for role in roles}
     return {
-        "schema": SCHEMA,
+        "schema": EPISODES,
         "id": id,
         "game": {"name": "AdversarialTaboo", "version": 1, "config": AdversarialTaboo().config()},
         "task": {"id": id, "secret": word, "group": word, "seed": 7},
-        "seats": {role: {"agent": agent, "weight_version": "0", "prompt": None} for role, agent in zip(roles, agents, strict=True)},
+        "players": {role: {"agent": agent, "weight_version": "0", "prompt": None} for role, agent in zip(roles, agents, strict=True)},
         "utterances": [
             {"role": roles[i % 2], "text": text, "truncated": False, "private": "", "finish": "stop", "tokens": 2}
             for i, text in enumerate(said)

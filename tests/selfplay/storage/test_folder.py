@@ -40,6 +40,15 @@ def test_open_says_what_is_missing(tmp_path: Path):
         RunFolder.open(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["rounds", "rounds/001", "checkpoints", "checkpoints/round-000", "evaluation", "tensorboard"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str):
+    run = RunFolder.create(tmp_path / "run", "seed: 1\n", {})
+    (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / name).write_text("precious")
+    with pytest.raises(ValueError, match=f"{name} is a file, and the run keeps a folder of that name: move the file out of the run"):
+        RunFolder.open(run.path)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
     path = tmp_path / "summary.json"
     write_text(path, "old")

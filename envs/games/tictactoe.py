@@ -1,0 +1,128 @@
+"""Tic-tac-toe by text: x and o name squares in turn, x first.
+
+At its turn a player is shown the position and nothing else, so that a policy is a function of the 4,520 positions in
+which somebody is to move, and exact play (minimax) and exact exploitability can be computed. A move that names no free
+square, or more than one number, loses.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..core import HOST, Evidence, GameSpec, Observation, Outcome, Task, Utterance, next_utterance, register_game
+from ..judge.normalise import is_silent
+
+ROLES = ("x", "o")
+_OTHER = {"x": "o", "o": "x"}
+_LINES = ((1, 2, 3), (4, 5, 6), (7, 8, 9), (1, 4, 7), (2, 5, 8), (3, 6, 9), (1, 5, 9), (3, 5, 7))
+
+
+@dataclass(frozen=True)
+class TicTacToe:
+    """The rules. The squares are 1 to 9, row by row. max_characters: longer utterances are over-long."""
+
+    max_characters: int = 200
+
+    name = "TicTacToe"
+    version = 1
+    roles = ROLES
+    secret_roles = ()
+    reasons = ("three_in_a_row", "illegal", "silent", "overlong", "board_full")
+    zero_sum = True
+    utility_range = (-1.0, 1.0)
+    clonable = True
+    replayable = True
+    horizon = 9
+
+    def __post_init__(self) -> None:
+        if type(self.max_characters) is not int or self.max_characters < 1:
+            raise ValueError(f"max_characters must be a whole number of at least 1, got {self.max_characters!r:.60}")
+
+    def start(self, task: Task) -> "BoardState":
+        return BoardState(self, task)
+
+    def starts(self) -> Iterator[tuple[float, "BoardState"]]:
+        """Every way the game can begin, with its probability."""
+        yield 1.0, self.start(Task("start", "", "", 0))
+
+    def config(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class BoardState:
+    """One position. squares: who holds 1 to 9, as nine characters of x, o and a dot."""
+
+    game: TicTacToe
+    task: Task
+    squares: str = "." * 9
+    utterances: tuple[Utterance, ...] = ()
+    outcome: Outcome | None = None
+
+    @property
+    def to_act(self) -> str | None:
+        return None if self.outcome else ROLES[len(self.utterances) % 2]
+
+    @property
+    def position(self) -> str:
+        """Equal for states that go on alike, whatever came before."""
+        return self.squares
+
+    def moves(self) -> tuple[str, ...]:
+        """The legal moves."""
+        return tuple(str(square) for square, holder in enumerate(self.squares, 1) if holder == ".")
+
+    def apply(self, text: str, *, truncated: bool = False) -> "BoardState":
+        utterance = next_utterance(self, text, truncated)
+        utterances = (*self.utterances, utterance)
+        whole = Evidence(len(self.utterances), 0, len(text), "")
+        if truncated or len(text) > self.game.max_characters:
+            return replace(self, utterances=utterances, outcome=_won(_OTHER[utterance.role], "overlong", whole))
+        if is_silent(text):
+            return replace(self, utterances=utterances, outcome=_won(_OTHER[utterance.role], "silent", whole))
+        square = named_square(text)
+        if square is None or self.squares[square - 1] != ".":
+            return replace(self, utterances=utterances, outcome=_won(_OTHER[utterance.role], "illegal", whole))
+        squares = self.squares[: square - 1] + utterance.role + self.squares[square:]
+        outcome = None
+        if any(all(squares[at - 1] == utterance.role for at in line) for line in _LINES):
+            outcome = _won(utterance.role, "three_in_a_row", replace(whole, matched=str(square)))
+        elif "." not in squares:
+            outcome = Outcome({"x": 0.0, "o": 0.0}, None, "board_full")
+        return replace(self, squares=squares, utterances=utterances, outcome=outcome)
+
+    def observe(self, role: str) -> Observation:
+        if role not in ROLES:
+            raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
+        shown = (Utterance(HOST, describe(self.squares)),) if role == self.to_act else ()
+        return Observation(self.game.name, role, {}, {}, shown, self.to_act, self.outcome)
+
+
+def named_square(text: str) -> int | None:
+    """The square that a move names; None where the text holds no number, several, or one that is no square."""
+    numbers = re.findall(r"[0-9]+", text)
+    return int(numbers[0]) if len(numbers) == 1 and len(numbers[0]) == 1 and numbers[0] != "0" else None
+
+
+def describe(squares: str) -> str:
+    """A position in words, as "x: 5 9. o: 1. Free: 2 3 4 6 7 8."."""
+    held = {holder: " ".join(str(at) for at, who in enumerate(squares, 1) if who == holder) or "none" for holder in "xo."}
+    return f"x: {held['x']}. o: {held['o']}. Free: {held['.']}."
+
+
+def _won(winner: str, reason: str, evidence: Evidence) -> Outcome:
+    return Outcome({winner: 1.0, _OTHER[winner]: -1.0}, winner, reason, evidence)
+
+
+TASKS = tuple(Task(f"example-{seed}", f"no secret {seed}", f"{seed}", seed) for seed in (0, 1))
+TALKS = (
+    ("I take 5.", "1", "2", "8", "I play square 3", "7", "4", "6", "9"),
+    ("5", "4", "1", "9", "3", "7", "2"),
+    ("5", "5"),
+    ("5", "1 or 3"),
+    ("ten",),
+    ("5", ""),
+)
+
+register_game(GameSpec("TicTacToe", TicTacToe, TASKS, TALKS))
