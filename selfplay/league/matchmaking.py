@@ -49,7 +49,8 @@ def probabilities(pool: Sequence[str], records: Mapping[str, Record], draw: Draw
         weights = 0.5 ** np.arange(len(pool) - 1, -1, -1.0)
     else:
         weights = np.array([(1 - records.get(name, Record()).win_rate) ** 2 for name in pool])
-    return weights / weights.sum()
+    normalised: np.ndarray = weights / weights.sum()
+    return normalised
 
 
 def pairings(
