@@ -184,7 +184,7 @@ class TrainConfig:
     """What players are told: card (what the model was trained with; the full rules, where it was not), brief, full, or a JSON file
     {"system": {role: text}, "opening": text} with texts of your own."""
     rounds: int = field(default=8, metadata=at_least(0))
-    """Rounds of play and learning. 0: SFT and measurement only."""
+    """Rounds of play and learning. 0: SFT and evaluation only."""
     games_per_round: int = field(default=512, metadata=at_least(1))
     """Games before each update, a multiple of group_size. More: steadier updates, slower rounds."""
     group_size: int = field(default=8, metadata=at_least(1))
@@ -203,13 +203,13 @@ class TrainConfig:
     opponent: str | None = None
     """The fixed opponent of a single role: any agent's name, as scripted, RUN@3, openai:MODEL@URL."""
     sft: SFTConfig = field(default_factory=SFTConfig)
-    """Supervised fine-tuning before the first round."""
+    """Supervised fine-tuning on demonstrations before the first round."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
     sft_mix: SFTMixConfig = field(default_factory=SFTMixConfig)
     """Supervised conversations mixed into every update."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """Measurement of strength."""
+    """Win rates."""
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
     """When a round is unhealthy, and what happens then."""
     tracker: str = "tensorboard"
@@ -232,7 +232,8 @@ class TrainConfig:
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of weights while playing: auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16."""
+    """What play computes in: float32; bfloat16 (on a CPU weights stay float32, and matrix products, keys and values are rounded);
+    auto: bfloat16 on a GPU, and on a CPU where a trial with a large model finds it faster (docs/scale.md)."""
 
     def __post_init__(self) -> None:
         from .consistency import check  # which knows the games; a command line that shows its help needs none
