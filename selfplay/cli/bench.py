@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
 from .matches import bar_of
+from .options import parse, positional
 
 if TYPE_CHECKING:
     from sparring.benchmarks.reasoning.answers import ModelAnswers
