@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..storage.summary import INITIAL, Summary, commands
-from .report import endings_table, win_rate_table
+from .run_page import endings_table, win_rate_table
 
 NAMES = ("player", "against", "other", "task")
 """Columns that are folded, never cut, where a terminal is too narrow."""
