@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
 from .matches import bar_of, require_names, shown
+from .options import parse, positional
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ Where one has changed it is another pool, and its name says so.
 
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean
@@ -51,8 +52,8 @@ def pool() -> dict[str, Callable[[], Agent]]:
         "random": lambda: RandomAgent(everyday().nouns),
         "scripted": ScriptedAgent,
         "scripted:asker,careful": lambda: ScriptedAgent("asker", "careful"),
-        BASE: lambda: _model(None),
-        **{name: lambda file=file: _model(file) for name, file in TRAINED.items()},
+        BASE: partial(_model, None),
+        **{name: partial(_model, file) for name, file in TRAINED.items()},
     }
 
 
@@ -94,8 +95,7 @@ def measure(agent: Agent, progress: Callable[[Episode], None] | None = None) -> 
         for number, role in enumerate(game.roles):
             agents = {r: agent if r == role else opponent for r in game.roles}
             for player in agents.values():
-                if hasattr(model := getattr(player, "model", None), "forget_caches"):
-                    model.forget_caches()
+                getattr(getattr(player, "model", None), "forget_caches", lambda: None)()
             matches = schedule(agents, game, words(), len(words()), SEED, f"{name}/{role}/")
             players = ("model", name) if number == 0 else (name, "model")
             played = play_all(matches, concurrency=len(words()), progress=progress)
