@@ -196,7 +196,7 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["train", "--role", "defnder", "--opponent", "scripted"], "did you mean 'defender'"),
         (["train", "--role", "defender"], "needs an opponent"),
         (["train", "--opponent", "scripted"], "plays against one role"),
-        (["train", "--drop-reasons", "tie"], "no outcome 'tie'"),
+        (["train", "--drop-reasons", "tie"], "has no outcome"),
         (["train", "--rule", "lema"], "did you mean 'lemma'"),
         (["train", "--game", "TwentyQuestions"], "evaluation.scripted needs"),
         (["train", "--config", "nowhere.yaml"], "no such configuration file"),
