@@ -79,9 +79,8 @@ def require_faithful(loop: HFLoop, name: str) -> None:
     numbers. The loop is left as if it had done nothing."""
     for seed in range(2):
         difference = loop_difference(loop, seed)
-        # NOTE: where two experts are nearly tied, rounding may choose the other one; it does not do so for
-        # two sets of rows.
-        if not far(difference, loop.packed.layout.dtype):
+        # NOTE: where two experts are nearly tied, rounding may choose the other one; it does not do so for two sets of rows.
+        if not far(difference, loop.packed.products):
             return
     if not difference.isfinite().all():
         raise ValueError(no_numbers(name))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..core import Reply, Request, Segment
 from ..engine.loop import HFLoop
@@ -21,9 +22,9 @@ from .token_streams import TokenStreams
 class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
-    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version`
-    after an update. max_rows, max_streams, max_length, max_memory, compiler: see HFLoop. adapter: what it
-    speaks through where a request names no other; None, the model itself. day: see ChatFormat.
+    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
+    max_streams, max_length, max_memory, compiler, products: see HFLoop. adapter: what it speaks through where a request names no other;
+    None, the model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class LanguageModel:
         max_length: int | None = None,
         max_memory: int | None = None,
         compiler: str | None = None,
+        products: torch.dtype | None = None,
         day: datetime.date | None = None,
     ) -> None:
         self.model = model
@@ -53,10 +55,16 @@ class LanguageModel:
             max_streams=max_streams,
             max_memory=max_memory,
             compiler=compiler,
+            products=products,
         )
         self.streams = TokenStreams(self.format, name)
         self.adapters: dict[str, str] = {}
         self.adapter: str | None = None
+
+    @property
+    def products(self) -> torch.dtype:
+        """What the matrix products of play are computed in: bfloat16 may be that of float32 weights, which a learner keeps."""
+        return self.loop.packed.products
 
     def active_adapter(self) -> AbstractContextManager[None]:
         """Context in which plain forward passes of `model` use this model's own adapter."""

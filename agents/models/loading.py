@@ -21,6 +21,7 @@ from .language_model import LanguageModel
 from .manifest import verify_model
 from .memory import out_of_memory
 from .model_folders import require_finite, require_known_ids, require_objects, require_readable, require_whole
+from .precision import products, rounds
 
 
 def load_language_model(
@@ -43,11 +44,11 @@ def load_language_model(
     """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that
     a LoRA run wrote is worked into its base's weights.
 
-    device: see `pick_device`. dtype: None means bfloat16 on a GPU and float32 on a CPU, "auto" what is
-    stored. attn: the attention implementation outside generation (training). four_bit: the weights of linear
-    layers are kept in four bits (NF4, arXiv 2305.14314) by bitsandbytes, and products are computed in
-    `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError with what is missing, and for a
-    model of a run's checkpoint that is not what the run wrote.
+    device: see `pick_device`. dtype: of weights; None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored. On a CPU
+    bfloat16 is what products of float32 weights are rounded to in play, and None lets a trial decide on that: see precision.py.
+    attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
+    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError
+    with what is missing, and for a model of a run's checkpoint that is not what the run wrote.
     """
     path = str(path_or_id)
     verify_model(Path(path))
@@ -55,7 +56,8 @@ def load_language_model(
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
     if isinstance(dtype, str) and dtype != "auto":
         dtype = getattr(torch, dtype)
-    kind = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
+    rounded = rounds(dtype, target) and not four_bit
+    kind = torch.float32 if rounded else dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     if four_bit and is_gguf(path):
         raise ValueError(f"{path}: weights in four bits (NF4) are made from a model folder, as sparring export {path} FOLDER writes it")
     options: dict[str, Any] = {"quantization_config": _four_bits(kind)} if four_bit else {}
@@ -77,8 +79,9 @@ def load_language_model(
             model.dequantize()  # what an adapter adds is finer than four bits
         load_adapter(model, path, "stored")
         merge(model)
+    model = _aligned(model.to(target).eval())
     loaded = LanguageModel(
-        _aligned(model.to(target).eval()),
+        model,
         tokenizer,
         name=name or path,
         weight_version=weight_version,
@@ -87,6 +90,7 @@ def load_language_model(
         max_length=max_length,
         max_memory=max_memory,
         compiler=compiler,
+        products=products(model, torch.bfloat16 if rounded else None if dtype is None else next(model.parameters()).dtype),
         day=day,
     )
     require_faithful(loaded.loop, loaded.name)

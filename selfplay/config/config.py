@@ -228,7 +228,8 @@ class TrainConfig:
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of weights while playing: auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16."""
+    """What play computes in: float32; bfloat16 (on a CPU weights stay float32, and matrix products, keys and values are rounded); auto:
+    bfloat16 on a GPU, and on a CPU where a trial with a large model finds it faster (docs/scale.md)."""
     attention: str = "auto"
     """Attention implementation of transformers: auto, eager, sdpa, flash_attention_2, ..."""
     preset: str = "custom"

@@ -359,7 +359,7 @@ def test_games_are_printed_as_they_were_played(run: Path):
 def test_a_report_can_be_written_anew(run: Path):
     (run / "report.html").unlink()
     done = sparring("report", run, "--json")
-    assert json.loads(done.stdout) == {"report": str(run / "report.html")}
+    assert json.loads(done.stdout) == {"report": str(run / "report.html"), "unreadable": 0}
     assert (run / "report.html").is_file()
 
 
