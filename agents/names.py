@@ -94,9 +94,9 @@ def shell_path(path: Path) -> str:
     return shlex.quote(f"./{text}" if taken else text)
 
 
-def near(given: str, known: Iterable[str]) -> str:
+def near(name: str, known: Iterable[str]) -> str:
     """ "did you mean X? " for the nearest known name; "" if none is near."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}? " if close else ""
 
 
@@ -134,37 +134,37 @@ def resolve(
     chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
     models = {} if models is None else models
     base, _ = _split_adapter(spec)
-    place, adapter = _place(spec)
-    if place not in models and (server := _server(spec, day)) is not None:
-        models[place] = server
+    location, adapter = _location(spec)
+    if location not in models and (server := _server(spec, day)) is not None:
+        models[location] = server
 
     from .models.language_model import LanguageModel
     from .models.loading import load_language_model
     from .players.model_agent import ModelAgent
 
-    if place not in models:
-        models[place] = load_language_model(
-            place, name=base, device=device, dtype=given(dtype), attn=given(attention), max_memory=max_memory, day=day
+    if location not in models:
+        models[location] = load_language_model(
+            location, name=base, device=device, dtype=unless_auto(dtype), attn=unless_auto(attention), max_memory=max_memory, day=day
         )
-    model = models[place]
+    model = models[location]
     through = model.load_adapter(adapter) if adapter and isinstance(model, LanguageModel) else None
     return ModelAgent(model, renderer or card.prompts, chosen, name=spec, adapter=through)
 
 
-def _place(spec: str) -> tuple[str, str | None]:
+def _location(spec: str) -> tuple[str, str | None]:
     """(what names of one model share: a server's name, else the location of the weights; the folder of the
     adapter on top or None)."""
     if _SERVER.fullmatch(spec):
         return spec, None
     base, adapter = _split_adapter(spec)
-    place = model_place(base)
+    location = model_location(base)
 
     from .models.adapter_folders import adapter_base
 
-    if adapter is None and (under := adapter_base(Path(place))) is not None:
+    if adapter is None and (under := adapter_base(Path(location))) is not None:
         # A round of a LoRA run: the rounds of one run share the model that they began with.
-        return str(under), place
-    return place, adapter
+        return str(under), location
+    return location, adapter
 
 
 def local_folders(spec: str | None) -> list[Path]:
@@ -173,15 +173,15 @@ def local_folders(spec: str | None) -> list[Path]:
     if spec is None or not is_model(spec) or _SERVER.fullmatch(spec):
         return []
     try:
-        return [Path(place) for place in _place(spec) if place is not None and Path(place).is_dir()]
+        return [Path(location) for location in _location(spec) if location is not None and Path(location).is_dir()]
     except ValueError:
         return []
 
 
-def local_place(spec: str) -> str | None:
+def local_location(spec: str) -> str | None:
     """The location of the weights that are loaded here for a name, equal for all names that share them; None
     for servers and players without a model."""
-    return _place(spec)[0] if is_model(spec) and not _SERVER.fullmatch(spec) else None
+    return _location(spec)[0] if is_model(spec) and not _SERVER.fullmatch(spec) else None
 
 
 def _split_adapter(spec: str) -> tuple[str, str | None]:
@@ -236,11 +236,11 @@ def _server(spec: str, day: datetime.date | None) -> Model | None:
         )
     if kind == "openai":
         return OpenAIServer(model, url, name=spec)
-    place = model_place(model)
+    location = model_location(model)
 
     from .servers.vllm import VLLMServer
 
-    return VLLMServer(place, url, name=spec, day=day)
+    return VLLMServer(location, url, name=spec, day=day)
 
 
 def _shown(spec: str) -> str:
@@ -253,8 +253,8 @@ def _scripted(spec: str, style: str, role: str | None) -> ScriptedAgent:
         raise ValueError(f"{spec!r} names no style; styles: {', '.join([*ATTACKERS, *DEFENDERS])}")
     styles = {"attacker": ATTACKERS, "defender": DEFENDERS}.get(role or "", {**ATTACKERS, **DEFENDERS})
     if style and style not in styles:
-        place = f" for the {role}" if role else ""
-        raise ValueError(f"unknown style {style!r}{place}; {near(style, styles)}styles: {', '.join(styles)}")
+        of_role = f" for the {role}" if role else ""
+        raise ValueError(f"unknown style {style!r}{of_role}; {near(style, styles)}styles: {', '.join(styles)}")
     return scripted(style or None)
 
 
@@ -268,7 +268,7 @@ def short_name(spec: str) -> str:
     return spec if spec.startswith(HUB) or "/" not in spec or _SERVER.fullmatch(spec) else Path(spec).name
 
 
-def model_place(spec: str) -> str:
+def model_location(spec: str) -> str:
     """The location of a model's weights: a folder, a GGUF file or a hub id. Raises ValueError with what is
     wrong."""
     if not is_model(spec):
@@ -340,10 +340,10 @@ def model_card(spec: str) -> PlayerCard:
         return model_card(server[2]) if server[1] == "vllm" and server[2] else PlayerCard()
     if spec.startswith(HUB):
         return PlayerCard()
-    return load_card(Path(model_place(_split_adapter(spec)[0])))
+    return load_card(Path(model_location(_split_adapter(spec)[0])))
 
 
-def given(setting: str) -> str | None:
+def unless_auto(setting: str) -> str | None:
     """The setting, or None for "auto", which leaves the choice to the machine."""
     return None if setting == "auto" else setting
 

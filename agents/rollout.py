@@ -215,13 +215,13 @@ class _Scheduler:
                     assert reply is not None
                     request = running.coroutine.send(reply)
             except StopIteration as stop:
-                said: Reply = stop.value
+                answer: Reply = stop.value
                 running.coroutine, reply = None, None
-                running.turns.append(Turn(role, said.private, said.finish, said.tokens))
-                if said.finish == "error":
+                running.turns.append(Turn(role, answer.private, answer.finish, answer.tokens))
+                if answer.finish == "error":
                     self._end(running, Outcome(dict.fromkeys(running.match.game.roles, 0.0), None, VOID))
                     return
-                running.state = running.state.apply(said.text, truncated=said.finish == "length")
+                running.state = running.state.apply(answer.text, truncated=answer.finish == "length")
                 continue
             self._ask(running, request)
             return

@@ -33,12 +33,12 @@ model alone."""
 def load_adapter(model: Any, folder: str | Path, name: str) -> None:
     """Loads an adapter folder into a transformers model. Raises ValueError for a missing file, for an adapter
     that cannot be mixed in a batch, and as `verify_model`."""
-    place = Path(folder)
-    verify_model(place)
+    path = Path(folder)
+    verify_model(path)
     for file in (CONFIG, WEIGHTS):
-        if not (place / file).is_file():
+        if not (path / file).is_file():
             raise ValueError(f"{folder} is no adapter folder: it has no {file}")
-    settings = read_object(place / CONFIG)
+    settings = read_object(path / CONFIG)
     unfit = [key for key in ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices") if settings.get(key)]
     if settings.get("peft_type") != "LORA" or unfit or settings.get("bias", "none") != "none":
         what = ", ".join(unfit) or f"{settings.get('peft_type')} with bias {settings.get('bias')}"
@@ -48,7 +48,7 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
     try:
         with warnings.catch_warnings(), quiet_if(True), unreported():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is wanted
-            info = model.load_adapter(str(place), adapter_name=name)
+            info = model.load_adapter(str(path), adapter_name=name)
         # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the
         # model's own under such names.
         model._weight_conversions = conversions

@@ -66,8 +66,8 @@ def _loose(marker: str) -> re.Pattern[str]:
 
 def _past(marker: str, text: str) -> str:
     """The text without the marker, if it begins with it."""
-    found = _loose(marker).match(text) if marker.strip() else None
-    return text[found.end() :].lstrip() if found else text.removeprefix(marker)
+    match = _loose(marker).match(text) if marker.strip() else None
+    return text[match.end() :].lstrip() if match else text.removeprefix(marker)
 
 
 _WORDS = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^<>\[\]\s]+|\S")
@@ -130,9 +130,9 @@ class ChatFormat:
         thinking = self.pieces.thinking
         inside = self._codec.texts(f"{thinking.between}{thinking.answers}") if thinking else ()
         ends = set(stops) - {self._codec.control[text] for text in inside}
-        found = self._codec.pieces(((self.pieces.end or "", False),))
-        if len(found) == 1:
-            self.end_id = found[0]
+        end = self._codec.pieces(((self.pieces.end or "", False),))
+        if len(end) == 1:
+            self.end_id = end[0]
         elif not ends:
             raise ValueError("the chat template ends a reply with no special token, and there is no eos token either")
         else:
@@ -169,17 +169,17 @@ class ChatFormat:
         if last < 0:
             raise ValueError("a conversation to learn from needs an assistant message")
         blocks = list(self._blocks(messages[: last + 1]))
-        return [i for ids, _ in blocks for i in ids], [said for ids, said in blocks for _ in ids]
+        return [i for ids, _ in blocks for i in ids], [is_reply for ids, is_reply in blocks for _ in ids]
 
     def reply(self, text: str) -> list[int]:
         """The ids of a reply that says `text` without a thought, including the end token."""
         before = self._codec.last_section(self.pieces.generate)
-        said = ((self.pieces.lead, False), (self._content(Message("assistant", text)), True))
+        parts = ((self.pieces.lead, False), (self._content(Message("assistant", text)), True))
         if self.pieces.end:
-            ids = self._follow(before, (*said, (self.pieces.end, False)))
+            ids = self._follow(before, (*parts, (self.pieces.end, False)))
             if ids[-1] in self.end_ids:
                 return ids
-        return [*self._follow(before, said), self.end_id]
+        return [*self._follow(before, parts), self.end_id]
 
     def raw(self, ids: Sequence[int]) -> str:
         """The text of sampled ids without end tokens. Other special tokens are shown as text."""
@@ -192,9 +192,9 @@ class ChatFormat:
         text, thinking = self.raw(ids), self.pieces.thinking
         for one in stop:
             text = text.split(one, 1)[0]
-        said = _past(self.pieces.lead, text)
-        if said != text or thinking is None or not thinking.needed or _past(thinking.opens, text) != text:
-            return said
+        answer = _past(self.pieces.lead, text)
+        if answer != text or thinking is None or not thinking.needed or _past(thinking.opens, text) != text:
+            return answer
         return thinking.opens + text
 
     def split_thinking(self, text: str) -> tuple[str, str]:
@@ -265,8 +265,8 @@ def _turns(messages: Sequence[Message]) -> list[Message]:
     """Merges consecutive messages of one role, so users and assistants alternate; a later system message
     counts as the user's."""
     turns: list[Message] = []
-    for place, message in enumerate(messages):
-        role = message.role if message.role == "assistant" or (message.role == "system" and place == 0) else "user"
+    for number, message in enumerate(messages):
+        role = message.role if message.role == "assistant" or (message.role == "system" and number == 0) else "user"
         if turns and turns[-1].role == role:
             turns[-1] = Message(role, f"{turns[-1].content}\n\n{message.content}")
         else:
@@ -289,15 +289,15 @@ class _Codec:
         if backend is not None:
             from tokenizers import Tokenizer
 
-            def made(spec: dict[str, Any]) -> Any:
+            def build(spec: dict[str, Any]) -> Any:
                 return Tokenizer.from_str(json.dumps(spec))
 
             spec = {**json.loads(backend.to_str()), "post_processor": None, "truncation": None, "padding": None}
             blank = [token for token in spec.get("added_tokens") or () if token["id"] not in self._texts]
             bare = _without_magic(spec)
-            self._live = made(spec)
-            self._begin, self._bare = made({**spec, "added_tokens": blank}), made({**bare, "added_tokens": blank})
-            self._reader, self._drops = _reader(made(bare), spec.get("decoder"))
+            self._live = build(spec)
+            self._begin, self._bare = build({**spec, "added_tokens": blank}), build({**bare, "added_tokens": blank})
+            self._reader, self._drops = _reader(build(bare), spec.get("decoder"))
         # A token that is normalised may not be found where the template has it: its own text is given a dummy
         # prefix, too.
         seen = {i: text for i, text in self._texts.items() if not getattr(added[i], "normalized", False) or i in self._whole(f"a{text}")}
@@ -449,13 +449,13 @@ class _Rendered:
     lists of parts, as templates for images expect."""
 
     def __init__(self, tokenizer: Any, day: datetime.date, *, as_list: bool) -> None:
-        def said(role: str, text: str, **fields: str) -> dict[str, Any]:
+        def message(role: str, text: str, **fields: str) -> dict[str, Any]:
             return {"role": role, "content": [{"type": "text", "text": text}] if as_list else text, **fields}
 
         def padded(text: str) -> str:
             return f"\n {text} \n"
 
-        user, reply, more = said("user", _USER), said("assistant", _REPLY), said("user", _NEXT)
+        user, reply, more = message("user", _USER), message("assistant", _REPLY), message("user", _NEXT)
         thoughtful = {**reply, "reasoning_content": _THOUGHT, "thinking": _THOUGHT, "reasoning": _THOUGHT}
         asks, silent = {"add_generation_prompt": True}, {"add_generation_prompt": False}
         thoughtless = {**asks, "enable_thinking": False, "thinking": False}
@@ -465,10 +465,10 @@ class _Rendered:
             "talk": ([user, reply, more], asks),
             "thought": ([user, thoughtful], silent),
             "thoughtless": ([user], thoughtless),
-            "padded": ([said("user", padded(_USER)), said("assistant", padded(_REPLY)), more], asks),
+            "padded": ([message("user", padded(_USER)), message("assistant", padded(_REPLY)), more], asks),
         }
-        with_system = {name: ([said("system", _SYSTEM), *chat], options) for name, (chat, options) in chats.items()}
-        with_system["padded"] = ([said("system", padded(_SYSTEM)), *chats["padded"][0]], asks)
+        with_system = {name: ([message("system", _SYSTEM), *chat], options) for name, (chat, options) in chats.items()}
+        with_system["padded"] = ([message("system", padded(_SYSTEM)), *chats["padded"][0]], asks)
         variables = dict(tokenizer.special_tokens_map)
         both = [*chats.values(), *with_system.values()]
         texts = templates.render(tokenizer.get_chat_template(), variables, day, both)
@@ -498,7 +498,7 @@ def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.d
         )
     generate = (system or first or [""])[-1]
     answered = seen.around("answered", _USER, _REPLY)
-    answers = [found[1] for found in (answered, talk) if found]
+    answers = [pieces[1] for pieces in (answered, talk) if pieces]
     lead, thinking = _thinking(tokenizer, seen, codec, generate, answers)
     last = answered[2] if answered else None
     token, after = _end(talk[2], codec, tokenizer)
@@ -539,12 +539,12 @@ def _end(text: str, codec: _Codec, tokenizer: Any) -> tuple[str | None, str]:
     """Splits the text after a reply at its end token, the first added token: (end, after); (None, text) if
     there is none."""
     known = {*codec.control, *([tokenizer.eos_token] if tokenizer.eos_token else [])}
-    found = sorted((text.find(token), -len(token), token) for token in known if token in text)
+    matches = sorted((text.find(token), -len(token), token) for token in known if token in text)
     # Where the template closes a turn in words first, they cannot be sampled as one token, so eos ends the
     # reply.
-    if not found or text[: found[0][0]].strip():
+    if not matches or text[: matches[0][0]].strip():
         return None, text
-    at, _, token = found[0]
+    at, _, token = matches[0]
     return token, text[at + len(token) :]
 
 
@@ -591,7 +591,7 @@ def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, ans
             opens = tag.group(1)
     else:
         places = tokenizer.get_chat_template(), codec.control
-        known = _left_open(generate) or next((kind for place in places for kind in TAGS if kind.answers in place), None)
+        known = _left_open(generate) or next((kind for text in places for kind in TAGS if kind.answers in text), None)
         opens, close = (known.opens, known.answers) if known else ("", "")
         opened = bool(opens) and generate.rstrip().endswith(opens)
         if opened and generate.endswith("\n"):

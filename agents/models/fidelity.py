@@ -105,7 +105,7 @@ def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
     for row in rows[1:]:
         row[: len(row) // 2] = rows[0][: len(row) // 2]
     sampling = Sampling(temperature=1.0, max_new_tokens=REPLY)
-    said: list[tuple[str, int, NDArray[np.float32]]] = []
+    replies: list[tuple[str, int, NDArray[np.float32]]] = []
     differences: list[float] = []
     compiled, packed._compiled = packed._compiled, None
     try:
@@ -113,13 +113,13 @@ def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
             for turn in range(2):
                 for number, row in enumerate(rows):
                     loop.submit(f"compared {number}", row if not turn else row[:1], sampling, 1000 * seed + 2 * number + turn)
-                while len(said) < (turn + 1) * len(rows):
-                    said += [(done.stream, len(loop.ids(done.stream)), done.logprobs) for done in loop.poll()]
-            whole = {stream: (loop.ids(stream), plain_logprobs(model, loop.ids(stream)).cpu()) for stream, _, _ in said[: len(rows)]}
-        for stream, end, found in said:
+                while len(replies) < (turn + 1) * len(rows):
+                    replies += [(done.stream, len(loop.ids(done.stream)), done.logprobs) for done in loop.poll()]
+            whole = {stream: (loop.ids(stream), plain_logprobs(model, loop.ids(stream)).cpu()) for stream, _, _ in replies[: len(rows)]}
+        for stream, end, logprobs in replies:
             ids, wanted = whole[stream]
-            at = torch.arange(end - len(found), end)
-            differences += (torch.from_numpy(found) - wanted[at - 1, torch.tensor(ids)[at]]).abs().tolist()
+            at = torch.arange(end - len(logprobs), end)
+            differences += (torch.from_numpy(logprobs) - wanted[at - 1, torch.tensor(ids)[at]]).abs().tolist()
     finally:
         packed._compiled = compiled
         for number in range(len(rows)):

@@ -96,7 +96,7 @@ class LanguageModel:
         # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at
         # the edge.
         tail = max((len(text.encode()) for text in stops), default=0) + 4
-        stop = (lambda said: any(text in self.format.raw(said[-tail:]) for text in stops)) if stops else None
+        stop = (lambda sampled: any(text in self.format.raw(sampled[-tail:]) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:

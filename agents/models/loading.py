@@ -124,8 +124,8 @@ def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_r
     except Exception as error:  # transformers raises what it comes across in a folder that is not as it should be
         if out_of_memory(error):
             raise
-        said = str(error).partition("Model type should be one of")[0]  # the names of all families are no help
-        raise ValueError(f"the model in {source!r} cannot be loaded: {one_line(said)}") from error
+        reason = str(error).partition("Model type should be one of")[0]  # the names of all families are no help
+        raise ValueError(f"the model in {source!r} cannot be loaded: {one_line(reason)}") from error
     require_whole(model, info, source)
     return model
 

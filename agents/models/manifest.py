@@ -44,8 +44,8 @@ def verified(folder: Path, under: str = "", optional: Collection[str] = ()) -> d
         if name.startswith(under) and (not path.is_file() or _digest(path) != wanted):
             raise ValueError(f"{path} is damaged or missing")
     for other in foreign(folder, manifest, optional):
-        place = other.relative_to(folder)
-        if str(place).startswith(under) and not harmless(place):
+        relative = other.relative_to(folder)
+        if str(relative).startswith(under) and not harmless(relative):
             raise ValueError(f"{other} is none of the checkpoint's files: it was put there later; move it away")
     return manifest
 

@@ -22,10 +22,10 @@ def free_bytes(device: str) -> int:
 
         return int(torch.cuda.mem_get_info()[0])
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+        match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
     except OSError:
-        found = None
-    return int(found[1]) << 10 if found else MOST_GIB << 30
+        match = None
+    return int(match[1]) << 10 if match else MOST_GIB << 30
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -144,6 +144,6 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
-    _limit(Bounds(**given["bounds"]))
-    print(json.dumps(_answer(given)))
+    task = json.load(sys.stdin)
+    _limit(Bounds(**task["bounds"]))
+    print(json.dumps(_answer(task)))

@@ -30,10 +30,10 @@ def rules(observation: Observation) -> str:
 
 def show(observation: Observation) -> str:
     """What a person sees before speaking: the rules at first, then the last utterance."""
-    said = observation.utterances
-    lines = [] if any(utterance.role == observation.role for utterance in said) else [rules(observation)]
-    if said and said[-1].role != observation.role:
-        lines.append(f"{said[-1].role}: {inset(said[-1].text)}")
+    utterances = observation.utterances
+    lines = [] if any(utterance.role == observation.role for utterance in utterances) else [rules(observation)]
+    if utterances and utterances[-1].role != observation.role:
+        lines.append(f"{utterances[-1].role}: {inset(utterances[-1].text)}")
     return "\n".join(lines)
 
 
@@ -62,17 +62,17 @@ def human(ask: Callable[[str], str] = ask_line, tell: Callable[[str], None] = pr
         prompt = usual = f"{observation.role} (you): "
         while True:
             try:
-                said = ask(prompt)
+                line = ask(prompt)
             except EOFError:
                 return ""
-            command = said.strip().lower()
+            command = line.strip().lower()
             if command == "/quit":
                 raise Left
             if command == "/help":
                 talk = [f"{u.role}: {inset(u.text)}" for u in observation.utterances]
                 tell("\n".join([HELP, rules(observation), *talk]))
-            elif prompt == SILENT or not is_silent(said):
-                return said
+            elif prompt == SILENT or not is_silent(line):
+                return line
             else:
                 prompt = SILENT
                 continue

@@ -211,14 +211,14 @@ class _ScriptedPlayer:
     world: World
 
     def act(self, observation: Observation) -> Generator[Request, Reply, Reply]:
-        said = observation.utterances
-        rng = random.Random(derive_seed(self.seed, len(said)))
+        utterances = observation.utterances
+        rng = random.Random(derive_seed(self.seed, len(utterances)))
         if isinstance(self.style, AttackerStyle):
             require_known([observation.private["word"]])
-            text = attack(observation.private["word"], self.style, said, self.world, rng)
+            text = attack(observation.private["word"], self.style, utterances, self.world, rng)
         else:
-            spoken = sum(u.role == self.role for u in said)
-            text = defend(self.style, said, int(observation.rules["max_turns"]) - spoken, self.world, rng)
+            spoken = sum(u.role == self.role for u in utterances)
+            text = defend(self.style, utterances, int(observation.rules["max_turns"]) - spoken, self.world, rng)
         return Reply(text)
         yield  # a player's turn is a coroutine; this one never needs a language model
 

@@ -46,8 +46,8 @@ MOVE = re.compile(r"'(\[[^\[\]\n]+\])'")
 def offered_moves(observation: Observation) -> list[str]:
     """The moves that the game's last utterance offers, on its last line with moves; empty in games without
     such offers."""
-    said = observation.utterances
-    lines = said[-1].text.splitlines() if said and said[-1].role == HOST else []
+    utterances = observation.utterances
+    lines = utterances[-1].text.splitlines() if utterances and utterances[-1].role == HOST else []
     return next((moves for line in reversed(lines) if (moves := MOVE.findall(line))), [])
 
 

@@ -346,9 +346,9 @@ class _Exchange:
     def _refusal(self, status: int, after: str | None, data: bytes) -> Exception:
         """The exception for an unsuccessful answer."""
         words, code = _complaint(data)
-        said = f": {self._quote(words)}" if words else ""
+        detail = f": {self._quote(words)}" if words else ""
         if ((status >= 500 and status not in _NEVER) or status in _AGAIN) and code != "insufficient_quota":
-            return _Again(f"it answered {status}{said}", str(status), after=_seconds(after))
+            return _Again(f"it answered {status}{detail}", str(status), after=_seconds(after))
         if status == 401:
             # What the server says here may hold parts of the key.
             has = "the key in" if self.secret else "a key is needed, in"
@@ -357,7 +357,7 @@ class _Exchange:
             403: f"may the key in {self.secret.variable} do this?",
             404: "is the address right, and the name of the model?",
         }.get(status, "give the address that it redirects to" if status < 400 else "")
-        return Refused(f"{self.url} refuses the request ({status}){said}" + (f"; {hint}" if hint else ""), status, code)
+        return Refused(f"{self.url} refuses the request ({status}){detail}" + (f"; {hint}" if hint else ""), status, code)
 
     def _quote(self, text: str) -> str:
         return quoted(text, self.secret)

@@ -52,7 +52,7 @@ class Served:
 class VLLMServer:
     """One model of one vLLM server, with its tokenizer here.
 
-    place: the model's folder or hub id, from which tokenizer and end tokens are read; it also selects among
+    source: the model's folder or hub id, from which tokenizer and end tokens are read; it also selects among
     several models of one server. weight_version: of the server's weights until the next update. client:
     replaces the HTTP client in tests. day: see ChatFormat. Raises ValueError for an unusable url, key or
     folder; the server is first contacted when it is first needed.
@@ -60,7 +60,7 @@ class VLLMServer:
 
     def __init__(
         self,
-        place: str | Path,
+        source: str | Path,
         url: str,
         *,
         name: str | None = None,
@@ -69,13 +69,13 @@ class VLLMServer:
         client: HTTPClient | None = None,
         day: datetime.date | None = None,
     ) -> None:
-        self.place = str(place)
-        self.name = name or f"vllm:{place}@{url}"
+        self.source = str(source)
+        self.name = name or f"vllm:{source}@{url}"
         self.weight_version = weight_version
         self.client = client or HTTPClient(url.rstrip("/").removesuffix("/v1"), key_variable=KEY, limits=limits)
-        self.format = ChatFormat(load_tokenizer(self.place), extra_end_ids=_end_ids(Path(self.place)), day=day)
+        self.format = ChatFormat(load_tokenizer(self.source), extra_end_ids=_end_ids(Path(self.source)), day=day)
         self.streams = TokenStreams(self.format, self.name)
-        self._vocabulary = _vocabulary(Path(self.place)) or len(self.format.tokenizer)
+        self._vocabulary = _vocabulary(Path(self.source)) or len(self.format.tokenizer)
         self._asked: dict[str, Request] = {}
         self._ready: list[tuple[Request, Reply]] = []
         self._torn = False
@@ -87,7 +87,7 @@ class VLLMServer:
         or ConnectionError where it does not answer."""
         listed = self.client.request("GET", "/v1/models")
         try:
-            return _choose(listed, self.place)
+            return _choose(listed, self.source)
         except ValueError as error:
             raise ValueError(f"{self.client.url} {self.client.quoted(str(error))}") from None
 
@@ -296,15 +296,15 @@ def _are(kind: type | tuple[type, ...], values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
 
 
-def _choose(data: Any, place: str) -> Served:
-    """The model of a list that is meant: the only one, or the one whose name or root is `place`."""
+def _choose(data: Any, source: str) -> Served:
+    """The model of a list that is meant: the only one, or the one whose name or root is `source`."""
     try:
         entries = [(str(one["id"]), str(one.get("root")), one["max_model_len"]) for one in data["data"]]
     except (LookupError, TypeError, AttributeError):
         raise ValueError("does not list its models as vLLM does (/v1/models); for other servers use openai:MODEL@URL") from None
-    meant = entries if len(entries) == 1 else [entry for entry in entries if place in entry[:2]]
+    meant = entries if len(entries) == 1 else [entry for entry in entries if source in entry[:2]]
     if len(meant) != 1 or not _are(int, [meant[0][2]]):
-        raise ValueError(f"serves {', '.join(repr(entry[0]) for entry in entries) or 'nothing'}, none of which is {place!r}"[:300])
+        raise ValueError(f"serves {', '.join(repr(entry[0]) for entry in entries) or 'nothing'}, none of which is {source!r}"[:300])
     return Served(meant[0][0], meant[0][2])
 
 

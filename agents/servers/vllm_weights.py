@@ -23,16 +23,16 @@ def store_head(folder: str | Path) -> None:
 
     Raises ValueError for a folder without the embedding.
     """
-    place = Path(folder)
-    if has_head(place):
+    path = Path(folder)
+    if has_head(path):
         return
-    found = [(file, name) for file, name in _weights(place) if name.endswith(EMBEDDINGS)]
-    if len(found) != 1:
-        raise ValueError(f"{folder}: {len(found)} weights are called {EMBEDDINGS}, so its head cannot be told from them")
-    ((file, name),) = found
+    embeddings = [(file, name) for file, name in _weights(path) if name.endswith(EMBEDDINGS)]
+    if len(embeddings) != 1:
+        raise ValueError(f"{folder}: {len(embeddings)} weights are called {EMBEDDINGS}, so its head cannot be told from them")
+    ((file, name),) = embeddings
     with safe_open(file, "pt") as weights:
-        save_file({HEAD: weights.get_tensor(name)}, place / FILE, metadata={"format": "pt"})
-    index = place / _INDEX
+        save_file({HEAD: weights.get_tensor(name)}, path / FILE, metadata={"format": "pt"})
+    index = path / _INDEX
     if index.is_file():
         listed = json.loads(index.read_text(encoding="utf-8"))
         listed["weight_map"][HEAD] = FILE

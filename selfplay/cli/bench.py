@@ -35,7 +35,7 @@ def bench(arguments: list[str]) -> int:
     """The everyday reasoning test of a model, or of two with their paired difference."""
     options: Bench = parse(positional(Bench), "sparring bench", arguments)
 
-    from sparring.agents.names import is_model, model_place
+    from sparring.agents.names import is_model, model_location
 
     if options.items < 1:
         raise ValueError(f"--items must be at least 1, got {options.items}")
@@ -46,7 +46,7 @@ def bench(arguments: list[str]) -> int:
     for spec in options.models:
         if not is_model(spec):
             raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
-        model_place(spec)
+        model_location(spec)
 
     from sparring.agents.models.loading import load_language_model
     from sparring.benchmarks.reasoning import everyday
@@ -54,7 +54,7 @@ def bench(arguments: list[str]) -> int:
     asked = sum(len(item.prompts) for item in everyday.items(options.items, options.seed))
     results = []
     for spec in options.models:
-        model = load_language_model(model_place(spec), name=spec, device=options.device)
+        model = load_language_model(model_location(spec), name=spec, device=options.device)
         with bar_of(json=options.json).phase(f"bench {spec}", asked, "answers") as advance:
             results.append(everyday.evaluate(model, options.items, options.seed, progress=advance))
     found: dict[str, Any] = {"models": options.models, "before": results[0]["tasks"]}

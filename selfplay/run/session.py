@@ -14,7 +14,7 @@ from sparring.agents.models.devices import pick_device
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model, load_tokenizer
 from sparring.agents.models.precision import tried
-from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
+from sparring.agents.names import checkpoint_model, is_model, model_card, model_location, resolve, unless_auto
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.player_card import PlayerCard, load_card
 from sparring.envs.core import Game, Task, make_game
@@ -111,7 +111,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    place = str(weights) if weights else model_place(config.model)
+    place = str(weights) if weights else model_location(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
     sft_mix = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
@@ -125,7 +125,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
         context,
         name=config.model,
         device=device,
-        dtype=given(config.dtype),
+        dtype=unless_auto(config.dtype),
         four_bit=config.learner.four_bit and weights is None,
         day=day,
     )
@@ -168,7 +168,7 @@ def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Age
 def load_player(config: TrainConfig, place: str | Path, context: int | None, **options: Any) -> LanguageModel:
     """A model that plays in a run. context: see Session. options: of load_language_model."""
     try:
-        return load_language_model(place, attn=given(config.attention), **limits(config, context), **options)
+        return load_language_model(place, attn=unless_auto(config.attention), **limits(config, context), **options)
     except ValueError as error:
         if not config.max_memory:
             raise
