@@ -94,7 +94,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class TurnSpan:
-    """Positions [start, end) of one sampled reply in its segment, including its end token if one was sampled."""
+    """Positions [start, end) of one sampled reply in its segment, including its end token if one was
+    sampled."""
 
     turn: int
     start: int

@@ -64,7 +64,8 @@ class Episode:
 
 @dataclass(eq=False)
 class _RunningEpisode:
-    """A game in play. number: its index among the matches. coroutine: the turn of the player that is to act."""
+    """A game in play. number: its index among the matches. coroutine: the turn of the player that is to
+    act."""
 
     number: int
     match: Match
@@ -179,7 +180,8 @@ class _Scheduler:
             yield self.finished.popleft()
 
     def _fill(self) -> bool:
-        """Starts games while there is room. Returns False when nothing is in play or waiting to be yielded."""
+        """Starts games while there is room. Returns False when nothing is in play or waiting to be
+        yielded."""
         while len(self.running) + len(self.finished) < self.concurrency and self.begun - self.handed_on < self.ahead:
             match = next(self.matches, None)
             if match is None:

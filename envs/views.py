@@ -15,7 +15,8 @@ from .core import Observation, Utterance
 
 
 def printable(text: str) -> str:
-    """The text with everything that could control a terminal replaced, at equal length. Line breaks are kept."""
+    """The text with everything that could control a terminal replaced, at equal length. Line breaks are
+    kept."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 

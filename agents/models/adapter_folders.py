@@ -120,7 +120,8 @@ def quiet_if(quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def unreported() -> Iterator[None]:
-    """Hides transformers' tables of missing and superfluous tensors; our own checks cover those that matter."""
+    """Hides transformers' tables of missing and superfluous tensors; our own checks cover those that
+    matter."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

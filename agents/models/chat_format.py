@@ -345,7 +345,8 @@ class _Codec:
         return [i for i in self._whole(text) if i in self._texts]
 
     def pieces(self, parts: Sequence[Part], *, first: bool = False) -> list[int]:
-        """Ids of the parts tokenised one by one; control tokens in outside text are split into plain tokens."""
+        """Ids of the parts tokenised one by one; control tokens in outside text are split into plain
+        tokens."""
         ids: list[int] = []
         for part, foreign in parts:
             starts = [] if foreign else [match.start() for match in self._pattern.finditer(part)]
@@ -432,7 +433,8 @@ def _plain(tokenizer: Any) -> Pieces:
 
 
 def _between(text: str | None, *marks: str) -> list[str] | None:
-    """The parts of `text` between the marks, or None unless each mark appears exactly once and in this order."""
+    """The parts of `text` between the marks, or None unless each mark appears exactly once and in this
+    order."""
     if text is None or any(text.count(mark) != 1 for mark in marks):
         return None
     pieces = []

@@ -78,7 +78,8 @@ def require_faithful(loop: HFLoop, name: str) -> None:
     state is restored."""
     for seed in range(2):
         difference = loop_difference(loop, seed)
-        # NOTE: where two experts are nearly tied, rounding may choose the other one; it does not do so for two sets of rows.
+        # NOTE: where two experts are nearly tied, rounding may choose the other one; it does not do so for
+        # two sets of rows.
         if not far(difference, loop.packed.products):
             return
     if not difference.isfinite().all():

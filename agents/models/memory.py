@@ -29,7 +29,8 @@ def free_bytes(device: str) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is an out-of-memory error of Python, numpy, the system, a GPU, or torch's allocator."""
+    """Whether an error is an out-of-memory error of Python, numpy, the system, a GPU, or torch's
+    allocator."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in _SIGNS)

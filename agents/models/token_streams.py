@@ -17,7 +17,8 @@ from .chat_format import ChatFormat
 
 
 class NoRoomError(OpponentFailedError, ValueError):
-    """A first prompt that leaves no room for a reply. The game is void, as the player cannot take part in it."""
+    """A first prompt that leaves no room for a reply. The game is void, as the player cannot take part in
+    it."""
 
 
 @dataclass(eq=False)

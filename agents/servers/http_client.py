@@ -338,7 +338,8 @@ class _Exchange:
         raise self._refusal(status, response.headers.get("Retry-After"), bytes(data))
 
     def _useless(self, error: BaseException) -> bool:
-        """Whether the next attempt could not connect either: an invalid certificate, or an unknown host name."""
+        """Whether the next attempt could not connect either: an invalid certificate, or an unknown host
+        name."""
         wrong = (ssl.SSLCertVerificationError, socket.gaierror)
         cause = next((cause for cause in _causes(error) if isinstance(cause, wrong)), None)
         return isinstance(cause, ssl.SSLError) or (cause is not None and cause.errno == socket.EAI_NONAME and not self.reached)
@@ -409,7 +410,8 @@ def _json(data: bytes) -> Any:
 
 
 def _complaint(data: bytes) -> tuple[str, str]:
-    """(message, code) in an error's body, in the formats that servers use; the body's text for other formats."""
+    """(message, code) in an error's body, in the formats that servers use; the body's text for other
+    formats."""
     try:
         error = _json(data)
     except ValueError:

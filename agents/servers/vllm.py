@@ -229,7 +229,8 @@ class VLLMServer:
         return self.streams.reply(request, outcome.ids, outcome.logprobs, outcome.finish, ended=ended)
 
     def _within(self, completion: Completion, limit: int) -> Completion:
-        """The completion. Raises ValueError for more ids than requested and for ids outside the vocabulary."""
+        """The completion. Raises ValueError for more ids than requested and for ids outside the
+        vocabulary."""
         if len(completion.ids) > limit:
             raise ValueError(f"{len(completion.ids)} token ids where at most {limit} were asked for")
         if max(completion.ids, default=0) >= self._vocabulary:

@@ -119,7 +119,8 @@ def yes_or_no(text: str) -> bool | None:
 
 
 def truth(question: str, secret: str) -> bool | None:
-    """The right answer; None where the text is not exactly one yes/no question of the world's small English."""
+    """The right answer; None where the text is not exactly one yes/no question of the world's small
+    English."""
     acts = [act for _, act in parse_sentences(question)]
     match acts:
         case [Probe(fact)]:

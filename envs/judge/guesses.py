@@ -266,7 +266,8 @@ def _inside(match: re.Match[str]) -> str:
 
 
 def content(piece: str) -> list[str]:
-    """The words of a piece that could be a name: without articles, adverbs, interjections and stock phrases."""
+    """The words of a piece that could be a name: without articles, adverbs, interjections and stock
+    phrases."""
     words = _WORD.findall(_STOCK.sub(" ", piece))
     return [word for word in words if word not in _SKIP and not _INTERJECTION.fullmatch(word)]
 
@@ -306,7 +307,8 @@ def _one_word(text: str) -> str:
 
 
 def _ends_name(named: list[str], i: int) -> bool:
-    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love it"."""
+    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love
+    it"."""
     if named[0] in ("something", "anything", "someone"):
         return False
     joins = named[i] in ("and", "or", "so")
@@ -361,7 +363,8 @@ def _compounds(word: str) -> bool:
 
 
 def _same(word: str, named: str) -> bool:
-    """Whether two words are the same, spelled or inflected: "piano" and "p-i-a-n-o", "color" and "colours"."""
+    """Whether two words are the same, spelled or inflected: "piano" and "p-i-a-n-o", "color" and
+    "colours"."""
     return word.replace("-", "") == named.replace("-", "") or bool(named and (named in forms(word) or word in forms(named)))
 
 

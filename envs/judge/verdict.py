@@ -218,7 +218,8 @@ def _hyphen(gap: re.Match[str]) -> str:
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:
-    """The lower-case text that SPAG compares, and the raw position of each of its characters and of its end."""
+    """The lower-case text that SPAG compares, and the raw position of each of its characters and of its
+    end."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered, range(len(text) + 1)

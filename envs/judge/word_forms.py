@@ -115,7 +115,8 @@ def _joined(words: list[str], gaps: list[str]) -> str:
 
 
 def _is_part(word: str) -> bool:
-    """Whether a word may be half of a compound: in the table, of three letters or more, and no function word."""
+    """Whether a word may be half of a compound: in the table, of three letters or more, and no function
+    word."""
     return len(word) > 2 and word in _table() and word not in _GRAMMAR
 
 

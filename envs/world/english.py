@@ -296,7 +296,8 @@ class Truth(NamedTuple):
 
     @property
     def unparsed_share(self) -> float | None:
-        """Sentences outside this English, whose truth is unknown, as a share of all; None without sentences."""
+        """Sentences outside this English, whose truth is unknown, as a share of all; None without
+        sentences."""
         return self.unparsed / self.sentences if self.sentences else None
 
 
