@@ -69,7 +69,7 @@ def test_the_same_seed_makes_the_same_model(tmp_path: Path):
 
 
 def test_what_the_base_reads_stays_what_it_was():
-    """Descriptions, riddles and conversations; the last alone are replayed."""
+    """Descriptions, riddles and conversations; only the last are mixed into self-play."""
     told = texts(MiniConfig(descriptions=40, conversations=160))
     found = hashlib.sha256("".join(f"{message.role}: {message.content}\n" for text in told for message in text).encode())
     assert found.hexdigest() == "febe75c3d29a8df7f13441ff6af740c276a6c040b82232150aac26233f095864"
