@@ -1,9 +1,9 @@
 """Scripted experts of the everyday world: players with a style, imperfect on purpose, who speak the world's
 small English.
 
-They hear what their opponent says by parsing it, so they play against models too; sentences they do not
-understand tell them nothing. A style is a set of habits. `expert(role)` draws one for every game, so that
-imitation sees many ways to win and to lose.
+They understand their opponent by parsing, so they can play against models too; sentences that do not parse
+are ignored. A style is a set of habits. `expert(role)` draws one per game, so demonstrations show many ways
+to win and to lose.
 """
 
 import random
@@ -24,9 +24,9 @@ class AttackerStyle:
     """Habits of an attacker; all numbers are probabilities per turn.
 
     ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another
-    word. generous: a hint is two sentences. lie: a hint is false. react: opens with a word on what was said.
-    thank: gives a hint after the defender has named something (talking to this attacker pays). stumble:
-    utters the secret word itself.
+    word. generous: a hint has two sentences. lie: a hint is false. react: begins with a comment on the last
+    utterance. thank: gives a hint after the defender has named something (which rewards answering this
+    attacker). stumble: says the secret word itself.
     """
 
     ask: float = 0.6
@@ -40,12 +40,12 @@ class AttackerStyle:
 
 @dataclass(frozen=True)
 class DefenderStyle:
-    """Habits of a defender; probabilities per turn unless said.
+    """Habits of a defender; probabilities per turn unless noted.
 
-    sure: declares as soon as at most this many words fit the hints. talk: answers a request by naming
-    something. care: such an answer avoids the words that fit the hints, where it can. probe: asks about a
-    property when it has nothing to answer. guess: names its best candidate as a question. slip: forgets one
-    of the hints when it declares. late: lets the game end undecided.
+    sure: declares when at most this many words fit the hints (a count). talk: answers a request by naming
+    something. care: such an answer avoids the words that fit the hints, where possible. probe: asks about a
+    property when there is no request to answer. guess: names its best candidate as a question. slip: forgets
+    one of the hints when it declares. late: lets the game end undecided.
     """
 
     sure: int = 1
@@ -74,7 +74,7 @@ DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
 
 
 def require_known(words: Sequence[str]) -> None:
-    """Raises ValueError for secret words that scripted players do not know."""
+    """Raises ValueError for secret words outside the everyday world."""
     if unknown := [word for word in words if word not in everyday().facts]:
         more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
         raise ValueError(
@@ -84,7 +84,7 @@ def require_known(words: Sequence[str]) -> None:
 
 
 class Heard(NamedTuple):
-    """What the talk so far says about the secret. asked: facts of the attacker's requests, which claim
+    """What the utterances so far say about the secret. asked: facts in the attacker's requests, which claim
     nothing."""
 
     positive: frozenset[Fact]
@@ -97,8 +97,8 @@ class Heard(NamedTuple):
 
 
 def listen(utterances: Sequence[Utterance]) -> Heard:
-    """Collects the attacker's claims and requests. A noun that the defender named without being caught is not
-    the secret."""
+    """Collects the attacker's claims and requests. A noun that the defender named without losing the game is
+    not the secret."""
     positive: set[Fact] = set()
     negative: set[Fact] = set()
     not_it: set[str] = set()
@@ -163,7 +163,7 @@ def attack(secret: str, style: AttackerStyle, utterances: Sequence[Utterance], w
 
 
 def _declaration(heard: Heard, style: DefenderStyle, world: World, rng: random.Random) -> str:
-    """Declares a word that fits the hints, and if possible the requests too."""
+    """Declares a word that fits the hints, and the requests too if possible."""
     positive = sorted(heard.positive)
     if len(positive) > 1 and rng.random() < style.slip:
         positive.remove(rng.choice(positive))
@@ -175,7 +175,7 @@ def _declaration(heard: Heard, style: DefenderStyle, world: World, rng: random.R
 
 
 def defend(style: DefenderStyle, utterances: Sequence[Utterance], turns_left: int, world: World, rng: random.Random) -> str:
-    """The defender's next utterance. turns_left: how many times it may still speak, this one included."""
+    """The defender's next utterance. turns_left: how many times it may still speak, including now."""
     heard = listen(utterances)
     candidates = heard.candidates(world)
     last = parse(utterances[-1].text) if utterances else ()
@@ -199,7 +199,7 @@ def defend(style: DefenderStyle, utterances: Sequence[Utterance], turns_left: in
 
 
 def _question(candidates: Sequence[str], world: World, rng: random.Random) -> Fact:
-    """A property of some candidate, so that the answer tells them apart."""
+    """A property of some candidate, so that the answer separates the candidates."""
     return rng.choice(sorted(world.facts[rng.choice(candidates or world.nouns)]))
 
 
@@ -211,14 +211,14 @@ class _ScriptedPlayer:
     world: World
 
     def act(self, observation: Observation) -> Generator[Request, Reply, Reply]:
-        said = observation.utterances
-        rng = random.Random(derive_seed(self.seed, len(said)))
+        utterances = observation.utterances
+        rng = random.Random(derive_seed(self.seed, len(utterances)))
         if isinstance(self.style, AttackerStyle):
             require_known([observation.private["word"]])
-            text = attack(observation.private["word"], self.style, said, self.world, rng)
+            text = attack(observation.private["word"], self.style, utterances, self.world, rng)
         else:
-            spoken = sum(u.role == self.role for u in said)
-            text = defend(self.style, said, int(observation.rules["max_turns"]) - spoken, self.world, rng)
+            spoken = sum(u.role == self.role for u in utterances)
+            text = defend(self.style, utterances, int(observation.rules["max_turns"]) - spoken, self.world, rng)
         return Reply(text)
         yield  # a player's turn is a coroutine; this one never needs a language model
 
@@ -228,8 +228,7 @@ class _ScriptedPlayer:
 
 @dataclass(frozen=True)
 class ScriptedAgent:
-    """Plays either role, with one style per role, or with a style drawn for every game where none is
-    given."""
+    """Plays either role, in one style per role, or in a style that is drawn for each game."""
 
     attacker: str | None = None
     defender: str | None = None
@@ -246,8 +245,8 @@ class ScriptedAgent:
         return f"scripted:{styles}" if styles else "scripted"
 
     def require(self, role: str, words: Sequence[str]) -> None:
-        """Raises ValueError for a role that scripted players cannot play, and for secret words that they do
-        not know."""
+        """Raises ValueError for a role that scripted players cannot play, and for secret words outside the
+        everyday world."""
         if role not in ("attacker", "defender"):
             raise ValueError(f"scripted players know the roles attacker and defender, not {role!r}")
         require_known(words)
@@ -264,7 +263,7 @@ class ScriptedAgent:
 
 
 def scripted(style: str | None = None) -> ScriptedAgent:
-    """The scripted player of one named style, or of mixed styles (None). Raises ValueError for an unknown
+    """The scripted player of a named style, or of mixed styles (None). Raises ValueError for an unknown
     style."""
     if style is None:
         return ScriptedAgent()

@@ -29,7 +29,7 @@ import torch
 
 from sparring.agents.core import derive_seed
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_place
+from sparring.agents.names import model_location
 from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
 from sparring.selfplay.evaluation.statistics import over_seeds
@@ -263,7 +263,7 @@ def answer(config: StudyConfig, arm: str, seed: int) -> dict[str, float]:
     kept = run / f"everyday-{config.questions}.json"
     if not kept.is_file():
         name = f"{run}@latest"
-        model = load_language_model(model_place(name), name=name)
+        model = load_language_model(model_location(name), name=name)
         tasks = everyday.evaluate(model, config.questions, derive_seed(seed, "everyday"))["tasks"]
         write_text(kept, to_json({task: row["score"] for task, row in tasks.items()}))
     found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))

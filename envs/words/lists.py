@@ -145,13 +145,13 @@ def _whole(name: str) -> tuple[str, ...]:
 
 
 def _band(name: str) -> tuple[str, ...]:
-    found = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
-    if not found:
+    match = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
+    if not match:
         raise ValueError(
             f"cannot read the band {name!r:.100}; a band is band:FIRST-LAST, as band:1-5000, then perhaps :PART ({', '.join(PARTS)}), then "
             "perhaps :profane"
         )
-    first, last, part, profane = found.groups()
+    first, last, part, profane = match.groups()
     return band_words(int(first), int(last), part or "noun", profane=profane is not None)
 
 

@@ -236,11 +236,11 @@ _KNOW = "i know the word!"
 
 def _parse_ask(text: str) -> Ask | None:
     for opener in _OPENERS:
-        if found := opener.match(text):
+        if match := opener.match(text):
             break
     else:
         return None
-    head, _, clauses = found.group(1).partition(" that ")
+    head, _, clauses = match.group(1).partition(" that ")
     facts: list[Fact] = []
     if head.startswith("a kind of "):
         category = Fact("category", head.removeprefix("a kind of "))
@@ -296,7 +296,8 @@ class Truth(NamedTuple):
 
     @property
     def unparsed_share(self) -> float | None:
-        """Sentences outside this English, whose truth is unknown, as a share of all; None without sentences."""
+        """Sentences outside this English, whose truth is unknown, as a share of all; None without
+        sentences."""
         return self.unparsed / self.sentences if self.sentences else None
 
 

@@ -198,7 +198,7 @@ def _play(
     by player, from time to time."""
     if not matches:
         return
-    from sparring.agents.names import local_place
+    from sparring.agents.names import local_location
     from sparring.agents.rollout import play
 
     from ..data.streaming import Interrupted
@@ -207,7 +207,7 @@ def _play(
     from ..runtime.interrupts import Interrupts
 
     pairs = list(dict.fromkeys((match.tags[FIRST], match.tags[SECOND]) for match in matches))
-    places = {player: local_place(player) for pair in pairs for player in pair}
+    places = {player: local_location(player) for pair in pairs for player in pair}
     rounds = turns(pairs, places, options.models_at_once or _room(set(places.values()) - {None}, options.device))
     models: dict[str, Any] = {}
     meter, interrupts, bar = Meter(), Interrupts(), bar_of(json=options.json)

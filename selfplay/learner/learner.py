@@ -1,8 +1,10 @@
-"""The learner: updates a model from training samples and pairs of them. Runs on whatever accelerate was launched on.
+"""The learner: updates a model from training samples and pairs of them. Runs on whatever accelerate was
+launched on.
 
-Every loss is a sum over tokens, samples or pairs divided by the count of the *whole* optimiser step, so gradients depend on neither
-micro-batches, padding nor the number of processes. All processes are given the same examples, and each takes its share of every step.
-Log-probabilities are computed at action positions only.
+Every loss is a sum over tokens, samples or pairs divided by the count of the *whole* optimiser step, so
+gradients depend on neither micro-batches, padding nor the number of processes. All processes are given the
+same examples, and each takes its share of every step. Log-probabilities are computed at action positions
+only.
 """
 
 import copy
@@ -34,12 +36,14 @@ from .scoring import Scorer, with_reference
 class Learner:
     """Updates `model` in place of its float32 master weights and hands them back with `sync_weights`.
 
-    model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained (under bfloat16 autocast on a GPU)
-    and `sync_weights` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. loss: of
-    the examples. sft_mix_loss: of the SFT mix beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no
-    use, as it is the model with the adapter off; None where there is no penalty, or the samples hold the reference's log-probabilities.
-    split: how a step is cut into portions. mix: how many samples of the SFT mix stand beside a step, and their weight. total_steps:
-    optimiser steps of the whole run, about, for schedules that end. per_round: optimiser and schedule begin anew in every update.
+    model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained
+    (under bfloat16 autocast on a GPU) and `sync_weights` rounds it back. With a LoRA rank the adapter
+    `adapter` is put into the model, fresh, and trained in float32. loss: of the examples. sft_mix_loss: of
+    the SFT mix beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no use,
+    as it is the model with the adapter off; None where there is no penalty, or the samples hold the
+    reference's log-probabilities. split: how a step is cut into portions. mix: how many samples of the SFT
+    mix stand beside a step, and their weight. total_steps: optimiser steps of the whole run, about, for
+    schedules that end. per_round: optimiser and schedule begin anew in every update.
     """
 
     def __init__(
@@ -65,8 +69,8 @@ class Learner:
         self.sampling_model = model
         self.adapter = lora.NAME if self.config.lora_rank else None
         on_cpu, rounded = parameter.device.type == "cpu", parameter.dtype != torch.float32 and self.adapter is None
-        # A process may train several models, each in its own precision; accelerate shares one among all and refuses another. Its
-        # `_reset_state` would empty the dictionaries that earlier ones still look into.
+        # A process may train several models, each in its own precision; accelerate shares one among all and
+        # refuses another. Its `_reset_state` would empty the dictionaries that earlier ones still look into.
         AcceleratorState._shared_state = {}
         if fsdp.wanted():
             PartialState._shared_state = {}
@@ -83,7 +87,8 @@ class Learner:
         parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
         self.schedule = self._schedule(optimizer, total_steps)
-        # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
+        # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays
+        # off.
         master.eval()
         self.scorer = Scorer(model if self.split else master)  # which tries what it allows, on its device
         self.checkpointed = checkpointed_layers(master) if self.config.gradient_checkpointing else []
@@ -91,7 +96,8 @@ class Learner:
         self.scorer.model = self.model
         self.reference: Scorer | None = None
         if reference is not None and loss.kl > 0:
-            # Not as the engine wraps it, whose passes exchange things: each process scores samples of its own.
+            # Not as the engine wraps it, whose passes exchange things: each process scores samples of its
+            # own.
             frozen, scorer = model if self.adapter else reference, self.scorer
             self.reference = Scorer(frozen, packs=scorer.packs, shares=scorer.shares, context=self._as_reference)
         self.steps = 0
@@ -127,17 +133,21 @@ class Learner:
         watch: Callable[[int, dict[str, float]], None] | None = None,
         partial: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
-        """Learns from samples or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md explains them).
+        """Learns from samples or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics
+        (docs/metrics.md explains them).
 
-        sft_mix: samples to imitate beside them, taken in turn. progress: called after each step with samples and tokens done. watch: called
-        after each step with its number in this update, from 1, and its own metrics; what it raises ends the update. partial: what
-        `partial_metrics` was when this very update was interrupted; the learner is at that step. Metrics: means over tokens of policy_loss,
-        kl, clip_ratio/region_mean and (of pairs too) entropy, each also per role ("attacker/kl"), sft_loss, sft_mix_loss; means over pairs
-        of preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of grad_norm; of policy
-        samples sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities mismatch_kl, the k3 estimate
-        of KL(sampler || learner) before the first step; learning_rate of the last step; steps; trained_tokens, those of the samples in one
-        epoch, without the SFT mix. No samples: nothing happens and the metrics are empty. A step whose gradient is not finite changes
-        nothing: `watch` sees it with an infinite grad_norm, and where that is let pass, ValueError is raised.
+        sft_mix: samples of the SFT mix beside them, taken in turn. progress: called after each step with
+        samples and tokens done. watch: called after each step with its number in this update, from 1, and its
+        own metrics; what it raises ends the update. partial: what `partial_metrics` was when this very update
+        was interrupted; the learner is at that step. Metrics: means over tokens of policy_loss, kl,
+        clip_ratio/region_mean and (of pairs too) entropy, each also per role ("attacker/kl"), sft_loss,
+        sft_mix_loss; means over pairs of preference_loss, rewards/chosen, rewards/rejected, rewards/margins,
+        rewards/accuracies; mean over steps of grad_norm; of policy samples
+        sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities
+        mismatch_kl, the k3 estimate of KL(sampler || learner) before the first step; learning_rate of the
+        last step; steps; trained_tokens, those of the samples in one epoch, without the SFT mix. No samples:
+        nothing happens and the metrics are empty. A step whose gradient is not finite changes nothing:
+        `watch` sees it with an infinite grad_norm, and where that is let pass, ValueError is raised.
         """
         totals = self._totals = MetricSums.from_state(partial or {})
         skipped = len(totals.norms)
@@ -209,8 +219,9 @@ class Learner:
                 target.copy_(fsdp.whole(source))
 
     def state_dict(self, *, weights: bool = False) -> dict[str, Any]:
-        """Optimiser, schedule and step count; what is trained too (all weights, or the adapter) where it is asked for, or where it is not
-        the model's own. Where weights are split, all processes have to ask, and the main process alone gets the tensors."""
+        """Optimiser, schedule and step count; what is trained too (all weights, or the adapter) where it is
+        asked for, or where it is not the model's own. Where weights are split, all processes have to ask, and
+        the main process alone gets the tensors."""
         master = self.scorer.unwrapped
         state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps}
         if weights or master is not self.sampling_model:
@@ -228,7 +239,8 @@ class Learner:
             master.load_state_dict({name: fsdp.part(value, own[name]) for name, value in state["master"].items()}, strict=not self.adapter)
 
     def _split_optimizer(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """An optimiser's state with this process's parts of Adam's averages, which are of their parameters' shapes."""
+        """An optimiser's state with this process's parts of Adam's averages, which are of their parameters'
+        shapes."""
         parameters = list(self.model.parameters())
         split = {i: {name: fsdp.part(value, parameters[i]) for name, value in of.items()} for i, of in state["state"].items()}
         return {**state, "state": split}
@@ -273,7 +285,8 @@ class Learner:
             samples = samples_of(portion.examples)
             batch = collate(samples, packed=self.scorer.packs, shared=self.scorer.shares).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
-                # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
+                # Data-parallel engines average gradients over processes; the norms are those of the whole
+                # step already.
                 seen = totals if portion.norm < math.inf else MetricSums()
                 self.accelerator.backward(self._loss(batch, samples, portion, seen) * portion.weight * processes)
 
@@ -290,8 +303,8 @@ class Learner:
 
     @contextmanager
     def _sync(self, last: bool) -> Iterator[None]:
-        """Lets processes exchange gradients at the last micro-batch alone; where weights are split, at each, as whole gradients would not
-        fit."""
+        """Lets processes exchange gradients at the last micro-batch alone; where weights are split, at each,
+        as whole gradients would not fit."""
         if last or self.split:
             yield
         else:
@@ -329,8 +342,8 @@ class Learner:
         return (output.losses * scale).sum() / portion.norm
 
     def _referred(self, examples: Sequence[Example]) -> list[Example]:
-        """The same examples; where the KL is taken on the sampled tokens alone, with the reference's log-probabilities, scored once for
-        all steps."""
+        """The same examples; where the KL is taken on the sampled tokens alone, with the reference's
+        log-probabilities, scored once for all steps."""
         if self.reference is None or self._exact:
             return list(examples)
         ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)

@@ -1,4 +1,4 @@
-"""The loop: imitate, then round by round play, judge, learn, measure, save.
+"""The loop: supervised fine-tuning, then round by round play, learn, evaluate, save.
 
 Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
 round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them. An

@@ -14,7 +14,7 @@ from sparring.agents.models.devices import pick_device
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model, load_tokenizer
 from sparring.agents.models.precision import tried
-from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
+from sparring.agents.names import checkpoint_model, is_model, model_card, model_location, resolve, unless_auto
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.player_card import PlayerCard, load_card
 from sparring.envs.core import Game, Task, game_from_options
@@ -37,7 +37,7 @@ from ..storage.trackers import trackers
 @dataclass
 class Session:
     """config: resolved. model: who learns. card: its prompts and length. sft_mix, demonstrations: conversations of the files for the SFT
-    mix and imitation. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent:
+    mix and SFT. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent:
     who plays the role that does not learn; None where the model plays all. day: what chat templates are told as today's date, that on which
     the run began; None: today's.
     """
@@ -101,7 +101,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     if with_sft and not words.everyday and config.sft_mix.source in (BASE_TEXTS, NO_MIX) and not config.sft.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set sft.steps to 0, "
-            "or give conversations to imitate with --sft.data FILE"
+            "or give demonstrations with --sft.data FILE"
         )
     without_model = config.opponent is not None and not is_model(config.opponent)
     require_playable(
@@ -110,7 +110,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    place = str(weights) if weights else model_place(config.model)
+    place = str(weights) if weights else model_location(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
     source = config.sft_mix.source
@@ -125,7 +125,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
         context,
         name=config.model,
         device=device,
-        dtype=given(config.dtype),
+        dtype=unless_auto(config.dtype),
         four_bit=config.learner.four_bit and weights is None,
         day=day,
     )
@@ -178,7 +178,7 @@ def load_player(config: TrainConfig, place: str | Path, context: int | None, **o
 def limits(config: TrainConfig, context: int | None) -> dict[str, Any]:
     """How many streams a model of a run keeps, how long they are, and how it computes them; options of LanguageModel."""
     rows = config.concurrency
-    # While strength is measured, two models play: who learns, and who it came from.
+    # During evaluation two models play: who learns, and who it came from.
     memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
     compiler = "inductor" if config.compile else None
     return {"max_rows": rows, "max_streams": 2 * rows, "max_length": context, "max_memory": memory, "compiler": compiler}

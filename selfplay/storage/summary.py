@@ -39,7 +39,7 @@ INITIAL = "initial"
 
 @dataclass(frozen=True)
 class Summary:
-    """folder: the run. data: summary.json, whose keys are run, strength, rounds, evaluations, control, notes, alarms and next_steps."""
+    """folder: the run. data: summary.json, whose keys are run, win_rates, rounds, evaluations, control, notes, alarms and next_steps."""
 
     folder: Path
     data: Mapping[str, Any]

@@ -17,7 +17,7 @@ WORLD = everyday()
 
 
 def games(n: int) -> list[State]:
-    """n games of mixed styles on imitated words."""
+    """n games of mixed styles on the words of SFT."""
     words = word_groups().sft
     finished = []
     for seed in range(n):
