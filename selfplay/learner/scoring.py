@@ -24,8 +24,9 @@ from .losses import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack, can_share
 from .patching import swapped
 
-CHUNK = 2**25
-"""Logits that exist at once: 128 MiB in float32. A whole batch of a vocabulary of a few thousand goes through in one piece."""
+CHUNK = 2**23
+"""Logits that exist at once: 32 MiB in float32, and a few times that with their gradients. A batch of a vocabulary of a few thousand goes
+through in one piece."""
 
 
 class Scores(NamedTuple):

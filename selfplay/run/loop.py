@@ -276,6 +276,7 @@ class Loop:
         record |= experience.metrics
         if self.method.loss.unit == "pair":
             record["pairs"] = len(examples)
+        self.model.forget_caches()  # whose memory the update needs, and which its weights would make useless
         samples = self._with_reference(learner.with_old_logprobs(examples), evaluator)
         between = time.perf_counter()
         sft_mix = round_sft_mix(self.session, len(samples), derive_seed(seed, "replay"))
