@@ -4,16 +4,17 @@ import resource
 import sys
 from typing import Any
 
+from sparring.agents.models.chat_format import ChatFormat
+from sparring.envs.views import Message
+
 from ..learner import lora
 from ..learner.footprint import learning_bytes, playing_bytes
-from ..learner.scoring import Scorer
+from ..learner.scoring import language_model_scorer
 from .method import Method
 from .session import Session, first_prompt
 
 MASTER_BYTES = 4
 ADAM_BYTES = 8
-TEMPLATE = 32
-"""Tokens that a chat template puts around an utterance, at most."""
 
 
 def plan(session: Session, method: Method) -> dict[str, Any]:
@@ -76,9 +77,15 @@ def _longest(session: Session) -> int:
     room = session.model.loop.max_length
     if not session.game.secret_roles:
         return room
-    said, others = session.game.horizon // 2, -(-session.game.horizon // 2)
+    turns = -(-session.game.horizon // 2)
     prompt = first_prompt(session.game, session.words, session.card.prompts, session.model.format)
-    return min(room, prompt + said * (session.config.max_new_tokens + TEMPLATE) + others * (2 * session.config.max_new_tokens + TEMPLATE))
+    return min(room, prompt + turns * (_template_tokens(session.model.format) + 3 * session.config.max_new_tokens))
+
+
+def _template_tokens(chat: ChatFormat) -> int:
+    """Tokens that a chat template puts around an utterance of each side, at most."""
+    pair = [Message("user", "a"), Message("assistant", "a")]
+    return len(chat.conversation(pair * 2)[0]) - len(chat.conversation(pair)[0])
 
 
 def _cache(session: Session, models: int) -> tuple[int, int]:
@@ -99,9 +106,8 @@ def _passes(session: Session, method: Method) -> int:
     longest = _longest(session)
     samples = config.learner.minibatch * (2 if method.loss.unit == "pair" else 1) + config.sft_mix.per_step(config.learner.minibatch)
     tokens = min(max(config.learner.token_budget, longest), samples * longest)
-    learning = learning_bytes(
-        Scorer(model), tokens, longest, rank=config.learner.lora_rank, recomputed=config.learner.gradient_checkpointing
-    )
+    rank, again = config.learner.lora_rank, config.learner.gradient_checkpointing
+    learning = learning_bytes(language_model_scorer(session.model), tokens, longest, rank=rank, recomputed=again)
     return max(playing, learning)
 
 

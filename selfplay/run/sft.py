@@ -12,7 +12,7 @@ from sparring.agents.models.adapter_folders import merge
 from ..config.config import NO_MIX
 from ..learner.batch import Example, Sample
 from ..learner.learner import Learner
-from ..learner.scoring import Scorer, with_reference
+from ..learner.scoring import language_model_scorer, with_reference
 from ..objectives.advantages import role_weights
 from ..objectives.sft_loss import SFTLoss, SFTWithKLLoss
 from .demonstrations import demonstration_samples, provided_chats, sft_mix_samples
@@ -39,8 +39,15 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
         aggregation="sequence" if settings.kl > 0 else config.learner.aggregation,
     )
     loss = SFTWithKLLoss(settings.kl) if settings.kl > 0 else SFTLoss()
-    learner = Learner(model.model, loss, sft_mix_loss=SFTLoss("sft_mix_loss"), config=learner_config, total_steps=settings.steps)
-    scorer = Scorer(model.model, context=model.active_adapter)
+    learner = Learner(
+        model.model,
+        loss,
+        sft_mix_loss=SFTLoss("sft_mix_loss"),
+        config=learner_config,
+        total_steps=settings.steps,
+        products=model.products,
+    )
+    scorer = language_model_scorer(model)
 
     def with_kl_reference(samples: Sequence[Sample]) -> Sequence[Example]:
         """With the log-probabilities of the initial model, where there is a KL to it."""
