@@ -384,9 +384,9 @@ class HFLoop:
         asking = [
             (reply.slot, reply.stop, reply.sampling.min_new_tokens) for reply in replies if reply.stop and flags.get(reply.slot) != ENDED
         ]
-        said = self._table.sampled([slot for slot, _, _ in asking]) if asking else []
-        for (slot, stop, least), so_far in zip(asking, said, strict=True):
-            if len(so_far) >= least and stop(so_far):
+        sampled = self._table.sampled([slot for slot, _, _ in asking]) if asking else []
+        for (slot, stop, least), ids_so_far in zip(asking, sampled, strict=True):
+            if len(ids_so_far) >= least and stop(ids_so_far):
                 flags[slot] = STOPPED
         over = [reply for reply in replies if reply.slot in flags]
         if not over:

@@ -1,4 +1,5 @@
-"""Loading causal models and tokenizers: from a folder, a GGUF file or the hub, in any precision, in four bits."""
+"""Loading causal models and tokenizers: from a folder, a GGUF file or the hub, in any precision, in four
+bits."""
 
 import datetime
 import importlib.util
@@ -40,8 +41,8 @@ def load_language_model(
     compiler: str | None = None,
     day: datetime.date | None = None,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that a LoRA run wrote is worked
-    into its base's weights.
+    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that
+    a LoRA run wrote is worked into its base's weights.
 
     device: see `pick_device`. dtype: of weights; None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored. On a CPU
     bfloat16 is what products of float32 weights are rounded to in play, and None lets a trial decide on that: see precision.py.
@@ -97,7 +98,8 @@ def load_language_model(
 
 
 def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_remote_code: bool, options: Mapping[str, Any]) -> Any:
-    """The whole model of a folder or hub id. kind: of its weights. options: of from_pretrained. Raises ValueError with what is wrong."""
+    """The whole model of a folder or hub id. kind: of its weights. options: of from_pretrained. Raises
+    ValueError with what is wrong."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     local = Path(source).is_dir()
@@ -129,7 +131,8 @@ def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_r
 
 
 def _four_bits(kind: torch.dtype | str) -> Any:
-    """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes is not installed."""
+    """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes
+    is not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError("weights in four bits need the extra qlora: pip install -e '.[qlora]' in the checkout")
     from transformers import BitsAndBytesConfig
@@ -141,8 +144,9 @@ def _four_bits(kind: torch.dtype | str) -> Any:
 def _trainable_in_four_bits(model: Any) -> None:
     """Takes two traps out of a model with weights in four bits.
 
-    bitsandbytes repacks such weights at their first use on a CPU, in evaluation mode, for products that know no gradient: nothing below
-    them would ever be learnt. transformers cannot save weights again that it has read in four bits, as it wants to turn its reading around.
+    bitsandbytes repacks such weights at their first use on a CPU, in evaluation mode, for products that know
+    no gradient: nothing below them would ever be learnt. transformers cannot save weights again that it has
+    read in four bits, as it wants to turn its reading around.
     """
     if getattr(model, "is_quantized", False):
         for module in model.modules():
@@ -153,8 +157,8 @@ def _trainable_in_four_bits(model: Any) -> None:
 
 
 def _plain_after_gguf(model: Any) -> None:
-    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain, and transformers saves and
-    trains no model with the mark."""
+    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain,
+    and transformers saves and trains no model with the mark."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None and str(getattr(quantizer.quantization_config.quant_method, "value", "")) == "gguf":
         quantizer.remove_quantization_config(model)
@@ -165,8 +169,9 @@ def _of_bitsandbytes(operation: Any) -> bool:
 
 
 def _aligned(model: Any) -> Any:
-    """The model with its weights at addresses like those that torch hands out. Read from a file they lie at whatever offset they have in
-    it, and a CPU's kernels add up in another order there: equal weights would not give equal bytes."""
+    """The model with its weights at addresses like those that torch hands out. Read from a file they lie at
+    whatever offset they have in it, and a CPU's kernels add up in another order there: equal weights would
+    not give equal bytes."""
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.data_ptr() % 64:
             tensor.data = tensor.data.clone()
@@ -174,7 +179,8 @@ def _aligned(model: Any) -> Any:
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a model folder, GGUF file or hub id. Raises ValueError for a missing folder, and for one without a tokenizer."""
+    """The tokenizer of a model folder, GGUF file or hub id. Raises ValueError for a missing folder, and for
+    one without a tokenizer."""
     from transformers import AutoTokenizer
 
     if is_gguf(path):

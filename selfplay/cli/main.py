@@ -14,6 +14,7 @@ from sparring.agents.engine.cores import share_cores
 from .bench import bench
 from .collect import collect
 from .common import PLAYING_NEEDS_LESS, TRAINING_NEEDS_LESS, guarded
+from .data import data
 from .export import export
 from .games import games
 from .judge import judge
@@ -72,7 +73,7 @@ def _run(given: list[str]) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
-        from ..config.yaml_io import near
+        from ..config.checks import near
 
         raise ValueError(f"unknown command {name!r}; {near(name, COMMANDS)} (sparring --help)")
     return COMMANDS[name](rest)
@@ -84,6 +85,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "tournament": tournament,
     "bench": bench,
     "collect": collect,
+    "data": data,
     "games": games,
     "words": words,
     "judge": judge,
