@@ -82,7 +82,7 @@ def _facts(results: Mapping[str, Any], about: Mapping[str, Any], provenance: Map
         "games": f"{results['games']:,}" if "games" in results else None,
         "words": f"{about['words']['count']:,}" if "words" in about else None,
         "tokens sampled": f"{tokens:,}" if tokens else None,
-        "computing": f"{seconds:,.0f} s" if seconds else None,
+        "computing": f"{seconds:,.1f} s" if seconds else None,
         "judge": about.get("judge"),
     }
     return [*((name, value) for name, value in found.items() if value), *provenance_facts(provenance)]
