@@ -124,7 +124,7 @@ def _facts(data: Record, provenance: Record, timings: Sequence[Record]) -> list[
         "method": run["method"],
         "games of self-play": f"{games:,}" if games else None,
         "tokens sampled": _total(timings, "sampled_tokens"),
-        "tokens trained on": _total(rounds, "own_tokens"),
+        "tokens trained on": _total(rounds, "trained_tokens"),
         "playing": _duration(timings, "play_seconds"),
         "learning": _duration(timings, "learn_seconds"),
     }
