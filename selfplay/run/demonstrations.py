@@ -1,4 +1,4 @@
-"""What the model of a run is given to imitate: experts' conversations, and replayed ones, as training samples that fit its context."""
+"""Demonstrations and the SFT mix as training samples: conversations of scripted experts, of files, and of the base texts."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -10,11 +10,15 @@ from sparring.agents.players.scripted import scripted
 from sparring.agents.rollout import Episode, Match, play_all
 from sparring.envs.core import Game, Task
 
+from ..config.config import NO_MIX
 from ..data.chats import Chat, sides, supervised
 from ..learner.batch import Sample
 from ..mini.corpus import conversations
 from ..storage.folder import RunFolder, read_lines
 from .session import Session
+
+MIX_POOL = 1024
+"""Conversations of the SFT mix that are drawn afresh for a round, at most; steps take them in turn."""
 
 
 def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Episode]:
@@ -33,17 +37,17 @@ def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Ep
 
 
 def demonstration_chats(session: Session, games: int, seed: int, *, winners_only: bool = False) -> Sequence[Chat]:
-    """The conversations that were given to imitate, else those of so many expert games."""
-    given = provided_chats(session)
-    if given is not None:
-        return given
+    """The conversations of the demonstrations' file, else those of so many expert games."""
+    chats = provided_chats(session)
+    if chats is not None:
+        return chats
     episodes = expert_games(session.game, session.words.sft or session.words.played, games, seed)
     return [chat for p in episodes for chat in sides(p, session.card.prompts, winners_only=winners_only)]
 
 
 def provided_chats(session: Session) -> Sequence[Chat] | None:
-    """Conversations of the file that is to be imitated, or of the replay file where scripted experts do not know the words; None where
-    experts play."""
+    """Conversations of the demonstrations' file, or of the SFT mix's where scripted experts do not know the words; None where experts
+    play."""
     return session.sft_mix if session.demonstrations is None and not session.words.everyday else session.demonstrations
 
 
@@ -52,7 +56,7 @@ def demonstration_samples(session: Session, games: int, seed: int, *, winners_on
     limit = session.model.loop.max_length
     samples = list(supervised(demonstration_chats(session, games, seed, winners_only=winners_only), session.model.format, limit))
     if not samples:
-        raise ValueError(f"no conversation to imitate fits into the model's context of {limit} tokens")
+        raise ValueError(f"no demonstration fits into the model's context of {limit} tokens")
     return samples
 
 
@@ -75,16 +79,23 @@ def round_demonstrations(session: Session, seed: int, tokens: int | None, *, win
 
 
 def tokens_of(run: Path, number: int) -> int:
-    """How many tokens a round of a run was trained on, replay apart. Raises ValueError where it has no such round."""
+    """How many tokens a round of a run was trained on, without the SFT mix. Raises ValueError where it has no such round."""
     for record in read_lines(RunFolder.open(run).metrics):
         if record["round"] == number and number > 0:
             return int(record.get("trained_tokens", 0))
     raise ValueError(f"{run} has no round {number} to match")
 
 
+def round_sft_mix(session: Session, samples: int, seed: int) -> list[Sample]:
+    """Samples of the SFT mix, drawn by the seed, for an update with so many samples."""
+    learner = session.config.learner
+    steps = learner.epochs * -(-samples // learner.minibatch)
+    return sft_mix_samples(session, min(MIX_POOL, steps * session.config.sft_mix.per_step(learner.minibatch)), seed)
+
+
 def sft_mix_samples(session: Session, n: int, seed: int) -> list[Sample]:
-    """Samples of n replayed conversations, drawn by the seed; none where there is nothing to replay. Raises ValueError where none fits."""
-    if n == 0 or session.config.replay == "none":
+    """Samples of n conversations of the SFT mix, drawn by the seed; none where there is no mix. Raises ValueError where none fits."""
+    if n == 0 or session.config.sft_mix.source == NO_MIX:
         return []
     if session.sft_mix is not None:
         drawn: Iterator[Chat] = iter(random.Random(seed).choices(session.sft_mix, k=n))
@@ -92,5 +103,5 @@ def sft_mix_samples(session: Session, n: int, seed: int) -> list[Sample]:
         drawn = map(Chat, islice(conversations(seed), 2 * n))
     samples = list(islice(supervised(drawn, session.model.format, session.model.loop.max_length), n))
     if not samples:
-        raise ValueError("no conversation to replay fits into the model's context; set --replay none")
+        raise ValueError("no conversation of the SFT mix fits into the model's context; set --sft-mix.source none")
     return samples

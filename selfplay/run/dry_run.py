@@ -32,7 +32,6 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
     compared = config.evaluation.games > 0 or config.evaluation.control
     copies = 2 if config.rounds and not rank and (compared or method.frozen_model) else 1
     utterances = config.games_per_round * session.game.horizon
-    samples = config.games_per_round * len(session.trained)
     cache, growing = _cache(session, 2 if config.rounds and compared else 1)
     memory = {
         "weights": weights * copies,
@@ -57,12 +56,19 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
             "games": config.games_per_round,
             "utterances_at_most": utterances,
             "sampled_tokens_at_most": utterances * config.max_new_tokens,
-            "optimiser_steps_at_most": config.learner.epochs * -(-samples // config.learner.minibatch),
+            "optimiser_steps_at_most": steps_at_most(session, method),
         },
         "rounds": config.rounds,
         "sft_steps": config.sft.steps,
         "writes": {"folder": str(config.out) if config.out else "runs/", "bytes": bytes_needed(session)},
     }
+
+
+def steps_at_most(session: Session, method: Method) -> int:
+    """Optimiser steps of a round in which every trained role of every game gives a sample, or one of a pair."""
+    config, learner = session.config, session.config.learner
+    examples = config.games_per_round * len(session.trained) // (2 if method.loss.unit == "pair" else 1)
+    return learner.epochs * -(-examples // learner.minibatch)
 
 
 def _longest(session: Session) -> int:
@@ -91,7 +97,7 @@ def _passes(session: Session, method: Method) -> int:
     if not (config.rounds or config.sft.steps):
         return playing
     longest = _longest(session)
-    samples = config.learner.minibatch * (2 if method.loss.unit == "pair" else 1) + config.learner.replay_per_minibatch
+    samples = config.learner.minibatch * (2 if method.loss.unit == "pair" else 1) + config.sft_mix.per_step(config.learner.minibatch)
     tokens = min(max(config.learner.token_budget, longest), samples * longest)
     learning = learning_bytes(
         Scorer(model), tokens, longest, rank=config.learner.lora_rank, recomputed=config.learner.gradient_checkpointing

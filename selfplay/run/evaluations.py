@@ -1,6 +1,6 @@
-"""What a run measures of its models: strength against the frozen first model and scripted players, and evaluations that were passed in.
+"""Evaluates the models of a run: win rates against the frozen initial model and scripted players, and evaluations that were passed in.
 
-Results are kept in evaluation/ in the run's folder, so that a resumed run measures nothing twice.
+Results are kept in evaluation/ in the run's folder, so that a resumed run evaluates nothing twice.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from .session import Session
 
 
 class Evaluator:
-    """Loads the frozen model of round 0 when somebody asks for it first."""
+    """Evaluates models of one run. The frozen model of round 0 is loaded when it is first needed."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Evaluator:
 
     @cached_property
     def first(self) -> LanguageModel:
-        """The frozen model of round 0: opponent, reference, and what is measured before training."""
+        """The frozen model of round 0: opponent, reference, and what is evaluated before training."""
         return self.session.first_model(self.folder.path)
 
     def evaluate(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:
         """Measures the model of a round, None for the first, and keeps the result; what was measured already is left as it is. between: of
-        a round that is neither the first nor the last one, with fewer games and without evaluations."""
+        a round that is neither the first nor the last one, without evaluations."""
         if not self.ranks.from_main(lambda: self.known(number)):
             found = self.results_of(model, number, f"model of round {number}", between=between)
             self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(number), found))
@@ -73,7 +73,7 @@ class Evaluator:
         of, run = self.config.evaluation, self.folder.path
 
         def missing(number: int) -> bool:
-            wanted = self.folder.evaluation_file(number).exists() or (of.games_between > 0 and number % of.every == 0)
+            wanted = self.folder.evaluation_file(number).exists() or (of.games > 0 and of.every > 0 and number % of.every == 0)
             if not wanted or self.known(number):
                 return False
             if checkpoint_model(run, number).is_dir():
@@ -91,7 +91,7 @@ class Evaluator:
 
     def results_of(self, model: LanguageModel | None, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
         """{"win_rates": entries, "evaluations": {name: result}} of a model, None for the first."""
-        games = self.config.evaluation.games_between if between else self.config.evaluation.games
+        games = self.config.evaluation.games
         evaluations = () if between else self.evaluations
         if not games and not evaluations:
             return {"win_rates": [], "evaluations": {}}

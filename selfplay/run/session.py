@@ -1,7 +1,7 @@
 """Everything that a run needs in memory, made from its configuration, with all that can be wrong found before anything is written."""
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,17 @@ from sparring.agents.models.chat_format import ChatFormat
 from sparring.agents.models.devices import pick_device
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model, load_tokenizer
+from sparring.agents.models.precision import tried
 from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.player_card import PlayerCard, load_card
-from sparring.envs.core import Game, Task, make_game
+from sparring.envs.core import Game, Task, game_from_options
 from sparring.envs.games import registered as _games  # noqa: F401  registers the games
 from sparring.envs.games.prompts import load_prompts
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
-from ..config.config import TrainConfig
+from ..config.config import BASE_TEXTS, NO_MIX, TrainConfig
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
@@ -72,7 +73,8 @@ class Session:
         """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model that learns, without
         its adapter."""
         if self.config.learner.lora_rank:
-            return LanguageModel(self.model.model, self.model.tokenizer, name=INITIAL, day=self.day, **limits(self.config, self.context))
+            options = limits(self.config, self.context) | {"products": self.model.products}
+            return LanguageModel(self.model.model, self.model.tokenizer, name=INITIAL, day=self.day, **options)
         return self.load_first(run)
 
     def load_first(self, run: Path) -> LanguageModel:
@@ -81,10 +83,9 @@ class Session:
 
     def load_round(self, run: Path, number: int) -> LanguageModel:
         """A copy of the model of a round that shares nothing with others."""
-        parameter = next(self.model.model.parameters())
         place = checkpoint_model(run, number)
         device = self.model.loop.packed.device
-        return load_player(self.config, place, self.context, name=INITIAL, device=device, dtype=parameter.dtype, day=self.day)
+        return load_player(self.config, place, self.context, name=INITIAL, device=device, dtype=self.model.products, day=self.day)
 
 
 def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date | None = None) -> Session:
@@ -94,11 +95,10 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     """
     trackers(config.tracker)
     fsdp.check(config.device, adapter=config.learner.lora_rank > 0)
-    rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
-    game = make_game(config.game, max_turns=config.max_turns, **rule)
+    game = game_from_options(config.game, config.game_options)
     with_sft = config.sft.steps > 0
     words = word_sets(config.words, config.heldout, with_sft=with_sft) if game.secret_roles else NO_SECRETS
-    if with_sft and not words.everyday and config.replay in ("none", "base") and not config.sft.data:
+    if with_sft and not words.everyday and config.sft_mix.source in (BASE_TEXTS, NO_MIX) and not config.sft.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set sft.steps to 0, "
             "or give conversations to imitate with --sft.data FILE"
@@ -113,7 +113,8 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     place = str(weights) if weights else model_place(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
-    sft_mix = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
+    source = config.sft_mix.source
+    sft_mix = read_chats(Path(source), prompts, game) if source not in (BASE_TEXTS, NO_MIX) else None
     demonstrations = read_chats(config.sft.data, prompts, game) if config.sft.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.secret_roles)
@@ -128,6 +129,9 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
         four_bit=config.learner.four_bit and weights is None,
         day=day,
     )
+    if config.dtype == "auto" and tried(model.model):
+        # What was decided once holds for the run, whatever a trial says when it is resumed.
+        config = replace(config, dtype="bfloat16" if model.products == torch.bfloat16 else "float32")
     require_saveable(model)
     if config.learner.lora_rank:
         require_peft()
@@ -155,7 +159,7 @@ def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Age
     role = _other_role(config, game)
     try:
         sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
-        options: dict[str, Any] = {"device": config.device, "dtype": config.dtype, "attention": config.attention}
+        options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
         return resolve(spec, role=role, sampling=sampling, day=day, **options)
     except ValueError as error:
         raise ValueError(f"there is no opponent to play against: {error}") from error
@@ -164,7 +168,7 @@ def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Age
 def load_player(config: TrainConfig, place: str | Path, context: int | None, **options: Any) -> LanguageModel:
     """A model that plays in a run. context: see Session. options: of load_language_model."""
     try:
-        return load_language_model(place, attn=given(config.attention), **limits(config, context), **options)
+        return load_language_model(place, **limits(config, context), **options)
     except ValueError as error:
         if not config.max_memory:
             raise

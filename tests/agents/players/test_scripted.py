@@ -37,7 +37,7 @@ def games(n: int) -> list[State]:
 
 
 @pytest.fixture(scope="module")
-def played() -> list[State]:
+def episodes() -> list[State]:
     return games(1500)
 
 
