@@ -12,6 +12,7 @@ from sparring.agents.models.memory import require_gib
 from sparring.envs.core import find_game, make_game
 from sparring.envs.games import registered as _games  # noqa: F401  registers the games
 from sparring.envs.judge.word_forms import RULES
+from sparring.envs.words.lists import of_everyday
 
 from .yaml_io import near, not_finite
 
@@ -33,6 +34,9 @@ class ImitationConfig:
     data: Path | None = None
     """A file of games or conversations to imitate instead of scripted experts, as sparring collect writes, or SPAG's, or TRL's; of games
     the winner's side. None: scripted experts, or where they do not know the words, the replay file."""
+    experts: Literal["mixed", "clear"] = "mixed"
+    """Which scripted experts: mixed (many styles, imperfect on purpose) or clear (hints and requests that fit few words, declarations of
+    who is sure: games that are won by knowing the words, which a language model does)."""
     winners_only: bool = False
     """Only the winner's side of a game is imitated, and roles weigh half each, however seldom one wins, as SPAG does; ties are dropped. In
     files of games the winner's side is always taken, with this weighed so."""
@@ -56,6 +60,9 @@ class EvaluationConfig:
     """Sampling temperature of both players. 0 is greedy, and then only the words make games differ."""
     control: bool = True
     """Whether a copy of the first model learns from scripted experts with as many tokens as self-play had, and is measured too."""
+    gate: int = 0
+    """Games of the first model against itself before self-play begins, which does not where it hardly ever wins by a right guess or an
+    uttered word, or often breaks the rules (docs/metrics.md); 0 leaves them out."""
     scripted: bool = True
     """Whether scripted players are opponents too; they know the everyday world alone and are left out on other words."""
 
@@ -146,6 +153,8 @@ class AlarmsConfig:
     """Largest fall of the share of true hints below the first round's; only where truth is known."""
 
 
+REPLAYS = ("base", "experts", "none")
+"""What is replayed, where it is no file."""
 DROPS = ("turn_limit", "foul", "silent", "overlong")
 """Reasons of outcomes that SPAG trains nobody on: ties and fouls. It knows no losing by silence or length; there its games go on."""
 
@@ -164,7 +173,8 @@ class TrainConfig:
     max_turns: int = 5
     """Utterances per role and game. More: longer games, more ties avoided, slower rounds."""
     words: str = "everyday"
-    """Secret words: everyday (three groups), common, band:1000-5000, or a file with one word a line (sparring words --help). Several with
+    """Secret words: everyday (three groups), common, band:1000-5000, or a file with one word a line (sparring words --help).
+    everyday+LIST: the nouns of a list too that the everyday world has not, in two groups, played and held out. Several with
     commas are a curriculum, as everyday,band:1-2000,band:2001-8000: the run begins with the first list, the others come in one by one after
     equal shares of the rounds, and all stay in play. Each list is measured apart."""
     heldout: float = 0.1
@@ -200,7 +210,8 @@ class TrainConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
     replay: str = "base"
-    """Conversations mixed into every update: base (the embedded model's base texts), none, or a file (docs/formats.md)."""
+    """Conversations mixed into every update: base (the embedded model's base texts), experts (new games of imitation.experts), none, or a
+    file (docs/formats.md)."""
     replay_pool: int = 1024
     """Replayed conversations drawn afresh for every round."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -252,7 +263,7 @@ def check(config: TrainConfig) -> None:
             wrong.append(f"{name} must be in [0, 1), got {share}")
     whole = {name: getattr(config, name) for name in ("rounds", "replay_pool", "keep")}
     whole |= {f"imitation.{name}": getattr(config.imitation, name) for name in ("steps", "games")}
-    whole |= {f"evaluation.{name}": getattr(config.evaluation, name) for name in ("games", "games_between")}
+    whole |= {f"evaluation.{name}": getattr(config.evaluation, name) for name in ("games", "games_between", "gate")}
     wrong += [f"{name} cannot be negative, got {value}" for name, value in whole.items() if value < 0]
     positive = {name: getattr(config, name) for name in ("max_turns", "max_new_tokens", "concurrency")}
     positive |= {
@@ -296,8 +307,8 @@ def check(config: TrainConfig) -> None:
         wrong.append(
             "learner.kl_form exact needs whole distributions, and of the model that played the tokens' alone are known: set sampled"
         )
-    scripted_words = config.words == "everyday" or config.imitation.data is not None
-    if not scripted_words and (config.imitation.steps and config.replay in ("base", "none")):
+    scripted_words = of_everyday(config.words) or config.imitation.data is not None
+    if not scripted_words and (config.imitation.steps and config.replay in REPLAYS):
         wrong.append("scripted experts know the everyday world only: set imitation.steps 0, words everyday, or imitation.data FILE")
     wrong += _wrong_rule(config)
     try:

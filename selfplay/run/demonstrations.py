@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from sparring.agents.core import derive_seed
-from sparring.agents.players.scripted import scripted
+from sparring.agents.players.scripted import CLEAR, ScriptedAgent, scripted
 from sparring.agents.rollout import Match, Played, play_all
 from sparring.envs.core import Game, Task
 
@@ -17,17 +17,20 @@ from ..storage.folder import RunFolder, read_lines
 from .session import Session
 
 
-def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Played]:
-    """n games of scripted players of mixed styles, about words in turn, in an order that the seed draws."""
+EXPERTS = {"mixed": scripted(), "clear": ScriptedAgent(*CLEAR)}
+"""Scripted players by the name that settings give them."""
+
+
+def expert_games(game: Game, words: Sequence[str], n: int, seed: int, experts: str = "mixed") -> list[Played]:
+    """n games of scripted players, about words in turn, in an order that the seed draws. experts: one of EXPERTS."""
     if not words:
         raise ValueError("expert games need at least one word")
     order = random.Random(derive_seed(seed, "words")).sample(list(words), k=len(words))
-    player = scripted()
     matches = []
     for i in range(n):
         word = order[i % len(order)]
         task = Task(f"expert-{i}", word, word, derive_seed(seed, "task", i))
-        agents = dict.fromkeys(game.roles, player)
+        agents = dict.fromkeys(game.roles, EXPERTS[experts])
         matches.append(Match(task.id, game, task, agents, derive_seed(seed, "match", i)))
     return play_all(matches)
 
@@ -37,7 +40,8 @@ def expert_talks(session: Session, games: int, seed: int, *, winners_only: bool 
     given = given_talks(session)
     if given is not None:
         return given
-    played = expert_games(session.game, session.words.imitated or session.words.played, games, seed)
+    words, experts = session.words.imitated or session.words.played, session.config.imitation.experts
+    played = expert_games(session.game, words, games, seed, experts)
     return [chat for p in played for chat in sides(p, session.card.prompts, winners_only=winners_only)]
 
 
@@ -88,6 +92,9 @@ def replay_rows(session: Session, n: int, seed: int) -> list[Row]:
         return []
     if session.replay is not None:
         drawn: Iterator[Chat] = iter(random.Random(seed).choices(session.replay, k=n))
+    elif session.config.replay == "experts":
+        chats = expert_talks(session, n, seed)
+        drawn = iter(random.Random(derive_seed(seed, "order")).sample(chats, k=len(chats)))
     else:
         drawn = map(Chat, islice(conversations(seed), 2 * n))
     rows = list(islice(supervised(drawn, session.model.format, session.model.loop.max_length), n))

@@ -11,7 +11,11 @@ from sparring.agents.core import Agent, derive_seed
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.players.scripted import scripted
+from sparring.agents.rollout import Match
 
+from ..data.word_sets import round_tasks
+from ..evaluation.gate import WON, require_can_win, sentence
+from ..evaluation.round_metrics import describe
 from ..evaluation.win_rates import strength
 from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress, counted
@@ -20,6 +24,10 @@ from ..storage.sealed import read_sealed, write_sealed
 from ..storage.summary import FROZEN, Evaluation, Result
 from .rollouts import play_across
 from .session import Session
+
+
+START = "start"
+"""How the games of the first model against itself are named in measured/."""
 
 
 class Measuring:
@@ -51,6 +59,27 @@ class Measuring:
         if not self.ranks.from_main(lambda: self.known(number)):
             found = self.of(model, number, f"model of round {number}", between=between)
             self.ranks.from_main(lambda: write_sealed(self.folder.measurement(number), found))
+
+    def require_start(self) -> None:
+        """Lets the model of the session, that of round 0, play against itself, or against its fixed opponent, before anything else is spent
+        on it. Raises NoStart where it cannot win. Only where that is asked for, and of games that know a win by skill."""
+        config, session = self.config, self.session
+        games = config.evaluation.gate
+        if not games or not set(WON) <= set(session.game.reasons):
+            return
+        if not self.ranks.from_main(lambda: self.known(START)):
+            seed = derive_seed(config.seed, START)
+            agents = session.agents(session.agent(session.model, config.model))
+            tasks = round_tasks(session.words.in_round(1, max(1, config.rounds)), games, 1, seed, START)
+            matches = [Match(task.id, session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
+            with self.progress.phase("games of the start against itself", games) as advance:
+                shown = counted(advance, self.ranks.size)
+                played = play_across(self.ranks, matches, concurrency=config.concurrency, progress=shown)
+            session.model.forget_caches()
+            self.ranks.from_main(lambda: write_sealed(self.folder.measurement(START), describe(played, session.words.truth)))
+        record = self.ranks.from_main(lambda: self.read(START))
+        self.progress.say(f"the start: {sentence(record)}")
+        require_can_win(record, config.imitation.steps, f"{self.folder.path}@0")
 
     def known(self, name: int | str) -> bool:
         """Whether a round or a control has been measured, and the result is what was written; where it is not, it is deleted, and said."""
@@ -109,7 +138,7 @@ class Measuring:
     def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
         config, session = self.config, self.session
         opponents: dict[str, Agent] = {FROZEN: session.agent(self.first, FROZEN)}
-        if config.evaluation.scripted and session.words.everyday:
+        if config.evaluation.scripted and session.words.everyday and not session.words.outside:
             opponents["scripted"] = scripted()
         total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)
         with self.progress.phase(f"strength of the {title}", total) as advance:

@@ -113,6 +113,8 @@ class Loop:
             done = 0
         self.model.set_version(str(done))
         measuring = Measuring(self.session, self.folder, self.evaluations, self.progress, self.ranks)
+        if not done and config.rounds and not self.method.baseline:
+            measuring.require_start()
         measuring.measure(0)
         measuring.repair(done)
         if done:

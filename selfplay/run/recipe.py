@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from ..config.config import TrainConfig
+from sparring.envs.words.lists import of_everyday
+
+from ..config.config import REPLAYS, TrainConfig
 from ..objectives.credit import Credit, without_outcomes
 from ..objectives.policy_loss import PolicyLoss
 from .method import Reference
@@ -37,8 +39,8 @@ def needs_groups(config: TrainConfig) -> None:
 
 def needs_experts(config: TrainConfig) -> None:
     """Raises ValueError where there is no experts' talk to learn from."""
-    experts = config.words == "everyday" and config.game.startswith("AdversarialTaboo")
-    if not experts and config.imitation.data is None and config.replay in ("base", "none"):
+    experts = of_everyday(config.words) and config.game.startswith("AdversarialTaboo")
+    if not experts and config.imitation.data is None and config.replay in REPLAYS:
         raise ValueError(
             f"method {config.method} learns from experts: set words everyday in Adversarial Taboo, or give conversations with "
             "imitation.data FILE"

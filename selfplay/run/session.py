@@ -22,7 +22,7 @@ from sparring.envs.games.prompts import load_prompts
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
-from ..config.config import TrainConfig
+from ..config.config import REPLAYS, TrainConfig
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
@@ -98,7 +98,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     game = make_game(config.game, max_turns=config.max_turns, **rule)
     imitating = config.imitation.steps > 0
     words = word_sets(config.words, config.heldout, imitating=imitating) if game.informed else NO_SECRETS
-    if imitating and not words.everyday and config.replay in ("none", "base") and not config.imitation.data:
+    if imitating and not words.everyday and config.replay in REPLAYS and not config.imitation.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
             "or give conversations to imitate with --imitation.data FILE"
@@ -113,7 +113,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     place = str(weights) if weights else model_place(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
-    replay = read_chats(Path(config.replay), prompts, game) if config.replay not in ("none", "base") else None
+    replay = read_chats(Path(config.replay), prompts, game) if config.replay not in REPLAYS else None
     taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.informed)

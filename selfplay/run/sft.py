@@ -50,7 +50,7 @@ def imitate(session: Session, pauses: Pauses) -> None:
     shown = expert_rows(session, of.games, seed, winners_only=of.winners_only)
     examples = anchored(_balanced(shown) if of.winners_only else shown)
     order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=given_talks(session) is None)
-    replayed = round(of.minibatch * of.replay_share) if session.words.everyday and config.replay != "none" else 0
+    replayed = round(of.minibatch * of.replay_share) if session.words.everyday and config.replay not in ("none", "experts") else 0
     starts = range(0, of.steps, CHUNK)
     replay = {s: anchored(replay_rows(session, min(CHUNK, of.steps - s) * replayed, derive_seed(seed, "replay", s))) for s in starts}
     metrics: dict[str, float] = {}
