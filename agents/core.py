@@ -1,8 +1,8 @@
 """The vocabulary of playing: sampling, requests, replies, token segments, agents and backends.
 
-An agent takes a seat in a game. When it is its turn, the seat's `act` runs as a coroutine: it *yields* requests to language models and is
-sent their replies, until it returns what it says. A scheduler (`sparring.agents.rollout`) collects the requests of many games and hands
-them to each backend in batches, so that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
+An agent gives a player for each game. When it is its turn, the player's `act` runs as a coroutine: it *yields* requests to language models
+and is sent their replies, until it returns what it says. A scheduler (`sparring.agents.rollout`) collects the requests of many games and
+hands them to each backend in batches, so that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
 """
 
 import hashlib
@@ -101,13 +101,13 @@ class TurnSpan:
 class Segment:
     """A stretch of one role's token stream, as it was sampled; made while sampling, never by tokenising text again.
 
-    ids: int64 [n]. action: bool [n], True where the token was sampled by the agent and may be trained on (False: rules, opponent,
+    ids: int64 [n]. loss_mask: bool [n], True where the token was sampled by the agent and may be trained on (False: rules, opponent,
     separators, an end token that was appended to a truncated reply). logprobs: float32 [n], the sampler's log-probability at
-    `temperature` where action is True, else 0. weight_version: names the weights that sampled; adapter: the LoRA adapter, if any.
+    `temperature` where loss_mask is True, else 0. weight_version: names the weights that sampled; adapter: the LoRA adapter, if any.
     """
 
     ids: NDArray[np.int64]
-    action: NDArray[np.bool_]
+    loss_mask: NDArray[np.bool_]
     logprobs: NDArray[np.float32]
     turns: tuple[TurnSpan, ...]
     temperature: float
@@ -137,7 +137,7 @@ class Model(Backend, Protocol):
         """Names the weights; None where they are not known."""
 
 
-class Seat(Protocol):
+class Player(Protocol):
     """One agent in one game. `act` is called once a turn, with what its role may see."""
 
     def act(self, observation: Observation) -> Generator[Request, Reply, Reply]: ...
@@ -155,8 +155,8 @@ class Agent(Protocol):
     @property
     def weight_version(self) -> str | None: ...
 
-    def seat(self, game: Game, role: str, key: str, seed: int) -> Seat:
-        """Sits down. key: unique among all seats in play (names the token stream). seed: the seat's only source of randomness."""
+    def player(self, game: Game, role: str, key: str, seed: int) -> Player:
+        """A player of one game. key: unique among all players in play (names the token stream). seed: its only source of randomness."""
 
 
 def derive_seed(*parts: Any) -> int:

@@ -111,7 +111,7 @@ def resolve(
 ) -> Agent:
     """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
 
-    role: the seat it is for; a scripted style of the other role is then refused. sampling: None means temperature 1 and the length of the
+    role: the one it is for; a scripted style of the other role is then refused. sampling: None means temperature 1 and the length of the
     model's card. renderer: None means the prompts of the model's card. models: loaded models by place (servers by name), reused and added
     to, so that names of one model share it. max_memory: bytes that the caches of a model that is loaded here may take, see HFLoop. day: see
     ChatFormat.
@@ -245,8 +245,8 @@ def _scripted(spec: str, style: str, role: str | None) -> ScriptedAgent:
         raise ValueError(f"{spec!r} names no style; styles: {', '.join([*ATTACKERS, *DEFENDERS])}")
     styles = {"attacker": ATTACKERS, "defender": DEFENDERS}.get(role or "", {**ATTACKERS, **DEFENDERS})
     if style and style not in styles:
-        seat = f" for the {role}" if role else ""
-        raise ValueError(f"unknown style {style!r}{seat}; {near(style, styles)}styles: {', '.join(styles)}")
+        place = f" for the {role}" if role else ""
+        raise ValueError(f"unknown style {style!r}{place}; {near(style, styles)}styles: {', '.join(styles)}")
     return scripted(style or None)
 
 

@@ -1,4 +1,4 @@
-"""Playing many games at once: drives the seats' coroutines, collects their requests, and hands them to each backend in batches.
+"""Playing many games at once: drives the players' coroutines, collects their requests, and hands them to each backend in batches.
 
 Knows games, agents and backends by their protocols only. What a match comes to depends on the match (its seeds), not on how many others are
 played beside it.
@@ -15,7 +15,7 @@ from itertools import count
 
 from sparring.envs.core import VOID, Game, Outcome, State, Task
 
-from .core import Agent, Backend, Finish, Reply, Request, Seat, Segment, derive_seed
+from .core import Agent, Backend, Finish, Player, Reply, Request, Segment, derive_seed
 from .models.token_streams import NoRoomError
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Said:
+class Turn:
     """How one utterance came about. private: thinking. tokens: sampled ones, 0 if no model spoke."""
 
     role: str
@@ -45,8 +45,8 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Played:
-    """A finished game. state: its last position; in a void game the one that the failure left. replies: one per utterance, in order.
+class Episode:
+    """A finished game. state: its last position; in a void game the one that the failure left. turns: one per utterance, in order.
 
     segments: by role, what may be trained on. seconds: from its first turn to its end, other games' work included.
     """
@@ -55,21 +55,21 @@ class Played:
     state: State
     outcome: Outcome
     segments: Mapping[str, tuple[Segment, ...]]
-    replies: tuple[Said, ...]
+    turns: tuple[Turn, ...]
     seconds: float
 
 
 @dataclass(eq=False)
-class _Table:
-    """A game in play. number: its place among the matches. turn: the coroutine of the seat that is to act."""
+class _RunningEpisode:
+    """A game in play. number: its place among the matches. coroutine: of the player that is to act."""
 
     number: int
     match: Match
     state: State
-    seats: dict[str, Seat]
+    players: dict[str, Player]
     began: float
-    turn: Generator[Request, Reply, Reply] | None = None
-    replies: list[Said] = field(default_factory=list)
+    coroutine: Generator[Request, Reply, Reply] | None = None
+    turns: list[Turn] = field(default_factory=list)
 
 
 _runs = count()
@@ -77,22 +77,22 @@ _AHEAD = 4
 """Times `concurrency`: how many games `play_in_order` begins before the first of them has ended."""
 
 
-def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> Iterator[Played]:
+def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Episode], None] | None = None) -> Iterator[Episode]:
     """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in play.
 
     A failure of the infrastructure (a reply that finishes by "error", a first prompt without room for a reply) voids its game alone. What a
-    seat, a game or a backend raises otherwise propagates. Raises ValueError for a match that lacks an agent, or shares its id with one in
+    player, a game or a backend raises otherwise propagates. Raises ValueError for a match that lacks an agent, or shares its id with one in
     play.
     """
-    return (played for _, played in _Scheduler(iter(matches), concurrency, progress).run())
+    return (episode for _, episode in _Scheduler(iter(matches), concurrency, progress).run())
 
 
 def play_in_order(
     matches: Iterable[Match],
-    each: Callable[[Played], None],
+    each: Callable[[Episode], None],
     *,
     concurrency: int = 256,
-    progress: Callable[[Played], None] | None = None,
+    progress: Callable[[Episode], None] | None = None,
 ) -> None:
     """Plays matches as `play` does and gives each game to `each`, in the matches' own order, once those before it have ended.
 
@@ -101,11 +101,11 @@ def play_in_order(
     (Ctrl-C, a server that refuses), `each` is given all games that have ended until then, in order but with gaps, before it propagates.
     """
     scheduler = _Scheduler(iter(matches), concurrency, progress, ahead=_AHEAD * concurrency)
-    waiting: dict[int, Played] = {}
+    waiting: dict[int, Episode] = {}
     try:
         with closing(scheduler.run()) as games:
-            for number, played in games:
-                waiting[number] = played
+            for number, episode in games:
+                waiting[number] = episode
                 while scheduler.handed_on in waiting:
                     each(waiting.pop(scheduler.handed_on))
                     scheduler.handed_on += 1
@@ -116,7 +116,7 @@ def play_in_order(
         raise
 
 
-def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Played], None] | None = None) -> list[Played]:
+def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Episode], None] | None = None) -> list[Episode]:
     """Plays matches and returns them in their own order."""
     numbered: dict[str, int] = {}
 
@@ -129,7 +129,7 @@ def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Call
 
     return sorted(
         play(number(), concurrency=concurrency, progress=progress),
-        key=lambda played: numbered[played.match.id],
+        key=lambda episode: numbered[episode.match.id],
     )
 
 
@@ -139,7 +139,7 @@ class _Scheduler:
     """
 
     def __init__(
-        self, matches: Iterator[Match], concurrency: int, progress: Callable[[Played], None] | None, ahead: float = math.inf
+        self, matches: Iterator[Match], concurrency: int, progress: Callable[[Episode], None] | None, ahead: float = math.inf
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency must be at least 1, not {concurrency}")
@@ -147,15 +147,15 @@ class _Scheduler:
         self.concurrency = concurrency
         self.progress = progress
         self.prefix = f"{next(_runs)}:"
-        self.tables: dict[str, _Table] = {}
-        self.asked: dict[tuple[int, str], _Table] = {}
+        self.running: dict[str, _RunningEpisode] = {}
+        self.asked: dict[tuple[int, str], _RunningEpisode] = {}
         self.backends: dict[int, Backend] = {}
-        self.finished: deque[tuple[int, Played]] = deque()
+        self.finished: deque[tuple[int, Episode]] = deque()
         self.ahead = ahead
         self.begun = self.handed_on = 0
         self.warned: set[str] = set()
 
-    def run(self) -> Generator[tuple[int, Played]]:
+    def run(self) -> Generator[tuple[int, Episode]]:
         """Each game as it ends, with its place among the matches."""
         try:
             while self._fill():
@@ -163,11 +163,11 @@ class _Scheduler:
                 self._fill()
                 self._poll()
         finally:
-            for table in self.tables.values():
-                for seat in table.seats.values():
-                    seat.close()
+            for running in self.running.values():
+                for player in running.players.values():
+                    player.close()
 
-    def _hand_out(self) -> Iterator[tuple[int, Played]]:
+    def _hand_out(self) -> Iterator[tuple[int, Episode]]:
         while self.finished:
             if self.progress is not None:
                 self.progress(self.finished[0][1])  # still kept where this is interrupted
@@ -175,57 +175,57 @@ class _Scheduler:
 
     def _fill(self) -> bool:
         """Starts games while there is room; False when nothing is in play or to be handed out."""
-        while len(self.tables) + len(self.finished) < self.concurrency and self.begun - self.handed_on < self.ahead:
+        while len(self.running) + len(self.finished) < self.concurrency and self.begun - self.handed_on < self.ahead:
             match = next(self.matches, None)
             if match is None:
                 break
-            if match.id in self.tables:
+            if match.id in self.running:
                 raise ValueError(f"two matches in play have the id {match.id!r}")
             missing = [role for role in match.game.roles if role not in match.agents]
             if missing:
                 raise ValueError(f"match {match.id!r} has no agent for {', '.join(missing)}")
-            seats = {
-                role: match.agents[role].seat(match.game, role, f"{self.prefix}{match.id}:{role}", derive_seed(match.seed, role))
+            players = {
+                role: match.agents[role].player(match.game, role, f"{self.prefix}{match.id}:{role}", derive_seed(match.seed, role))
                 for role in match.game.roles
             }
-            table = _Table(self.begun, match, match.game.start(match.task), seats, time.perf_counter())
+            running = _RunningEpisode(self.begun, match, match.game.start(match.task), players, time.perf_counter())
             self.begun += 1
-            self.tables[match.id] = table
-            self._advance(table, None)
-        return bool(self.tables or self.finished)
+            self.running[match.id] = running
+            self._advance(running, None)
+        return bool(self.running or self.finished)
 
-    def _advance(self, table: _Table, reply: Reply | None) -> None:
+    def _advance(self, running: _RunningEpisode, reply: Reply | None) -> None:
         """Lets a game run until it asks a backend for something, or ends."""
         while True:
-            role = table.state.to_act
+            role = running.state.to_act
             if role is None:
-                assert table.state.outcome is not None, "a game without a role to act has an outcome"
-                self._end(table, table.state.outcome)
+                assert running.state.outcome is not None, "a game without a role to act has an outcome"
+                self._end(running, running.state.outcome)
                 return
             try:
-                if table.turn is None:
-                    table.turn = table.seats[role].act(table.state.observe(role))
-                    request = next(table.turn)
+                if running.coroutine is None:
+                    running.coroutine = running.players[role].act(running.state.observe(role))
+                    request = next(running.coroutine)
                 else:
                     assert reply is not None
-                    request = table.turn.send(reply)
+                    request = running.coroutine.send(reply)
             except StopIteration as stop:
                 said: Reply = stop.value
-                table.turn, reply = None, None
-                table.replies.append(Said(role, said.private, said.finish, said.tokens))
+                running.coroutine, reply = None, None
+                running.turns.append(Turn(role, said.private, said.finish, said.tokens))
                 if said.finish == "error":
-                    self._end(table, Outcome(dict.fromkeys(table.match.game.roles, 0.0), None, VOID))
+                    self._end(running, Outcome(dict.fromkeys(running.match.game.roles, 0.0), None, VOID))
                     return
-                table.state = table.state.apply(said.text, truncated=said.finish == "length")
+                running.state = running.state.apply(said.text, truncated=said.finish == "length")
                 continue
-            self._ask(table, request)
+            self._ask(running, request)
             return
 
-    def _ask(self, table: _Table, request: Request) -> None:
+    def _ask(self, running: _RunningEpisode, request: Request) -> None:
         key = (id(request.backend), request.stream)
         assert key not in self.asked, f"stream {request.stream!r} is asked twice at once"
         self.backends[id(request.backend)] = request.backend
-        self.asked[key] = table
+        self.asked[key] = running
         try:
             request.backend.submit(request)
         except NoRoomError as error:
@@ -233,7 +233,7 @@ class _Scheduler:
                 self.warned.add(request.backend.name)
                 _log.warning("%s; such games are void", error)
             del self.asked[key]
-            self._advance(table, Reply("", finish="error"))
+            self._advance(running, Reply("", finish="error"))
 
     def _poll(self) -> None:
         """Takes what each backend that owes replies has finished. One that has none yet and only waits for them (`ready` is False, as of a
@@ -260,13 +260,13 @@ class _Scheduler:
         if not replies:
             raise RuntimeError(f"backend {backend.name!r} owes replies but returned none")
         for request, reply in replies:
-            table = self.asked.pop((id(backend), request.stream), None)
-            if table is None:
+            running = self.asked.pop((id(backend), request.stream), None)
+            if running is None:
                 raise RuntimeError(f"backend {backend.name!r} answered {request.stream!r}, which nobody here asked for")
-            self._advance(table, reply)
+            self._advance(running, reply)
 
-    def _end(self, table: _Table, outcome: Outcome) -> None:
-        segments = {role: seat.close() for role, seat in table.seats.items()}
-        del self.tables[table.match.id]
-        played = Played(table.match, table.state, outcome, segments, tuple(table.replies), time.perf_counter() - table.began)
-        self.finished.append((table.number, played))
+    def _end(self, running: _RunningEpisode, outcome: Outcome) -> None:
+        segments = {role: player.close() for role, player in running.players.items()}
+        del self.running[running.match.id]
+        episode = Episode(running.match, running.state, outcome, segments, tuple(running.turns), time.perf_counter() - running.began)
+        self.finished.append((running.number, episode))

@@ -58,7 +58,7 @@ def check_game(spec: GameSpec) -> None:
 def _check_facts(spec: GameSpec, game: Game) -> None:
     _held(spec, game.name == spec.name, f"the game is named {game.name!r}, but registered as {spec.name!r}")
     _held(spec, len(game.roles) == len(set(game.roles)) > 0, f"roles must be different names, got {game.roles}")
-    _held(spec, set(game.informed) <= set(game.roles), f"informed names {game.informed}, but the roles are {game.roles}")
+    _held(spec, set(game.secret_roles) <= set(game.roles), f"secret_roles names {game.secret_roles}, but the roles are {game.roles}")
     _held(spec, game.horizon >= 1, f"horizon must be at least 1, got {game.horizon}")
     _held(spec, len({task.secret for task in spec.example_tasks}) >= 2, "example_tasks needs two tasks or more, with different secrets")
     try:
@@ -145,7 +145,7 @@ def _check_secrecy(spec: GameSpec, game: Game, one: Task, other: Task, talk: Ite
         states = (first, second)
         if any(state.outcome for state in states):
             return
-        for role in set(game.roles) - set(game.informed):
+        for role in set(game.roles) - set(game.secret_roles):
             seen = [state.observe(role) for state in states]
             _held(spec, repr(seen[0]) == repr(seen[1]), f"what {role} observes depends on the secret: {seen[0]} against {seen[1]}")
         messages = [_message(state) for state in states]

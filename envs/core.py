@@ -108,10 +108,10 @@ class State(Protocol):
 class Game(Protocol):
     """The rules of a game, with its facts declared as data.
 
-    informed: the roles that may know a task's secret; what the others observe tells nothing of it until the game has ended. Where nobody
-    is informed the game has no use for a secret: tasks differ by their seeds alone.
-    reasons: why games end, void ones apart. horizon: the largest number of utterances of one game. utility_range: lowest and highest
-    utility of one role. clonable: states are values: search branches by keeping one. replayable: equal utterances give equal states.
+    secret_roles: the roles that may know a task's secret; what the others observe tells nothing of it until the game has ended. Where there
+    are none the game has no use for a secret: tasks differ by their seeds alone. reasons: why games end, void ones apart. horizon: the
+    largest number of utterances of one game. utility_range: lowest and highest utility of one role. clonable: states are values: search
+    branches by keeping one. replayable: equal utterances give equal states.
     """
 
     @property
@@ -124,7 +124,7 @@ class Game(Protocol):
     def roles(self) -> tuple[str, ...]: ...
 
     @property
-    def informed(self) -> tuple[str, ...]: ...
+    def secret_roles(self) -> tuple[str, ...]: ...
 
     @property
     def reasons(self) -> tuple[str, ...]: ...

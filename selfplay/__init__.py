@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .config.presets import preset
     from .data.collect import collect
     from .evaluation.tournament import tournament
-    from .evaluation.win_rates import strength as evaluate
+    from .evaluation.win_rates import win_rates as evaluate
     from .run.train import resume, train
 
 __all__ = ["TrainConfig", "collect", "evaluate", "preset", "resume", "tournament", "train"]
@@ -21,7 +21,7 @@ __all__ = ["TrainConfig", "collect", "evaluate", "preset", "resume", "tournament
 _PLACES = {
     "TrainConfig": ("config.config", "TrainConfig"),
     "collect": ("data.collect", "collect"),
-    "evaluate": ("evaluation.win_rates", "strength"),
+    "evaluate": ("evaluation.win_rates", "win_rates"),
     "preset": ("config.presets", "preset"),
     "resume": ("run.train", "resume"),
     "tournament": ("evaluation.tournament", "tournament"),

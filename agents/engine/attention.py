@@ -22,8 +22,8 @@ from ..models.adapter_folders import Places, lora_layers, per_token
 from ..models.memory import out_of_memory
 from ..text import one_line
 from . import kernels
-from .fused_layers import quick_parts, replaced
-from .kv_cache import LANE, Layout
+from .fused_layers import fused_layers, replaced
+from .kv_cache import BUCKET, Layout
 
 NAME = "sparring_rows"
 """This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
@@ -338,7 +338,7 @@ class PackedModel:
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
         self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
         self.in_blocks = probe.plain
-        self._quick = quick_parts(model, (probe.queries, heads, size))
+        self._fused = fused_layers(model, (probe.queries, heads, size))
         if self._mixes():
             raise ValueError(
                 f"{type(model).__name__} has layers beyond attention that carry what was said from token to token (convolutions, state "
@@ -355,7 +355,7 @@ class PackedModel:
         vocabulary = self.model.get_input_embeddings().weight.shape[0]
         found = []
         for other in (1, vocabulary // 2):
-            data = self.layout.empty(2, LANE).zero_()
+            data = self.layout.empty(2, BUCKET).zero_()
             part = Prefill(0, data, [0, 0], [3, 3])
             ids = torch.tensor([*range(other, other + 3), *range(3)], device=self.device) % vocabulary
             with torch.inference_mode():
@@ -397,7 +397,7 @@ class PackedModel:
         which tokens go through which.
         """
         compiled = None if adapters else self._compiled
-        quick = () if compiled else self._quick
+        quick = () if compiled else self._fused
         with self._rows(Plan(parts, self.slots)), replaced(quick), per_token(lora_layers(self.model), adapters):
             few = compiled and self.few_lengths
             # A product of a single row is another kernel, which rounds otherwise: there are always two.

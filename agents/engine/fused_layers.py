@@ -22,7 +22,7 @@ Place = tuple[dict[str, Any], str, Callable[..., Any]]
 """A namespace, a name in it, and what is to stand there."""
 
 
-def quick_parts(model: nn.Module, heads: tuple[int, int, int]) -> list[Place]:
+def fused_layers(model: nn.Module, heads: tuple[int, int, int]) -> list[Place]:
     """What can be replaced in a model, for `replaced`. heads: how many query heads, how many of keys, and their size."""
     first = next(model.parameters())
     if not (kernels.AVAILABLE and first.device.type == "cpu" and first.dtype == torch.float32):
@@ -46,7 +46,7 @@ def quick_parts(model: nn.Module, heads: tuple[int, int, int]) -> list[Place]:
 
 @contextmanager
 def replaced(places: Iterable[Place]) -> Iterator[None]:
-    """Puts what `quick_parts` found in its places for a while. Whoever has put another forward pass into one module, as accelerate's hooks
+    """Puts what `fused_layers` found in its places for a while. Whoever has put another forward pass into one module, as accelerate's hooks
     do, wants that one called. Another thread that runs the same code meanwhile is served either way, with gradients or without.
     """
     before: list[tuple[dict[str, Any], str, Any]] = []

@@ -1,7 +1,7 @@
-"""Keys and values of many token streams: a pool of blocks that keeps them between turns, and dense lanes that torch's operations read.
+"""Keys and values of many token streams: a pool of blocks that keeps them between turns, and dense buckets that torch's operations read.
 
 Knows shapes, rows and blocks; knows nothing about models, text or sampling. Letters: X = keys and values of all layers (2 x layers), H =
-key-value heads, D = head size, L = positions of a lane.
+key-value heads, D = head size, L = positions of a bucket.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +18,8 @@ Row = TypeVar("Row")
 
 BLOCK = kernels.BLOCK
 """Positions in one block of the pool."""
-LANE = 32
-"""Lanes are multiples of this many positions long."""
+BUCKET = 32
+"""Buckets are multiples of this many positions long."""
 
 
 def blocks_for(positions: int) -> int:
@@ -56,7 +56,7 @@ class Pool:
         self.limit = limit
         self.clean = clean
         self.data = self._make(min(limit, 256))
-        self.free = list(range(len(self.data) - 1, -1, -1))
+        self.free_blocks = list(range(len(self.data) - 1, -1, -1))
         self._sharing: dict[int, int] = {}
 
     def _make(self, count: int) -> Tensor:
@@ -66,13 +66,13 @@ class Pool:
 
     def available(self) -> int:
         """Blocks that can still be taken."""
-        return len(self.free) + self.limit - len(self.data)
+        return len(self.free_blocks) + self.limit - len(self.data)
 
-    def take(self, count: int) -> list[int] | None:
+    def allocate(self, count: int) -> list[int] | None:
         """Numbers of `count` blocks, which the caller has seen to be available; None where there is no memory for them: the pool then never
         grows again.
         """
-        while len(self.free) < count:
+        while len(self.free_blocks) < count:
             old = len(self.data)
             assert old < self.limit, "blocks are taken only when available"
             try:
@@ -84,24 +84,24 @@ class Pool:
                 return None
             grown[:old] = self.data
             self.data = grown
-            self.free[:0] = range(len(grown) - 1, old - 1, -1)
-        taken = self.free[len(self.free) - count :]
-        del self.free[len(self.free) - count :]
+            self.free_blocks[:0] = range(len(grown) - 1, old - 1, -1)
+        taken = self.free_blocks[len(self.free_blocks) - count :]
+        del self.free_blocks[len(self.free_blocks) - count :]
         return taken[::-1]
 
-    def share(self, blocks: Sequence[int]) -> list[int]:
+    def incref(self, blocks: Sequence[int]) -> list[int]:
         """Takes blocks once more: they are free when each who has taken them has given them back. Nobody may write into them meanwhile."""
         for block in blocks:
             self._sharing[block] = self._sharing.get(block, 0) + 1
         return list(blocks)
 
-    def give(self, blocks: Sequence[int]) -> None:
+    def free(self, blocks: Sequence[int]) -> None:
         for block in reversed(blocks):
             others = self._sharing.pop(block, 0)
             if others > 1:
                 self._sharing[block] = others - 1
             elif not others:
-                self.free.append(block)
+                self.free_blocks.append(block)
 
     def copy(self, blocks: Sequence[int], to: Sequence[int]) -> None:
         """Copies blocks to others. Of one that is named more than once, as in `save`, the last counts."""
@@ -146,14 +146,14 @@ def _cells(dense: Tensor, rows: Sequence[int], places: Sequence[int]) -> Tensor:
     return (first[:, None, None] + layers[:, None] + within).flatten()
 
 
-class Lane(Generic[Row]):
+class Bucket(Generic[Row]):
     """Rows that decode together: streams of at most `length` positions, kept dense so that attention reads one view."""
 
-    def __init__(self, lanes: "Lanes[Row]", length: int) -> None:
-        self._lanes = lanes
+    def __init__(self, buckets: "Buckets[Row]", length: int) -> None:
+        self._buckets = buckets
         self.length = length
         self.rows: list[Row] = []
-        self.data = lanes.layout.empty(0, length)
+        self.data = buckets.layout.empty(0, length)
 
     @property
     def capacity(self) -> int:
@@ -163,20 +163,20 @@ class Lane(Generic[Row]):
     def add(self, rows: Sequence[Row]) -> None:
         """Appends rows; what their places held before is still there."""
         if len(self.rows) + len(rows) > self.capacity:
-            self._lanes.widen(self, len(self.rows) + len(rows))
+            self._buckets.widen(self, len(self.rows) + len(rows))
         self.rows.extend(rows)
 
     def resize(self, capacity: int) -> None:
         """Moves to memory for so many rows."""
         keep = len(self.rows)
-        data = self._lanes.layout.empty(capacity, self.length)
+        data = self._buckets.layout.empty(capacity, self.length)
         data[:, :keep] = self.data[:, :keep]
         # What is masked must still be finite.
         data[:, keep:] = 0
         self.data = data
 
-    def take(self, source: "Lane[Row]", places: Sequence[int]) -> None:
-        """Appends rows of a shorter lane, with their keys and values; they stay there until dropped."""
+    def take(self, source: "Bucket[Row]", places: Sequence[int]) -> None:
+        """Appends rows of a shorter bucket, with their keys and values; they stay there until dropped."""
         old = len(self.rows)
         self.add([source.rows[place] for place in places])
         for row, place in enumerate(places, old):
@@ -194,57 +194,58 @@ class Lane(Generic[Row]):
         del self.rows[keep:]
 
 
-class Lanes(Generic[Row]):
-    """Lanes by length, made when asked for. Together they have memory for at most `limit` positions; up to there a lane keeps what it had,
-    as there will be other rows.
+class Buckets(Generic[Row]):
+    """Buckets by length, made when asked for. Together they have memory for at most `limit` positions; up to there a bucket keeps what it
+    had, as there will be other rows.
     """
 
     def __init__(self, layout: Layout, limit: int) -> None:
         self.layout = layout
         self.limit = limit
-        self._lanes: dict[int, Lane[Row]] = {}
+        self._buckets: dict[int, Bucket[Row]] = {}
 
-    def __iter__(self) -> Iterator[Lane[Row]]:
+    def __iter__(self) -> Iterator[Bucket[Row]]:
         """From the shortest on."""
-        return iter([lane for _, lane in sorted(self._lanes.items())])
+        return iter([bucket for _, bucket in sorted(self._buckets.items())])
 
-    def of(self, length: int) -> Lane[Row]:
-        if length not in self._lanes:
-            self._lanes[length] = Lane(self, length)
-        return self._lanes[length]
+    def of(self, length: int) -> Bucket[Row]:
+        if length not in self._buckets:
+            self._buckets[length] = Bucket(self, length)
+        return self._buckets[length]
 
     @property
     def positions(self) -> int:
         """Positions that there is memory for at present."""
-        return sum(lane.capacity * lane.length for lane in self._lanes.values())
+        return sum(bucket.capacity * bucket.length for bucket in self._buckets.values())
 
-    def widen(self, lane: Lane[Row], rows: int) -> None:
-        """Makes room for `rows` rows in a lane and a quarter more; where that is beyond the limit, every lane gives back what it does not
-        use, and there is room for `rows` alone.
+    def widen(self, bucket: Bucket[Row], rows: int) -> None:
+        """Makes room for `rows` rows in a bucket and a quarter more; where that is beyond the limit, every bucket gives back what it does
+        not use, and there is room for `rows` alone.
         """
         ample = rows + rows // 4 + 8
-        if self.positions + (ample - lane.capacity) * lane.length > self.limit:
-            for other in self._lanes.values():
-                if other is not lane and other.capacity > len(other.rows):
+        if self.positions + (ample - bucket.capacity) * bucket.length > self.limit:
+            for other in self._buckets.values():
+                if other is not bucket and other.capacity > len(other.rows):
                     other.resize(len(other.rows))
             ample = rows
-        lane.resize(ample)
+        bucket.resize(ample)
 
 
-def lane_length(positions: int, max_length: int) -> int:
-    """How long the lane for rows of so many positions is: the next multiple of LANE, beyond the first few in steps of about a quarter, so
-    that lanes are few.
+def bucket_length(positions: int, max_length: int) -> int:
+    """How long the bucket for rows of so many positions is: the next multiple of BUCKET, beyond the first few in steps of about a quarter,
+    so that buckets are few.
     """
-    length = -(-positions // LANE) * LANE
-    if length > 4 * LANE:
-        step = LANE * max(1, 1 << ((length // LANE).bit_length() - 3))
+    length = -(-positions // BUCKET) * BUCKET
+    if length > 4 * BUCKET:
+        step = BUCKET * max(1, 1 << ((length // BUCKET).bit_length() - 3))
         length = -(-length // step) * step
     return min(length, blocks_for(max_length) * BLOCK)
 
 
-def lane_positions(max_length: int, rows: int) -> int:
-    """Positions that lanes may have memory for: twice what their rows could need, as rows that outgrow a lane are in two for a moment."""
-    return 2 * rows * lane_length(max_length, max_length)
+def bucket_positions(max_length: int, rows: int) -> int:
+    """Positions that buckets may have memory for: twice what their rows could need, as rows that outgrow a bucket are in two for a
+    moment."""
+    return 2 * rows * bucket_length(max_length, max_length)
 
 
 def fitting(layout: Layout, max_length: int, positions: Callable[[int], int], rows: int, blocks: int, memory: int) -> tuple[int, int]:

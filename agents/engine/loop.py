@@ -25,10 +25,10 @@ from .attention import PackedModel
 from .forward_pass import model_length, stored_tensors
 from .kv_cache import BLOCK, Pool, blocks_for, fitting
 from .prefix_cache import CHUNK, SHARE, chain
-from .reply_table import ENDED, FULL, GOES_ON, STOPPED, Replies
-from .rows import BlockRows, LaneRows, Rows
+from .reply_table import ENDED, FULL, GOES_ON, STOPPED, ReplyTable
+from .rows import BlockBatch, BucketBatch, RunningBatch
 from .sampling import Settings, draw, uniform
-from .sequences import Job, Stop, Streams
+from .sequences import PendingReply, Sequences, Stop
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Generated:
 @dataclass
 class Counters:
     """What a loop has done so far. steps: forward passes. rows: the sum of rows that decoded in them. shared: tokens taken from another
-    stream's beginning.
+    stream's prefix.
     """
 
     steps: int = 0
@@ -59,7 +59,7 @@ class Counters:
     shared: int = 0
     sampled: int = 0
     near_ties: int = 0
-    rebuilt: int = 0
+    preempted: int = 0
 
     def occupancy(self, before: "Counters", rows: int) -> float:
         """How full batches were since: replies that a forward pass drew a token for, on average, as a share of `rows`."""
@@ -72,7 +72,7 @@ class HFLoop:
 
     model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
-    full length, kept beginnings among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
+    full length, cached prefixes among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
     that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
     enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
     same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler: see PackedModel.
@@ -99,61 +99,61 @@ class HFLoop:
         self.max_length = min(own, max_length or own)
         self.max_rows, blocks = max_rows, max_streams * blocks_for(self.max_length)
         if max_memory is not None:
-            self.max_rows, blocks = fitting(self.packed.layout, self.max_length, self._beside, max_rows, blocks, max_memory)
+            self.max_rows, blocks = fitting(self.packed.layout, self.max_length, self._extra_positions, max_rows, blocks, max_memory)
         self.prefill_tokens = prefill_tokens
         self.counters = Counters()
         device = self.packed.device
         self._ends = torch.tensor(sorted(end_ids), dtype=torch.int64, device=device)
-        self._idle = blocks
-        self._streams = Streams(self._make_pool())
-        self._rows = self._make_rows()
-        self._waiting: deque[Job] = deque()
+        self._cached_blocks = blocks
+        self._sequences = Sequences(self._make_pool())
+        self._batch = self._make_batch()
+        self._waiting: deque[PendingReply] = deque()
         self._done: list[Generated] = []
         self._numbers = count()
         self._slots = list(range(self.max_rows - 1, -1, -1))
-        self._replies = Replies(self.max_rows, device)
+        self._table = ReplyTable(self.max_rows, device)
         self._step = 0
-        self._weighing: list[Tensor] = []
+        self._watched_weights: list[Tensor] = []
         self._weights = self._version()
 
-    def _beside(self, rows: int) -> int:
+    def _extra_positions(self, rows: int) -> int:
         """Positions that so many rows may need memory for, beside what is kept for idle streams."""
-        return (BlockRows if self.packed.in_blocks else LaneRows).positions(self.max_length, rows)
+        return (BlockBatch if self.packed.in_blocks else BucketBatch).positions(self.max_length, rows)
 
     def _make_pool(self) -> Pool:
         if self.packed.in_blocks:
-            return Pool(self.packed.layout, self._idle + self._beside(self.max_rows) // BLOCK, clean=False)
-        return Pool(self.packed.layout, self._idle)
+            return Pool(self.packed.layout, self._cached_blocks + self._extra_positions(self.max_rows) // BLOCK, clean=False)
+        return Pool(self.packed.layout, self._cached_blocks)
 
-    def _make_rows(self) -> Rows:
+    def _make_batch(self) -> RunningBatch:
         if self.packed.in_blocks:
-            return BlockRows(self._streams, self.max_length, self.max_rows)
-        return LaneRows(self.packed.layout, self._streams, self.max_length, self.max_rows)
+            return BlockBatch(self._sequences, self.max_length, self.max_rows)
+        return BucketBatch(self.packed.layout, self._sequences, self.max_length, self.max_rows)
 
     @property
     def active(self) -> int:
         """Rows that decode at present."""
-        return self._rows.active
+        return self._batch.active
 
     def memory_bound(self) -> int:
         """Bytes that caches can take at most, from the configuration alone. While one of them grows, its old and new memory exist side by
         side.
         """
-        return self.packed.layout.bytes_per_token * (self._idle * BLOCK + self._beside(self.max_rows))
+        return self.packed.layout.bytes_per_token * (self._cached_blocks * BLOCK + self._extra_positions(self.max_rows))
 
     def held_bound(self, streams: int, length: int, prompts: int) -> tuple[int, int]:
         """Bytes that caches take at most while so many streams of so many tokens are in play, and how many more for a moment while they
         grow, as their old and new memory then exist side by side. prompts: different first prompts in all, of which a share is kept.
         """
         rows, length = min(streams, self.max_rows), min(length, self.max_length)
-        limit = self._streams.pool.limit
+        limit = self._sequences.pool.limit
         begun = min(limit // SHARE, prompts * blocks_for(length))
         blocks = min(limit, streams * (blocks_for(length) + 1) + begun)
         # A pool doubles. On a CPU what it does not use of its new memory is never touched, unless it is made clean.
         room = blocks if self.packed.in_blocks else min(limit, 2 * blocks)
-        lanes = 0 if self.packed.in_blocks else LaneRows.positions(length, rows)
+        buckets = 0 if self.packed.in_blocks else BucketBatch.positions(length, rows)
         each = self.packed.layout.bytes_per_token
-        return each * (room * BLOCK + lanes), each * (blocks * BLOCK + lanes // 2)
+        return each * (room * BLOCK + buckets), each * (blocks * BLOCK + buckets // 2)
 
     def submit(
         self,
@@ -172,24 +172,24 @@ class HFLoop:
         A stream without room for one more token gets an empty reply that finishes by length. Raises ValueError where the stream still waits
         for a reply, has no ids at all, or has gone through another adapter.
         """
-        row = self._streams.get(stream, adapter)
-        if row.adapter != adapter:
-            raise ValueError(f"stream {stream!r} goes through adapter {row.adapter}, not {adapter}")
-        if row.job is not None:
+        sequence = self._sequences.get(stream, adapter)
+        if sequence.adapter != adapter:
+            raise ValueError(f"stream {stream!r} goes through adapter {sequence.adapter}, not {adapter}")
+        if sequence.reply is not None:
             raise ValueError(f"stream {stream!r} still waits for a reply")
-        if not row.ids:
-            row.begins = chain(ids, adapter)
-            self._streams.prefixes.ask(row.begins)
-        row.ids.extend(ids)
-        if not row.ids:
+        if not sequence.ids:
+            sequence.prefix_hashes = chain(ids, adapter)
+            self._sequences.prefix_cache.ask(sequence.prefix_hashes)
+        sequence.ids.extend(ids)
+        if not sequence.ids:
             raise ValueError(f"stream {stream!r} is empty: there is nothing to continue")
-        limit = min(sampling.max_new_tokens, self.max_length - len(row.ids))
+        limit = min(sampling.max_new_tokens, self.max_length - len(sequence.ids))
         if limit <= 0:
             empty = np.zeros(0, np.int64)
             self._done.append(Generated(stream, tag, empty, empty.astype(np.float32), "length", False, 0))
             return
-        row.job = Job(row, sampling, seed, limit, stop, tag, next(self._numbers), len(row.ids))
-        self._waiting.append(row.job)
+        sequence.reply = PendingReply(sequence, sampling, seed, limit, stop, tag, next(self._numbers), len(sequence.ids))
+        self._waiting.append(sequence.reply)
 
     def poll(self) -> list[Generated]:
         """Works until a reply is finished; returns those finished, or nothing when nothing was submitted."""
@@ -203,7 +203,7 @@ class HFLoop:
                 except BaseException as error:
                     short = out_of_memory(error) and self.max_rows > 1
                     if not short:
-                        self._begin_again()
+                        self._preempt_all()
                         raise
                 if short:
                     # Only here nothing refers to what the failed pass held any more.
@@ -213,22 +213,22 @@ class HFLoop:
 
     def ids(self, stream: str) -> list[int]:
         """All ids of a stream."""
-        return list(self._streams[stream].ids)
+        return list(self._sequences[stream].ids)
 
     def close(self, stream: str) -> None:
         """Forgets a stream; a reply of it, finished or in the making, is dropped. Unknown streams are ignored."""
-        row = self._streams.pop(stream)
-        if row is None:
+        sequence = self._sequences.pop(stream)
+        if sequence is None:
             return
         self._done = [done for done in self._done if done.stream != stream]
-        if row.job is None:
+        if sequence.reply is None:
             return
-        if row.job in self._waiting:
-            self._waiting.remove(row.job)
+        if sequence.reply in self._waiting:
+            self._waiting.remove(sequence.reply)
         else:
             with torch.inference_mode():
-                self._rows.drop(row.job)
-            self._slots.append(row.job.slot)
+                self._batch.drop(sequence.reply)
+            self._slots.append(sequence.reply.slot)
 
     def invalidate(self) -> None:
         """Drops every cache, because the weights have changed, and gives their memory back. Streams are rebuilt from their ids when they
@@ -236,55 +236,56 @@ class HFLoop:
         """
         if self.active:
             raise RuntimeError(f"weights changed while {self.active} replies were in the making")
-        self._renew()
+        self._reset_caches()
         self._weights = self._version()
 
     def _version(self) -> int:
         """Changes whenever a parameter or a stored buffer is replaced or written in place (`.data` writes excepted)."""
         if not self.active:
             # Walking over all modules takes as long as some operations of a small model: done only when a batch begins.
-            self._weighing = [weight for weight in stored_tensors(self.packed.model) if not weight.is_inference()]
-        return hash(tuple((id(weight), weight._version) for weight in self._weighing))
+            self._watched_weights = [weight for weight in stored_tensors(self.packed.model) if not weight.is_inference()]
+        return hash(tuple((id(weight), weight._version) for weight in self._watched_weights))
 
     def _advance(self) -> None:
         """One step: admits waiting requests, runs the model once, draws and retires."""
-        self._rows.grow(self._step)
+        self._batch.grow(self._step)
         old = self.active
         self._admit()
-        jobs = self._rows.jobs
-        joining = [job.stream for job in jobs[old:]]
-        replies, device = self._replies, self.packed.device
-        order = torch.tensor([job.slot for job in jobs], device=device)
-        ids, positions = replies.token[order[:old]], replies.position[order[:old]]
-        parts = self._rows.parts(order, positions)
+        replies = self._batch.replies
+        joining = [reply.sequence for reply in replies[old:]]
+        table, device = self._table, self.packed.device
+        order = torch.tensor([reply.slot for reply in replies], device=device)
+        ids, positions = table.token[order[:old]], table.position[order[:old]]
+        parts = self._batch.parts(order, positions)
         keep = torch.arange(old, device=device)
         if joining:
-            counts, firsts = np.array([stream.new for stream in joining]), np.array([stream.stored for stream in joining])
+            counts, firsts = np.array([sequence.new for sequence in joining]), np.array([sequence.stored for sequence in joining])
             ends = np.cumsum(counts)
             places = np.arange(ends[-1]) + np.repeat(firsts - ends + counts, counts)
-            new = list(joined.from_iterable(stream.ids[stream.stored :] for stream in joining))
+            new = list(joined.from_iterable(sequence.ids[sequence.stored :] for sequence in joining))
             ids = torch.cat([ids, torch.tensor(new, device=device)])
             positions = torch.cat([positions, torch.from_numpy(places).to(device)])
             keep = torch.cat([keep, torch.from_numpy(old - 1 + ends).to(device)])
-        logits = self.packed.forward(ids, positions, keep, parts, self._adapters(jobs, old))
-        self._rows.keep()
-        verdict = self._draw(jobs, order, logits)
+        logits = self.packed.forward(ids, positions, keep, parts, self._adapters(replies, old))
+        self._batch.keep()
+        verdict = self._draw(replies, order, logits)
         self._step += 1
         self.counters.steps += 1
         self.counters.rows += old
         self.counters.prefilled += len(ids) - old
-        self.counters.sampled += len(jobs)
-        self._retire(jobs, verdict)
-        self.counters.rebuilt = self._streams.rebuilt
+        self.counters.sampled += len(replies)
+        self._retire(replies, verdict)
+        self.counters.preempted = self._sequences.preempted
 
-    def _adapters(self, jobs: Sequence[Job], decoding: int) -> Places:
-        """Which packed tokens go through which adapter: of each job one token, after the first `decoding` all that is new to its stream."""
+    def _adapters(self, replies: Sequence[PendingReply], decoding: int) -> Places:
+        """Which packed tokens go through which adapter: of each reply one token, after the first `decoding` all that is new to its
+        stream."""
         places: dict[str, list[int]] = {}
         at = 0
-        for number, job in enumerate(jobs):
-            tokens = 1 if number < decoding else job.stream.new
-            if job.stream.adapter is not None:
-                places.setdefault(job.stream.adapter, []).extend(range(at, at + tokens))
+        for number, reply in enumerate(replies):
+            tokens = 1 if number < decoding else reply.sequence.new
+            if reply.sequence.adapter is not None:
+                places.setdefault(reply.sequence.adapter, []).extend(range(at, at + tokens))
             at += tokens
         return {name: torch.tensor(found, device=self.packed.device) for name, found in places.items()}
 
@@ -292,30 +293,30 @@ class HFLoop:
         """After running out of memory: half as many rows from now on."""
         self.max_rows //= 2
         warnings.warn(f"out of memory: {self.max_rows} replies at once from now on", RuntimeWarning, stacklevel=2)
-        self._idle = max(self._idle // 2, blocks_for(self.max_length))
-        self._begin_again()
+        self._cached_blocks = max(self._cached_blocks // 2, blocks_for(self.max_length))
+        self._preempt_all()
         if self.packed.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _begin_again(self) -> None:
+    def _preempt_all(self) -> None:
         """Lets what was in the making wait again and gives all caches back: a step that was broken off leaves nothing behind. As draws
         depend on the request alone, replies come to the same tokens.
         """
-        self._done = [done for done in self._done if self._streams[done.stream].job is None]
-        jobs = [row.job for row in self._streams if row.job is not None]
-        for job in jobs:
-            job.slot = -1
-            del job.stream.ids[job.asked :]
-        self._waiting = deque(sorted(jobs, key=lambda job: job.number))
+        self._done = [done for done in self._done if self._sequences[done.stream].reply is None]
+        replies = [sequence.reply for sequence in self._sequences if sequence.reply is not None]
+        for reply in replies:
+            reply.slot = -1
+            del reply.sequence.ids[reply.asked :]
+        self._waiting = deque(sorted(replies, key=lambda reply: reply.number))
         self._slots = list(range(self.max_rows - 1, -1, -1))
-        self._renew()
+        self._reset_caches()
 
-    def _renew(self) -> None:
+    def _reset_caches(self) -> None:
         """Gives the memory of all caches back. Streams are rebuilt from their ids when they are next used."""
-        self._streams.renew(self._make_pool())
-        self._rows = self._make_rows()
-        for job in self._waiting:
-            self._streams.prefixes.ask(job.stream.begins)
+        self._sequences.renew(self._make_pool())
+        self._batch = self._make_batch()
+        for reply in self._waiting:
+            self._sequences.prefix_cache.ask(reply.sequence.prefix_hashes)
 
     def _admit(self) -> None:
         """Lets waiting requests join this step, but not while too few wait to be worth a larger pass."""
@@ -323,77 +324,81 @@ class HFLoop:
         room = min(len(self._slots), len(self._waiting))
         if not room or (active and room < min(8, active // 8)):
             return
-        joining: list[Job] = []
+        joining: list[PendingReply] = []
         computing: set[int] = set()
-        held: list[Job] = []
+        held: list[PendingReply] = []
         tokens = 0
         while self._waiting and self._slots:
-            job = self._waiting[0]
-            row = job.stream
+            reply = self._waiting[0]
+            sequence = reply.sequence
             # The last id is always computed anew: its logits are what the reply begins with.
-            row.stored = min(row.stored, len(row.ids) - 1)
-            source, shared = self._streams.prefixes.find(row.ids, row.begins) if not row.blocks else (None, row.stored)
-            if len(row.begins) * CHUNK > shared and row.begins[shared // CHUNK] in computing:
+            sequence.stored = min(sequence.stored, len(sequence.ids) - 1)
+            source, shared = (
+                self._sequences.prefix_cache.find(sequence.ids, sequence.prefix_hashes) if not sequence.blocks else (None, sequence.stored)
+            )
+            if len(sequence.prefix_hashes) * CHUNK > shared and sequence.prefix_hashes[shared // CHUNK] in computing:
                 # Another stream is computing more of what it begins with: in the next step that is there to be shared.
                 held.append(self._waiting.popleft())
                 continue
-            tokens += len(row.ids) - shared
+            tokens += len(sequence.ids) - shared
             if joining and tokens > self.prefill_tokens:
                 break
             self._waiting.popleft()
-            row.stored, job.source = shared, source
-            job.slot = self._slots.pop()
-            job.base = len(row.ids) - self._step - 1
+            sequence.stored, reply.source = shared, source
+            reply.slot = self._slots.pop()
+            reply.base = len(sequence.ids) - self._step - 1
             self.counters.shared += shared if source else 0
-            job.fresh = not row.blocks
-            if job.fresh:
-                computing.update(self._streams.prefixes.worth(row.begins))
-            joining.append(job)
+            reply.fresh = not sequence.blocks
+            if reply.fresh:
+                computing.update(self._sequences.prefix_cache.worth(sequence.prefix_hashes))
+            joining.append(reply)
         self._waiting.extendleft(reversed(held))
-        self._replies.enter(
-            [job.slot for job in joining],
-            [len(job.stream.ids) - 1 for job in joining],
-            [job.limit for job in joining],
-            [job.seed for job in joining],
+        self._table.enter(
+            [reply.slot for reply in joining],
+            [len(reply.sequence.ids) - 1 for reply in joining],
+            [reply.limit for reply in joining],
+            [reply.seed for reply in joining],
         )
-        self._rows.enter(joining)
+        self._batch.enter(joining)
 
-    def _draw(self, jobs: Sequence[Job], order: Tensor, logits: Tensor) -> list[int]:
-        """Draws one token per row and records it; per row what that means, see `Replies.record`."""
-        replies = self._replies
-        step = replies.step[order]
-        if any(job.sampling.min_new_tokens for job in jobs) and len(self._ends):
-            least = torch.tensor([job.sampling.min_new_tokens for job in jobs], device=logits.device)
+    def _draw(self, replies: Sequence[PendingReply], order: Tensor, logits: Tensor) -> list[int]:
+        """Draws one token per row and records it; per row what that means, see `ReplyTable.record`."""
+        table = self._table
+        step = table.step[order]
+        if any(reply.sampling.min_new_tokens for reply in replies) and len(self._ends):
+            least = torch.tensor([reply.sampling.min_new_tokens for reply in replies], device=logits.device)
             logits = logits.clone()
             logits[:, self._ends] = logits[:, self._ends].masked_fill((step < least)[:, None], -torch.inf)
         drawn = draw(
             logits,
-            uniform(replies.seed[order], step),
-            Settings.of([job.sampling for job in jobs], logits.device),
+            uniform(table.seed[order], step),
+            Settings.of([reply.sampling for reply in replies], logits.device),
         )
-        return replies.record(order, step, drawn.ids, drawn.logprobs, drawn.near, self._ends)
+        return table.record(order, step, drawn.ids, drawn.logprobs, drawn.near, self._ends)
 
-    def _retire(self, jobs: Sequence[Job], verdict: Sequence[int]) -> None:
-        """Hands out finished replies and keeps their caches in the pool. verdict: per job, see `Replies.record`."""
-        flags = {job.slot: flag for job, flag in zip(jobs, verdict, strict=True) if flag != GOES_ON}
-        asking = [(job.slot, job.stop, job.sampling.min_new_tokens) for job in jobs if job.stop and flags.get(job.slot) != ENDED]
-        said = self._replies.sampled([slot for slot, _, _ in asking]) if asking else []
+    def _retire(self, replies: Sequence[PendingReply], verdict: Sequence[int]) -> None:
+        """Hands out finished replies and keeps their caches in the pool. verdict: per reply, see `ReplyTable.record`."""
+        flags = {reply.slot: flag for reply, flag in zip(replies, verdict, strict=True) if flag != GOES_ON}
+        asking = [
+            (reply.slot, reply.stop, reply.sampling.min_new_tokens) for reply in replies if reply.stop and flags.get(reply.slot) != ENDED
+        ]
+        said = self._table.sampled([slot for slot, _, _ in asking]) if asking else []
         for (slot, stop, least), so_far in zip(asking, said, strict=True):
             if len(so_far) >= least and stop(so_far):
                 flags[slot] = STOPPED
-        over = [job for job in jobs if job.slot in flags]
+        over = [reply for reply in replies if reply.slot in flags]
         if not over:
             return
-        ids, logprobs, near = self._replies.collect([job.slot for job in over])
-        for i, job in enumerate(over):
-            row, flag = job.stream, flags[job.slot]
-            self._slots.append(job.slot)
-            self._streams.used(row)
-            row.ids.extend(ids[i].tolist())
+        ids, logprobs, near = self._table.collect([reply.slot for reply in over])
+        for i, reply in enumerate(over):
+            sequence, flag = reply.sequence, flags[reply.slot]
+            self._slots.append(reply.slot)
+            self._sequences.used(sequence)
+            sequence.ids.extend(ids[i].tolist())
             finish: Literal["stop", "length"] = "length" if flag == FULL else "stop"
-            self._done.append(Generated(row.key, job.tag, ids[i], logprobs[i], finish, flag == ENDED, near[i]))
+            self._done.append(Generated(sequence.key, reply.tag, ids[i], logprobs[i], finish, flag == ENDED, near[i]))
             self.counters.near_ties += near[i]
-        self._rows.leave(over)
-        for job in over:
+        self._batch.leave(over)
+        for reply in over:
             # Only now may others take a stream's blocks.
-            job.stream.job = None
+            reply.sequence.reply = None

@@ -1,4 +1,4 @@
-"""Beginnings whose keys and values are kept, so that streams that begin alike compute what they share once: rules, and words in play.
+"""Prefixes whose keys and values are kept, so that streams that begin alike compute what they share once: rules, and words in play.
 
 Knows ids and blocks; knows nothing about models, text or sampling.
 """
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from .kv_cache import BLOCK, Pool, blocks_for
 
 CHUNK = 4
-"""Beginnings are compared at multiples of this many tokens."""
+"""Prefixes are compared at multiples of this many tokens."""
 SHARE = 4
 """Kept prompts take at most one in SHARE blocks of the pool; the least recently used leaves first."""
 REMEMBERED = 1 << 16
-"""Beginnings of which it is remembered how many streams have begun so, the last ones asked for."""
+"""Prefixes of which it is remembered how many streams have begun so, the last ones asked for."""
 
 Chain = tuple[int, ...]
 """Hashes of a sequence's first CHUNK ids, first 2 CHUNK, and so on."""
@@ -23,7 +23,7 @@ Chain = tuple[int, ...]
 def chain(ids: Sequence[int], kind: str | None = None) -> Chain:
     """The hashes by which a beginning is found again. The last id is left out: it is always computed anew, for its logits.
 
-    kind: what else keys and values depend on; beginnings of different kinds are different.
+    kind: what else keys and values depend on; prefixes of different kinds are different.
     """
     found = [hash(kind)]
     for stop in range(CHUNK, len(ids), CHUNK):
@@ -33,15 +33,15 @@ def chain(ids: Sequence[int], kind: str | None = None) -> Chain:
 
 @dataclass(eq=False)
 class Prefix:
-    """A kept beginning. ids: those whose keys and values `blocks` hold."""
+    """A cached prefix. ids: those whose keys and values `blocks` hold."""
 
     chain: Chain
     ids: tuple[int, ...]
     blocks: list[int]
 
 
-class Prefixes:
-    """Kept beginnings over the blocks of a pool: what two streams at least have begun with, as most of a prompt may be one game's alone."""
+class PrefixCache:
+    """Cached prefixes over the blocks of a pool: what two streams at least have begun with, as most of a prompt may be one game's alone."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -51,7 +51,7 @@ class Prefixes:
         self._blocks = 0
 
     def find(self, ids: Sequence[int], hashes: Chain) -> tuple[Prefix | None, int]:
-        """The prompt that shares the longest beginning with ids, and how many tokens of it; (None, 0) where none does."""
+        """The prompt that shares the longest prefix with ids, and how many tokens of it; (None, 0) where none does."""
         for count in range(len(hashes), 0, -1):
             prefix = self._by_hash.get(hashes[count - 1])
             shared = count * CHUNK
@@ -83,11 +83,11 @@ class Prefixes:
         full = min(len(hashes) * CHUNK // BLOCK, len(own))
         while self._kept and (self._blocks + need > self._pool.limit // SHARE or self._pool.available() < need - full):
             self.forget_oldest()
-        new = self._pool.take(need - full) if self._pool.available() >= need - full else None
+        new = self._pool.allocate(need - full) if self._pool.available() >= need - full else None
         if new is None:
             return {}
         self._blocks += need
-        prefix = Prefix(hashes, tuple(ids[: len(hashes) * CHUNK]), self._pool.share(own[:full]) + new)
+        prefix = Prefix(hashes, tuple(ids[: len(hashes) * CHUNK]), self._pool.incref(own[:full]) + new)
         self._kept[hashes] = prefix
         for name in hashes:
             self._by_hash.setdefault(name, prefix)
@@ -102,7 +102,7 @@ class Prefixes:
 
     def _forget(self, hashes: Chain) -> None:
         prefix = self._kept.pop(hashes)
-        self._pool.give(prefix.blocks)
+        self._pool.free(prefix.blocks)
         self._blocks -= len(prefix.blocks)
         for name in hashes:
             if self._by_hash.get(name) is prefix:

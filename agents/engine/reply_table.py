@@ -14,7 +14,7 @@ GOES_ON, FULL, ENDED, STOPPED = range(4)
 """What a drawn token means for its reply: no end, no room for more, an end token, a stop condition."""
 
 
-class Replies:
+class ReplyTable:
     """Tables by slot. out and logprob: [slots, width], one column per sampled token; all others [slots]."""
 
     def __init__(self, slots: int, device: torch.device) -> None:

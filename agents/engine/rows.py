@@ -1,8 +1,8 @@
 """Where replies in the making keep the keys and values of their streams, and what attention sees of them.
 
-`LaneRows` runs everywhere: rows are copied into dense lanes, which torch's operations read, and back into the pool when they are finished.
-`BlockRows` leaves them in the pool, where the compiled kernel reads them: nothing is copied but the ends of shared beginnings, whose rest
-is there once for all.
+`BucketBatch` runs everywhere: rows are copied into dense buckets, which torch's operations read, and back into the pool when they are
+finished. `BlockBatch` leaves them in the pool, where the compiled kernel reads them: nothing is copied but the ends of shared prefixes,
+whose rest is there once for all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from .attention import Blocks, Decode, Part, Prefill
-from .kv_cache import BLOCK, Lane, Lanes, Layout, blocks_for, lane_length, lane_positions
-from .sequences import Job, Streams
+from .kv_cache import BLOCK, Bucket, Buckets, Layout, blocks_for, bucket_length, bucket_positions
+from .sequences import PendingReply, Sequences
 
 _ROOM = 8
-"""Positions that a row should have left in the lane it enters."""
+"""Positions that a row should have left in the bucket it enters."""
 
 
-class Rows(Protocol):
-    """Rows in the making."""
+class RunningBatch(Protocol):
+    """Replies that are being generated, one per row of a batch."""
 
     @property
-    def jobs(self) -> list[Job]:
+    def replies(self) -> list[PendingReply]:
         """In the order in which their tokens are packed: first those that decode, then those of the last `enter`."""
 
     @property
@@ -34,75 +34,75 @@ class Rows(Protocol):
     def grow(self, step: int) -> None:
         """Makes room for one more token in every row."""
 
-    def enter(self, jobs: Sequence[Job]) -> None:
+    def enter(self, replies: Sequence[PendingReply]) -> None:
         """Adds rows, with what the pool holds of their streams and room for all of their ids."""
 
     def parts(self, order: Tensor, positions: Tensor) -> list[Part]:
-        """What attention sees in this step. order: the slots of all jobs [n]. positions: of those that decode, which are the first."""
+        """What attention sees in this step. order: the slots of all replies [n]. positions: of those that decode, which are the first."""
 
     def keep(self) -> None:
         """Keeps the first prompts of those that have just been computed for others to share."""
 
-    def leave(self, jobs: Sequence[Job]) -> None:
+    def leave(self, replies: Sequence[PendingReply]) -> None:
         """Removes finished rows; the pool keeps what was computed of their streams, all but the last id, where it has room."""
 
-    def drop(self, job: Job) -> None:
+    def drop(self, reply: PendingReply) -> None:
         """Removes a row whose stream is given up."""
 
 
-class LaneRows:
-    """Rows in dense lanes by length."""
+class BucketBatch:
+    """Rows in dense buckets by length."""
 
-    def __init__(self, layout: Layout, streams: Streams, max_length: int, rows: int) -> None:
-        self._streams = streams
+    def __init__(self, layout: Layout, sequences: Sequences, max_length: int, rows: int) -> None:
+        self._sequences = sequences
         self._max_length = max_length
-        self.lanes: Lanes[Job] = Lanes(layout, self.positions(max_length, rows))
-        self._joined: list[tuple[Lane[Job], int]] = []
+        self.buckets: Buckets[PendingReply] = Buckets(layout, self.positions(max_length, rows))
+        self._joined: list[tuple[Bucket[PendingReply], int]] = []
 
     @staticmethod
     def positions(max_length: int, rows: int) -> int:
         """Positions that so many rows may need memory for beside the pool's."""
-        return lane_positions(max_length, rows)
+        return bucket_positions(max_length, rows)
 
     @property
-    def jobs(self) -> list[Job]:
+    def replies(self) -> list[PendingReply]:
         firsts = self._firsts()
-        old = [job for lane in self.lanes for job in lane.rows[: firsts[lane]]]
-        return old + [job for lane, first in self._joined for job in lane.rows[first:]]
+        old = [reply for bucket in self.buckets for reply in bucket.rows[: firsts[bucket]]]
+        return old + [reply for bucket, first in self._joined for reply in bucket.rows[first:]]
 
     @property
     def active(self) -> int:
-        return sum(len(lane.rows) for lane in self.lanes)
+        return sum(len(bucket.rows) for bucket in self.buckets)
 
-    def _firsts(self) -> dict[Lane[Job], int]:
-        """How many rows of each lane decode."""
-        return {lane: len(lane.rows) for lane in self.lanes} | dict(self._joined)
+    def _firsts(self) -> dict[Bucket[PendingReply], int]:
+        """How many rows of each bucket decode."""
+        return {bucket: len(bucket.rows) for bucket in self.buckets} | dict(self._joined)
 
     def grow(self, step: int) -> None:
         self._joined = []
-        for lane in self.lanes:
-            full = [i for i, job in enumerate(lane.rows) if job.base + step >= lane.length]
+        for bucket in self.buckets:
+            full = [i for i, reply in enumerate(bucket.rows) if reply.base + step >= bucket.length]
             if full:
-                self._lane_for(lane.length + 1).take(lane, full)
-                lane.drop(full)
+                self._bucket_for(bucket.length + 1).take(bucket, full)
+                bucket.drop(full)
 
-    def _lane_for(self, positions: int) -> Lane[Job]:
-        """The lane for rows that hold `positions` tokens."""
-        return self.lanes.of(lane_length(positions, self._max_length))
+    def _bucket_for(self, positions: int) -> Bucket[PendingReply]:
+        """The bucket for rows that hold `positions` tokens."""
+        return self.buckets.of(bucket_length(positions, self._max_length))
 
-    def enter(self, jobs: Sequence[Job]) -> None:
-        by_lane: dict[Lane[Job], list[Job]] = {}
-        for job in jobs:
-            by_lane.setdefault(self._lane_for(min(len(job.stream.ids) + _ROOM, self._max_length)), []).append(job)
-        for lane, some in by_lane.items():
-            some.sort(key=lambda job: job.stream.new)
-            first = len(lane.rows)
-            lane.add(some)
-            self._joined.append((lane, first))
-            held = [(job.source or job.stream).blocks[: blocks_for(job.stream.stored)] for job in some]
-            self._streams.pool.load(
+    def enter(self, replies: Sequence[PendingReply]) -> None:
+        by_bucket: dict[Bucket[PendingReply], list[PendingReply]] = {}
+        for reply in replies:
+            by_bucket.setdefault(self._bucket_for(min(len(reply.sequence.ids) + _ROOM, self._max_length)), []).append(reply)
+        for bucket, some in by_bucket.items():
+            some.sort(key=lambda reply: reply.sequence.new)
+            first = len(bucket.rows)
+            bucket.add(some)
+            self._joined.append((bucket, first))
+            held = [(reply.source or reply.sequence).blocks[: blocks_for(reply.sequence.stored)] for reply in some]
+            self._sequences.pool.load(
                 list(joined.from_iterable(held)),
-                lane.data,
+                bucket.data,
                 [i for i, blocks in enumerate(held, first) for _ in blocks],
                 [place for blocks in held for place in range(len(blocks))],
             )
@@ -110,75 +110,75 @@ class LaneRows:
     def parts(self, order: Tensor, positions: Tensor) -> list[Part]:
         found: list[Part] = []
         at = 0
-        for lane, rows in sorted(self._firsts().items(), key=lambda some: some[0].length):
+        for bucket, rows in sorted(self._firsts().items(), key=lambda some: some[0].length):
             if rows:
-                found.append(Decode(at, lane.data, positions[at : at + rows]))
+                found.append(Decode(at, bucket.data, positions[at : at + rows]))
                 at += rows
-        for lane, first in self._joined:
-            streams = [job.stream for job in lane.rows[first:]]
-            for start, stop in _alike([stream.new for stream in streams]):
-                some = streams[start:stop]
-                data = lane.data[:, first + start : first + stop]
-                found.append(Prefill(at, data, [stream.stored for stream in some], [stream.new for stream in some]))
-                at += sum(stream.new for stream in some)
+        for bucket, first in self._joined:
+            sequences = [reply.sequence for reply in bucket.rows[first:]]
+            for start, stop in _alike([sequence.new for sequence in sequences]):
+                some = sequences[start:stop]
+                data = bucket.data[:, first + start : first + stop]
+                found.append(Prefill(at, data, [sequence.stored for sequence in some], [sequence.new for sequence in some]))
+                at += sum(sequence.new for sequence in some)
         return found
 
     def keep(self) -> None:
-        for lane, first in self._joined:
+        for bucket, first in self._joined:
             new = [
                 (at, place, block)
-                for at, job in enumerate(lane.rows[first:], first)
-                if job.fresh
-                for place, block in self._streams.prefixes.add(job.stream.ids, job.stream.begins).items()
+                for at, reply in enumerate(bucket.rows[first:], first)
+                if reply.fresh
+                for place, block in self._sequences.prefix_cache.add(reply.sequence.ids, reply.sequence.prefix_hashes).items()
             ]
-            self._streams.pool.save([block for _, _, block in new], lane.data, [at for at, _, _ in new], [place for _, place, _ in new])
+            self._sequences.pool.save([block for _, _, block in new], bucket.data, [at for at, _, _ in new], [place for _, place, _ in new])
 
-    def leave(self, jobs: Sequence[Job]) -> None:
-        slots = {job.slot for job in jobs}
-        for lane in self.lanes:
-            over = [place for place, job in enumerate(lane.rows) if job.slot in slots]
+    def leave(self, replies: Sequence[PendingReply]) -> None:
+        slots = {reply.slot for reply in replies}
+        for bucket in self.buckets:
+            over = [place for place, reply in enumerate(bucket.rows) if reply.slot in slots]
             if over:
-                self._store(lane, over)
-                lane.drop(over)
+                self._store(bucket, over)
+                bucket.drop(over)
 
-    def _store(self, lane: Lane[Job], places: Sequence[int]) -> None:
+    def _store(self, bucket: Bucket[PendingReply], places: Sequence[int]) -> None:
         """Copies what is new of some rows into the pool."""
         new: list[tuple[int, int, int]] = []
         for at in places:
-            stream = lane.rows[at].stream
-            held = min(stream.stored // BLOCK, len(stream.blocks))
-            if self._streams.reserve(stream, len(stream.ids) - 1):
-                stream.stored = len(stream.ids) - 1
-                new.extend((at, place, block) for place, block in enumerate(stream.blocks[held:], held))
+            sequence = bucket.rows[at].sequence
+            held = min(sequence.stored // BLOCK, len(sequence.blocks))
+            if self._sequences.allocate(sequence, len(sequence.ids) - 1):
+                sequence.stored = len(sequence.ids) - 1
+                new.extend((at, place, block) for place, block in enumerate(sequence.blocks[held:], held))
             else:
-                self._streams.drop(stream)
-        self._streams.pool.save([block for _, _, block in new], lane.data, [at for at, _, _ in new], [place for _, place, _ in new])
+                self._sequences.drop(sequence)
+        self._sequences.pool.save([block for _, _, block in new], bucket.data, [at for at, _, _ in new], [place for _, place, _ in new])
 
-    def drop(self, job: Job) -> None:
-        for lane in self.lanes:
-            if job in lane.rows:
-                lane.drop([lane.rows.index(job)])
+    def drop(self, reply: PendingReply) -> None:
+        for bucket in self.buckets:
+            if reply in bucket.rows:
+                bucket.drop([bucket.rows.index(reply)])
 
 
-class BlockRows:
+class BlockBatch:
     """Rows in the pool's blocks, for float32 on a CPU. The pool has room for all of them: see `positions`."""
 
-    def __init__(self, streams: Streams, max_length: int, rows: int) -> None:
-        self._streams = streams
+    def __init__(self, sequences: Sequences, max_length: int, rows: int) -> None:
+        self._sequences = sequences
         self._tables = torch.zeros(rows, blocks_for(max_length), dtype=torch.int64)
         self._lines = self._tables.numpy()
-        self._old: list[Job] = []
-        self._new: list[Job] = []
+        self._old: list[PendingReply] = []
+        self._new: list[PendingReply] = []
 
     @staticmethod
     def positions(max_length: int, rows: int) -> int:
         """Positions that so many rows may need memory for beside what is kept for idle streams: of each one block more, for the end of a
-        shared beginning that is held until it is copied.
+        shared prefix that is held until it is copied.
         """
         return rows * (blocks_for(max_length) + 1) * BLOCK
 
     @property
-    def jobs(self) -> list[Job]:
+    def replies(self) -> list[PendingReply]:
         return self._old + self._new
 
     @property
@@ -186,69 +186,71 @@ class BlockRows:
         return len(self._old) + len(self._new)
 
     def grow(self, step: int) -> None:
-        self._old, self._new = self.jobs, []
-        for job in self._old:
-            if job.base + step >= len(job.stream.blocks) * BLOCK:
-                self._extend(job, job.base + step + 1)
+        self._old, self._new = self.replies, []
+        for reply in self._old:
+            if reply.base + step >= len(reply.sequence.blocks) * BLOCK:
+                self._extend(reply, reply.base + step + 1)
 
-    def _extend(self, job: Job, positions: int) -> None:
+    def _extend(self, reply: PendingReply, positions: int) -> None:
         """Gives a row blocks for so many positions. They are there: all rows together need no more than the pool has."""
-        held = len(job.stream.blocks)
-        while not self._streams.reserve(job.stream, positions):
-            if not self._streams.prefixes.forget_oldest():
+        held = len(reply.sequence.blocks)
+        while not self._sequences.allocate(reply.sequence, positions):
+            if not self._sequences.prefix_cache.forget_oldest():
                 raise MemoryError("no memory for the keys and values of a reply in the making")
-        self._lines[job.slot, held : len(job.stream.blocks)] = job.stream.blocks[held:]
+        self._lines[reply.slot, held : len(reply.sequence.blocks)] = reply.sequence.blocks[held:]
 
-    def enter(self, jobs: Sequence[Job]) -> None:
-        pool = self._streams.pool
-        for job in jobs:
-            if job.source is not None:
+    def enter(self, replies: Sequence[PendingReply]) -> None:
+        pool = self._sequences.pool
+        for reply in replies:
+            if reply.source is not None:
                 # Held before any row takes blocks that are new to it, as that may push the source out.
-                job.stream.blocks = pool.share(job.source.blocks[: blocks_for(job.stream.stored)])
+                reply.sequence.blocks = pool.incref(reply.source.blocks[: blocks_for(reply.sequence.stored)])
         begun: list[int] = []
         own: list[int] = []
-        for job in jobs:
-            stream = job.stream
-            shared = stream.blocks.pop() if job.source is not None and stream.stored % BLOCK else None
-            self._lines[job.slot, : len(stream.blocks)] = stream.blocks
-            self._extend(job, len(stream.ids))
+        for reply in replies:
+            sequence = reply.sequence
+            shared = sequence.blocks.pop() if reply.source is not None and sequence.stored % BLOCK else None
+            self._lines[reply.slot, : len(sequence.blocks)] = sequence.blocks
+            self._extend(reply, len(sequence.ids))
             if shared is not None:
                 begun.append(shared)
-                own.append(stream.blocks[stream.stored // BLOCK])
+                own.append(sequence.blocks[sequence.stored // BLOCK])
         pool.copy(begun, own)
-        pool.give(begun)
-        self._new = list(jobs)
+        pool.free(begun)
+        self._new = list(replies)
 
     def parts(self, order: Tensor, positions: Tensor) -> list[Part]:
         old = len(positions)
         new: list[tuple[int, int, int, int]] = []
         at = old
-        for job in self._new:
-            new.append((job.slot, job.stream.stored, at, job.stream.new))
-            at += job.stream.new
+        for reply in self._new:
+            new.append((reply.slot, reply.sequence.stored, at, reply.sequence.new))
+            at += reply.sequence.new
         decoding = torch.stack([order[:old], positions, torch.arange(old), torch.ones_like(positions)], dim=1)
         # Rows with most work first: threads that are done early take the light ones.
         lines = torch.cat([torch.tensor(new, dtype=torch.int64).view(-1, 4), decoding])
-        return [Blocks(lines, self._tables, self._streams.pool.data, at)]
+        return [Blocks(lines, self._tables, self._sequences.pool.data, at)]
 
     def keep(self) -> None:
         begun: list[int] = []
         kept: list[int] = []
-        for job in self._new:
-            if job.fresh:
-                for place, block in self._streams.prefixes.add(job.stream.ids, job.stream.begins, job.stream.blocks).items():
-                    begun.append(job.stream.blocks[place])
+        for reply in self._new:
+            if reply.fresh:
+                for place, block in self._sequences.prefix_cache.add(
+                    reply.sequence.ids, reply.sequence.prefix_hashes, reply.sequence.blocks
+                ).items():
+                    begun.append(reply.sequence.blocks[place])
                     kept.append(block)
-        self._streams.pool.copy(begun, kept)
+        self._sequences.pool.copy(begun, kept)
 
-    def leave(self, jobs: Sequence[Job]) -> None:
-        slots = {job.slot for job in jobs}
-        self._old, self._new = [job for job in self.jobs if job.slot not in slots], []
-        for job in jobs:
-            job.stream.stored = len(job.stream.ids) - 1
+    def leave(self, replies: Sequence[PendingReply]) -> None:
+        slots = {reply.slot for reply in replies}
+        self._old, self._new = [reply for reply in self.replies if reply.slot not in slots], []
+        for reply in replies:
+            reply.sequence.stored = len(reply.sequence.ids) - 1
 
-    def drop(self, job: Job) -> None:
-        self._old, self._new = [other for other in self.jobs if other is not job], []
+    def drop(self, reply: PendingReply) -> None:
+        self._old, self._new = [other for other in self.replies if other is not reply], []
 
 
 def _alike(counts: Sequence[int]) -> Iterator[tuple[int, int]]:

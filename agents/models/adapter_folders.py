@@ -169,8 +169,8 @@ def merge(model: Any) -> None:
 
 
 @contextmanager
-def through(model: Any, name: str | None) -> Iterator[None]:
-    """Inside, plain passes through a model go through that adapter of it alone; None: through none."""
+def active_adapter(model: Any, name: str | None) -> Iterator[None]:
+    """Context in which only this adapter of a model is active in plain forward passes; None: no adapter."""
     layers = lora_layers(model)
     before = [(layer._disable_adapters, layer._active_adapter) for layer in layers]
     try:

@@ -151,7 +151,7 @@ class ChatFormat:
         return [*([] if ended else [self.end_id]), *(i for ids, _ in self._blocks(messages, first=False) for i in ids)]
 
     def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """A whole conversation for supervised training: ids [n] and action [n], True on what the assistant says and its end token.
+        """A whole conversation for supervised training: ids [n] and loss_mask [n], True on what the assistant says and its end token.
 
         Equal to what `open`, sampling and `extend` give for the same texts. It ends with the last assistant message.
         """

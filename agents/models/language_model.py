@@ -11,7 +11,7 @@ import numpy as np
 from ..core import Reply, Request, Segment
 from ..engine.loop import HFLoop
 from ..text import one_line
-from .adapter_folders import load_adapter, through
+from .adapter_folders import active_adapter, load_adapter
 from .chat_format import ChatFormat
 from .fidelity import no_numbers
 from .token_streams import TokenStreams
@@ -57,9 +57,9 @@ class LanguageModel:
         self.adapters: dict[str, str] = {}
         self.adapter: str | None = None
 
-    def speaking(self) -> AbstractContextManager[None]:
-        """Inside, plain passes through `model` are its own, adapter and all."""
-        return through(self.model, self.adapter)
+    def active_adapter(self) -> AbstractContextManager[None]:
+        """Context in which plain forward passes of `model` use this model's own adapter."""
+        return active_adapter(self.model, self.adapter)
 
     def set_version(self, version: str) -> None:
         """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""

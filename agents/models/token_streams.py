@@ -21,10 +21,10 @@ class NoRoomError(OpponentFailedError, ValueError):
 
 @dataclass(eq=False)
 class _Record:
-    """One stream's books. ids, action and logprobs run in step; `turns` and what is below describe the segment being written."""
+    """One stream's books. ids, loss_mask and logprobs run in step; `turns` and what is below describe the segment being written."""
 
     ids: list[int] = field(default_factory=list)
-    action: list[bool] = field(default_factory=list)
+    loss_mask: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     turns: list[TurnSpan] = field(default_factory=list)
     temperature: float = 1.0
@@ -36,7 +36,7 @@ class _Record:
     def append(self, ids: Sequence[int]) -> None:
         """Adds ids that are no actions."""
         self.ids.extend(ids)
-        self.action.extend([False] * len(ids))
+        self.loss_mask.extend([False] * len(ids))
         self.logprobs.extend([0.0] * len(ids))
 
     def cut(self) -> None:
@@ -44,13 +44,13 @@ class _Record:
         if self.turns:
             self.closed.append(self.segment())
         self.turns = []
-        self.action = [False] * len(self.ids)
+        self.loss_mask = [False] * len(self.ids)
         self.logprobs = [0.0] * len(self.ids)
 
     def segment(self) -> Segment:
         return Segment(
             ids=np.array(self.ids, np.int64),
-            action=np.array(self.action, np.bool_),
+            loss_mask=np.array(self.loss_mask, np.bool_),
             logprobs=np.array(self.logprobs, np.float32),
             turns=tuple(self.turns),
             temperature=self.temperature,
@@ -100,7 +100,7 @@ class TokenStreams:
         record = self._records[request.stream]
         start = len(record.ids)
         record.ids.extend(ids)
-        record.action.extend([request.trainable] * len(ids))
+        record.loss_mask.extend([request.trainable] * len(ids))
         record.logprobs.extend(logprobs if request.trainable else [0.0] * len(ids))
         record.turns.append(TurnSpan(request.turn, start, len(record.ids), finish))
         record.ended = ended

@@ -10,7 +10,7 @@ from ..core import Model, Reply, Request, Sampling, Segment, derive_seed
 
 
 @dataclass(eq=False)
-class _ModelSeat:
+class _ModelPlayer:
     """One game of a ModelAgent. seen: the messages its stream already holds, the last reply included."""
 
     agent: "ModelAgent"
@@ -76,5 +76,5 @@ class ModelAgent:
     def weight_version(self) -> str | None:
         return self.model.weight_version
 
-    def seat(self, game: Game, role: str, key: str, seed: int) -> _ModelSeat:
-        return _ModelSeat(self, key, seed)
+    def player(self, game: Game, role: str, key: str, seed: int) -> _ModelPlayer:
+        return _ModelPlayer(self, key, seed)

@@ -14,7 +14,7 @@ from sparring.envs.core import Game, Observation, Utterance
 from sparring.envs.world.english import Act, Answer, Ask, Declare, Deflect, Guess, Hint, NotIt, Probe, React, parse, phrasings
 from sparring.envs.world.facts import Fact, World, everyday
 
-from ..core import Reply, Request, Seat, Segment, derive_seed
+from ..core import Player, Reply, Request, Segment, derive_seed
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ class _ScriptedSeat:
             spoken = sum(u.role == self.role for u in said)
             text = defend(self.style, said, int(observation.rules["max_turns"]) - spoken, self.world, rng)
         return Reply(text)
-        yield  # a seat's turn is a coroutine; this one never needs a language model
+        yield  # a player's turn is a coroutine; this one never needs a language model
 
     def close(self) -> tuple[Segment, ...]:
         return ()
@@ -265,7 +265,7 @@ class ScriptedAgent:
             raise ValueError(f"scripted players know the roles attacker and defender, not {role!r}")
         require_known(words)
 
-    def seat(self, game: Game, role: str, key: str, seed: int) -> Seat:
+    def player(self, game: Game, role: str, key: str, seed: int) -> Player:
         self.require(role, ())
         rng = random.Random(derive_seed(seed, "style"))
         style: AttackerStyle | DefenderStyle

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from sparring.envs.core import HOST, Game, Observation
 
-from ..core import Reply, Request, Seat, Segment, derive_seed
+from ..core import Player, Reply, Request, Segment, derive_seed
 
 Speak = Callable[[Observation, random.Random], str]
 """What to say, given what the role may see and the turn's own random numbers."""
 
 
 @dataclass(eq=False)
-class _SimpleSeat:
+class _SimplePlayer:
     speak: Speak
     seed: int
 
@@ -35,8 +35,8 @@ class FunctionAgent:
         self.speak = speak
         self.name = name
 
-    def seat(self, game: Game, role: str, key: str, seed: int) -> Seat:
-        return _SimpleSeat(self.speak, seed)
+    def player(self, game: Game, role: str, key: str, seed: int) -> Player:
+        return _SimplePlayer(self.speak, seed)
 
 
 MOVE = re.compile(r"'(\[[^\[\]\n]+\])'")

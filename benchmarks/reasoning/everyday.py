@@ -26,7 +26,7 @@ from sparring.envs.world.english import Declare, Deflect, Hint, phrasings
 from sparring.envs.world.facts import World, everyday, word_groups
 from sparring.envs.world.questions import BASE, HELDOUT, TRAINED, Question
 from sparring.selfplay.evaluation.statistics import paired_difference, wilson
-from sparring.selfplay.learner.batch import Row, sft_row
+from sparring.selfplay.learner.batch import Sample, sft_sample
 from sparring.selfplay.learner.scoring import Scorer, action_logprobs
 from sparring.selfplay.storage.summary import Evaluation
 
@@ -100,17 +100,17 @@ def items(per_task: int = 200, seed: int = 0) -> list[Item]:
     return found
 
 
-def _row(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> Row:
+def _sample(model: LanguageModel, prompt: tuple[Message, ...], given: int) -> Sample:
     """A chat whose last message, beyond its given characters, is to be scored."""
-    ids, action = model.format.conversation(prompt)
-    last = max(i for i, act in enumerate(action) if not act) + 1
+    ids, loss_mask = model.format.conversation(prompt)
+    last = max(i for i, act in enumerate(loss_mask) if not act) + 1
     skip = 0
     if given:
         message = Message("assistant", prompt[-1].content[:given])
         part, _ = model.format.conversation((*prompt[:-1], message))
         while last + skip < len(part) and part[last + skip] == ids[last + skip]:
             skip += 1
-    return sft_row(ids, [act and i >= last + skip for i, act in enumerate(action)])
+    return sft_sample(ids, [act and i >= last + skip for i, act in enumerate(loss_mask)])
 
 
 Progress = Callable[[int], object]
@@ -122,9 +122,9 @@ def log_probabilities(
 ) -> NDArray[np.float64]:
     """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)].
     Raises ValueError where they are no numbers."""
-    rows = [_row(model, prompt, given) for prompt, given in prompts]
-    with model.speaking():
-        scored = action_logprobs(Scorer(model.model), rows, TOKENS_PER_BATCH, progress=progress)
+    samples = [_sample(model, prompt, given) for prompt, given in prompts]
+    with model.active_adapter():
+        scored = action_logprobs(Scorer(model.model), samples, TOKENS_PER_BATCH, progress=progress)
     found = np.array([values.sum(dtype=np.float64) for values in scored])
     if np.isnan(found).any():
         raise ValueError(no_numbers(model.name))

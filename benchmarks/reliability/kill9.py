@@ -26,10 +26,10 @@ import torch
 
 from sparring.agents import rollout
 from sparring.agents.core import derive_seed
-from sparring.selfplay.config.config import AlarmsConfig, EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import AlarmsConfig, EvaluationConfig, LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.run import collectors, loop, train
-from sparring.selfplay.run.evaluations import Measuring
+from sparring.selfplay.run.evaluations import Evaluator
 from sparring.selfplay.storage import checkpoint
 from sparring.selfplay.storage.folder import RunFolder, to_json, write_text
 from sparring.selfplay.storage.provenance import provenance
@@ -57,14 +57,14 @@ class Kill9Config:
 
 PHASES: Mapping[str, tuple[Any, str]] = {
     "begin": (RunFolder, "create"),
-    "control": (loop, "measured_control"),
-    "imitation": (loop, "imitate"),
+    "control": (loop, "evaluate_control"),
+    "sft": (loop, "run_sft"),
     "generation": (collectors, "games_of"),
     "update": (Learner, "update"),
     "save": (checkpoint, "save"),
     "prune": (checkpoint, "prune"),
     "go back": (loop.Loop, "_go_back"),
-    "measure": (Measuring, "measure"),
+    "evaluate": (Evaluator, "evaluate"),
 }
 """What runs while a phase does; phases within phases count as the inner one, and what is in none as "between"."""
 EVENTS = (
@@ -83,7 +83,7 @@ class Point(NamedTuple):
 
 
 LEARNER = LearnerConfig(minibatch=4, replay_per_minibatch=2, schedule="cosine", total_steps=40)
-MEASURED = EvaluationConfig(games=1, control=False, scripted=False)
+EVALUATION = EvaluationConfig(games=1, control=False, scripted=False)
 EASILY_ALARMED = AlarmsConfig(
     action="rollback",
     entropy=None,
@@ -102,15 +102,15 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "lora": {"method": "rae", "learner": replace(LEARNER, lora_rank=4)},
     "per-round": {
         "method": "spag-corrected",
-        "drop": (),
+        "drop_reasons": (),
         "learner": replace(LEARNER, per_round=True, total_steps=0, epochs=2, reference="behaviour", kl_form="reward"),
     },
     "pairs": {"method": "dpo"},
-    "measured": {"evaluation": replace(MEASURED, games_between=1, control=True)},
+    "evaluated": {"evaluation": replace(EVALUATION, games_between=1, control=True)},
     "rollback": {"method": "rae", "learner": replace(LEARNER, minibatch=2), "alarms": EASILY_ALARMED},
 }
-"""What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs; measured:
-between rounds too, and with a control; rollback: goes back after alarms, some of them false."""
+"""What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs;
+evaluated: between rounds too, and with a control; rollback: goes back after alarms, some of them false."""
 
 
 def settings(model: str, out: Path, variant: str = "plain") -> TrainConfig:
@@ -122,11 +122,11 @@ def settings(model: str, out: Path, variant: str = "plain") -> TrainConfig:
         group_size=4,
         max_turns=2,
         max_new_tokens=16,
-        imitation=ImitationConfig(steps=4, minibatch=4, games=8),
+        sft=SFTConfig(steps=4, minibatch=4, games=8),
         learner=LEARNER,
         replay_pool=4,
-        evaluation=MEASURED,
-        keep=1,
+        evaluation=EVALUATION,
+        keep_checkpoints=1,
         out=out,
     )
     return replace(given, **VARIANTS[variant])

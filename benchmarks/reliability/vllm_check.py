@@ -26,7 +26,7 @@ from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import model_card, model_place
 from sparring.agents.players.model_agent import ModelAgent
-from sparring.agents.rollout import Played, play_all
+from sparring.agents.rollout import Episode, play_all
 from sparring.agents.servers.vllm import VLLMServer
 from sparring.agents.servers.vllm_weights import store_head
 from sparring.envs.core import VOID, make_game
@@ -83,7 +83,7 @@ class Table:
 
     config: VLLMCheckConfig
 
-    def play(self, model: Model, ways: Mapping[str, Sampling]) -> dict[str, list[Played]]:
+    def play(self, model: Model, ways: Mapping[str, Sampling]) -> dict[str, list[Episode]]:
         """The same games by every way of sampling, all at once. Raises ConnectionError where games came to nothing."""
         card = model_card(self.config.model)
         game = make_game("AdversarialTaboo")
@@ -93,16 +93,16 @@ class Table:
             player = ModelAgent(model, card.prompts, told, trainable=sampling.temperature > 0)
             own = schedule(dict.fromkeys(game.roles, player), game, word_list("everyday"), self.config.games, self.config.seed)
             matches += [replace(match, id=f"{name}/{match.id}", tags={"way": name}) for match in own]
-        played = play_all(matches)
-        void = sum(p.outcome.reason == VOID for p in played)
+        episodes = play_all(matches)
+        void = sum(p.outcome.reason == VOID for p in episodes)
         if void:
-            raise ConnectionError(f"{void} of {len(played)} games came to nothing: the server failed")
-        return {name: [p for p in played if p.match.tags["way"] == name] for name in ways}
+            raise ConnectionError(f"{void} of {len(episodes)} games came to nothing: the server failed")
+        return {name: [p for p in episodes if p.match.tags["way"] == name] for name in ways}
 
 
-def alike(some: Sequence[Played], others: Sequence[Played]) -> dict[str, int]:
+def alike(some: Sequence[Episode], others: Sequence[Episode]) -> dict[str, int]:
     """Games, and utterances up to the first that differs in its game, that are the same in both."""
-    texts = [[[u.text for u in p.state.utterances] for p in played] for played in (some, others)]
+    texts = [[[u.text for u in p.state.utterances] for p in episodes] for episodes in (some, others)]
     pairs = list(zip(*texts, strict=True))
     return {
         "games": len(pairs),
@@ -118,8 +118,8 @@ def _agreed(some: list[str], others: list[str]) -> int:
     return same.index(False) if False in same else len(same)
 
 
-def segments(played: Sequence[Played]) -> list[Segment]:
-    return [segment for p in played for of_role in p.segments.values() for segment in of_role]
+def segments(episodes: Sequence[Episode]) -> list[Segment]:
+    return [segment for p in episodes for of_role in p.segments.values() for segment in of_role]
 
 
 def differences(model: Any, found: Sequence[Segment], sampling: Sampling) -> dict[str, Any]:
@@ -129,12 +129,12 @@ def differences(model: Any, found: Sequence[Segment], sampling: Sampling) -> dic
     """
     parts = []
     for segment in found:
-        places = torch.tensor(segment.action.nonzero()[0])
+        places = torch.tensor(segment.loss_mask.nonzero()[0])
         ids = torch.tensor(segment.ids)
         with torch.no_grad():
             logits = model(input_ids=ids[None].to(model.device)).logits[0].float().cpu()
         own, _ = token_logprobs(_processed(logits[places - 1], sampling), ids[places])
-        parts.append(segment.logprobs[segment.action] - own.numpy())
+        parts.append(segment.logprobs[segment.loss_mask] - own.numpy())
     change = np.concatenate(parts) if parts else np.zeros(0)
     inside = np.abs(change[np.isfinite(change)])
     return {
@@ -152,7 +152,7 @@ def _processed(logits: Tensor, sampling: Sampling) -> Tensor:
     return filter_logits(logits / sampling.temperature, *settings)[0]
 
 
-def update(table: Table, server: VLLMServer, own: LanguageModel, before: Sequence[Played]) -> dict[str, Any]:
+def update(table: Table, server: VLLMServer, own: LanguageModel, before: Sequence[Episode]) -> dict[str, Any]:
     """Gives the server the other model's weights and then its own again. before: games with its own, at temperature 1."""
     config = table.config
     assert config.other is not None
@@ -186,15 +186,15 @@ def measure(config: VLLMCheckConfig) -> dict[str, Any]:
     own = load_language_model(place, name=config.model, device=config.device, dtype=config.dtype)
     table = Table(config)
     cold = {"greedy": Sampling(0.0)}
-    played = table.play(server, {**SETTINGS, **cold, "repeated": SETTINGS["plain"]})
+    episodes = table.play(server, {**SETTINGS, **cold, "repeated": SETTINGS["plain"]})
     return {
         "schema": 1,
         "settings": {**vars(config), "result": None},
         "max_length": server.served.max_length,
-        "greedy": alike(table.play(own, cold)["greedy"], played["greedy"]),
-        "logprobs": {name: differences(own.model, segments(played[name]), sampling) for name, sampling in SETTINGS.items()},
-        "repeated": alike(played["plain"], played["repeated"]),
-        "update": update(table, server, own, played["plain"]) if config.other else None,
+        "greedy": alike(table.play(own, cold)["greedy"], episodes["greedy"]),
+        "logprobs": {name: differences(own.model, segments(episodes[name]), sampling) for name, sampling in SETTINGS.items()},
+        "repeated": alike(episodes["plain"], episodes["repeated"]),
+        "update": update(table, server, own, episodes["plain"]) if config.other else None,
         "provenance": provenance(config.seed, vllm=version.get("version") if isinstance(version, dict) else None),
     }
 

@@ -30,7 +30,7 @@ from sparring.envs.core import make_game
 from sparring.envs.games import registered as _games  # noqa: F401  registers the games
 from sparring.envs.words.lists import word_list
 from sparring.selfplay.evaluation.win_rates import schedule
-from sparring.selfplay.learner.batch import row_from_segment
+from sparring.selfplay.learner.batch import sample_from_segment
 from sparring.selfplay.learner.scoring import Scorer, action_logprobs
 from sparring.selfplay.runtime.progress import Shown
 from sparring.selfplay.storage.provenance import provenance
@@ -51,7 +51,7 @@ class SpeedConfig:
     """What is measured."""
 
     model: str = "mini@imitation"
-    """Who plays both seats: a model's name, or random:15M, random:100M, random:0.5B, random:1.5B, random:7B for random weights."""
+    """Who plays both roles: a model's name, or random:15M, random:100M, random:0.5B, random:1.5B, random:7B for random weights."""
     games: int = 128
     """Games of one run. The figures of the documentation are of 256, which take five minutes on two cores."""
     runs: int = 5
@@ -206,10 +206,12 @@ def _least(setting: Setting, work: Work, bytes_per_token: int) -> dict[str, floa
 def mismatch(setting: Setting, games: int = 32) -> float:
     """Mean k3 estimate of KL(sampler || learner) over the tokens of some games: how far the learner's pass is from the sampler's."""
     player = ModelAgent(setting.model, setting.prompts, setting.sampling)
-    played = play_all(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed))
-    segments = [s for p in played for role in setting.game.roles for s in p.segments[role] if s.action.any()]
-    scored = action_logprobs(Scorer(setting.model.model), [row_from_segment(s, 0.0) for s in segments], 4096)
-    change = np.concatenate([(after - s.logprobs[: len(after)])[s.action[: len(after)]] for s, after in zip(segments, scored, strict=True)])
+    episodes = play_all(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, games, setting.seed))
+    segments = [s for p in episodes for role in setting.game.roles for s in p.segments[role] if s.loss_mask.any()]
+    scored = action_logprobs(Scorer(setting.model.model), [sample_from_segment(s, 0.0) for s in segments], 4096)
+    change = np.concatenate(
+        [(after - s.logprobs[: len(after)])[s.loss_mask[: len(after)]] for s, after in zip(segments, scored, strict=True)]
+    )
     return float((np.exp(change) - 1 - change).mean(dtype=np.float64))
 
 

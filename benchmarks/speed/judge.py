@@ -46,7 +46,7 @@ class JudgeSpeedConfig:
     """What is measured."""
 
     model: str = "mini@imitation"
-    """Who plays the round, in both seats."""
+    """Who plays the round, in both roles."""
     games: int = 512
     """Games of the round."""
     repeats: int = 200
@@ -71,9 +71,9 @@ def share(config: JudgeSpeedConfig) -> dict[str, Any]:
     game = make_game("AdversarialTaboo")
     player = resolve(config.model, device="cpu")
     matches = schedule(dict.fromkeys(game.roles, player), game, word_list("everyday"), config.games, config.seed)
-    played = []
-    playing = _seconds(lambda: played.extend(play_all(matches)))
-    said = [(u.text, u.role, p.match.task.secret) for p in played for u in p.state.utterances]
+    episodes = []
+    playing = _seconds(lambda: episodes.extend(play_all(matches)))
+    said = [(u.text, u.role, p.match.task.secret) for p in episodes for u in p.state.utterances]
     judging = statistics.median(_seconds(lambda: [verdict(*one) for one in said]) for _ in range(5))
     return {"utterances": len(said), "playing_seconds": playing, "judging_seconds": judging, "share": judging / playing}
 

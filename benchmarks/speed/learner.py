@@ -1,13 +1,14 @@
-"""The speed of the update: the same five-turn games as rows of our learner and as SPAG's rows, and what the model itself allows.
+"""The speed of the update: the same five-turn games as samples of our learner and as SPAG's rows, and what the model itself allows.
 
     python -m sparring.benchmarks.speed.learner
     python -m sparring.benchmarks.speed.learner --model random:100M --games 8 --token-budget 8192 --json
 
 Forward and backward passes over all utterances of both players, by several ways that train the same tokens:
 
-- ours: a row per game and role, rows in one sequence, the head at trained tokens alone; padded: the same rows padded, sorted by length;
-- spag_rows: SPAG's rows, one per utterance with its history repeated, through our learner; spag_code: the same rows as its code takes them,
-  two at a time, padded as they come, with the logits of every token;
+- ours: a sample per game and role, samples in one sequence, the head at trained tokens alone; padded: the same samples padded, sorted by
+  length;
+- spag_rows: SPAG's rows, one per utterance with its history repeated, through our learner; spag_code: the same samples as its code takes
+  them, two at a time, padded as they come, with the logits of every token;
 - plain: `model(input_ids, labels)` and its gradient on full rectangles of as many tokens as ours, without padding or loss; plain_cut: the
   same with logits at as many places as ours has trained tokens. The rates that ours is measured by.
 
@@ -27,10 +28,10 @@ from torch.nn.functional import cross_entropy
 
 from sparring.agents.core import derive_seed
 from sparring.agents.players.model_agent import ModelAgent
-from sparring.agents.rollout import Played, play_all
+from sparring.agents.rollout import Episode, play_all
 from sparring.selfplay.config.config import LearnerConfig
 from sparring.selfplay.evaluation.win_rates import schedule
-from sparring.selfplay.learner.batch import Row, row_from_segment
+from sparring.selfplay.learner.batch import Sample, sample_from_segment
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.sft_loss import SFTLoss
@@ -75,63 +76,63 @@ class LearnerSpeedConfig:
             raise ValueError("games, runs and token_budget must be at least 1")
 
 
-def full_games(setting: Setting, games: int) -> list[Played]:
+def full_games(setting: Setting, games: int) -> list[Episode]:
     """Games that went to their last turn, the first so many. Raises ValueError where a model hardly ever gets there."""
     player = ModelAgent(setting.model, setting.prompts, setting.sampling)
-    found: list[Played] = []
+    found: list[Episode] = []
     for portion in range(PORTIONS):
         seed = derive_seed(setting.seed, portion)
-        played = play_all(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, PORTION, seed))
-        found += [p for p in played if len(p.state.utterances) == setting.game.horizon]
+        episodes = play_all(schedule(dict.fromkeys(setting.game.roles, player), setting.game, setting.words, PORTION, seed))
+        found += [p for p in episodes if len(p.state.utterances) == setting.game.horizon]
         if len(found) >= games:
             return found[:games]
     raise ValueError(f"of {PORTION * PORTIONS} games only {len(found)} went to their last turn: measure fewer games")
 
 
-def rows_by_role(played: Played) -> list[Row]:
-    """Ours: a row per role."""
-    return [row_from_segment(s, 1.0) for role in played.match.game.roles for s in played.segments[role] if s.action.any()]
+def samples_by_role(episode: Episode) -> list[Sample]:
+    """Ours: a sample per role."""
+    return [sample_from_segment(s, 1.0) for role in episode.match.game.roles for s in episode.segments[role] if s.loss_mask.any()]
 
 
-def rows_by_utterance(played: Played) -> list[Row]:
-    """SPAG's: a row per utterance, which alone is trained, after everything that was said before it."""
-    rows = []
-    for role in played.match.game.roles:
-        for segment in played.segments[role]:
+def samples_by_utterance(episode: Episode) -> list[Sample]:
+    """SPAG's: a sample per utterance, which alone is trained, after everything that was said before it."""
+    samples = []
+    for role in episode.match.game.roles:
+        for segment in episode.segments[role]:
             for span in segment.turns:
-                action = np.zeros(span.end, np.bool_)
-                action[span.start :] = True
-                cut = replace(segment, ids=segment.ids[: span.end], action=action, logprobs=segment.logprobs[: span.end])
-                rows.append(row_from_segment(cut, 1.0))
-    return rows
+                loss_mask = np.zeros(span.end, np.bool_)
+                loss_mask[span.start :] = True
+                cut = replace(segment, ids=segment.ids[: span.end], loss_mask=loss_mask, logprobs=segment.logprobs[: span.end])
+                samples.append(sample_from_segment(cut, 1.0))
+    return samples
 
 
-def ways(learner: Learner, played: list[Played], budget: int) -> dict[str, Callable[[], None]]:
+def ways(learner: Learner, episodes: list[Episode], budget: int) -> dict[str, Callable[[], None]]:
     """By name, what computes the gradient of all games once."""
-    ours = [row for p in played for row in rows_by_role(p)]
-    published = [row for p in played for row in rows_by_utterance(p)]
+    ours = [sample for p in episodes for sample in samples_by_role(p)]
+    published = [sample for p in episodes for sample in samples_by_utterance(p)]
     model, device = learner.scorer.unwrapped, learner.accelerator.device
-    tokens, actions = (sum(found) for found in zip(*((len(row.ids), row.actions) for row in ours), strict=True))
+    tokens, actions = (sum(found) for found in zip(*((len(sample.ids), sample.trained_tokens) for sample in ours), strict=True))
     length = round(tokens / len(ours))
     many = max(1, budget // length)
     generator = torch.Generator().manual_seed(0)
     whole = torch.randint(0, learner.scorer.vocabulary, (round(tokens / length), length), generator=generator).to(device)
     kept = torch.linspace(0, length - 2, max(1, round(actions / tokens * length)), device=device).long()
 
-    def through_learner(rows: list[Row], packed: bool) -> None:
+    def through_learner(samples: list[Sample], packed: bool) -> None:
         learner.scorer.packs = packed
-        learner.gradients(rows)
+        learner.gradients(samples)
 
     def as_spag_does() -> None:
         for start in range(0, len(published), 2):
-            rows = published[start : start + 2]
-            width = max(len(row.ids) for row in rows)
-            ids, labels = torch.zeros(2, len(rows), width, dtype=torch.int64)
-            mask = torch.zeros(len(rows), width, dtype=torch.int64)
-            for i, row in enumerate(rows):
-                n = len(row.ids)
-                ids[i, :n], mask[i, :n] = torch.from_numpy(row.ids), 1
-                labels[i] = torch.where(torch.nn.functional.pad(torch.from_numpy(row.action), (0, width - n)), ids[i], -100)
+            samples = published[start : start + 2]
+            width = max(len(sample.ids) for sample in samples)
+            ids, labels = torch.zeros(2, len(samples), width, dtype=torch.int64)
+            mask = torch.zeros(len(samples), width, dtype=torch.int64)
+            for i, sample in enumerate(samples):
+                n = len(sample.ids)
+                ids[i, :n], mask[i, :n] = torch.from_numpy(sample.ids), 1
+                labels[i] = torch.where(torch.nn.functional.pad(torch.from_numpy(sample.loss_mask), (0, width - n)), ids[i], -100)
             model(input_ids=ids.to(device), attention_mask=mask.to(device), labels=labels.to(device), use_cache=False).loss.backward()
         model.zero_grad()
 
@@ -160,11 +161,11 @@ def ways(learner: Learner, played: list[Played], budget: int) -> dict[str, Calla
 def measure(config: LearnerSpeedConfig) -> dict[str, Any]:
     """All figures: tokens and seconds per game by each way, every run, and medians of ratios."""
     setting = prepare(SpeedConfig(model=config.model, seed=config.seed, device=config.device))
-    played = full_games(setting, config.games)
+    episodes = full_games(setting, config.games)
     told = LearnerConfig(kl=0.0, token_budget=config.token_budget, gradient_checkpointing=config.gradient_checkpointing)
-    learner = Learner(setting.model.model, PolicyLoss(), replay_loss=SFTLoss("replay_loss"), config=told)
+    learner = Learner(setting.model.model, PolicyLoss(), sft_mix_loss=SFTLoss("sft_mix_loss"), config=told)
     packed = learner.scorer.packs
-    found = ways(learner, played, config.token_budget)
+    found = ways(learner, episodes, config.token_budget)
     seconds: dict[str, list[float]] = {name: [] for name in found}
     with Shown().phase("gradients, by every way", (config.runs + 1) * len(found), "runs") as advance:
         for number in range(config.runs + 1):
@@ -176,9 +177,9 @@ def measure(config: LearnerSpeedConfig) -> dict[str, Any]:
                 if number:  # the first run warms up
                     seconds[name].append(time.perf_counter() - began)
                 advance(1)
-    rows = {"ours": rows_by_role, "spag_rows": rows_by_utterance}
-    tokens = {name: sum(len(row.ids) for p in played for row in of(p)) / len(played) for name, of in rows.items()}
-    trained = {name: sum(row.actions for p in played for row in of(p)) / len(played) for name, of in rows.items()}
+    samples = {"ours": samples_by_role, "spag_rows": samples_by_utterance}
+    tokens = {name: sum(len(sample.ids) for p in episodes for sample in of(p)) / len(episodes) for name, of in samples.items()}
+    trained = {name: sum(sample.trained_tokens for p in episodes for sample in of(p)) / len(episodes) for name, of in samples.items()}
 
     def against(name: str) -> float:
         return median(other / own for own, other in zip(seconds["ours"], seconds[name], strict=True))
@@ -190,7 +191,7 @@ def measure(config: LearnerSpeedConfig) -> dict[str, Any]:
         "packed": packed,
         "tokens_per_game": tokens,
         "trained_tokens_per_game": trained,
-        "seconds_per_game": {name: median(times) / len(played) for name, times in seconds.items()},
+        "seconds_per_game": {name: median(times) / len(episodes) for name, times in seconds.items()},
         "ratios": {
             "tokens_spag_rows": tokens["spag_rows"] / tokens["ours"],
             **{f"seconds_{name}": against(name) for name in ("spag_rows", "spag_code", "padded")},

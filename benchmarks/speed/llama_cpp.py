@@ -127,12 +127,12 @@ def llama_cpp_loop(setting: Setting, games: int, batch: int) -> Run:
         states: dict[int, State] = {}
         free = list(range(min(batch, MOST // 2)))
         replies: list[_Reply] = []
-        seats: dict[int, int] = {}
+        slots: dict[int, int] = {}
 
         def ask(number: int) -> _Reply:
             state = states[number]
             assert state.to_act is not None
-            sequence = 2 * seats[number] + list(setting.game.roles).index(state.to_act)
+            sequence = 2 * slots[number] + list(setting.game.roles).index(state.to_act)
             given = llama.extend(sequence, history(setting, state))
             return _Reply(
                 number, sequence, given, derive_seed(setting.seed, number, len(state.utterances)), setting.sampling.max_new_tokens
@@ -141,7 +141,7 @@ def llama_cpp_loop(setting: Setting, games: int, batch: int) -> Run:
         while waiting or replies:
             while waiting and free:
                 number = waiting.pop()
-                states[number], seats[number] = opening(setting, number), free.pop()
+                states[number], slots[number] = opening(setting, number), free.pop()
                 replies.append(ask(number))
             for reply in llama.step(replies):
                 if len(reply.out) < reply.limit and reply.out[-1] not in setting.model.format.end_ids:
@@ -152,7 +152,7 @@ def llama_cpp_loop(setting: Setting, games: int, batch: int) -> Run:
                 utterances += 1
                 states[reply.name] = said(setting, states[reply.name], words)
                 if states[reply.name].to_act is None:
-                    free.append(seats[reply.name])
+                    free.append(slots[reply.name])
                 else:
                     replies.append(ask(reply.name))
         return Run(time.perf_counter() - began, tokens, utterances, len(states))

@@ -39,10 +39,10 @@ def ours(setting: Setting, games: int, batch: int) -> Run:
     before = replace(counters)
     tokens = utterances = ended = attended = 0
     began = time.perf_counter()
-    for played in play(islice(matches, mine.start, None, mine.step), concurrency=batch):
-        tokens += sum(reply.tokens for reply in played.replies)
-        utterances += len(played.replies)
-        attended += sum(int(np.flatnonzero(segment.action).sum()) for role in setting.game.roles for segment in played.segments[role])
+    for episode in play(islice(matches, mine.start, None, mine.step), concurrency=batch):
+        tokens += sum(reply.tokens for reply in episode.turns)
+        utterances += len(episode.turns)
+        attended += sum(int(np.flatnonzero(segment.loss_mask).sum()) for role in setting.game.roles for segment in episode.segments[role])
         ended += 1
     seconds = time.perf_counter() - began
     steps, rows, prefilled, drawn = (getattr(counters, name) - getattr(before, name) for name in ("steps", "rows", "prefilled", "sampled"))

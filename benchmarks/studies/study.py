@@ -1,9 +1,9 @@
-"""The study of the main job: does self-play help, beyond what more imitation brings? Several seeds, controls at equal tokens.
+"""The study of the main job: does self-play help, beyond what more SFT brings? Several seeds, controls at equal tokens.
 
     python -m sparring.benchmarks.studies.study --seeds 5 --jobs 2 --result benchmarks/results/study.json
 
-Seeds vary everything after the base: imitation, words drawn, games, updates, measurement. All arms of a seed start from the same imitation
-model. Arms: self-play by the group-relative objective and by SPAG, and three controls: imitation of new expert games and of the winners'
+Seeds vary everything after the base: SFT, words drawn, games, updates, measurement. All arms of a seed start from the same SFT
+model. Arms: self-play by the group-relative objective and by SPAG, and three controls: SFT on new expert games and of the winners'
 side alone, with as many trained tokens per round as the group arm of the same seed, and self-play with outcomes dealt out at random, in as
 many games. What counts is the paired difference of an arm from a control, seed by seed.
 
@@ -30,14 +30,14 @@ import torch
 from sparring.agents.core import derive_seed
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import model_place
-from sparring.selfplay.config.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
 from sparring.selfplay.evaluation.statistics import over_seeds
 from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
 from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.progress import Shown
 from sparring.selfplay.storage.folder import RunFolder, to_json, write_text
-from sparring.selfplay.storage.summary import FROZEN, read
+from sparring.selfplay.storage.summary import read
 
 from ..command import command
 from ..reasoning import everyday
@@ -46,7 +46,7 @@ from ..reasoning import everyday
 def _spag(*corrections: str) -> dict[str, Any]:
     """The settings of `spag-faithful` with some errors mended."""
     faithful = preset("spag-faithful")
-    settings = {name: getattr(faithful, name) for name in ("method", "drop", "temperature", "group_size", "learner")}
+    settings = {name: getattr(faithful, name) for name in ("method", "drop_reasons", "temperature", "group_size", "learner")}
     return {**settings, "method_options": {"corrections": ",".join(corrections)}}
 
 
@@ -82,34 +82,34 @@ TITLES = {
     "corrected": "all mended",
 }
 SHOWN = {
-    "win/imitation/defender/selfplayed": "games won as defender, words met in self-play",
-    "win/imitation/defender/heldout": "games won as defender, words never played",
-    "win/imitation/defender/imitated": "games won as defender, words of the experts' games",
-    "win/imitation/attacker/selfplayed": "games won as attacker, words met in self-play",
-    "win/imitation/attacker/heldout": "games won as attacker, words never played",
-    "uttered/imitation/attacker/all": "games in which the attacker had the word uttered",
-    "uttered/imitation/defender/all": "games in which the defender was caught so",
-    "tie/imitation/attacker/all": "ties, as attacker",
-    "tie/imitation/defender/all": "ties, as defender",
+    "win/initial/defender/rl": "games won as defender, words met in self-play",
+    "win/initial/defender/heldout": "games won as defender, words never played",
+    "win/initial/defender/sft": "games won as defender, words of the experts' games",
+    "win/initial/attacker/rl": "games won as attacker, words met in self-play",
+    "win/initial/attacker/heldout": "games won as attacker, words never played",
+    "uttered/initial/attacker/all": "games in which the attacker had the word uttered",
+    "uttered/initial/defender/all": "games in which the defender was caught so",
+    "tie/initial/attacker/all": "ties, as attacker",
+    "tie/initial/defender/all": "ties, as defender",
     "win/scripted/defender/all": "against scripted players: won as defender",
     "win/scripted/attacker/all": "against scripted players: won as attacker",
-    "everyday/inference-4/selfplayed": "four-hint inference, words met in self-play",
+    "everyday/inference-4/rl": "four-hint inference, words met in self-play",
     "everyday/inference-4/heldout": "four-hint inference, words never played",
-    "everyday/inference-4/imitated": "four-hint inference, words of the experts' games",
+    "everyday/inference-4/sft": "four-hint inference, words of the experts' games",
     "everyday/facts/yes_no": "yes/no questions about facts",
     "everyday/facts/recall": "recall of facts",
     "everyday/heldout-words/choose": "reasoning, words held out (choose)",
     "everyday/heldout-words/bigger": "reasoning, words held out (bigger)",
     "everyday/heldout-words/both": "reasoning, words held out (both)",
     "everyday/heldout-formats/choose_two_facts": "two facts at once, a format held out",
-    "truth/imitation/attacker/all": "true hints, as attacker",
+    "truth/initial/attacker/all": "true hints, as attacker",
 }
 """What the tables of docs/results.md show, of all that was measured."""
 BRIEF = {
-    "win/imitation/defender/selfplayed": "win rate as defender, words met in self-play only",
-    "win/imitation/defender/heldout": "win rate as defender, held-out words",
-    "win/imitation/attacker/selfplayed": "win rate as attacker, words met in self-play only",
-    "everyday/inference-4/selfplayed": "naming a word after four hints, words met in self-play only",
+    "win/initial/defender/rl": "win rate as defender, words met in self-play only",
+    "win/initial/defender/heldout": "win rate as defender, held-out words",
+    "win/initial/attacker/rl": "win rate as attacker, words met in self-play only",
+    "everyday/inference-4/rl": "naming a word after four hints, words met in self-play only",
     "everyday/heldout-words/choose": "reasoning test, held-out words",
 }
 """What the README's table shows."""
@@ -118,19 +118,19 @@ RARE = ("foul/", "silent/", "overlong/")
 PAGE = """# The study
 
 What `python -m sparring.benchmarks.studies.study` measured ({settings}; {seeds} training seeds). Means over seeds with half their
-95 % intervals. Seeds vary everything after the base model: imitation, words drawn, games, updates, measurement.
+95 % intervals. Seeds vary everything after the base model: SFT, words drawn, games, updates, measurement.
 
-How names are to be read: `win/imitation/defender/heldout` is the share of games that the trained model won as defender against the
-frozen imitation model on held-out words. `imitated` are the words of the experts' games, `selfplayed` those met in self-play only,
-`heldout` the secrets of neither; the base texts, of which every update replays some, hold talks and plain games about all words, whatever
-the arm. `tie/`, `uttered/` and the like are shares of games, `truth/` of hints that can be checked; `everyday/` are scores of the everyday
-reasoning test, whose tasks have baselines between .25 and .57 (`sparring bench` shows them; inference has none).
+How names are to be read: `win/initial/defender/heldout` is the share of games that the trained model won as defender against the
+frozen model that self-play began from, on held-out words. `sft` are the words of the experts' games, `rl` those met in self-play
+only, `heldout` the secrets of neither; the base texts, some of which are mixed into every update, hold talks and plain games about all
+words, whatever the arm. `tie/`, `uttered/` and the like are shares of games, `truth/` of hints that can be checked; `everyday/` are
+scores of the everyday reasoning test, whose tasks have baselines between 0.25 and 0.57 (`sparring bench` shows them; inference has none).
 {controls}
 ## After training
 
 {values}
 
-## Gain over the imitation model, paired by seed
+## Gain over the initial model, paired by seed
 
 {gains}
 
@@ -139,12 +139,12 @@ reasoning test, whose tasks have baselines between .25 and .57 (`sparring bench`
 {difference}
 """
 OF_CONTROLS = """
-Controls by imitation see expert games about imitated words alone; shuffled reward meets the same words as self-play does.
+Controls trained on expert games see those about the words `sft` alone; shuffled reward meets the same words as self-play does.
 """
 
 Task = tuple[int, str]
-"""A seed and an arm, or the imitation that its arms start from."""
-IMITATION = "imitation"
+"""A seed and an arm, or the SFT that its arms start from."""
+SFT = "sft"
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,11 @@ class StudyConfig:
     rounds: int = 12
     """Rounds of every run."""
     model: str = "mini"
-    """The base that imitation starts from."""
+    """The base that SFT starts from."""
     game: str = "AdversarialTaboo"
     """The game that is learnt and measured."""
     games: int = 400
-    """Games per cell of strength."""
+    """Games per cell of the win rates."""
     questions: int = 500
     """Questions per task of everyday reasoning, other ones for each seed: what a model happens to know of the same questions in all seeds
     would look like a difference."""
@@ -188,13 +188,13 @@ def run_of(config: StudyConfig, arm: str, seed: int) -> Path:
     return config.out / f"{arm}-{seed}"
 
 
-def imitated(config: StudyConfig, seed: int) -> Path:
-    """The run that holds a seed's imitation model."""
-    return config.out / f"imitation-{seed}"
+def sft_run(config: StudyConfig, seed: int) -> Path:
+    """The run that holds a seed's SFT model."""
+    return config.out / f"sft-{seed}"
 
 
-def carry_out(made: TrainConfig, measured: Mapping[str, Any] | None = None) -> None:
-    """One run, unless it has ended before; an interrupted one is resumed. measured: what is known of its first model."""
+def carry_out(made: TrainConfig, initial_evaluation: Mapping[str, Any] | None = None) -> None:
+    """One run, unless it has ended before; an interrupted one is resumed. initial_evaluation: what is known of its first model."""
     assert made.out is not None
     progress = Shown()
     if (made.out / "summary.json").is_file():
@@ -203,13 +203,13 @@ def carry_out(made: TrainConfig, measured: Mapping[str, Any] | None = None) -> N
     if (made.out / "config.yaml").is_file():
         resume(made.out, progress=progress)
     else:
-        train(made, progress=progress, measured=measured)
+        train(made, progress=progress, initial_evaluation=initial_evaluation)
 
 
-def imitate(config: StudyConfig, seed: int) -> None:
-    """Trains and measures a seed's imitation model."""
+def train_sft(config: StudyConfig, seed: int) -> None:
+    """Trains and evaluates a seed's SFT model."""
     base = preset("full", config.model)
-    carry_out(replace(base, game=config.game, rounds=0, seed=seed, out=imitated(config, seed), evaluation=_evaluation(config)))
+    carry_out(replace(base, game=config.game, rounds=0, seed=seed, out=sft_run(config, seed), evaluation=_evaluation(config)))
 
 
 def _evaluation(config: StudyConfig) -> EvaluationConfig:
@@ -217,20 +217,20 @@ def _evaluation(config: StudyConfig) -> EvaluationConfig:
 
 
 def run_arm(config: StudyConfig, arm: str, seed: int) -> None:
-    """One arm of a seed, from its imitation model."""
-    full = preset("full", f"{imitated(config, seed)}@0")
+    """One arm of a seed, from its SFT model."""
+    full = preset("full", f"{sft_run(config, seed)}@0")
     changes = dict(ARMS[arm])
     if arm in MATCHED:
         changes["method_options"] = {"like": str(run_of(config, "group", seed))}
-    first = RunFolder.open(imitated(config, seed)).measurement(0)
+    first = RunFolder.open(sft_run(config, seed)).evaluation_file(0)
     carry_out(
         replace(
             full,
             game=config.game,
             rounds=config.rounds,
-            imitation=ImitationConfig(),
+            sft=SFTConfig(),
             seed=seed,
-            keep=1,
+            keep_checkpoints=1,
             out=run_of(config, arm, seed),
             evaluation=_evaluation(config),
             **changes,
@@ -243,10 +243,9 @@ def measurements(run: Path) -> dict[str, dict[str, float]]:
     """All numbers of one run: by name, before and after."""
     data = read(run).data
     found: dict[str, dict[str, float]] = {}
-    for entry in data["strength"]:
+    for entry in data["win_rates"]:
         when = "before" if entry["round"] == 0 else "after"
-        opponent = IMITATION if entry["opponent"] == FROZEN else entry["opponent"]
-        place = f"{opponent}/{entry['seat']}/{entry['words']}"
+        place = f"{entry['opponent']}/{entry['role']}/{entry['words']}"
         games = entry["games"]
         values = {f"win/{place}": entry["win_rate"], f"tie/{place}": entry["ties"] / games}
         values |= {f"{reason}/{place}": entry["reasons"].get(reason, 0) / games for reason in ("uttered", "foul", "silent", "overlong")}
@@ -258,8 +257,8 @@ def measurements(run: Path) -> dict[str, dict[str, float]]:
 
 
 def answer(config: StudyConfig, arm: str, seed: int) -> dict[str, float]:
-    """The everyday scores of an arm's last model (or of the imitation model) on the seed's own questions, by task; kept beside its run."""
-    run = imitated(config, seed) if arm == IMITATION else run_of(config, arm, seed)
+    """The everyday scores of an arm's last model (or of the SFT model) on the seed's own questions, by task; kept beside its run."""
+    run = sft_run(config, seed) if arm == SFT else run_of(config, arm, seed)
     kept = run / f"everyday-{config.questions}.json"
     if not kept.is_file():
         name = f"{run}@latest"
@@ -299,13 +298,13 @@ def _paired(values: list[float], others: list[float]) -> dict[str, Any]:
 
 def of_seed(config: StudyConfig, seed: int) -> dict[str, Any]:
     """What a seed's runs measured, by arm and name, and where that was."""
-    before = answer(config, IMITATION, seed)
+    before = answer(config, SFT, seed)
     arms = {}
     for arm in config.arms:
         after = answer(config, arm, seed)
         skills = {f"everyday/{task}": {"before": before[task], "after": after[task]} for task in before}
         arms[arm] = {**measurements(run_of(config, arm, seed)), **skills}
-    runs = {IMITATION: imitated(config, seed), **{arm: run_of(config, arm, seed) for arm in config.arms}}
+    runs = {SFT: sft_run(config, seed), **{arm: run_of(config, arm, seed) for arm in config.arms}}
     return {"arms": arms, "provenance": {name: _provenance(run) for name, run in runs.items()}}
 
 
@@ -328,13 +327,13 @@ def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
 def _settings(config: StudyConfig) -> dict[str, Any]:
     shared = {name: getattr(config, name) for name in ("rounds", "model", "game", "games", "questions")} | {"arms": list(config.arms)}
     learner = ARMS[config.arms[0]].get("learner") or preset("full", config.model).learner
-    return {**shared, "replay_weight": learner.replay_weight}
+    return {**shared, "sft_mix_weight": learner.replay_weight}
 
 
 def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """The result of all seeds so far, written to the result file if one is asked for."""
     by_number = {str(seed): dict(seeds[seed]) for seed in sorted(seeds)}
-    result = {"schema": 3, "settings": _settings(config), "seeds": by_number, "table": summarise(seeds)}
+    result = {"schema": 4, "settings": _settings(config), "seeds": by_number, "table": summarise(seeds)}
     if config.result is not None:
         write_text(config.result, to_json(result))
     return result
@@ -372,7 +371,7 @@ def page(result: Mapping[str, Any]) -> str:
     gains = {name: [_interval(row[arm]["gain"]) for arm in _arms(table)] for name, row in table.items()}
     head = _markdown(["", *(TITLES[arm] for arm in _arms(table))], gains)
     first = TITLES[_arms(table)[0]]
-    told = {name: result["settings"][name] for name in ("game", "rounds", "games", "questions", "replay_weight")}
+    told = {name: result["settings"][name] for name in ("game", "rounds", "games", "questions", "sft_mix_weight")}
     return PAGE.format(
         seeds=len(result["seeds"]),
         settings=", ".join(f"{name} {value}" for name, value in told.items()),
@@ -420,9 +419,9 @@ def _short(share: float) -> str:
 
 
 def run_task(config: StudyConfig, seed: int, arm: str) -> None:
-    """One run of the study: an arm of a seed, or the imitation that its arms start from. What it learnt is questioned at its end."""
-    if arm == IMITATION:
-        imitate(config, seed)
+    """One run of the study: an arm of a seed, or the SFT that its arms start from. What it learnt is questioned at its end."""
+    if arm == SFT:
+        train_sft(config, seed)
     else:
         run_arm(config, arm, seed)
     answer(config, arm, seed)
@@ -441,15 +440,15 @@ def tasks(config: StudyConfig, seeds: Iterable[int]) -> dict[Task, set[Task]]:
     """All runs of some seeds, each with those that must have ended before it begins."""
     found: dict[Task, set[Task]] = {}
     for seed in seeds:
-        found[seed, IMITATION] = set()
+        found[seed, SFT] = set()
         for arm in config.arms:
-            found[seed, arm] = {(seed, "group" if arm in MATCHED else IMITATION)}
+            found[seed, arm] = {(seed, "group" if arm in MATCHED else SFT)}
     return found
 
 
 def run_all(config: StudyConfig, seeds: Collection[int]) -> Iterator[int]:
     """All runs of some seeds, `jobs` at a time, those of early seeds first; each seed as its last run ends."""
-    places = {name: i for i, name in enumerate((IMITATION, *config.arms))}
+    places = {name: i for i, name in enumerate((SFT, *config.arms))}
     left = dict.fromkeys(seeds, len(places))
     order = TopologicalSorter(tasks(config, seeds))
     order.prepare()

@@ -15,7 +15,7 @@ import tyro
 from sparring.envs.world.english import Answer, Ask, Guess, parse
 from sparring.selfplay.cli.common import print_json
 from sparring.selfplay.evaluation.statistics import over_seeds
-from sparring.selfplay.storage.episodes import Episode, read_episodes
+from sparring.selfplay.storage.episodes import EpisodeRecord, read_episodes
 from sparring.selfplay.storage.folder import RunFolder, read_lines
 
 from ..command import command
@@ -40,7 +40,7 @@ SAID = {
 }
 
 
-def said(games: Iterable[Episode]) -> dict[str, float]:
+def said(games: Iterable[EpisodeRecord]) -> dict[str, float]:
     """The shares of `SAID`. A guess that is declared names nothing here."""
     turns: list[tuple[bool, bool]] = []
     ends = []

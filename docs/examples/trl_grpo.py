@@ -41,16 +41,16 @@ def rollout(prompts: list[str], trainer: GRPOTrainer) -> dict[str, list[Any]]:
     for number, word in enumerate(prompts):
         seed = derive_seed(trainer.args.seed, step, number)
         matches.append(Match(f"{number}", GAME, Task(f"{number}", word, word, seed), agents, seed))
-    played = play_all(matches)
+    episodes = play_all(matches)
     policy.train()
     out: dict[str, list[Any]] = {name: [] for name in ("prompt_ids", "completion_ids", "logprobs", "env_mask", "reward")}
-    for game in played:
+    for game in episodes:
         (stream,) = game.segments["defender"]
         first = stream.turns[0].start
         out["prompt_ids"].append(stream.ids[:first].tolist())
         out["completion_ids"].append(stream.ids[first:].tolist())
         out["logprobs"].append(stream.logprobs[first:].tolist())
-        out["env_mask"].append(stream.action[first:].astype(int).tolist())
+        out["env_mask"].append(stream.loss_mask[first:].astype(int).tolist())
         out["reward"].append(game.outcome.utilities["defender"])
     return out
 

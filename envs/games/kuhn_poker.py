@@ -32,7 +32,7 @@ class KuhnPoker:
     name = "KuhnPoker"
     version = 1
     roles = ROLES
-    informed = ()
+    secret_roles = ()
     reasons = ("showdown", "folded", "illegal", "silent", "overlong")
     zero_sum = True
     utility_range = (-2.0, 2.0)

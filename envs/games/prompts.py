@@ -75,7 +75,7 @@ def _worded(prompts: Prompts, others: tuple[tuple[str, str], ...]) -> tuple[Prom
     return (prompts, *(Prompts({"attacker": attacker, "defender": defender}, prompts.opening) for attacker, defender in others))
 
 
-def taboo_wordings(prompts: Renderer) -> tuple[Prompts, ...]:
+def taboo_paraphrases(prompts: Renderer) -> tuple[Prompts, ...]:
     """Adversarial Taboo's prompts in several wordings: brief ones for a model that plays by the brief ones, else the full rules."""
     return _worded(TABOO_BRIEF, _OTHER_BRIEFS) if prompts == TABOO_BRIEF else _worded(TABOO_PROMPTS, _OTHER_RULES)
 

@@ -18,7 +18,7 @@ _OTHER = {ATTACKER: DEFENDER, DEFENDER: ATTACKER}
 
 
 @dataclass(frozen=True)
-class Prices:
+class Payoffs:
     """What outcomes are worth; winners are decided by the rules alone.
 
     guess: what a declaration brings the one and costs the other, right or wrong, in (0, 1]; every other loss costs 1. tie: the utility of
@@ -30,12 +30,12 @@ class Prices:
 
     def __post_init__(self) -> None:
         if not 0 < self.guess <= 1 or not -1 <= self.tie <= 0:
-            raise ValueError(f"prices need 0 < guess <= 1 and -1 <= tie <= 0, got {self}")
+            raise ValueError(f"payoffs need 0 < guess <= 1 and -1 <= tie <= 0, got {self}")
 
 
-PUBLISHED = Prices()
-DRAWING_OUT = Prices(guess=0.5, tie=-0.5)
-"""Keeps the art of drawing the word out alive: it decides over twice what a guess does, and ties cost both."""
+PUBLISHED = Payoffs()
+ELICITATION = Payoffs(guess=0.5, tie=-0.5)
+"""Payoffs under which eliciting the word is worth learning: it pays twice what a guess does, and ties cost both roles."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class AdversarialTaboo:
     max_turns: int = 5
     rule: str = "lemma"
     max_characters: int = 2000
-    prices: Prices = PUBLISHED
+    payoffs: Payoffs = PUBLISHED
     name: str = "AdversarialTaboo"
 
     version = 1
     roles = ROLES
-    informed = (ATTACKER,)
+    secret_roles = (ATTACKER,)
     reasons = ("declared_right", "declared_wrong", "uttered", "foul", "silent", "overlong", "turn_limit")
     clonable = True
     replayable = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.prices, Mapping):
-            object.__setattr__(self, "prices", Prices(**self.prices))
-        if not isinstance(self.prices, Prices):
-            raise ValueError(f"prices are of guess and tie, got {self.prices!r:.60}")
+        if isinstance(self.payoffs, Mapping):
+            object.__setattr__(self, "payoffs", Payoffs(**self.payoffs))
+        if not isinstance(self.payoffs, Payoffs):
+            raise ValueError(f"payoffs are of guess and tie, got {self.payoffs!r:.60}")
         if self.rule not in RULES:
             raise ValueError(f"unknown rule {self.rule!r}; known rules: {', '.join(RULES)}")
         check_limits(self.max_turns, self.max_characters)
@@ -70,7 +70,7 @@ class AdversarialTaboo:
 
     @property
     def zero_sum(self) -> bool:
-        return self.prices.tie == 0
+        return self.payoffs.tie == 0
 
     @property
     def utility_range(self) -> tuple[float, float]:
@@ -115,12 +115,12 @@ class TabooState(NamedTuple):
         if ruling:
             return self._won(ruling.winner, ruling.reason, Evidence(turn, ruling.start, ruling.end, ""))
         if turn + 1 == self.game.horizon:
-            return Outcome(dict.fromkeys(ROLES, self.game.prices.tie), None, "turn_limit")
+            return Outcome(dict.fromkeys(ROLES, self.game.payoffs.tie), None, "turn_limit")
         return None
 
     def _won(self, winner: str, reason: str, evidence: Evidence) -> Outcome:
-        price = self.game.prices.guess if reason in ("declared_right", "declared_wrong") else 1.0
-        return Outcome({winner: price, _OTHER[winner]: -price}, winner, reason, evidence)
+        payoff = self.game.payoffs.guess if reason in ("declared_right", "declared_wrong") else 1.0
+        return Outcome({winner: payoff, _OTHER[winner]: -payoff}, winner, reason, evidence)
 
     def observe(self, role: str) -> Observation:
         if role not in ROLES:
@@ -147,7 +147,7 @@ register_game(GameSpec("AdversarialTaboo", AdversarialTaboo, TASKS, TALKS))
 register_game(
     GameSpec(
         "AdversarialTaboo-DrawingOut",
-        partial(AdversarialTaboo, prices=DRAWING_OUT, name="AdversarialTaboo-DrawingOut"),
+        partial(AdversarialTaboo, payoffs=ELICITATION, name="AdversarialTaboo-DrawingOut"),
         TASKS,
         TALKS,
     )

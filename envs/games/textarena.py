@@ -45,7 +45,7 @@ class TextArenaGame:
 
     version = 1
     roles = ROLES
-    informed = ()
+    secret_roles = ()
     reasons = ("won", "draw", "invalid_move", "overlong", "turn_limit")
     zero_sum = False  # Most are, but the library does not say which.
     utility_range = (-1.0, 1.0)

@@ -27,7 +27,7 @@ class TicTacToe:
     name = "TicTacToe"
     version = 1
     roles = ROLES
-    informed = ()
+    secret_roles = ()
     reasons = ("three_in_a_row", "illegal", "silent", "overlong", "board_full")
     zero_sum = True
     utility_range = (-1.0, 1.0)

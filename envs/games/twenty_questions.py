@@ -31,7 +31,7 @@ class TwentyQuestions:
     name = "TwentyQuestions"
     version = 1
     roles = ROLES
-    informed = (ANSWERER,)
+    secret_roles = (ANSWERER,)
     reasons = ("declared_right", "declared_wrong", "lied", "foul", "silent", "overlong", "turn_limit")
     zero_sum = True
     utility_range = (-1.0, 1.0)

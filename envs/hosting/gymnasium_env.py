@@ -10,7 +10,18 @@ from ..games.taboo import AdversarialTaboo, make_taboo
 from ..views import inset
 from ..words.lists import require_listed, word_list
 from .chat_view import LONGEST_VIEW, ChatView
-from .opponents import Opponent, OpponentFailedError, Player, Said, Turn, renderer_of, require_playable, resolve_opponent, sit_down, speak
+from .opponents import (
+    Opponent,
+    OpponentFailedError,
+    Player,
+    Reply,
+    TurnCoroutine,
+    make_player,
+    renderer_of,
+    require_playable,
+    resolve_opponent,
+    speak,
+)
 from .spaces import UnicodeText
 
 NOT_PLAYING = "the game has ended or not begun: call reset() first"
@@ -95,7 +106,7 @@ class GameEnv(gymnasium.Env[str, str]):
             raise ValueError(f"unknown render_mode {render_mode!r}; known: ansi, human")
         self.role = role
         self.render_mode = render_mode
-        self.words = word_list(words) if self.game.informed else ("",)
+        self.words = word_list(words) if self.game.secret_roles else ("",)
         self.opponent = None if role == "both" else resolve_opponent(opponent, self._other(role))
         opponents = {} if self.opponent is None else {self._other(role): self.opponent}
         require_playable(self.game, opponents, self.words)
@@ -147,7 +158,7 @@ class GameEnv(gymnasium.Env[str, str]):
         self._views = {}
         self._over = self._failed = False
         if self.role != "both":
-            self._player = sit_down(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
+            self._player = make_player(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
 
     def act(self, action: str) -> None:
         """The part of `step` before the opponent speaks. What is said to an opponent that has failed already is not heard."""
@@ -160,13 +171,13 @@ class GameEnv(gymnasium.Env[str, str]):
             self._actor = actor
             self._state = self._state.apply(action)
 
-    def owed(self) -> Turn | None:
+    def owed(self) -> TurnCoroutine | None:
         """The opponent's turn, where it is its turn."""
         if self._player is None or self._failed or self._state.to_act != self._other(self.role):
             return None
         return self._player.turn(self._state.observe(self._state.to_act))
 
-    def hear(self, said: Said | OpponentFailedError) -> None:
+    def hear(self, said: Reply | OpponentFailedError) -> None:
         """Takes what the opponent has said."""
         if isinstance(said, OpponentFailedError):
             self._failed = True
@@ -200,7 +211,7 @@ class GameEnv(gymnasium.Env[str, str]):
 
     def _opened(self, role: str) -> ChatView:
         """A role's view of a game. Those who do not know the secret see the same at the beginning of every game that has one."""
-        if role in self.game.informed or not self.game.informed:
+        if role in self.game.secret_roles or not self.game.secret_roles:
             return ChatView.opened(self.renderer, self._state.observe(role))
         if role not in self._openings:
             self._openings[role] = ChatView.opened(self.renderer, self.game.start(self._state.task).observe(role))

@@ -26,7 +26,7 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         first = self.single(**settings)
-        # Before its first reset an environment holds nothing but settings. One opponent serves all: an agent keeps nothing between seats.
+        # Before its first reset an environment holds nothing but settings. One opponent serves all: an agent keeps nothing between games.
         self.envs = [first, *(copy(first) for _ in range(num_envs - 1))]
         self.num_envs = num_envs
         self.render_mode = first.render_mode

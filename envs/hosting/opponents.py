@@ -1,6 +1,6 @@
 """The other player of a single-player environment: a function, an agent, or the name of one.
 
-Agents live in another package; here they are known by their shape alone (`seat`, `act`), and names are resolved through the entry-point
+Agents live in another package; here they are known by their shape alone (`player`, `act`), and names are resolved through the entry-point
 group `sparring.agents`.
 """
 
@@ -25,16 +25,16 @@ class OpponentFailedError(Exception):
     """The opponent's infrastructure failed; the game is void."""
 
 
-Said = tuple[str, bool]
+Reply = tuple[str, bool]
 """An utterance, and whether it ran into the speaker's length limit."""
-Turn = Generator[Any, Any, Said]
+TurnCoroutine = Generator[Any, Any, Reply]
 """One turn as a coroutine: yields requests to backends, is sent their replies, returns what is said."""
 
 
 class Player(Protocol):
     """One opponent in one game."""
 
-    def turn(self, observation: Observation) -> Turn: ...
+    def turn(self, observation: Observation) -> TurnCoroutine: ...
 
     def close(self) -> None: ...
 
@@ -51,7 +51,7 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
         if not found:
             raise ValueError(f"the agent name {opponent!r} cannot be resolved: sparring is not installed (pip install -e .)")
         return found[0].load()(opponent, role=role)
-    if not callable(opponent) and not hasattr(opponent, "seat"):
+    if not callable(opponent) and not hasattr(opponent, "player"):
         raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
     return opponent
 
@@ -71,7 +71,7 @@ def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str
 
     A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play everything.
     """
-    secrets = tuple(words) if game.informed else ()
+    secrets = tuple(words) if game.secret_roles else ()
     for word in secrets:
         game.start(Task(word, word, word, 0))
     for role, player in players.items():
@@ -80,10 +80,10 @@ def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str
             require(role, secrets)
 
 
-def sit_down(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
-    """Gives an opponent its seat in one game."""
-    if hasattr(opponent, "seat"):
-        return _AgentPlayer(opponent.seat(game, role, f"env-{next(_numbers)}:{role}", seed))
+def make_player(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
+    """An opponent as a player of one game."""
+    if hasattr(opponent, "player"):
+        return _AgentPlayer(opponent.player(game, role, f"env-{next(_numbers)}:{role}", seed))
     return _FunctionPlayer(opponent, renderer)
 
 
@@ -92,7 +92,7 @@ class _FunctionPlayer:
         self.function = function
         self.renderer = renderer
 
-    def turn(self, observation: Observation) -> Turn:
+    def turn(self, observation: Observation) -> TurnCoroutine:
         said = self.function(chat(self.renderer, observation))
         if not isinstance(said, str):
             raise TypeError(f"the opponent function must return a str, got {type(said).__name__}")
@@ -104,22 +104,22 @@ class _FunctionPlayer:
 
 
 class _AgentPlayer:
-    def __init__(self, seat: Any) -> None:
-        self.seat = seat
+    def __init__(self, player: Any) -> None:
+        self.player = player
 
-    def turn(self, observation: Observation) -> Turn:
-        reply = yield from self.seat.act(observation)
+    def turn(self, observation: Observation) -> TurnCoroutine:
+        reply = yield from self.player.act(observation)
         if reply.finish == "error":
             raise OpponentFailedError(f"the opponent failed; the game is {VOID}")
         return reply.text, reply.finish == "length"
 
     def close(self) -> None:
-        self.seat.close()
+        self.player.close()
 
 
-def speak(turns: Sequence[Turn]) -> list[Said | OpponentFailedError]:
+def speak(turns: Sequence[TurnCoroutine]) -> list[Reply | OpponentFailedError]:
     """What is said in some turns, taken at once: requests to one model form one batch. A failure stands in the place of its turn."""
-    results: dict[int, Said | OpponentFailedError] = {}
+    results: dict[int, Reply | OpponentFailedError] = {}
     waiting: dict[tuple[int, str], int] = {}
     backends: dict[int, Any] = {}
 

@@ -46,7 +46,7 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         self.render_mode = render_mode
         self.game = hosted_game(game, rule, max_turns)
         self.roles = self.game.roles
-        self.words = word_list(words) if self.game.informed else ("",)
+        self.words = word_list(words) if self.game.secret_roles else ("",)
         require_playable(self.game, {}, self.words)
         self.renderer = renderer_of(prompts, self.roles)
         self.possible_agents = list(self.roles)

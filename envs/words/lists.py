@@ -123,7 +123,7 @@ def _list(name: str) -> tuple[str, ...]:
         raise ValueError(f"unknown split {split!r} in {name!r}; known splits: {', '.join(SPLITS)}")
     if source == "everyday":
         groups = word_groups()
-        return groups.heldout if split == "heldout" else tuple(sorted(groups.imitated + groups.selfplayed))
+        return groups.heldout if split == "heldout" else tuple(sorted(groups.sft + groups.rl))
     return split_words(_whole(source))[SPLITS.index(split)]
 
 

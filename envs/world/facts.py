@@ -34,11 +34,11 @@ class Fact(NamedTuple):
 class WordGroups(NamedTuple):
     """Who may be a secret word where, each sorted. No word is in two groups.
 
-    imitated: targets in imitation and in self-play. selfplayed: targets in self-play only. heldout: never a target while training.
+    sft: targets in imitation and in self-play. rl: targets in self-play only. heldout: never a target while training.
     """
 
-    imitated: tuple[str, ...]
-    selfplayed: tuple[str, ...]
+    sft: tuple[str, ...]
+    rl: tuple[str, ...]
     heldout: tuple[str, ...]
 
 

@@ -10,16 +10,16 @@ from .matches import MatchOptions, bar_of, listed, make, players, require_names,
 
 @dataclass(frozen=True)
 class Collect(MatchOptions):
-    """Plays games and writes what a teacher said as data, for imitation here (--imitation.data FILE) or elsewhere.
+    """Plays games and writes what a teacher said as data, for imitation here (--sft.data FILE) or elsewhere.
 
-    The teacher plays both seats, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, smollm2,
+    The teacher plays both roles, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, smollm2,
     scripted, scripted:NAME, PATH, FILE.gguf, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
 
     Examples:
       sparring collect talk.jsonl --games 1000 --winners-only
       sparring collect games.jsonl.gz --format games --teacher openai:gpt-4.1@https://api.openai.com/v1 --words common
       sparring collect pairs.jsonl --format preference --teacher runs/x@latest --opponent scripted --group-size 8
-      sparring collect spag.json --format spag-rows && sparring train --imitation.data spag.json --imitation.steps 100
+      sparring collect spag.json --format spag-rows && sparring train --sft.data spag.json --sft.steps 100
     """
 
     out: Path
@@ -28,14 +28,14 @@ class Collect(MatchOptions):
     """Whose talk is kept."""
     opponent: str | None = None
     """Whom it plays; None: itself."""
-    seat: str | None = None
-    """The teacher's against an opponent; None: as many games in each seat."""
+    role: str | None = None
+    """The teacher's against an opponent; None: as many games in each role."""
     format: Literal["games", "spag", "spag-rows", "messages", "prompt-completion", "preference"] = "messages"
     """games (whole, as in a run folder), spag and spag-rows (SPAG's files), messages, prompt-completion, preference (TRL's)."""
     winners_only: bool = False
     """Keep the talk of games that the teacher won alone."""
     games: int = 200
-    """How many games (in each seat)."""
+    """How many games (in each role)."""
     group_size: int = 1
     """Games about the same word; preference needs several, to find a game won and a game lost."""
     prompts: str = "full"
@@ -53,10 +53,10 @@ def collect(arguments: list[str]) -> int:
     if options.games < 1 or options.group_size < 1 or options.games % options.group_size:
         raise ValueError(f"games ({options.games}) must be a multiple of group_size ({options.group_size}), and at least 1")
     game = make(options.game, options.max_turns)
-    if options.seat is not None and options.seat not in game.roles:
-        raise ValueError(f"unknown seat {options.seat!r}; the roles of {game.name} are {', '.join(game.roles)}")
-    if options.seat is not None and options.opponent is None:
-        raise ValueError("--seat is the teacher's against an --opponent; alone it plays both")
+    if options.role is not None and options.role not in game.roles:
+        raise ValueError(f"unknown role {options.role!r}; the roles of {game.name} are {', '.join(game.roles)}")
+    if options.role is not None and options.opponent is None:
+        raise ValueError("--role is the teacher's against an --opponent; alone it plays both")
     if "human" in (options.teacher, options.opponent):
         raise ValueError("data are collected from players that need no keyboard; use sparring play")
     prompts = load_prompts(options.prompts, game.roles)
@@ -64,8 +64,8 @@ def collect(arguments: list[str]) -> int:
     if options.opponent is None:
         tables = [(dict.fromkeys(game.roles, "teacher"), game.roles)]
     else:
-        seats = game.roles if options.seat is None else (options.seat,)
-        tables = [({r: "teacher" if r == seat else "opponent" for r in game.roles}, (seat,)) for seat in seats]
+        roles = game.roles if options.role is None else (options.role,)
+        tables = [({r: "teacher" if r == taught else "opponent" for r in game.roles}, (taught,)) for taught in roles]
     specs = {"teacher": options.teacher, "opponent": options.opponent or options.teacher}
     require_names([(role, specs[who]) for table, _ in tables for role, who in table.items()], game, words)
 

@@ -10,7 +10,7 @@ from sparring.agents.models.memory import require_gib
 
 if TYPE_CHECKING:
     from sparring.agents.core import Agent
-    from sparring.agents.rollout import Played
+    from sparring.agents.rollout import Episode
     from sparring.envs.core import Game
 
     from ..runtime.progress import Quiet, Shown
@@ -61,14 +61,14 @@ def make(name: str, max_turns: int | None = None) -> "Game":
     return make_game(name) if max_turns is None else make_game(name, max_turns=max_turns)
 
 
-def require_names(seats: Iterable[tuple[str, str]], game: "Game", words: Collection[str]) -> None:
+def require_names(specs: Iterable[tuple[str, str]], game: "Game", words: Collection[str]) -> None:
     """Raises ValueError, before any model is loaded, for names that mean nothing, and for games that cannot be played about these words or
-    by such players. seats: roles and who is to play them."""
+    by such players. specs: roles and the names of who is to play them."""
     from sparring.agents.names import is_model, model_card, resolve
     from sparring.envs.hosting.opponents import require_playable
 
     require_playable(game, {}, words)
-    for role, spec in seats:
+    for role, spec in specs:
         if is_model(spec):
             model_card(spec)
         else:
@@ -128,7 +128,7 @@ def occupancy(agents: "Iterable[Agent]", games: int) -> "Callable[[], float] | N
 
 
 @contextmanager
-def shown(bar: "Quiet | Shown", title: str, total: int, agents: "Iterable[Agent]") -> "Iterator[Callable[[Played], None]]":
+def shown(bar: "Quiet | Shown", title: str, total: int, agents: "Iterable[Agent]") -> "Iterator[Callable[[Episode], None]]":
     """A bar while games are played and a line with their rates at the end; gives what is to be called with every game as it ends."""
     from ..runtime.progress import Rates, counted
 
@@ -154,7 +154,7 @@ def listed(game: "Game", words: str | None) -> tuple[str, ...]:
     """What games are about: the words of a list, the everyday world's if None; nothing in a game without a secret."""
     from sparring.envs.words.lists import word_list
 
-    if game.informed:
+    if game.secret_roles:
         return word_list(words or "everyday")
     refuse_words(game, words)
     return ("",)

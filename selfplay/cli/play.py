@@ -64,15 +64,15 @@ def play(arguments: list[str]) -> int:
 def _play(options: Play) -> int:
     """Plays the games. Nobody else writes options.out meanwhile."""
     game = make(options.game, options.max_turns)
-    role = options.role or next(role for role in game.roles if role not in game.informed)
+    role = options.role or next(role for role in game.roles if role not in game.secret_roles)
     if role not in game.roles:
         raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")
     words = secrets(game, options.words, options.seed)
-    specs = {seat: options.player if seat == role else options.opponent for seat in game.roles}
+    specs = {each: options.player if each == role else options.opponent for each in game.roles}
     require_names(specs.items(), game, words)
 
     from sparring.agents.players.human import Left, human
-    from sparring.agents.rollout import Played
+    from sparring.agents.rollout import Episode
 
     from ..data.streaming import play_to
     from ..evaluation.win_rates import Tally, schedule
@@ -82,12 +82,12 @@ def _play(options: Play) -> int:
     agents = players(specs, options)
     by_hand = "human" in specs.values()
     if by_hand and options.json:
-        agents |= {seat: human(_ask_aside, partial(print, file=sys.stderr)) for seat, spec in specs.items() if spec == "human"}
+        agents |= {role: human(_ask_aside, partial(print, file=sys.stderr)) for role, spec in specs.items() if spec == "human"}
     terminal = console(stderr=options.json)
     if by_hand and sys.stdin.isatty():
         terminal.print("/help explains the game, /quit leaves it.\n")
     bar = Quiet() if by_hand else bar_of(json=options.json)
-    tallies = {seat: Tally(seat) for seat in game.roles}
+    tallies = {role: Tally(role) for role in game.roles}
     ended = 0
     # Games that are in a file are read from there when they are printed as JSON.
     spooled = options.json and options.out is None
@@ -98,7 +98,7 @@ def _play(options: Play) -> int:
         write = stack.enter_context(episode_writer(options.out)) if options.out is not None else None
         progress = stack.enter_context(shown(bar, "play", options.games, agents.values()))
 
-        def keep(p: Played) -> None:
+        def keep(p: Episode) -> None:
             nonlocal ended
             if write is not None:
                 write(p)
@@ -121,7 +121,7 @@ def _play(options: Play) -> int:
         if stopped is not None and not ended and not left:
             raise stopped
         stack.close()
-        cells = [tallies[seat].cell(agents[other].name, "all") for seat, other in zip(game.roles, reversed(game.roles), strict=True)]
+        cells = [tallies[role].cell(agents[other].name, "all") for role, other in zip(game.roles, reversed(game.roles), strict=True)]
         if options.json:
             _print_json(cells, _lines(spool) if spool else (e.record for e in read_episodes(cast(Path, options.out))))
         else:
@@ -173,5 +173,5 @@ def _line(cells: list["Cell"]) -> str:
     """How games ended, for people."""
     first = cells[0]
     void = f", and {first.void} void" if first.void else ""
-    won = ", ".join(f"{c.seat} won {c.wins}" for c in cells)
+    won = ", ".join(f"{c.role} won {c.wins}" for c in cells)
     return f"{first.games} {'game' if first.games == 1 else 'games'}: {won}, ties {first.ties}{void}"

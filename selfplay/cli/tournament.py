@@ -9,7 +9,7 @@ from .matches import MatchOptions, bar_of, make, players, require_names, secrets
 
 @dataclass(frozen=True, kw_only=True)
 class Tournament(MatchOptions):
-    """Every player against every other, in both seats, on the same words.
+    """Every player against every other, in both roles, on the same words.
 
     Examples:
       sparring tournament mini@imitation scripted random
@@ -25,11 +25,11 @@ class Tournament(MatchOptions):
 
 
 def tournament(arguments: list[str]) -> int:
-    """Every player against every other, in both seats."""
+    """Every player against every other, in both roles."""
     options: Tournament = parse(positional(Tournament), "sparring tournament", arguments)
 
     if len(set(options.players)) < len(options.players):
-        raise ValueError("a player is named twice; every player plays every other once in each seat")
+        raise ValueError("a player is named twice; every player plays every other once in each role")
     if len(options.players) < 2:
         raise ValueError(f"a tournament needs at least two players, got {len(options.players)}")
     if options.games < 1:

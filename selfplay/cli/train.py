@@ -21,7 +21,7 @@ class _Start:
     """How a run begins: everything that is no setting of the run itself."""
 
     preset: str | None = None
-    """quick (minutes on two cores), full (the study's run, from the base model), imitation (makes the shipped imitation model), rae,
+    """quick (minutes on two cores), full (the study's run, from the base model), sft (makes the shipped model mini@imitation), rae,
     spag-faithful, spag-corrected (docs/objectives.md)."""
     config: Path | None = None
     """A YAML file of settings, as config.yaml in a run folder; options given beside it win."""
@@ -59,7 +59,7 @@ def train(arguments: list[str]) -> int:
         default = _base_config(chosen, rest)
         config = parse(_settings(), "sparring train", rest, default)
         game = make(config.game)
-        if not game.informed:
+        if not game.secret_roles:
             refuse_words(game, _value_of("--words", rest))
 
         from sparring.agents.names import model_card

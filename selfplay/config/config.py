@@ -18,7 +18,7 @@ from .yaml_io import near, not_finite
 
 
 @dataclass(frozen=True)
-class ImitationConfig:
+class SFTConfig:
     """Imitation of scripted experts before self-play."""
 
     steps: int = 0
@@ -50,7 +50,7 @@ class EvaluationConfig:
     """Measurement against the frozen initial model and against scripted players."""
 
     games: int = 200
-    """Games per cell (opponent, seat, word group) for the first and the last model; an interval is about
+    """Games per cell (opponent, role, word group) for the first and the last model; an interval is about
     0.98/sqrt(games) to each side."""
     games_between: int = 0
     """Games per cell for the models of the rounds in between; 0 leaves them out."""
@@ -105,8 +105,9 @@ class LearnerConfig:
     beta: float = 0.1
     """DPO's and IPO's beta, SPIN's lambda, above 0. Larger: closer to the reference."""
     aggregation: Literal["token", "sequence", "constant"] = "token"
-    """How tokens make a loss: mean over tokens; mean over rows of their token means; sum over tokens / (rows * constant) as Dr. GRPO."""
-    constant: int = 64
+    """How tokens make a loss: mean over tokens; mean over rows of their token means; sum over tokens / (samples * loss_divisor) as Dr.
+    GRPO."""
+    loss_divisor: int = 64
     """Tokens that "constant" divides a row by."""
     replay_per_minibatch: int = 16
     """Replayed conversations in each optimiser step, where there is replay."""
@@ -166,7 +167,7 @@ class TrainConfig:
     model: str = "mini@imitation"
     """Who learns: mini, mini@imitation, a model folder, hf:ID, RUN@N, or RUN@latest, recorded as the RUN@N that it is at the beginning."""
     game: str = "AdversarialTaboo"
-    """AdversarialTaboo; AdversarialTaboo-DrawingOut, which prices outcomes so that drawing the word out pays; TwentyQuestions; or a game
+    """AdversarialTaboo; AdversarialTaboo-DrawingOut, whose payoffs reward elicitation more than guesses; TwentyQuestions; or a game
     of TextArena for two players, textarena:ID (extra textarena), which has no secret words."""
     rule: str = "lemma"
     """How the judge of Adversarial Taboo matches words: lemma (inflections), family (derivations too), spag (substrings, as published)."""
@@ -199,18 +200,18 @@ class TrainConfig:
     FILE.py:FUNCTION. docs/objectives.md"""
     method_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the method's own, as corrections token-ratio for spag, or like RUN for expert."""
-    drop: tuple[str, ...] | None = None
+    drop_reasons: tuple[str, ...] | None = None
     """Reasons of outcomes that are not trained on (turn_limit: a tie; foul; ...); None: the method's own, foul for spag, else none."""
-    seat: str = "both"
+    role: str = "both"
     """Who is trained: both, or one role (attacker, defender) against a fixed opponent."""
     opponent: str | None = None
-    """The fixed opponent of a single seat, never trained: any agent's name, as in scripted, mini@imitation, RUN@3, openai:MODEL@URL."""
-    imitation: ImitationConfig = field(default_factory=ImitationConfig)
+    """The fixed opponent of a single role, never trained: any agent's name, as in scripted, mini@imitation, RUN@3, openai:MODEL@URL."""
+    sft: SFTConfig = field(default_factory=SFTConfig)
     """Imitation of scripted experts before the first round."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
     replay: str = "base"
-    """Conversations mixed into every update: base (the embedded model's base texts), experts (new games of imitation.experts), none, or a
+    """Conversations mixed into every update: base (the embedded model's base texts), experts (new games of sft.experts), none, or a
     file (docs/formats.md)."""
     replay_pool: int = 1024
     """Replayed conversations drawn afresh for every round."""
@@ -228,7 +229,7 @@ class TrainConfig:
     compile: bool = False
     """Compile the model for playing (torch.compile; on a GPU replayed as CUDA graphs). On a CPU that takes 10 to 20 seconds at the start
     and gains the embedded model nothing where the package was installed with a C++ compiler."""
-    keep: int = 0
+    keep_checkpoints: int = 0
     """Checkpoints kept beside the first and the last, counted back from the last; 0 keeps all, so that any two rounds can play each
     other."""
     seed: int = 0
@@ -257,18 +258,18 @@ def check(config: TrainConfig) -> None:
         wrong.append(f"temperature must be above 0 for self-play, got {config.temperature}")
     for name, share in (
         ("heldout", config.heldout),
-        ("imitation.replay_share", config.imitation.replay_share),
+        ("sft.replay_share", config.sft.replay_share),
     ):
         if not 0 <= share < 1:
             wrong.append(f"{name} must be in [0, 1), got {share}")
-    whole = {name: getattr(config, name) for name in ("rounds", "replay_pool", "keep")}
-    whole |= {f"imitation.{name}": getattr(config.imitation, name) for name in ("steps", "games")}
+    whole = {name: getattr(config, name) for name in ("rounds", "replay_pool", "keep_checkpoints")}
+    whole |= {f"sft.{name}": getattr(config.sft, name) for name in ("steps", "games")}
     whole |= {f"evaluation.{name}": getattr(config.evaluation, name) for name in ("games", "games_between", "gate")}
     wrong += [f"{name} cannot be negative, got {value}" for name, value in whole.items() if value < 0]
     positive = {name: getattr(config, name) for name in ("max_turns", "max_new_tokens", "concurrency")}
     positive |= {
         "evaluation.every": config.evaluation.every,
-        "imitation.minibatch": config.imitation.minibatch,
+        "sft.minibatch": config.sft.minibatch,
     }
     wrong += [f"{name} must be at least 1, got {value}" for name, value in positive.items() if value < 1]
     try:
@@ -276,14 +277,14 @@ def check(config: TrainConfig) -> None:
     except ValueError as error:
         wrong.append(str(error))
     for name in ("lr", "kl"):
-        if getattr(config.imitation, name) < 0:
-            wrong.append(f"imitation.{name} cannot be negative, got {getattr(config.imitation, name)}")
+        if getattr(config.sft, name) < 0:
+            wrong.append(f"sft.{name} cannot be negative, got {getattr(config.sft, name)}")
     if config.evaluation.temperature < 0:
         wrong.append(f"evaluation.temperature cannot be negative, got {config.evaluation.temperature}")
-    if config.imitation.steps and config.imitation.games < 1:
-        wrong.append("imitation.steps above 0 needs imitation.games of at least 1")
+    if config.sft.steps and config.sft.games < 1:
+        wrong.append("sft.steps above 0 needs sft.games of at least 1")
     learner = config.learner
-    for name in ("epochs", "minibatch", "token_budget", "constant"):
+    for name in ("epochs", "minibatch", "token_budget", "loss_divisor"):
         if getattr(learner, name) < 1:
             wrong.append(f"learner.{name} must be at least 1, got {getattr(learner, name)}")
     for name in ("lr", "kl", "replay_per_minibatch", "replay_weight", "weight_decay", "warmup", "clip_low", "clip_high"):
@@ -299,17 +300,17 @@ def check(config: TrainConfig) -> None:
         wrong.append(f"learner.lora_rank cannot be negative, got {learner.lora_rank}")
     if learner.four_bit and not learner.lora_rank:
         wrong.append("learner.four_bit keeps weights that cannot be trained: it needs learner.lora_rank, as 16")
-    if learner.four_bit and config.imitation.steps:
-        wrong.append("learner.four_bit: weights in four bits cannot take up what imitation teaches: set imitation.steps 0")
+    if learner.four_bit and config.sft.steps:
+        wrong.append("learner.four_bit: weights in four bits cannot take up what imitation teaches: set sft.steps 0")
     if learner.beta <= 0:
         wrong.append(f"learner.beta must be above 0, got {learner.beta}")
     if learner.reference == "behaviour" and learner.kl_form == "exact":
         wrong.append(
             "learner.kl_form exact needs whole distributions, and of the model that played the tokens' alone are known: set sampled"
         )
-    scripted_words = of_everyday(config.words) or config.imitation.data is not None
-    if not scripted_words and (config.imitation.steps and config.replay in REPLAYS):
-        wrong.append("scripted experts know the everyday world only: set imitation.steps 0, words everyday, or imitation.data FILE")
+    scripted_words = of_everyday(config.words) or config.sft.data is not None
+    if not scripted_words and (config.sft.steps and config.replay in REPLAYS):
+        wrong.append("scripted experts know the everyday world only: set sft.steps 0, words everyday, or sft.data FILE")
     wrong += _wrong_rule(config)
     try:
         find_game(config.game)
@@ -319,7 +320,7 @@ def check(config: TrainConfig) -> None:
         wrong += _wrong_seats(config)
     if not config.game.startswith("AdversarialTaboo"):
         asked = {
-            "imitation.steps": config.imitation.steps and config.imitation.data is None,
+            "sft.steps": config.sft.steps and config.sft.data is None,
             "evaluation.scripted": config.evaluation.scripted,
         }
         asked |= {"evaluation.control": config.evaluation.control}
@@ -339,13 +340,13 @@ def _wrong_rule(config: TrainConfig) -> list[str]:
 def _wrong_seats(config: TrainConfig) -> list[str]:
     """Of a game that is known."""
     game, wrong = make_game(config.game), []
-    if config.seat not in ("both", *game.roles):
-        wrong.append(f"unknown seat {config.seat!r}; {near(config.seat, ('both', *game.roles))}")
-    elif config.seat == "both" and config.opponent is not None:
-        wrong.append(f"opponent {config.opponent} plays against one seat: set seat to one of {', '.join(game.roles)}")
-    elif config.seat != "both" and config.opponent is None:
-        wrong.append(f"seat {config.seat} needs an opponent")
-    for reason in config.drop or ():
+    if config.role not in ("both", *game.roles):
+        wrong.append(f"unknown role {config.role!r}; {near(config.role, ('both', *game.roles))}")
+    elif config.role == "both" and config.opponent is not None:
+        wrong.append(f"opponent {config.opponent} plays against one role: set role to one of {', '.join(game.roles)}")
+    elif config.role != "both" and config.opponent is None:
+        wrong.append(f"role {config.role} needs an opponent")
+    for reason in config.drop_reasons or ():
         if reason not in game.reasons:
-            wrong.append(f"drop: {config.game} has no outcome {reason!r}; {near(reason, game.reasons)}")
+            wrong.append(f"drop_reasons: {config.game} has no outcome {reason!r}; {near(reason, game.reasons)}")
     return wrong

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sparring.envs.games import registered as _games  # noqa: F401  registers the games
 
-from .config import DROPS, EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
+from .config import DROPS, EvaluationConfig, LearnerConfig, SFTConfig, TrainConfig
 from .yaml_io import near
 
 
@@ -29,7 +29,7 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         words="common",
         replay="none",
         max_new_tokens=256,
-        imitation=ImitationConfig(),
+        sft=SFTConfig(),
         evaluation=replace(config.evaluation, scripted=False),
         learner=replace(config.learner, lr=OTHER_MODELS_LR.get(name, 1e-6), token_budget=LearnerConfig.token_budget),
     )
@@ -51,24 +51,24 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
             model="mini",
             rounds=12,
             learner=MINI,
-            imitation=ImitationConfig(steps=500),
+            sft=SFTConfig(steps=500),
             evaluation=EvaluationConfig(games=400, games_between=0),
         ),
-        "imitation": TrainConfig(model="mini", rounds=0, learner=MINI, imitation=ImitationConfig(steps=500)),
+        "sft": TrainConfig(model="mini", rounds=0, learner=MINI, sft=SFTConfig(steps=500)),
         "rae": TrainConfig(rounds=8, learner=MINI, method="rae"),
         "spag-faithful": TrainConfig(
             rounds=3,
             method="spag",
             rule="spag",
-            drop=DROPS,
+            drop_reasons=DROPS,
             temperature=1.2,
             group_size=1,
             learner=replace(SPAG, aggregation="sequence", minibatch=96, replay_per_minibatch=32, schedule="cosine", per_round=True),
         ),
-        "spag-corrected": TrainConfig(rounds=3, method="spag-corrected", drop=DROPS, temperature=1.2, group_size=1, learner=SPAG),
+        "spag-corrected": TrainConfig(rounds=3, method="spag-corrected", drop_reasons=DROPS, temperature=1.2, group_size=1, learner=SPAG),
     }
 )
-"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. imitation: makes the shipped imitation model. rae:
+"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. sft: makes the shipped model mini@imitation. rae:
 quick, with running baselines. spag-faithful: SPAG to the letter, its judge included; learning rate and lengths fit the model (2e-6 and 256
 tokens, as published, for models that are not of the everyday world). spag-corrected: the same games with its errors put right."""
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sparring.agents.models.chat_format import ChatFormat
-from sparring.agents.rollout import Played
+from sparring.agents.rollout import Episode
 from sparring.envs.core import State
 from sparring.envs.views import Message, Renderer
 
-from ..learner.batch import Row, sft_row
+from ..learner.batch import Sample, sft_sample
 
 Conversation = tuple[Message, ...]
 
@@ -27,12 +27,12 @@ class Chat:
     role: str = ""
 
 
-def sides(played: Played, renderer: Renderer, *, winners_only: bool = False) -> Iterator[Chat]:
+def sides(episode: Episode, renderer: Renderer, *, winners_only: bool = False) -> Iterator[Chat]:
     """What each role of a game saw and said, up to its own last utterance. winners_only: the winner's side alone, none of a tie."""
-    for role in played.match.game.roles:
-        if winners_only and played.outcome.winner != role:
+    for role in episode.match.game.roles:
+        if winners_only and episode.outcome.winner != role:
             continue
-        view = own_view(played.state, role, renderer)
+        view = own_view(episode.state, role, renderer)
         if view:
             yield Chat(view, role=role)
 
@@ -44,12 +44,13 @@ def own_view(state: State, role: str, renderer: Renderer) -> Conversation:
     return view[: spoken + 1]
 
 
-def supervised(chats: Iterable[Chat], chat: ChatFormat, limit: int | None = None) -> Iterator[Row]:
-    """Training rows of conversations: what the assistant says, end tokens included. Conversations longer than limit tokens are left out."""
+def supervised(chats: Iterable[Chat], chat: ChatFormat, limit: int | None = None) -> Iterator[Sample]:
+    """Training samples of conversations: what the assistant says, end tokens included. Conversations longer than limit tokens are left
+    out."""
     for one in chats:
-        ids, action = chat.conversation(one.messages)
+        ids, loss_mask = chat.conversation(one.messages)
         if any(message.role == "assistant" for message in one.messages[: one.start]):
             known = len(chat.conversation(one.messages[: one.start])[0])
-            action = [False] * known + action[known:]
+            loss_mask = [False] * known + loss_mask[known:]
         if limit is None or len(ids) <= limit:
-            yield sft_row(ids, action, weight=one.weight, role=one.role)
+            yield sft_sample(ids, loss_mask, weight=one.weight, role=one.role)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparring.agents.core import Agent, derive_seed
-from sparring.agents.rollout import Match, Played
+from sparring.agents.rollout import Episode, Match
 from sparring.envs.core import Game
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Renderer
@@ -41,7 +41,7 @@ def collect(
     group_size: int = 1,
     winners_only: bool = False,
     concurrency: int = 256,
-    progress: Callable[[Played], None] | None = None,
+    progress: Callable[[Episode], None] | None = None,
 ) -> Collected:
     """Plays `games` games at each table (agents by role, and the roles whose talk is kept) and writes them in a format, as they end.
 
@@ -66,11 +66,11 @@ def collect(
     try:
         with new_file(path), talk_writer(path, form, renderer) as talk:
 
-            def keep(played: Played) -> None:
+            def keep(episode: Episode) -> None:
                 for tally in tallies.values():
-                    tally.add(played)
-                _, roles = tables[int(played.match.tags["table"])]
-                talk.add(played, [role for role in roles if not winners_only or played.outcome.winner == role])
+                    tally.add(episode)
+                _, roles = tables[int(episode.match.tags["table"])]
+                talk.add(episode, [role for role in roles if not winners_only or episode.outcome.winner == role])
 
             stopped = play_to(keep, matches(), concurrency=concurrency, progress=progress)
     except ValueError:

@@ -21,20 +21,20 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from sparring.agents.rollout import Played
+from sparring.agents.rollout import Episode
 from sparring.envs.core import VOID, Game, State, Task, make_game, replay
 from sparring.envs.text_files import first_character, parse_json, read_lines, read_text
 from sparring.envs.views import Message, Renderer, brief
 
 from ..objectives.advantages import role_weights, spag_turn_rewards
-from ..storage.episodes import episode, episode_writer
+from ..storage.episodes import episode_writer, parse_record
 from ..storage.folder import writing
 from .chats import Chat, Conversation, own_view
 
 Format = Literal["games", "spag", "spag-rows", "messages", "prompt-completion", "preference"]
 FORMATS: tuple[str, ...] = get_args(Format)
 ROLES = ("system", "user", "assistant")
-Seats = Sequence[tuple[Played, str]]
+Sides = Sequence[tuple[Episode, str]]
 """Games, and the role in each whose talk is meant."""
 LARGEST_ARRAY = 1 << 30
 """Bytes of the largest JSON array; larger files are of JSON lines, which are read one by one."""
@@ -86,7 +86,7 @@ def _chats(entry: Any, where: str, renderer: Renderer, game: Game) -> list[Chat]
         raise ValueError(f"not an object but {type(entry).__name__}")
     keys = entry.keys()
     if "schema" in keys:
-        return _winning(episode(json.dumps(entry), where).replayed(), renderer)
+        return _winning(parse_record(json.dumps(entry), where).replayed(), renderer)
     if "history" in keys:
         return _winning(_spag_game(entry, game), renderer)
     if "query" in keys:
@@ -191,20 +191,20 @@ class Talk:
     def __init__(self, form: str, renderer: Renderer, write: Callable[[Any], None]) -> None:
         self.form, self.renderer, self._write = form, renderer, write
         self.entries = self.games = 0
-        self._late: list[tuple[Played, str]] = []
+        self._late: list[tuple[Episode, str]] = []
 
-    def add(self, played: Played, roles: Iterable[str]) -> None:
+    def add(self, episode: Episode, roles: Iterable[str]) -> None:
         """What these roles said in a game; nothing of a void one. Raises ValueError where the format cannot hold the game."""
-        seats = [(played, role) for role in roles]
-        if played.outcome.reason == VOID or not seats:
+        sides = [(episode, role) for role in roles]
+        if episode.outcome.reason == VOID or not sides:
             return
-        if self.form.startswith("spag") and played.match.game.roles != ("attacker", "defender"):
+        if self.form.startswith("spag") and episode.match.game.roles != ("attacker", "defender"):
             raise ValueError(f"format {self.form} is of Adversarial Taboo alone; write messages")
         self.games += 1
         if self.form in _OF_ALL:
-            self._late += [(replace(played, segments={}), role) for role in roles]
+            self._late += [(replace(episode, segments={}), role) for role in roles]
         else:
-            self._put(seats)
+            self._put(sides)
 
     def end(self) -> None:
         """Writes what depends on all games. Raises ValueError where nothing was written at all."""
@@ -216,8 +216,8 @@ class Talk:
             more = unlike if self.form == "preference" else ""
             raise ValueError(f"nothing to write as {self.form} in {self.games} games{more}")
 
-    def _put(self, seats: Seats) -> None:
-        for entry in _WRITERS[self.form](seats, self.renderer):
+    def _put(self, sides: Sides) -> None:
+        for entry in _WRITERS[self.form](sides, self.renderer):
             self._write(entry)
             self.entries += 1
 
@@ -227,7 +227,7 @@ def talk_writer(path: Path, form: str, renderer: Renderer) -> Iterator[Talk]:
     """A file of talk in a format, written as games come; it is there, whole, when the block ends well, else absent.
 
     games and spag hold the games themselves; spag-rows the winners' utterances with SPAG's rewards and weights; messages a conversation
-    per seat; prompt-completion an entry per utterance; preference pairs of a game won and a game lost by one role in a group of games that
+    per role; prompt-completion an entry per utterance; preference pairs of a game won and a game lost by one role in a group of games that
     begin alike, as method dpo makes them. For spag-rows and preference games are kept in memory to the end: weights and pairs are of all
     of them. Raises ValueError for a name that does not fit the format, and where nothing is there to write.
     """
@@ -261,30 +261,30 @@ def _as_data(messages: Iterable[Message]) -> list[dict[str, str]]:
     return [{"role": m.role, "content": m.content} for m in messages]
 
 
-def _views(seats: Seats, renderer: Renderer) -> Iterator[tuple[Played, str, Conversation]]:
-    for p, role in seats:
+def _views(sides: Sides, renderer: Renderer) -> Iterator[tuple[Episode, str, Conversation]]:
+    for p, role in sides:
         view = own_view(p.state, role, renderer)
         if view:
             yield p, role, view
 
 
-def _as_messages(seats: Seats, renderer: Renderer) -> Iterator[Any]:
-    for _, _, view in _views(seats, renderer):
+def _as_messages(sides: Sides, renderer: Renderer) -> Iterator[Any]:
+    for _, _, view in _views(sides, renderer):
         yield {"messages": _as_data(view)}
 
 
-def _as_completions(seats: Seats, renderer: Renderer) -> Iterator[Any]:
-    for _, _, view in _views(seats, renderer):
+def _as_completions(sides: Sides, renderer: Renderer) -> Iterator[Any]:
+    for _, _, view in _views(sides, renderer):
         for i, message in enumerate(view):
             if message.role == "assistant":
                 yield {"prompt": _as_data(view[:i]), "completion": _as_data([message])}
 
 
-def _as_preferences(seats: Seats, renderer: Renderer) -> Iterator[Any]:
-    def place(found: tuple[Played, str, Conversation]) -> tuple[str, str]:
+def _as_preferences(sides: Sides, renderer: Renderer) -> Iterator[Any]:
+    def place(found: tuple[Episode, str, Conversation]) -> tuple[str, str]:
         return found[0].match.task.group, found[1]
 
-    for _, group in groupby(sorted(_views(seats, renderer), key=place), key=place):
+    for _, group in groupby(sorted(_views(sides, renderer), key=place), key=place):
         views: dict[bool, list[Conversation]] = {True: [], False: []}
         for p, role, view in group:
             if p.outcome.winner is not None:
@@ -295,18 +295,18 @@ def _as_preferences(seats: Seats, renderer: Renderer) -> Iterator[Any]:
             yield {"prompt": _as_data(chosen[:same]), "chosen": _as_data(chosen[same:]), "rejected": _as_data(rejected[same:])}
 
 
-def _as_games(seats: Seats, renderer: Renderer) -> Iterator[Any]:
-    yield from {p.match.id: p for p, _ in seats}.values()
+def _as_games(sides: Sides, renderer: Renderer) -> Iterator[Any]:
+    yield from {p.match.id: p for p, _ in sides}.values()
 
 
-def _as_spag_games(seats: Seats, renderer: Renderer) -> Iterator[Any]:
-    for p in {p.match.id: p for p, _ in seats}.values():
+def _as_spag_games(sides: Sides, renderer: Renderer) -> Iterator[Any]:
+    for p in {p.match.id: p for p, _ in sides}.values():
         history = [{"role": u.role, "content": u.text} for u in p.state.utterances]
         yield {"history": history, "target_word": p.match.task.secret, "max_turns": p.match.game.horizon // 2}
 
 
-def _as_spag_rows(seats: Seats, renderer: Renderer) -> Iterator[Any]:
-    won = [(p, role) for p, role in seats if p.outcome.winner == role]
+def _as_spag_rows(sides: Sides, renderer: Renderer) -> Iterator[Any]:
+    won = [(p, role) for p, role in sides if p.outcome.winner == role]
     weights = role_weights([role for _, role in won], cap=math.inf)
     for p, role in won:
         turns = [i for i, u in enumerate(p.state.utterances) if u.role == role]
@@ -316,15 +316,15 @@ def _as_spag_rows(seats: Seats, renderer: Renderer) -> Iterator[Any]:
             yield {"query": query, "target": target, "reward": float(reward), "role": role, "weight": weights[role]}
 
 
-def _as_query(played: Played, role: str, turn: int, renderer: Renderer) -> str:
+def _as_query(episode: Episode, role: str, turn: int, renderer: Renderer) -> str:
     """Rules and history in one text, before an utterance."""
-    before = replay(played.match.game, played.match.task, played.state.utterances[:turn])
+    before = replay(episode.match.game, episode.match.task, episode.state.utterances[:turn])
     rules = renderer.render(before.observe(role))[0].content
     history = "".join(f"\n- {u.role}: {u.text}" for u in before.utterances) or "\n(nothing yet)"
     return f"{rules}\n\nThe game so far:{history}\n\nThe {role} says:"
 
 
-_WRITERS: Mapping[str, Callable[[Seats, Renderer], Iterator[Any]]] = {
+_WRITERS: Mapping[str, Callable[[Sides, Renderer], Iterator[Any]]] = {
     "games": _as_games,
     "spag": _as_spag_games,
     "spag-rows": _as_spag_rows,

@@ -10,7 +10,7 @@ from sparring.envs.judge.word_forms import check_rule
 from sparring.envs.text_files import parse_json, read_lines
 from sparring.envs.views import brief
 
-from ..storage.episodes import Episode, as_episode
+from ..storage.episodes import EpisodeRecord, record_from_json
 
 MOST_BAD = 10_000
 """So many lines that cannot be judged are named before the rest of the file is left alone."""
@@ -56,14 +56,14 @@ def _judged(text: str | ValueError, rule: str) -> dict[str, Any] | None:
         raise ValueError(f"not JSON lines ({error})") from error
     if not isinstance(line, dict):
         raise ValueError(f"not JSON lines (an object is needed, got {brief(text.strip(), 60)})")
-    game = as_episode(line) if {"schema", "utterances", "outcome"} & line.keys() else None
+    game = record_from_json(line) if {"schema", "utterances", "outcome"} & line.keys() else None
     target = game.task.secret if game else line.get("target")
     if isinstance(target, str) and len(target) > LONGEST_TARGET:
         raise ValueError(f"a target of {len(target):,} characters; the longest that is judged has {LONGEST_TARGET}")
     return changed(game, rule) if game else judge_line(line, rule)
 
 
-def changed(episode: Episode, rule: str) -> dict[str, Any] | None:
+def changed(episode: EpisodeRecord, rule: str) -> dict[str, Any] | None:
     """What becomes of a game under `rule` where its outcome is another one: {"id", "secret", "before", "after"}, each with winner, reason
     and the number of utterances played; else None.
 
@@ -85,7 +85,7 @@ def changed(episode: Episode, rule: str) -> dict[str, Any] | None:
     }
 
 
-def _played(episode: Episode, rule: str) -> State:
+def _played(episode: EpisodeRecord, rule: str) -> State:
     if "rule" not in episode.record["game"]["config"]:
         raise ValueError(f"{episode.record['id']}: {episode.game} has no rule of word matching, so no outcome can change")
     state = episode.rules(rule=rule).start(episode.task)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from sparring.agents.core import Request, Sampling, Segment, derive_seed
 from sparring.agents.models.language_model import LanguageModel
 
-from ..learner.batch import Pair, row_from_segment, sft_row
+from ..learner.batch import Pair, sample_from_segment, sft_sample
 from .chats import Chat, Conversation
 
 
@@ -43,8 +43,8 @@ def spin_pairs(
         for (context, expert), segment in zip(part, answered, strict=True):
             prompt, reply = model.format.open(context), model.format.reply(expert)
             if segment is not None and len(prompt) + len(reply) <= model.loop.max_length:
-                chosen = sft_row(prompt + reply, [False] * len(prompt) + [True] * len(reply))
-                pairs.append(Pair(replace(chosen, temperature=segment.temperature), row_from_segment(segment, 0.0)))
+                chosen = sft_sample(prompt + reply, [False] * len(prompt) + [True] * len(reply))
+                pairs.append(Pair(replace(chosen, temperature=segment.temperature), sample_from_segment(segment, 0.0)))
         if progress is not None:
             progress(len(part))
     return pairs
@@ -67,4 +67,4 @@ def answers(model: LanguageModel, contexts: Sequence[Conversation], sampling: Sa
         waiting -= {request.stream for request, _ in model.poll()}
     for i in range(len(contexts)):
         segments = model.close(f"spin:{i}")
-        yield segments[0] if segments and segments[0].action.any() else None
+        yield segments[0] if segments and segments[0].loss_mask.any() else None

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Callable, Iterable
 
-from sparring.agents.rollout import Match, Played, play_in_order
+from sparring.agents.rollout import Episode, Match, play_in_order
 
 from ..runtime.interrupts import Interrupts
 
@@ -17,11 +17,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 def play_to(
-    keep: Callable[[Played], None],
+    keep: Callable[[Episode], None],
     matches: Iterable[Match],
     *,
     concurrency: int = 256,
-    progress: Callable[[Played], None] | None = None,
+    progress: Callable[[Episode], None] | None = None,
 ) -> Exception | KeyboardInterrupt | None:
     """Plays matches and gives each game to `keep`, in the matches' own order, see `play_in_order`.
 
@@ -30,7 +30,7 @@ def play_to(
     """
     interrupts, torn = Interrupts(), False
 
-    def each(played: Played) -> None:
+    def each(episode: Episode) -> None:
         nonlocal torn
         if torn:
             return
@@ -38,7 +38,7 @@ def play_to(
         try:
             with interrupts.held():
                 torn = True
-                keep(played)
+                keep(episode)
                 torn = False
         except KeyboardInterrupt:
             if torn or not stopping:

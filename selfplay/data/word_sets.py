@@ -1,4 +1,4 @@
-"""Which words a run plays about: imitated, met in self-play only, or never a target while training."""
+"""Which words a run plays about: those of SFT too, those of RL alone, and those that are never a target while training."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +14,13 @@ from sparring.envs.world.facts import word_groups
 
 @dataclass(frozen=True)
 class WordSets:
-    """imitated: targets of imitation and of self-play. selfplayed: of self-play only. heldout: never a target. stages: the played words
+    """sft: targets in SFT and in self-play. rl: in self-play only. heldout: never while training. stages: the played words
     list by list, in the order of a curriculum; empty where they are one list. everyday: whether they are the list `everyday`, asked for by
     that name, so that experts can play and hints can be checked; other lists are the user's own, whatever nouns they hold. outside: words
     beside the everyday world's that are played, of which no expert speaks; outside_heldout: such that are never a target."""
 
-    imitated: tuple[str, ...]
-    selfplayed: tuple[str, ...]
+    sft: tuple[str, ...]
+    rl: tuple[str, ...]
     heldout: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...] = ()
     everyday: bool = False
@@ -29,7 +29,7 @@ class WordSets:
 
     @property
     def played(self) -> tuple[str, ...]:
-        return self.imitated + self.selfplayed + self.outside
+        return self.sft + self.rl + self.outside
 
     def in_round(self, number: int, rounds: int) -> tuple[str, ...]:
         """The words of a round of a run, from 1: lists come in one after the other, each after an equal share of the rounds, and stay. In
@@ -42,7 +42,7 @@ class WordSets:
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
         """The groups that have words, by name; the lists of a curriculum are groups of their own."""
-        named = {"imitated": self.imitated, "selfplayed": self.selfplayed}
+        named = {"sft": self.sft, "rl": self.rl}
         if self.stages:
             named = {f"list-{number}": stage for number, stage in enumerate(self.stages, 1)}
         named |= {"heldout": self.heldout, "outside": self.outside, "outside-heldout": self.outside_heldout}
@@ -50,7 +50,7 @@ class WordSets:
 
     @property
     def counts(self) -> dict[str, int]:
-        counts = {name: len(getattr(self, name)) for name in ("imitated", "selfplayed", "heldout")}
+        counts = {name: len(getattr(self, name)) for name in ("sft", "rl", "heldout")}
         return counts | {name: len(words) for name, words in self.groups.items() if name not in counts and self.outside}
 
     @property
@@ -63,11 +63,12 @@ NO_SECRETS = WordSets((), ("",), ())
 """Of a game that has no secret word: its tasks differ by their seeds alone."""
 
 
-def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
+def word_sets(words: str, heldout: float, *, with_sft: bool) -> WordSets:
     """The groups of a word list. The everyday world has its own; of any other list about a share is held out (`split_words`), but nothing
     of one that names a split itself (LIST@train). Several lists with commas are a curriculum.
 
-    imitating: whether experts are imitated on the played words first. Raises ValueError for a list that leaves no words to play about.
+    with_sft: whether SFT on experts' games about the played words comes first. Raises ValueError for a list that leaves no words to play
+    about.
     """
     if words == "everyday":
         return WordSets(*word_groups(), everyday=True)
@@ -85,7 +86,7 @@ def word_sets(words: str, heldout: float, *, imitating: bool) -> WordSets:
     played = tuple(word for stage in stages for word in stage)
     several = tuple(stages) if len(stages) > 1 else ()
     named = words in [f"everyday@{split}" for split in SPLITS]
-    return WordSets(played if imitating else (), () if imitating else played, tuple(sorted(held)), several, named)
+    return WordSets(played if with_sft else (), () if with_sft else played, tuple(sorted(held)), several, named)
 
 
 def _split(name: str, words: Sequence[str], heldout: float) -> tuple[Sequence[str], Sequence[str]]:

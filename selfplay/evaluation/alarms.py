@@ -41,7 +41,7 @@ class Alarm(NamedTuple):
         return f"{found} {self.value:.3g}{place}, {'below' if below else 'above'} {self.limit:g}"
 
 
-class Unhealthy(Exception):  # noqa: N818  no error: a state of the run
+class UnhealthyRunError(Exception):
     """A step raised alarms under an action that does not go on."""
 
     def __init__(self, alarms: list[Alarm]) -> None:
@@ -49,7 +49,7 @@ class Unhealthy(Exception):  # noqa: N818  no error: a state of the run
         super().__init__("; ".join(alarm.text for alarm in alarms))
 
 
-def raised(record: Record, first: Record, config: AlarmsConfig, step: int | None = None) -> list[Alarm]:
+def check_health(record: Record, first: Record, config: AlarmsConfig, step: int | None = None) -> list[Alarm]:
     """The alarms of a round's or a step's metrics. first: the metrics of the first round, or as far as they are known. What a record does
     not hold raises none. A gradient that is not finite is an alarm whatever the first was, and without a limit: its step was not taken."""
     alarms = []

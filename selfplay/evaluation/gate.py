@@ -43,9 +43,9 @@ def require_can_win(record: Mapping[str, Any], steps: int, first: str) -> None:
     """Raises NoStart, with the figures and what to do, for a model that cannot. steps: of its supervised start. first: its name."""
     if can_win(record):
         return
-    longer = f"a longer supervised start (--imitation.steps {2 * steps})" if steps else "a supervised start (--imitation.steps 100)"
+    longer = f"a longer supervised start (--sft.steps {2 * steps})" if steps else "a supervised start (--sft.steps 100)"
     raise NoStart(
         f"the model cannot win yet: {sentence(record)}; at least {LEAST_WON:.0%} and at most {MOST_BROKEN:.0%} are needed, or self-play "
         f"learns to stall. Give it {longer}, a lower --temperature or words that it can guess; or go on all the same with "
-        f"--model {first} --imitation.steps 0 --evaluation.gate 0"
+        f"--model {first} --sft.steps 0 --evaluation.gate 0"
     )

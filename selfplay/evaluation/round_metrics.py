@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sparring.agents.rollout import Played
+from sparring.agents.rollout import Episode
 from sparring.envs.core import VOID
 from sparring.envs.world.english import TruthOf
 
@@ -17,8 +17,8 @@ MUTE, RARE = ("silent", "foul", "overlong"), 0.01
 """How games end that were not played, and the share of them that a round's line does not mention."""
 
 
-def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str, Any]:
-    """The outcome mix and the manner of talk.
+def describe(episodes: Sequence[Episode], truth: TruthOf | None = None) -> dict[str, Any]:
+    """How games ended, and how the players talked.
 
     Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth: share of true claims about
     the secret; unparsed: share of the sentences of who knows it that could not be checked, being none of the everyday world's English;
@@ -27,14 +27,14 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
     same game.
     {role}/completions/mean_length: sampled tokens per utterance; {role}/completions/clipped_ratio: share of utterances cut at their limit.
     """
-    games = [p for p in played if p.outcome.reason != VOID]
-    roles = played[0].match.game.roles if played else ()
+    games = [p for p in episodes if p.outcome.reason != VOID]
+    roles = episodes[0].match.game.roles if episodes else ()
     said = [(p, u) for p in games for u in p.state.utterances]
     told = truthfulness(games, truth)
     distinct = len({u.text for _, u in said})
     found: dict[str, Any] = {
         "games": len(games),
-        "void": len(played) - len(games),
+        "void": len(episodes) - len(games),
         **{f"{role}_wins": sum(p.outcome.winner == role for p in games) for role in roles},
         "ties": sum(p.outcome.winner is None for p in games),
         "reasons": dict(sorted(Counter(p.outcome.reason for p in games).items())),
@@ -46,17 +46,17 @@ def describe(played: Sequence[Played], truth: TruthOf | None = None) -> dict[str
         "repeated": sum(_repeats(p) for p in games) / len(said) if said else None,
     }
     for role in roles:
-        tokens = [r.tokens for p in games for r in p.replies if r.role == role]
+        tokens = [r.tokens for p in games for r in p.turns if r.role == role]
         found[f"{role}/completions/mean_length"] = float(np.mean(tokens)) if tokens else None
         cut = [u.truncated for _, u in said if u.role == role]
         found[f"{role}/completions/clipped_ratio"] = float(np.mean(cut)) if cut else None
     return found
 
 
-def reward_spread(played: Sequence[Played], returns: Returns) -> dict[str, float]:
+def reward_spread(episodes: Sequence[Episode], returns: Returns) -> dict[str, float]:
     """Per role the mean and the standard deviation of returns; frac_reward_zero_std: the share of groups (one word, one role) whose games
     all have the same return, from which a group-relative objective learns nothing."""
-    counted = [p for p in played if p.match.id in returns]
+    counted = [p for p in episodes if p.match.id in returns]
     if not counted:
         return {}
     found: dict[str, float] = {}
@@ -72,8 +72,8 @@ def reward_spread(played: Sequence[Played], returns: Returns) -> dict[str, float
     return {**found, "frac_reward_zero_std": flat / groups}
 
 
-def _repeats(played: Played) -> int:
-    utterances = [(u.role, u.text) for u in played.state.utterances]
+def _repeats(episode: Episode) -> int:
+    utterances = [(u.role, u.text) for u in episode.state.utterances]
     return len(utterances) - len(set(utterances))
 
 

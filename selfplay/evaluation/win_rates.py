@@ -1,4 +1,4 @@
-"""How strong a player is: games against given opponents, from both seats, on word groups apart, with Wilson intervals.
+"""How strong a player is: games against given opponents, in both roles, on word groups apart, with Wilson intervals.
 
 Every model is measured on the same tasks with the same seeds, so that differences between rounds are paired. Win rates count outcomes,
 never utilities. Knows agents by their protocol; the truth of hints comes from a function that is passed in.
@@ -12,7 +12,7 @@ from typing import Any
 
 from sparring.agents.core import Agent, AgentMap, derive_seed
 from sparring.agents.names import with_sampling
-from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.rollout import Episode, Match, play_all
 from sparring.envs.core import VOID, Game, Task
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.world.english import Truth, TruthOf
@@ -21,20 +21,22 @@ from .statistics import wilson
 
 TELLS = "attacker"
 """The role that knows the secret, whose claims can be true or false."""
+SEED_NAMES = {"sft": "imitated", "rl": "selfplayed"}
+"""The names by which the word groups' orders are drawn: those under which results were recorded, so that new ones compare with them."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Games of one player in one seat against one opponent on one group of words.
+    """Games of one player in one role against one opponent on one group of words.
 
     games: those that count, void ones apart. win_rate and its 95 % Wilson interval: wins of games, a tie is no win; None without games.
     truth: the share of the player's claims about the secret that are true; unparsed: the share of its sentences that could not be checked,
-    as they are no sentences of the everyday world's English; both None in the seat that makes no claims, and where truth is not known.
+    as they are no sentences of the everyday world's English; both None in the role that makes no claims, and where truth is not known.
     mean_turns: utterances of the player per game.
     """
 
     opponent: str
-    seat: str
+    role: str
     words: str
     games: int
     wins: int
@@ -76,7 +78,7 @@ def schedule(
     return map(match, range(n))
 
 
-def strength(
+def win_rates(
     player: Agent,
     opponents: Mapping[str, Agent],
     game: Game,
@@ -87,30 +89,32 @@ def strength(
     temperature: float | None = 0.5,
     concurrency: int = 256,
     truth: TruthOf | None = None,
-    progress: Callable[[Played], None] | None = None,
-    play: Callable[..., list[Played]] = play_all,
+    progress: Callable[[Episode], None] | None = None,
+    play: Callable[..., list[Episode]] = play_all,
 ) -> list[Cell]:
-    """One player against each opponent, in every seat, on every group of words: n games per cell, all in one batch. Words come in an order
+    """One player against each opponent, in every role, on every group of words: n games per cell, all in one batch. Words come in an order
     that the seed draws. play: as `play_all`, by several processes for instance."""
     for agent in (player, *opponents.values()):
         for own in words.values():
             require_playable(game, dict.fromkeys(game.roles, agent), own)
     me = _at(player, temperature)
-    drawn = {group: random.Random(derive_seed(seed, group)).sample(list(of), k=len(of)) for group, of in words.items()}
+    drawn = {
+        group: random.Random(derive_seed(seed, SEED_NAMES.get(group, group))).sample(list(of), k=len(of)) for group, of in words.items()
+    }
     matches: list[Match] = []
     for name, opponent in opponents.items():
         other = _at(opponent, temperature)
-        for seat in game.roles:
-            agents = {role: me if role == seat else other for role in game.roles}
+        for role in game.roles:
+            agents = {each: me if each == role else other for each in game.roles}
             for group, of in drawn.items():
-                tags = {"words": group, "opponent": name, "role": seat}
-                matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{seat}/", tags)
-    played = play(matches, concurrency=concurrency, progress=progress)
+                tags = {"words": group, "opponent": name, "role": role}
+                matches += schedule(agents, game, of, n, seed, f"{group}/{name}/{role}/", tags)
+    episodes = play(matches, concurrency=concurrency, progress=progress)
     cells = []
     for name in opponents:
-        for seat in game.roles:
-            mine = [p for p in played if (p.match.tags["opponent"], p.match.tags["role"]) == (name, seat)]
-            cells += _cells(mine, words, name, seat, truth)
+        for role in game.roles:
+            mine = [p for p in episodes if (p.match.tags["opponent"], p.match.tags["role"]) == (name, role)]
+            cells += _cells(mine, words, name, role, truth)
     return cells
 
 
@@ -119,39 +123,39 @@ def _at(agent: Agent, temperature: float | None) -> Agent:
 
 
 def _cells(
-    played: Sequence[Played],
+    episodes: Sequence[Episode],
     groups: Iterable[str],
     opponent: str,
-    seat: str,
+    role: str,
     truth: TruthOf | None,
 ) -> list[Cell]:
     """A cell per group that has games, and one over all of them where there are several."""
-    by_group = {group: [p for p in played if p.match.tags["words"] == group] for group in groups}
+    by_group = {group: [p for p in episodes if p.match.tags["words"] == group] for group in groups}
     found = {group: games for group, games in by_group.items() if games}
     if len(found) != 1:
-        found["all"] = list(played)
-    return [cell(games, opponent, seat, group, truth) for group, games in found.items()]
+        found["all"] = list(episodes)
+    return [cell(games, opponent, role, group, truth) for group, games in found.items()]
 
 
 class Tally:
-    """Counts games one by one, seen from one seat, and keeps none of them."""
+    """Counts games one by one, seen from one role, and keeps none of them."""
 
-    def __init__(self, seat: str, truth: TruthOf | None = None) -> None:
-        self.seat = seat
+    def __init__(self, role: str, truth: TruthOf | None = None) -> None:
+        self.role = role
         self.reasons: Counter[str] = Counter()
         self.wins = self.ties = self.void = self.turns = 0
-        self._truth = truth if seat == TELLS else None
+        self._truth = truth if role == TELLS else None
         self._told = truthfulness((), self._truth)
 
-    def add(self, played: Played) -> None:
-        if played.outcome.reason == VOID:
+    def add(self, episode: Episode) -> None:
+        if episode.outcome.reason == VOID:
             self.void += 1
             return
-        self.reasons[played.outcome.reason] += 1
-        self.wins += played.outcome.winner == self.seat
-        self.ties += played.outcome.winner is None
-        self.turns += sum(u.role == self.seat for u in played.state.utterances)
-        told = truthfulness([played], self._truth)
+        self.reasons[episode.outcome.reason] += 1
+        self.wins += episode.outcome.winner == self.role
+        self.ties += episode.outcome.winner is None
+        self.turns += sum(u.role == self.role for u in episode.state.utterances)
+        told = truthfulness([episode], self._truth)
         if self._told is not None and told is not None:
             self._told = Truth(*map(sum, zip(self._told, told, strict=True)))
 
@@ -165,7 +169,7 @@ class Tally:
         interval = wilson(self.wins, games) if games else None
         return Cell(
             opponent=opponent,
-            seat=self.seat,
+            role=self.role,
             words=words,
             games=games,
             wins=self.wins,
@@ -182,17 +186,17 @@ class Tally:
         )
 
 
-def cell(played: Iterable[Played], opponent: str, seat: str, words: str, truth: TruthOf | None = None) -> Cell:
-    """The count of some games, seen from one seat."""
-    tally = Tally(seat, truth)
-    for one in played:
+def cell(episodes: Iterable[Episode], opponent: str, role: str, words: str, truth: TruthOf | None = None) -> Cell:
+    """The count of some games, seen from one role."""
+    tally = Tally(role, truth)
+    for one in episodes:
         tally.add(one)
     return tally.cell(opponent, words)
 
 
-def truthfulness(played: Iterable[Played], truth: TruthOf | None) -> Truth | None:
+def truthfulness(episodes: Iterable[Episode], truth: TruthOf | None) -> Truth | None:
     """What was said about the secrets by the role that knows them, all games together; None where truth is not known."""
     if truth is None:
         return None
-    found = [truth((u.text for u in p.state.utterances if u.role == TELLS), p.match.task.secret) for p in played]
+    found = [truth((u.text for u in p.state.utterances if u.role == TELLS), p.match.task.secret) for p in episodes]
     return Truth(*(sum(one[i] for one in found) for i in range(len(Truth._fields))))

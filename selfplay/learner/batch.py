@@ -1,4 +1,4 @@
-"""Training rows and batches of them: what the learner reads. Knows nothing of games, words or models."""
+"""Training samples and batches of them: what the learner reads. Knows nothing of games, words or models."""
 
 import hashlib
 import random
@@ -15,17 +15,17 @@ from sparring.agents.core import Segment
 
 
 @dataclass(frozen=True)
-class Row:
+class Sample:
     """One token stream to learn from.
 
-    ids: int64 [n]. action: bool [n], True where the token is trained on: the policy's own in games, the text to imitate elsewhere; the
+    ids: int64 [n]. loss_mask: bool [n], True where the token is trained on: the policy's own in games, the text to imitate elsewhere; the
     first token never is. sampler_logprobs: float32 [n], the log-probabilities that the sampler gave its tokens at `temperature`, 0 where
-    no action is; None where the row was not sampled as it stands. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
+    no action is; None where the sample was not sampled as it stands. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
     role: for metrics. reference_logprobs: float32 [n], those of the reference policy at `temperature`; None until somebody scores them.
     """
 
     ids: NDArray[np.int64]
-    action: NDArray[np.bool_]
+    loss_mask: NDArray[np.bool_]
     sampler_logprobs: NDArray[np.float32] | None
     advantages: NDArray[np.float32]
     weight: float = 1.0
@@ -34,69 +34,69 @@ class Row:
     reference_logprobs: NDArray[np.float32] | None = None
 
     @property
-    def actions(self) -> int:
+    def trained_tokens(self) -> int:
         """How many of its tokens are trained on."""
-        return int(self.action.sum())
+        return int(self.loss_mask.sum())
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two rows that are learnt from together: `chosen` is to become likelier than `rejected`, compared with the reference policy."""
+    """Two samples that are learnt from together: `chosen` is to become likelier than `rejected`, compared with the reference policy."""
 
-    chosen: Row
-    rejected: Row
+    chosen: Sample
+    rejected: Sample
 
 
-Example = Row | Pair
+Example = Sample | Pair
 """What stays together in a minibatch and in a micro-batch."""
 E = TypeVar("E", bound=Example)
 
 
-def rows_of(examples: Iterable[Example]) -> list[Row]:
-    """All rows, in order; of a pair the chosen one first."""
-    return [row for e in examples for row in ((e.chosen, e.rejected) if isinstance(e, Pair) else (e,))]
+def samples_of(examples: Iterable[Example]) -> list[Sample]:
+    """All samples, in order; of a pair the chosen one first."""
+    return [sample for e in examples for sample in ((e.chosen, e.rejected) if isinstance(e, Pair) else (e,))]
 
 
 def digest(examples: Iterable[Example]) -> str:
     """SHA-256 of what is learnt from examples: tells them from other ones."""
     of = hashlib.sha256()
-    for row in rows_of(examples):
-        for part in (row.ids, row.action, row.advantages):
+    for sample in samples_of(examples):
+        for part in (sample.ids, sample.loss_mask, sample.advantages):
             of.update(part.tobytes())
     return of.hexdigest()
 
 
-def row_from_segment(segment: Segment, advantages: float | NDArray[np.float32], *, weight: float = 1.0, role: str = "") -> Row:
-    """A policy row of a sampled segment, up to its last action: what was said to a player who had no room left for an answer teaches
+def sample_from_segment(segment: Segment, advantages: float | NDArray[np.float32], *, weight: float = 1.0, role: str = "") -> Sample:
+    """A policy sample of a sampled segment, up to its last action: what was said to a player who had no room left for an answer teaches
     nothing, and may go beyond the context. advantages: one number for all its actions, or one per token [n]."""
-    end = int(np.flatnonzero(segment.action)[-1]) + 1 if segment.action.any() else 1
+    end = int(np.flatnonzero(segment.loss_mask)[-1]) + 1 if segment.loss_mask.any() else 1
     full = np.broadcast_to(np.asarray(advantages, np.float32), segment.ids.shape)
-    values = np.where(segment.action, full, np.float32(0)).astype(np.float32)
-    return Row(segment.ids[:end], segment.action[:end], segment.logprobs[:end], values[:end], weight, segment.temperature, role)
+    values = np.where(segment.loss_mask, full, np.float32(0)).astype(np.float32)
+    return Sample(segment.ids[:end], segment.loss_mask[:end], segment.logprobs[:end], values[:end], weight, segment.temperature, role)
 
 
-def sft_row(ids: Sequence[int], action: Sequence[bool], *, weight: float = 1.0, role: str = "") -> Row:
-    """A row to imitate: ids [n], action [n] True on what is learnt."""
+def sft_sample(ids: Sequence[int], loss_mask: Sequence[bool], *, weight: float = 1.0, role: str = "") -> Sample:
+    """A sample to imitate: ids [n], loss_mask [n] True on what is learnt."""
     zeros = np.zeros(len(ids), np.float32)
-    return Row(np.asarray(ids, np.int64), np.asarray(action, np.bool_), None, zeros, weight, 1.0, role)
+    return Sample(np.asarray(ids, np.int64), np.asarray(loss_mask, np.bool_), None, zeros, weight, 1.0, role)
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Rows that go through a model together: one after the other in one sequence (B = 1, L = tokens of all rows), or each padded on the
-    right to the longest (B = rows). A actions in all rows together.
+    """Samples that go through a model together: one after the other in one sequence (B = 1, L = tokens of all samples), or each padded on
+    the right to the longest (B = samples). A actions in all samples together.
 
-    ids [B, L] int64. positions [1, L] int64, of rows in one sequence; None where they are padded. lengths: tokens by row. The rest
-    describes actions, in row order: rows [A] int64, the row of each; places [A] int64, where in the B * L ids the token *before* the action
-    is, whose logits predict it; targets [A] int64; advantages, weights, temperature [A] float32; sampler_logprobs and reference_logprobs
-    [A] float32, None where not all rows hold them.
+    ids [B, L] int64. positions [1, L] int64, of samples in one sequence; None where they are padded. lengths: tokens by sample. The rest
+    describes actions, in sample order: sample_index [A] int64, the sample of each; logit_index [A] int64, where in the B * L ids the token
+    *before* the action is, whose logits predict it; targets [A] int64; advantages, weights, temperature [A] float32; sampler_logprobs and
+    reference_logprobs [A] float32, None where not all samples hold them.
     """
 
     ids: Tensor
     positions: Tensor | None
     lengths: tuple[int, ...]
-    rows: Tensor
-    places: Tensor
+    sample_index: Tensor
+    logit_index: Tensor
     targets: Tensor
     advantages: Tensor
     weights: Tensor
@@ -109,44 +109,45 @@ class TokenBatch:
         return replace(self, **moved)
 
 
-def collate(rows: Sequence[Row], *, packed: bool = False) -> TokenBatch:
-    """One batch of rows. packed: in one sequence, not padded. Raises ValueError where a first token is an action: nothing predicts it."""
-    if any(row.action[0] for row in rows):
-        raise ValueError("the first token of a row cannot be an action: no token predicts it")
-    lengths = tuple(len(row.ids) for row in rows)
-    begins = [sum(lengths[:i]) if packed else max(lengths) * i for i in range(len(rows))]
-    ids = np.zeros(sum(lengths) if packed else max(lengths) * len(rows), np.int64)
-    for begin, row in zip(begins, rows, strict=True):
-        ids[begin : begin + len(row.ids)] = row.ids
-    actions = [np.flatnonzero(row.action) for row in rows]
+def collate(samples: Sequence[Sample], *, packed: bool = False) -> TokenBatch:
+    """One batch of samples. packed: in one sequence, not padded. Raises ValueError where a first token is an action: nothing predicts
+    it."""
+    if any(sample.loss_mask[0] for sample in samples):
+        raise ValueError("the first token of a sample cannot be an action: no token predicts it")
+    lengths = tuple(len(sample.ids) for sample in samples)
+    begins = [sum(lengths[:i]) if packed else max(lengths) * i for i in range(len(samples))]
+    ids = np.zeros(sum(lengths) if packed else max(lengths) * len(samples), np.int64)
+    for begin, sample in zip(begins, samples, strict=True):
+        ids[begin : begin + len(sample.ids)] = sample.ids
+    actions = [np.flatnonzero(sample.loss_mask) for sample in samples]
     counts = [len(a) for a in actions]
 
     def on_actions(values: Sequence[NDArray[np.float32] | None]) -> Tensor | None:
         known = [v[a] for v, a in zip(values, actions, strict=True) if v is not None]
-        return torch.from_numpy(np.concatenate(known)) if len(known) == len(rows) else None
+        return torch.from_numpy(np.concatenate(known)) if len(known) == len(samples) else None
 
     def per_row(values: list[float]) -> Tensor:
         return torch.tensor(np.repeat(np.asarray(values, np.float32), counts))
 
-    advantages = on_actions([row.advantages for row in rows])
-    assert advantages is not None, "every row has advantages"
+    advantages = on_actions([sample.advantages for sample in samples])
+    assert advantages is not None, "every sample has advantages"
     return TokenBatch(
-        ids=torch.from_numpy(ids.reshape(1 if packed else len(rows), -1)),
-        positions=row_positions(lengths)[None] if packed else None,
+        ids=torch.from_numpy(ids.reshape(1 if packed else len(samples), -1)),
+        positions=sample_positions(lengths)[None] if packed else None,
         lengths=lengths,
-        rows=torch.from_numpy(np.repeat(np.arange(len(rows)), counts)),
-        places=torch.from_numpy(np.concatenate([begin + a - 1 for begin, a in zip(begins, actions, strict=True)])),
-        targets=torch.from_numpy(np.concatenate([row.ids[a] for row, a in zip(rows, actions, strict=True)])),
+        sample_index=torch.from_numpy(np.repeat(np.arange(len(samples)), counts)),
+        logit_index=torch.from_numpy(np.concatenate([begin + a - 1 for begin, a in zip(begins, actions, strict=True)])),
+        targets=torch.from_numpy(np.concatenate([sample.ids[a] for sample, a in zip(samples, actions, strict=True)])),
         advantages=advantages,
-        weights=per_row([row.weight for row in rows]),
-        temperature=per_row([row.temperature for row in rows]),
-        sampler_logprobs=on_actions([row.sampler_logprobs for row in rows]),
-        reference_logprobs=on_actions([row.reference_logprobs for row in rows]),
+        weights=per_row([sample.weight for sample in samples]),
+        temperature=per_row([sample.temperature for sample in samples]),
+        sampler_logprobs=on_actions([sample.sampler_logprobs for sample in samples]),
+        reference_logprobs=on_actions([sample.reference_logprobs for sample in samples]),
     )
 
 
-def row_positions(lengths: Sequence[int]) -> Tensor:
-    """The positions [L] of rows in one sequence: each begins at 0."""
+def sample_positions(lengths: Sequence[int]) -> Tensor:
+    """The positions [L] of samples in one sequence: each begins at 0."""
     return torch.cat([torch.arange(n) for n in lengths])
 
 
@@ -154,21 +155,21 @@ def micro_batches(examples: Sequence[E], token_budget: int, *, packed: bool = Fa
     """Examples sorted by length, cut into batches of at most token_budget tokens, with padding where they are not packed (a longer example
     comes alone)."""
     batch: list[E] = []
-    rows = tokens = 0
+    samples = tokens = 0
     for example in sorted(examples, key=_length):
-        own = rows_of([example])
-        rows += len(own)
-        tokens += sum(len(row.ids) for row in own)
-        if batch and (tokens if packed else _length(example) * rows) > token_budget:
+        own = samples_of([example])
+        samples += len(own)
+        tokens += sum(len(sample.ids) for sample in own)
+        if batch and (tokens if packed else _length(example) * samples) > token_budget:
             yield batch
-            batch, rows, tokens = [], len(own), sum(len(row.ids) for row in own)
+            batch, samples, tokens = [], len(own), sum(len(sample.ids) for sample in own)
         batch.append(example)
     if batch:
         yield batch
 
 
 def _length(example: Example) -> int:
-    return max(len(row.ids) for row in rows_of([example]))
+    return max(len(sample.ids) for sample in samples_of([example]))
 
 
 def minibatches(examples: Sequence[E], size: int, seed: int) -> list[list[E]]:

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batch import collate, sft_row
+from .batch import collate, sft_sample
 from .scoring import CHUNK, Scorer
 
 LOGIT_COPIES = 8
-"""Tensors of a batch's logits that exist at once: logits, probabilities, the anchor's, and what their gradients are made of."""
+"""Tensors of a batch's logits that exist at once: logits, probabilities, the reference's, and what their gradients are made of."""
 DRAW_COPIES = 6
 """The same while tokens are drawn."""
 _LENGTHS = (16, 32, 48)
@@ -19,13 +19,13 @@ _LENGTHS = (16, 32, 48)
 def learning_bytes(scorer: Scorer, tokens: int, longest: int, *, rank: int = 0, recomputed: bool = False) -> int:
     """Bytes of activations and logits of one forward and backward pass over so many tokens, the weights of float32.
 
-    longest: tokens of the longest row. rank: of a LoRA adapter on all linear layers, which holds outputs of its own. recomputed:
+    longest: tokens of the longest sample. rank: of a LoRA adapter on all linear layers, which holds outputs of its own. recomputed:
     layers keep their inputs alone.
     """
     model = scorer.unwrapped
     longest = min(longest, tokens)
     by_length = [saved_bytes(scorer, (n,)) for n in _LENGTHS]
-    # A row's share is a polynomial of its length: attention that keeps its scores has the square.
+    # A sample's share is a polynomial of its length: attention that keeps its scores has the square.
     square = max(0.0, (by_length[0] - 2 * by_length[1] + by_length[2]) / (2 * (_LENGTHS[1] - _LENGTHS[0]) ** 2))
     per_token = (by_length[2] - by_length[1]) / (_LENGTHS[2] - _LENGTHS[1]) - square * (_LENGTHS[2] + _LENGTHS[1])
     saved = tokens * (per_token + square * longest)
@@ -42,7 +42,8 @@ def learning_bytes(scorer: Scorer, tokens: int, longest: int, *, rank: int = 0, 
 
 
 def saved_bytes(scorer: Scorer, lengths: Sequence[int]) -> int:
-    """Bytes, in float32, of what a backward pass over rows of these lengths needs beside the weights; of each row one token is learnt."""
+    """Bytes, in float32, of what a backward pass over samples of these lengths needs beside the weights; of each sample one token is
+    learnt."""
     model = scorer.unwrapped
     own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     held: dict[int, int] = {}
@@ -54,7 +55,7 @@ def saved_bytes(scorer: Scorer, lengths: Sequence[int]) -> int:
             held[storage.data_ptr()] = size * 4 // tensor.element_size() if tensor.is_floating_point() else size
         return tensor
 
-    batch = collate([sft_row([1] * n, [False] * (n - 1) + [True]) for n in lengths], packed=scorer.packs)
+    batch = collate([sft_sample([1] * n, [False] * (n - 1) + [True]) for n in lengths], packed=scorer.packs)
     batch = batch.to(next(model.parameters()).device)
     with torch.enable_grad(), scorer.attending(batch), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         scores = scorer.score(batch)

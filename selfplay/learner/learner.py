@@ -1,6 +1,6 @@
-"""The learner: updates a model from training rows and pairs of them. Runs on whatever accelerate was launched on.
+"""The learner: updates a model from training samples and pairs of them. Runs on whatever accelerate was launched on.
 
-Every loss is a sum over tokens, rows or pairs divided by the count of the *whole* optimiser step, so gradients depend on neither
+Every loss is a sum over tokens, samples or pairs divided by the count of the *whole* optimiser step, so gradients depend on neither
 micro-batches, padding nor the number of processes. All processes are given the same examples, and each takes its share of every step.
 Log-probabilities are computed at action positions only.
 """
@@ -18,26 +18,26 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import get_scheduler
 
-from sparring.agents.models.adapter_folders import through
+from sparring.agents.models.adapter_folders import active_adapter
 
 from ..config.config import LearnerConfig
 from ..runtime.distributed import Ranks
 from . import fsdp, lora
-from .batch import Example, Row, TokenBatch, collate, minibatches, rows_of
+from .batch import Example, Sample, TokenBatch, collate, minibatches, samples_of
 from .gradient_checkpointing import checkpointed_layers, recomputing
 from .loss import Loss
-from .metrics import Meter
+from .metrics import MetricSums
 from .portions import Portion, Split, StepData, length, whole_step
 from .scoring import Scorer, with_reference
 
 
 class Learner:
-    """Updates `model` in place of its float32 master weights and hands them back with `publish`.
+    """Updates `model` in place of its float32 master weights and hands them back with `sync_weights`.
 
-    model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained (under bfloat16 autocast on a
-    GPU) and `publish` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. loss:
-    of the examples. replay_loss: of the replay beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no
-    use, as it is the model with the adapter off; None where there is no penalty, or the rows hold the reference's log-probabilities.
+    model: any causal model of transformers. Where its weights are not float32, a float32 copy is trained (under bfloat16 autocast on a GPU)
+    and `sync_weights` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. loss: of
+    the examples. sft_mix_loss: of the SFT mix beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no
+    use, as it is the model with the adapter off; None where there is no penalty, or the samples hold the reference's log-probabilities.
     split: how a step is cut into portions.
     """
 
@@ -46,17 +46,17 @@ class Learner:
         model: Any,
         loss: Loss,
         *,
-        replay_loss: Loss,
+        sft_mix_loss: Loss,
         reference: Any = None,
         config: LearnerConfig | None = None,
         split: Split = whole_step,
     ) -> None:
         self.config = config or LearnerConfig()
         self.loss = loss
-        self.replay_loss = replay_loss
+        self.sft_mix_loss = sft_mix_loss
         self.split_step = split
         parameter = next(model.parameters())
-        self.published = model
+        self.sampling_model = model
         self.adapter = lora.NAME if self.config.lora_rank else None
         on_cpu, rounded = parameter.device.type == "cpu", parameter.dtype != torch.float32 and self.adapter is None
         # A process may train several models, each in its own precision; accelerate shares one among all and refuses another. Its
@@ -85,15 +85,15 @@ class Learner:
         self.scorer.model = self.model
         self.reference: Scorer | None = None
         if reference is not None and loss.kl > 0:
-            # Not as the engine wraps it, whose passes exchange things: each process scores rows of its own.
-            self.reference = Scorer(model if self.adapter else reference, packs=self.scorer.packs, around=self._as_reference)
+            # Not as the engine wraps it, whose passes exchange things: each process scores samples of its own.
+            self.reference = Scorer(model if self.adapter else reference, packs=self.scorer.packs, context=self._as_reference)
         self.steps = 0
-        self._meter = Meter()
+        self._totals = MetricSums()
 
     @contextmanager
     def _as_reference(self) -> Iterator[None]:
         """Around the reference's passes."""
-        with self.accelerator.autocast(), through(self.published, None) if self.adapter else nullcontext():
+        with self.accelerator.autocast(), active_adapter(self.sampling_model, None) if self.adapter else nullcontext():
             yield
 
     @property
@@ -112,67 +112,67 @@ class Learner:
 
     def update(
         self,
-        rows: Sequence[Example],
+        samples: Sequence[Example],
         *,
         seed: int,
-        replay: Sequence[Row] = (),
+        sft_mix: Sequence[Sample] = (),
         progress: Callable[[int, int], None] | None = None,
         watch: Callable[[int, dict[str, float]], None] | None = None,
-        done: Mapping[str, Any] | None = None,
+        partial: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
-        """Learns from rows or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md explains them).
+        """Learns from samples or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md explains them).
 
-        replay: rows to imitate beside them, taken in turn. progress: called after each step with rows and tokens done. watch: called after
-        each step with its number in this update, from 1, and its own metrics; what it raises ends the update. done: what `so_far` was when
-        this very update was interrupted; the learner is at that step. Metrics: means over tokens of
-        policy_loss, kl, clip_ratio/region_mean and (of pairs too) entropy, each also per role ("attacker/kl"), sft_loss, replay_loss; means
-        over pairs of preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of grad_norm;
-        of policy rows sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities mismatch_kl, the k3
-        estimate of KL(sampler || learner) before the first step; learning_rate of the last step; steps; own_tokens, actions of the rows in
-        one epoch, replay apart. No rows: nothing happens and the metrics are empty. A step whose gradient is not finite changes nothing:
-        `watch` sees it with an infinite grad_norm, and where that is let pass, ValueError is raised.
+        sft_mix: samples to imitate beside them, taken in turn. progress: called after each step with samples and tokens done. watch: called
+        after each step with its number in this update, from 1, and its own metrics; what it raises ends the update. partial: what
+        `partial_metrics` was when this very update was interrupted; the learner is at that step. Metrics: means over tokens of policy_loss,
+        kl, clip_ratio/region_mean and (of pairs too) entropy, each also per role ("attacker/kl"), sft_loss, sft_mix_loss; means over pairs
+        of preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of grad_norm; of policy
+        samples sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities mismatch_kl, the k3 estimate
+        of KL(sampler || learner) before the first step; learning_rate of the last step; steps; trained_tokens, those of the samples in one
+        epoch, without the SFT mix. No samples: nothing happens and the metrics are empty. A step whose gradient is not finite changes
+        nothing: `watch` sees it with an infinite grad_norm, and where that is let pass, ValueError is raised.
         """
-        meter = self._meter = Meter.of(done or {})
-        skipped = len(meter.norms)
-        rows = self._referred(rows)
+        totals = self._totals = MetricSums.from_state(partial or {})
+        skipped = len(totals.norms)
+        samples = self._referred(samples)
         if self.config.per_round:
             at_step = self.optimizer.state_dict(), self.schedule.state_dict()
-            self._begin_anew(self.config.epochs * len(minibatches(rows, self.config.minibatch, seed)))
-            if done:
+            self._begin_anew(self.config.epochs * len(minibatches(samples, self.config.minibatch, seed)))
+            if partial:
                 self.optimizer.load_state_dict(at_step[0])
                 self.schedule.load_state_dict(at_step[1])
         given = 0
         for epoch in range(self.config.epochs):
-            for part in minibatches(rows, self.config.minibatch, seed + epoch):
-                beside: list[Row] = []
-                if replay:
-                    beside = [replay[(given + i) % len(replay)] for i in range(self.config.replay_per_minibatch)]
+            for part in minibatches(samples, self.config.minibatch, seed + epoch):
+                beside: list[Sample] = []
+                if sft_mix:
+                    beside = [sft_mix[(given + i) % len(sft_mix)] for i in range(self.config.replay_per_minibatch)]
                     given += len(beside)
                 if skipped:
                     skipped -= 1
                     continue
-                own = sum(row.actions for row in rows_of(part)) if epoch == 0 else 0
-                step = Meter(own, first=not meter.norms)
+                own = sum(sample.trained_tokens for sample in samples_of(part)) if epoch == 0 else 0
+                step = MetricSums(own, first=not totals.norms)
                 finite = self._step(part, beside, step)
                 self._agree(step)
                 if finite:
-                    meter.take(step)
+                    totals.take(step)
                 if watch is not None:
-                    watch(len(meter.norms) + (not finite), step.metrics())
+                    watch(len(totals.norms) + (not finite), step.metrics())
                 if not finite:
                     raise ValueError(f"the gradient of step {self.steps + 1} is not finite: lower its learning rate ({self.config.lr:g})")
                 if progress is not None:
-                    progress(len(part), sum(len(row.ids) for row in rows_of([*part, *beside])))
-        return meter.metrics()
+                    progress(len(part), sum(len(sample.ids) for sample in samples_of([*part, *beside])))
+        return totals.metrics()
 
     @property
-    def so_far(self) -> dict[str, Any]:
+    def partial_metrics(self) -> dict[str, Any]:
         """What the steps of the last update summed up to, as `update` takes it (JSON)."""
-        return dict(vars(self._meter))
+        return dict(vars(self._totals))
 
-    def gradients(self, rows: Sequence[Example], replay: Sequence[Row] = ()) -> dict[str, Tensor]:
-        """The gradient of one optimiser step over rows, by parameter name, without taking the step."""
-        self._accumulate(self._referred(rows), list(replay), Meter())
+    def gradients(self, samples: Sequence[Example], sft_mix: Sequence[Sample] = ()) -> dict[str, Tensor]:
+        """The gradient of one optimiser step over samples, by parameter name, without taking the step."""
+        self._accumulate(self._referred(samples), list(sft_mix), MetricSums())
         found = {name: fsdp.whole(p.grad).clone() for name, p in self.model.named_parameters() if p.grad is not None}
         self.optimizer.zero_grad()
         return found
@@ -192,13 +192,13 @@ class Learner:
         self.schedule.base_lrs = [lr] * len(self.schedule.base_lrs)
         self.schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
-    def publish(self) -> None:
+    def sync_weights(self) -> None:
         """Writes the trained weights into the model that was given."""
         master = self.scorer.unwrapped
-        if master is self.published:
+        if master is self.sampling_model:
             return
         with torch.no_grad():
-            for target, source in zip(self.published.parameters(), master.parameters(), strict=True):
+            for target, source in zip(self.sampling_model.parameters(), master.parameters(), strict=True):
                 target.copy_(fsdp.whole(source))
 
     def state_dict(self, *, weights: bool = False) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Learner:
         the model's own. Where weights are split, all processes have to ask, and the main process alone gets the tensors."""
         master = self.scorer.unwrapped
         state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps}
-        if weights or master is not self.published:
+        if weights or master is not self.sampling_model:
             trained = {name for name, parameter in master.named_parameters() if parameter.requires_grad}
             state["master"] = {name: value for name, value in master.state_dict().items() if not self.adapter or name in trained}
         return fsdp.gathered(state, keep=self.accelerator.is_main_process) if self.split else state
@@ -226,12 +226,12 @@ class Learner:
         split = {i: {name: fsdp.part(value, parameters[i]) for name, value in of.items()} for i, of in state["state"].items()}
         return {**state, "state": split}
 
-    def _step(self, rows: list[Example], replay: list[Row], meter: Meter) -> bool:
+    def _step(self, samples: list[Example], sft_mix: list[Sample], totals: MetricSums) -> bool:
         """Takes an optimiser step where its gradient is finite; whether it was."""
-        self._accumulate(rows, replay, meter)
+        self._accumulate(samples, sft_mix, totals)
         norm = fsdp.whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
         finite = bool(torch.isfinite(norm))
-        meter.stepped(float(norm) if finite else math.inf, self.schedule.get_last_lr()[0])
+        totals.stepped(float(norm) if finite else math.inf, self.schedule.get_last_lr()[0])
         if finite:
             self.optimizer.step()
             self.schedule.step()
@@ -239,14 +239,14 @@ class Learner:
         self.optimizer.zero_grad()
         return finite
 
-    def _accumulate(self, examples: list[Example], replay: list[Row], meter: Meter) -> None:
+    def _accumulate(self, examples: list[Example], sft_mix: list[Sample], totals: MetricSums) -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""
         processes = self.accelerator.num_processes
         step = StepData(
             examples,
             self.loss,
-            replay,
-            self.replay_loss,
+            sft_mix,
+            self.sft_mix_loss,
             self.config.replay_weight,
             self.steps,
             self._norm,
@@ -258,27 +258,27 @@ class Learner:
         # Engines exchange gradients, or weights, in these passes: all processes make as many.
         missing = max(map(len, by_process)) - len(portions)
         if missing:
-            shortest = min([*examples, *replay], key=length)
-            loss = self.replay_loss if any(shortest is row for row in replay) else self.loss
+            shortest = min([*examples, *sft_mix], key=length)
+            loss = self.sft_mix_loss if any(shortest is sample for sample in sft_mix) else self.loss
             portions = [Portion([shortest], loss, math.inf, 1.0)] * missing + portions
         for i, portion in enumerate(portions):
-            rows = rows_of(portion.examples)
-            batch = collate(rows, packed=self.scorer.packs).to(self.accelerator.device)
+            samples = samples_of(portion.examples)
+            batch = collate(samples, packed=self.scorer.packs).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
                 # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
-                seen = meter if portion.norm < math.inf else Meter()
-                self.accelerator.backward(self._loss(batch, rows, portion, seen) * portion.weight * processes)
+                seen = totals if portion.norm < math.inf else MetricSums()
+                self.accelerator.backward(self._loss(batch, samples, portion, seen) * portion.weight * processes)
 
-    def _agree(self, meter: Meter) -> None:
+    def _agree(self, totals: MetricSums) -> None:
         """Makes what a step looked like on this process what it looked like on all of them."""
         if self.accelerator.num_processes > 1:
-            seen = gather_object([(meter.sums, meter.counts, meter.largest)])
-            meter.sums, meter.counts = {}, {}
+            seen = gather_object([(totals.sums, totals.counts, totals.largest)])
+            totals.sums, totals.counts = {}, {}
             for sums, counts, largest in seen:
                 for name, value in sums.items():
-                    meter.sums[name] = meter.sums.get(name, 0.0) + value
-                    meter.counts[name] = meter.counts.get(name, 0) + counts[name]
-                meter.largest = max(meter.largest, largest)
+                    totals.sums[name] = totals.sums.get(name, 0.0) + value
+                    totals.counts[name] = totals.counts.get(name, 0) + counts[name]
+                totals.largest = max(totals.largest, largest)
 
     @contextmanager
     def _sync(self, last: bool) -> Iterator[None]:
@@ -295,29 +295,29 @@ class Learner:
         if self.config.aggregation == "sequence" or loss.unit != "token":
             return float(len(examples))
         if self.config.aggregation == "token":
-            return float(sum(row.actions for row in rows_of(examples)))
-        return float(len(examples) * self.config.constant)
+            return float(sum(sample.trained_tokens for sample in samples_of(examples)))
+        return float(len(examples) * self.config.loss_divisor)
 
-    def _loss(self, batch: TokenBatch, rows: Sequence[Row], portion: Portion, meter: Meter) -> Tensor:
-        """The loss of a portion; what it looked like goes into the meter."""
+    def _loss(self, batch: TokenBatch, samples: Sequence[Sample], portion: Portion, totals: MetricSums) -> Tensor:
+        """The loss of a portion; what it looked like is added to the totals."""
         loss = portion.loss
         compared = self._exact and loss is self.loss
-        scores = self.scorer.score(batch, entropies=loss.entropies, anchor=self.reference if compared else None)
+        scores = self.scorer.score(batch, entropies=loss.entropies, reference=self.reference if compared else None)
         output = loss(batch, scores)
-        units = batch.rows if loss.unit == "token" else torch.arange(len(rows), device=batch.rows.device)
-        meter.add("", **output.metrics)
-        meter.add_by_role(output.role_metrics, units, rows)
+        units = batch.sample_index if loss.unit == "token" else torch.arange(len(samples), device=batch.sample_index.device)
+        totals.add("", **output.metrics)
+        totals.add_by_role(output.role_metrics, units, samples)
         if output.log_ratio is not None:
-            meter.add_ratio(output.log_ratio, to_sampler=batch.sampler_logprobs is not None)
+            totals.add_ratio(output.log_ratio, to_sampler=batch.sampler_logprobs is not None)
         if scores.entropy is not None:
-            meter.add_by_role({"entropy": scores.entropy}, batch.rows, rows)
+            totals.add_by_role({"entropy": scores.entropy}, batch.sample_index, samples)
         if loss.unit != "token":
-            scale = torch.tensor([rows_of([e])[0].weight for e in portion.examples], device=output.losses.device)
+            scale = torch.tensor([samples_of([e])[0].weight for e in portion.examples], device=output.losses.device)
         else:
             scale = batch.weights
             if self.config.aggregation == "sequence":
-                counts = torch.bincount(batch.rows, minlength=len(rows)).clamp(min=1)
-                scale = scale / counts[batch.rows]
+                counts = torch.bincount(batch.sample_index, minlength=len(samples)).clamp(min=1)
+                scale = scale / counts[batch.sample_index]
         return (output.losses * scale).sum() / portion.norm
 
     def _referred(self, examples: Sequence[Example]) -> list[Example]:

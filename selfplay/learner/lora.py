@@ -1,6 +1,6 @@
 """The adapter that a LoRA run trains (extra `peft`; Hu et al., arXiv 2106.09685).
 
-The model's own weights stay as they came, so that with the adapter off the model is its own anchor. Reading, writing and playing through
+The model's own weights stay as they came, so that with the adapter off the model is its own reference. Reading, writing and playing through
 adapters: `agents/models/adapter_folders.py`.
 """
 

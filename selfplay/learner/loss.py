@@ -22,11 +22,11 @@ class LossOutput:
 
 
 class Loss(Protocol):
-    """What is made of scored rows. unit: what one entry of its losses is of; a pair's rows lie side by side, the chosen one first.
+    """What is made of scored samples. unit: what one entry of its losses is of; a pair's samples lie side by side, the chosen one first.
     entropies: whether the entropy of the policy is to be reported. kl: weight of a KL to the reference policy, 0 for none."""
 
     @property
-    def unit(self) -> Literal["token", "row", "pair"]: ...
+    def unit(self) -> Literal["token", "sample", "pair"]: ...
     @property
     def entropies(self) -> bool: ...
     @property

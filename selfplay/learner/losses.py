@@ -1,6 +1,7 @@
-"""Losses per token, row or pair, as pure functions of tensors. Who aggregates them, and over what, is the learner's business.
+"""Losses per token, sample or pair, as pure functions of tensors. Who aggregates them, and over what, is the learner's business.
 
-Shapes: A actions (trained tokens) of all rows together, R rows, P pairs, U units of a loss (tokens or rows), V entries of the vocabulary.
+Shapes: A actions (trained tokens) of all samples together, R samples, P pairs, U units of a loss (tokens or samples), V entries of the
+vocabulary.
 """
 
 import torch
@@ -28,19 +29,20 @@ def clipped_policy_loss(logprobs: Tensor, sampler: Tensor, advantages: Tensor, *
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
 
 
-def exact_kl(whole: Tensor, anchor: Tensor) -> Tensor:
-    """KL(pi || anchor) = sum_v pi(v) (log pi(v) - log anchor(v)) per token; log-distributions [A, V]. What pi rules out adds nothing."""
-    ratio = (whole - anchor).masked_fill(whole == -torch.inf, 0.0)  # 0 times infinity is no number
+def exact_kl(whole: Tensor, reference: Tensor) -> Tensor:
+    """KL(pi || reference) = sum_v pi(v) (log pi(v) - log reference(v)) per token; log-distributions [A, V]. What pi rules out adds
+    nothing."""
+    ratio = (whole - reference).masked_fill(whole == -torch.inf, 0.0)  # 0 times infinity is no number
     return (whole.exp() * ratio).sum(dim=-1)
 
 
-def kl_in_reward(advantages: Tensor, logprobs: Tensor, anchor: Tensor, *, kl: float, detach: bool = True) -> Tensor:
-    """A - kl (log pi - log anchor): a k1 penalty as part of the reward. All arguments [U].
+def kl_in_reward(advantages: Tensor, logprobs: Tensor, reference: Tensor, *, kl: float, detach: bool = True) -> Tensor:
+    """A - kl (log pi - log reference): a k1 penalty as part of the reward. All arguments [U].
 
-    Detached, the gradient of -r A is in expectation that of kl KL(pi || anchor). SPAG (arXiv 2404.10642, code) does not detach it, and k1
-    itself has an expected gradient of zero: at r = 1 its update is that of the reward A - kl, the same kl off every reward.
+    Detached, the gradient of -r A is in expectation that of kl KL(pi || reference). SPAG (arXiv 2404.10642, code) does not detach it, and
+    k1 itself has an expected gradient of zero: at r = 1 its update is that of the reward A - kl, the same kl off every reward.
     """
-    difference = logprobs - anchor
+    difference = logprobs - reference
     return advantages - kl * (difference.detach() if detach else difference)
 
 
@@ -52,18 +54,18 @@ def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     return difference.exp() - 1 - difference
 
 
-def sampled_kl(logprobs: Tensor, sampler: Tensor, anchor: Tensor, *, cap: float = 2.0) -> Tensor:
-    """ratio * k3 against an anchor, for tokens drawn by the sampler: unlike k3 alone, its gradient estimates that of the KL.
+def sampled_kl(logprobs: Tensor, sampler: Tensor, reference: Tensor, *, cap: float = 2.0) -> Tensor:
+    """ratio * k3 against a reference, for tokens drawn by the sampler: unlike k3 alone, its gradient estimates that of the KL.
 
     The importance ratio is detached nowhere and capped at `cap` (truncated importance weights). All arguments [A].
     """
     ratio = (logprobs - sampler).exp().clamp(max=cap)
-    return ratio * k3(logprobs, anchor)
+    return ratio * k3(logprobs, reference)
 
 
-def anchored_sft_loss(logprobs: Tensor, reference: Tensor, *, kl: float) -> Tensor:
-    """-l + kl exp(l) (l - l_ref) per row, with l the mean log-probability of a row's actions (SPAG's imitation, arXiv 2404.10642, code; it
-    takes exp(l), a geometric mean per token, for the probability of the whole utterance). All arguments [R].
+def sft_with_kl_loss(logprobs: Tensor, reference: Tensor, *, kl: float) -> Tensor:
+    """-l + kl exp(l) (l - l_ref) per sample, with l the mean log-probability of a sample's actions (SPAG's imitation, arXiv 2404.10642,
+    code; it takes exp(l), a geometric mean per token, for the probability of the whole utterance). All arguments [R].
     """
     return -logprobs + kl * logprobs.exp() * (logprobs - reference)
 
@@ -71,7 +73,7 @@ def anchored_sft_loss(logprobs: Tensor, reference: Tensor, *, kl: float) -> Tens
 def dpo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
     """-log sigmoid(beta (c - r)) per pair (DPO, arXiv 2305.18290, eq. 7; SPIN, arXiv 2401.01335, eq. 4.7, with beta its lambda).
 
-    chosen, rejected [P]: log pi - log pi_reference, summed over each row's actions. What others say is no action and drops out.
+    chosen, rejected [P]: log pi - log pi_reference, summed over each sample's actions. What others say is no action and drops out.
     """
     return -logsigmoid(beta * (chosen - rejected))
 
@@ -82,14 +84,14 @@ def ipo_loss(chosen: Tensor, rejected: Tensor, *, beta: float) -> Tensor:
     return (chosen - rejected - 1 / (2 * beta)) ** 2
 
 
-def row_sums(values: Tensor, rows: Tensor, n: int) -> Tensor:
-    """Sums over each of n rows [n]; values [A], rows [A] the row of each."""
-    return torch.zeros(n, dtype=values.dtype, device=values.device).index_add(0, rows, values)
+def sample_sums(values: Tensor, sample_index: Tensor, n: int) -> Tensor:
+    """Sums over each of n samples [n]; values [A], sample_index [A] the sample of each."""
+    return torch.zeros(n, dtype=values.dtype, device=values.device).index_add(0, sample_index, values)
 
 
-def row_means(values: Tensor, rows: Tensor, n: int) -> Tensor:
-    """Means over each of n rows [n], every one of which has an action; values [A], rows [A] the row of each."""
-    return row_sums(values, rows, n) / torch.bincount(rows, minlength=n)
+def sample_means(values: Tensor, sample_index: Tensor, n: int) -> Tensor:
+    """Means over each of n samples [n], every one of which has an action; values [A], sample_index [A] the sample of each."""
+    return sample_sums(values, sample_index, n) / torch.bincount(sample_index, minlength=n)
 
 
 def entropy(whole: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What an update looked like: sums over its tokens, rows or pairs, that become the learner's metrics."""
+"""What an update looked like: sums over its tokens, samples or pairs, that become the learner's metrics."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import Tensor, tensor
 
-from .batch import Row
+from .batch import Sample
 
 
-class Meter:
-    """Sums what a step, or a round of them, looked like. own: trained tokens. first: whether the step is the first since
+class MetricSums:
+    """Sums what a step, or a round of them, looked like. trained_tokens: how many. first: whether the step is the first since
     sampling. largest: ratio, 0 where there was none."""
 
-    def __init__(self, own: int = 0, *, first: bool = False) -> None:
-        self.own = own
+    def __init__(self, trained_tokens: int = 0, *, first: bool = False) -> None:
+        self.trained_tokens = trained_tokens
         self.first = first
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
@@ -23,11 +23,11 @@ class Meter:
         self.rate = 0.0
 
     @classmethod
-    def of(cls, found: Mapping[str, Any]) -> "Meter":
-        """The meter whose variables were these."""
-        meter = cls()
-        vars(meter).update(copy.deepcopy(dict(found)))
-        return meter
+    def from_state(cls, found: Mapping[str, Any]) -> "MetricSums":
+        """The sums whose variables were these."""
+        sums = cls()
+        vars(sums).update(copy.deepcopy(dict(found)))
+        return sums
 
     def add(self, prefix: str, **values: Tensor) -> None:
         for name, value in values.items():
@@ -35,11 +35,11 @@ class Meter:
             self.sums[key] = self.sums.get(key, 0.0) + float(value.detach().sum())
             self.counts[key] = self.counts.get(key, 0) + value.numel()
 
-    def add_by_role(self, values: Mapping[str, Tensor], units: Tensor, rows: Sequence[Row]) -> None:
-        """Values [U], in all and by role; units [U]: the row of each."""
+    def add_by_role(self, values: Mapping[str, Tensor], units: Tensor, samples: Sequence[Sample]) -> None:
+        """Values [U], in all and by role; units [U]: the sample of each."""
         self.add("", **values)
-        for role in {row.role for row in rows} - {""}:
-            own = tensor([row.role == role for row in rows], device=units.device)[units]
+        for role in {sample.role for sample in samples} - {""}:
+            own = tensor([sample.role == role for sample in samples], device=units.device)[units]
             self.add(f"{role}/", **{name: value[own] for name, value in values.items()})
 
     def add_ratio(self, log_ratio: Tensor, *, to_sampler: bool) -> None:
@@ -54,12 +54,12 @@ class Meter:
         self.norms.append(norm)
         self.rate = rate
 
-    def take(self, other: "Meter") -> None:
+    def take(self, other: "MetricSums") -> None:
         """Adds another's sums to these."""
         for name, value in other.sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0) + other.counts[name]
-        self.own += other.own
+        self.trained_tokens += other.trained_tokens
         self.norms += other.norms
         self.largest = max(self.largest, other.largest)
         self.rate = other.rate
@@ -73,5 +73,5 @@ class Meter:
             found["sampling/importance_sampling_ratio/max"] = self.largest
         found["learning_rate"] = self.rate
         found["steps"] = len(self.norms)
-        found["own_tokens"] = self.own
+        found["trained_tokens"] = self.trained_tokens
         return found

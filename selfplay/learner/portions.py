@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .batch import Example, Row, micro_batches, rows_of
+from .batch import Example, Sample, micro_batches, samples_of
 from .loss import Loss
 
 
@@ -25,15 +25,16 @@ class Portion(NamedTuple):
 class StepData:
     """What one optimiser step learns from.
 
-    examples: of the method's loss. replay: rows of another loss beside them, in all with `replay_weight`. number: optimiser steps taken
-    before. norm: the divisor of a set of examples under a loss. token_budget: tokens in one portion; packed: rows lie in one sequence.
+    examples: of the method's loss. sft_mix: samples of another loss beside them, in all with `sft_mix_weight`. number: optimiser steps
+    taken before. norm: the divisor of a set of examples under a loss. token_budget: tokens in one portion; packed: samples lie in one
+    sequence.
     """
 
     examples: Sequence[Example]
     loss: Loss
-    replay: Sequence[Row]
-    replay_loss: Loss
-    replay_weight: float
+    sft_mix: Sequence[Sample]
+    sft_mix_loss: Loss
+    sft_mix_weight: float
     number: int
     norm: Callable[[Loss, Sequence[Example]], float]
     token_budget: int
@@ -48,7 +49,7 @@ def whole_step(step: StepData, process: int, processes: int) -> list[Portion]:
     """Portions of at most `token_budget` tokens, normalised over the whole step; a process takes examples of all lengths alike."""
     groups: list[tuple[Sequence[Any], Loss, float]] = [
         (step.examples, step.loss, 1.0),
-        (step.replay, step.replay_loss, step.replay_weight),
+        (step.sft_mix, step.sft_mix_loss, step.sft_mix_weight),
     ]
     return [
         Portion(part, loss, step.norm(loss, examples), weight)
@@ -58,8 +59,8 @@ def whole_step(step: StepData, process: int, processes: int) -> list[Portion]:
 
 
 def length(example: Example) -> int:
-    """Tokens of its longest row."""
-    return max(len(row.ids) for row in rows_of([example]))
+    """Tokens of its longest sample."""
+    return max(len(sample.ids) for sample in samples_of([example]))
 
 
 def _share(examples: Sequence[Any], process: int, processes: int) -> list[Any]:

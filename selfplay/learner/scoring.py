@@ -1,4 +1,4 @@
-"""From a batch of rows to the log-probabilities of its actions, for any causal model of transformers.
+"""From a batch of samples to the log-probabilities of its actions, for any causal model of transformers.
 
 The model's head runs at the actions alone, in chunks: with a vocabulary of 150,000 the logits of one batch would be larger than everything
 else. A chunk's logits are dropped once its numbers are taken and computed again in the backward pass. Knows no losses.
@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from sparring.agents.models.fidelity import LENGTHS, far, plain_logprobs, sample_rows, short_windows
 
 from ..runtime.distributed import Ranks
-from .batch import Example, Pair, Row, TokenBatch, collate, micro_batches, rows_of, sft_row
+from .batch import Example, Pair, Sample, TokenBatch, collate, micro_batches, samples_of, sft_sample
 from .losses import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack
 from .patching import swapped
@@ -29,7 +29,7 @@ CHUNK = 2**25
 
 class Scores(NamedTuple):
     """Of each action [A]: logprobs of the tokens that were chosen; entropy of the distribution they were chosen from, without a gradient;
-    kl, the exact KL(model || anchor). What was not asked for is None."""
+    kl, the exact KL(model || reference). What was not asked for is None."""
 
     logprobs: Tensor
     entropy: Tensor | None
@@ -39,8 +39,8 @@ class Scores(NamedTuple):
 class Scorer:
     """Scores batches with one model, and knows what that model allows.
 
-    model: a causal model of transformers, wrapped or not. packs: whether its rows can lie in one sequence; None finds out. chunk: logits
-    that exist at once. around: entered around every pass through the model.
+    model: a causal model of transformers, wrapped or not. packs: whether its samples can lie in one sequence; None finds out. chunk: logits
+    that exist at once. context: entered around every pass through the model.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Scorer:
         *,
         packs: bool | None = None,
         chunk: int = CHUNK,
-        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.model = model
-        self.around = around
+        self.context = context
         inner = self.unwrapped
         self.vocabulary = int(inner.config.get_text_config().vocab_size)
         self.chunk = max(1, chunk // self.vocabulary)
-        with around():
+        with context():
             self.packs = can_pack(inner) if packs is None else packs
             self.cuts = _can_cut(inner)
 
@@ -68,19 +68,19 @@ class Scorer:
         """Has to be entered around the passes of a packed batch, backward ones too."""
         return nullcontext() if batch.positions is None else attending(self.unwrapped, batch.lengths)
 
-    def score(self, batch: TokenBatch, *, entropies: bool = False, anchor: "Scorer | None" = None) -> Scores:
-        """Scores of a batch's actions; of an anchor the exact KL to it. Inside `attending`."""
+    def score(self, batch: TokenBatch, *, entropies: bool = False, reference: "Scorer | None" = None) -> Scores:
+        """Scores of a batch's actions; of a reference model the exact KL to it. Inside `attending`."""
         inner = self.unwrapped
         forward = inner.forward
-        of_anchor = None if anchor is None else anchor.unwrapped.forward
+        reference_forward = None if reference is None else reference.unwrapped.forward
 
         def whole() -> Scores:
-            reference = None
-            if anchor is not None and of_anchor is not None:
-                with torch.no_grad(), anchor.attending(batch):
-                    reference = anchor._reading(batch, of_anchor)
+            compared = None
+            if reference is not None and reference_forward is not None:
+                with torch.no_grad(), reference.attending(batch):
+                    compared = reference._reading(batch, reference_forward)
             read = self._reading(batch, forward)
-            found = [self._part(read, reference, batch, part, entropies) for part in self._parts(batch)]
+            found = [self._part(read, compared, batch, part, entropies) for part in self._parts(batch)]
             logprobs, spread, kl = (None if column[0] is None else torch.cat(column) for column in zip(*found, strict=True))
             assert logprobs is not None
             return Scores(logprobs, spread, kl)
@@ -101,8 +101,8 @@ class Scorer:
             kl = None
             if reference is not None:
                 with torch.no_grad():
-                    anchor = token_logprobs(reference(part), batch.targets[part], batch.temperature[part])[1]
-                kl = exact_kl(whole, anchor)
+                    other = token_logprobs(reference(part), batch.targets[part], batch.temperature[part])[1]
+                kl = exact_kl(whole, other)
             return Scores(logprobs, entropy(whole.detach()) if entropies else None, kl)
 
         if torch.is_grad_enabled() and len(batch.targets) > self.chunk and self.cuts:
@@ -117,15 +117,15 @@ class Scorer:
             inputs["position_ids"] = batch.positions
         # Padding is on the right, where causal attention never looks: no mask is needed, and without one the fast kernels are used.
         inner = self.unwrapped
-        with self.around():
+        with self.context():
             if not self.cuts:
-                logits = forward(**inputs).logits.flatten(0, 1)[batch.places]
+                logits = forward(**inputs).logits.flatten(0, 1)[batch.logit_index]
                 return lambda part: logits[part]
             output, states = _states(inner, forward, inputs)
-        states = states.flatten(0, 1)[batch.places]
+        states = states.flatten(0, 1)[batch.logit_index]
 
         def headed(part: slice) -> Tensor:
-            with self.around():
+            with self.context():
                 return _headed(inner, forward, output, states[part])
 
         return headed
@@ -135,49 +135,50 @@ Reading = Callable[[slice], Tensor]
 
 
 def with_behaviour(examples: Sequence[Example]) -> list[Example] | None:
-    """The same rows with the sampler as their reference, which takes no pass; None where it is not known of all of them, or for pairs."""
-    rows = [e for e in examples if isinstance(e, Row) and e.sampler_logprobs is not None]
-    return [replace(row, reference_logprobs=row.sampler_logprobs) for row in rows] if len(rows) == len(examples) else None
+    """The same samples with the sampler as their reference, which takes no pass; None where it is not known of all of them, or for
+    pairs."""
+    samples = [e for e in examples if isinstance(e, Sample) and e.sampler_logprobs is not None]
+    return [replace(sample, reference_logprobs=sample.sampler_logprobs) for sample in samples] if len(samples) == len(examples) else None
 
 
 def with_reference(scorer: Scorer, examples: Sequence[Example], token_budget: int, *, ranks: Ranks | None = None) -> list[Example]:
     """The same examples with the log-probabilities that a reference policy gives their actions (`action_logprobs`)."""
-    rows = rows_of(examples)
-    scored = action_logprobs(scorer, rows, token_budget, ranks=ranks)
-    new = (replace(row, reference_logprobs=values) for row, values in zip(rows, scored, strict=True))
+    samples = samples_of(examples)
+    scored = action_logprobs(scorer, samples, token_budget, ranks=ranks)
+    new = (replace(sample, reference_logprobs=values) for sample, values in zip(samples, scored, strict=True))
     return [replace(e, chosen=next(new), rejected=next(new)) if isinstance(e, Pair) else next(new) for e in examples]
 
 
 def action_logprobs(
     scorer: Scorer,
-    rows: Sequence[Row],
+    samples: Sequence[Sample],
     token_budget: int,
     *,
     ranks: Ranks | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> list[NDArray[np.float32]]:
-    """Per row the log-probabilities [n] that a model gives its actions at the row's temperature, 0 elsewhere.
+    """Per sample the log-probabilities [n] that a model gives its actions at the sample's temperature, 0 elsewhere.
 
     ranks: each process scores its share, and all get the same; the model must be unsharded, as no collective runs inside. progress: called
-    with the number of rows of each batch that has been scored.
+    with the number of samples of each batch that has been scored.
     """
     ranks = ranks or Ranks()
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i].ids))
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i].ids))
     device = next(scorer.unwrapped.parameters()).device
     share: list[NDArray[np.float32]] = []
-    for part in micro_batches([rows[i] for i in order[ranks.rank :: ranks.size]], token_budget, packed=scorer.packs):
+    for part in micro_batches([samples[i] for i in order[ranks.rank :: ranks.size]], token_budget, packed=scorer.packs):
         batch = collate(part, packed=scorer.packs).to(device)
         with torch.no_grad(), scorer.attending(batch):
             logprobs = scorer.score(batch).logprobs.float().cpu()
-        share += [values.numpy() for values in logprobs.split([row.actions for row in part])]
+        share += [values.numpy() for values in logprobs.split([sample.trained_tokens for sample in part])]
         if progress is not None:
             progress(len(part))
     scored: dict[int, NDArray[np.float32]] = {}
     for rank, of_rank in enumerate(ranks.gather(share)):
         for i, values in zip(order[rank :: ranks.size], of_rank, strict=True):
-            scored[i] = np.zeros(len(rows[i].ids), np.float32)
-            scored[i][rows[i].action] = values
-    return [scored[i] for i in range(len(rows))]
+            scored[i] = np.zeros(len(samples[i].ids), np.float32)
+            scored[i][samples[i].loss_mask] = values
+    return [scored[i] for i in range(len(samples))]
 
 
 def require_faithful(scorer: Scorer, name: str) -> None:
@@ -194,15 +195,15 @@ def require_faithful(scorer: Scorer, name: str) -> None:
 
 
 def scoring_difference(scorer: Scorer, seed: int = 0) -> Tensor:
-    """How far the log-probabilities of a batch of rows of several lengths are from those of plain passes, in nats [tokens]."""
+    """How far the log-probabilities of a batch of samples of several lengths are from those of plain passes, in nats [tokens]."""
     model = scorer.unwrapped
     device = next(model.parameters()).device
     ids = sample_rows(model, LENGTHS[:3], seed)
-    batch = collate([sft_row(row, [False] + [True] * (len(row) - 1)) for row in ids], packed=scorer.packs).to(device)
+    batch = collate([sft_sample(sample, [False] + [True] * (len(sample) - 1)) for sample in ids], packed=scorer.packs).to(device)
     with torch.no_grad(), short_windows(model):
         with scorer.attending(batch):
             scored = scorer.score(batch).logprobs
-        plain = [plain_logprobs(model, row).gather(1, torch.tensor(row[1:], device=device)[:, None])[:, 0] for row in ids]
+        plain = [plain_logprobs(model, sample).gather(1, torch.tensor(sample[1:], device=device)[:, None])[:, 0] for sample in ids]
     return (scored.float() - torch.cat(plain)).abs().cpu()
 
 

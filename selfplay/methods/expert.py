@@ -7,17 +7,17 @@ from ..config.config import TrainConfig
 from ..objectives.credit import given_examples
 from ..objectives.returns import outcome_returns
 from ..objectives.sft_loss import SFTLoss
-from ..run.collectors import expert_games
+from ..run.collectors import demonstrations
 from ..run.demonstrations import tokens_of
 from ..run.method import Method
 from ..run.recipe import needs_experts, options_of
 
 
 def method(config: TrainConfig) -> Method:
-    return imitation(config, "expert")
+    return sft_method(config, "expert")
 
 
-def imitation(config: TrainConfig, name: str, *, winners_only: bool = False) -> Method:
+def sft_method(config: TrainConfig, name: str, *, winners_only: bool = False) -> Method:
     """Experts' talk, or their winners' side alone. Raises ValueError where the run to match lacks a round."""
     run = options_of(config, "like").get("like")
     needs_experts(config)
@@ -27,7 +27,7 @@ def imitation(config: TrainConfig, name: str, *, winners_only: bool = False) -> 
             tokens_of(like, number)
     return Method(
         name=name,
-        collect=partial(expert_games, winners_only=winners_only, like=like),
+        collect=partial(demonstrations, winners_only=winners_only, like=like),
         reward=outcome_returns,
         credit=given_examples,
         loss=SFTLoss(),

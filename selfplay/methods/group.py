@@ -2,7 +2,7 @@
 (GRPO, arXiv 2402.03300, without its division by the standard deviation, arXiv 2503.20783)."""
 
 from ..config.config import TrainConfig
-from ..objectives.credit import group_rows
+from ..objectives.credit import group_samples
 from ..objectives.returns import outcome_returns
 from ..run.collectors import games
 from ..run.method import Method
@@ -16,7 +16,7 @@ def method(config: TrainConfig) -> Method:
         name="group",
         collect=games,
         reward=outcome_returns,
-        credit=dropping(config, group_rows),
+        credit=dropping(config, group_samples),
         loss=policy_loss(config),
         reference=policy_reference(config),
     )

@@ -6,7 +6,7 @@ from ..config.config import TrainConfig
 from ..learner.portions import whole_step
 from ..objectives.returns import outcome_returns
 from ..objectives.spag import CORRECTED, Corrections, published_split, winners_credit
-from ..run.collectors import games, games_to_retell
+from ..run.collectors import games, games_to_paraphrase
 from ..run.method import Method
 from ..run.recipe import dropping, options_of, policy_loss, policy_reference
 
@@ -28,10 +28,10 @@ def winners(config: TrainConfig, corrections: Corrections, name: str) -> Method:
     loss = policy_loss(config)
     return Method(
         name=name,
-        collect=games if corrections.prompts_as_played else games_to_retell,
+        collect=games if corrections.prompts_as_played else games_to_paraphrase,
         reward=outcome_returns,
         credit=dropping(config, winners_credit(corrections), default=("foul",)),
-        loss=replace(loss, unit="token" if corrections.token_ratio else "row", detach_kl=corrections.detached_kl),
+        loss=replace(loss, unit="token" if corrections.token_ratio else "sample", detach_kl=corrections.detached_kl),
         reference=policy_reference(config) if corrections.as_sampled else "behaviour",
         split=whole_step if corrections.global_norm else published_split,
     )

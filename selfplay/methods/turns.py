@@ -4,7 +4,7 @@ turns of the same role in the round. Option: discount, in (0, 1]."""
 from functools import partial
 
 from ..config.config import TrainConfig
-from ..objectives.credit import turn_rows
+from ..objectives.credit import turn_samples
 from ..objectives.returns import outcome_returns
 from ..run.collectors import games
 from ..run.method import Method
@@ -17,7 +17,7 @@ def method(config: TrainConfig) -> Method:
         name="turns",
         collect=games,
         reward=outcome_returns,
-        credit=dropping(config, partial(turn_rows, discount=discount)),
+        credit=dropping(config, partial(turn_samples, discount=discount)),
         loss=policy_loss(config),
         reference=policy_reference(config),
     )

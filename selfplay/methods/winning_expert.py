@@ -2,8 +2,8 @@
 
 from ..config.config import TrainConfig
 from ..run.method import Method
-from .expert import imitation
+from .expert import sft_method
 
 
 def method(config: TrainConfig) -> Method:
-    return imitation(config, "winning-expert", winners_only=True)
+    return sft_method(config, "winning-expert", winners_only=True)

@@ -105,7 +105,7 @@ def talk(world: World, rng: random.Random) -> Conversation:
 def reasoning(world: World, rng: random.Random) -> Conversation:
     """A conversation of reasoning questions, on words that are not held out."""
     groups = word_groups(world)
-    words = (*groups.imitated, *groups.selfplayed)
+    words = (*groups.sft, *groups.rl)
     messages: list[Message] = []
     for _ in range(TURNS_OF_TALK):
         item = rng.choice(TRAINED)(world, words, rng)

@@ -3,7 +3,7 @@
     python -m sparring.selfplay.mini.make --out agents/mini
 
 The base learns the everyday world's facts, in both directions and in the game's own chat format (`corpus.py`). Imitation of the scripted
-experts comes after it, with `sparring train --preset imitation`.
+experts comes after it, with `sparring train --preset sft`.
 """
 
 import json
@@ -27,7 +27,7 @@ from sparring.agents.players.player_card import MINI_CARD
 from sparring.envs.world.facts import everyday
 
 from ..config.config import LearnerConfig
-from ..learner.batch import Row, sft_row
+from ..learner.batch import Sample, sft_sample
 from ..learner.learner import Learner
 from ..objectives.sft_loss import SFTLoss
 from ..storage.provenance import provenance
@@ -109,9 +109,9 @@ def word_vectors(texts: Sequence[Conversation], chat: ChatFormat, vocabulary: in
     """
     counts = np.zeros((vocabulary, vocabulary))
     for text in texts:
-        ids, action = chat.conversation(text)
-        asked = {i for i, said in zip(ids, action, strict=True) if not said}
-        told = {i for i, said in zip(ids, action, strict=True) if said}
+        ids, loss_mask = chat.conversation(text)
+        asked = {i for i, said in zip(ids, loss_mask, strict=True) if not said}
+        told = {i for i, said in zip(ids, loss_mask, strict=True) if said}
         for one in asked:
             for other in told - asked:
                 counts[one, other] += 1
@@ -155,11 +155,11 @@ def build_model(config: MiniConfig, vectors: NDArray[np.float32], *, end: int, p
     return model
 
 
-def rows(texts: Iterator[Conversation], chat: ChatFormat) -> Iterator[Row]:
-    """Supervised rows: every assistant message, its end token included, is learnt."""
+def samples(texts: Iterator[Conversation], chat: ChatFormat) -> Iterator[Sample]:
+    """Supervised samples: every assistant message, its end token included, is learnt."""
     for text in texts:
-        ids, action = chat.conversation(text)
-        yield sft_row(ids, action)
+        ids, loss_mask = chat.conversation(text)
+        yield sft_sample(ids, loss_mask)
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, config: MiniConfig, metrics: dict[str, float]) -> None:
@@ -205,7 +205,7 @@ def main(config: MiniConfig) -> None:
     learner = Learner(
         model,
         SFTLoss(),
-        replay_loss=SFTLoss("replay_loss"),
+        sft_mix_loss=SFTLoss("sft_mix_loss"),
         config=LearnerConfig(
             lr=config.lr,
             betas=(0.9, 0.98),
@@ -217,14 +217,14 @@ def main(config: MiniConfig) -> None:
             kl=0.0,
         ),
     )
-    source = rows(texts(config), chat)
+    source = samples(texts(config), chat)
     started, tokens, metrics = time.perf_counter(), 0, {}
     columns = (*Progress.get_default_columns()[:-1], TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
     with Progress(*columns) as progress:
         bar = progress.add_task("base", total=steps, note="")
         while batch := list(islice(source, config.minibatch * CHUNK)):
             metrics = learner.update(batch, seed=config.seed + learner.steps)
-            tokens += sum(len(row.ids) for row in batch)
+            tokens += sum(len(sample.ids) for sample in batch)
             rate = tokens / (time.perf_counter() - started)
             progress.update(bar, completed=learner.steps, note=f"loss {metrics['sft_loss']:.3f}, {rate:,.0f} tokens/s")
     save(model, tokenizer, config, {"parameters": parameters, "tokens": tokens, "final_loss": round(metrics["sft_loss"], 4)})

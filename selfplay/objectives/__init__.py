@@ -1,1 +1,1 @@
-"""From finished games to what is learnt: returns, advantages, training rows, and the losses on them."""
+"""From finished games to what is learnt: returns, advantages, training samples, and the losses on them."""

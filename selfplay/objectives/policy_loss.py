@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..learner.batch import TokenBatch
 from ..learner.loss import LossOutput
-from ..learner.losses import clipped_policy_loss, kl_in_reward, row_means, sampled_kl
+from ..learner.losses import clipped_policy_loss, kl_in_reward, sample_means, sampled_kl
 from ..learner.scoring import Scores
 
 SMALL_VOCABULARY = 8192
@@ -17,13 +17,13 @@ SMALL_VOCABULARY = 8192
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """Clipped policy loss (PPO, arXiv 1707.06347, eq. 7), per token, or per row of its mean log-probabilities (SPAG as published).
+    """Clipped policy loss (PPO, arXiv 1707.06347, eq. 7), per token, or per sample of its mean log-probabilities (SPAG as published).
 
     clip_low, clip_high: the ratio counts inside [1 - low, 1 + high]. kl: weight of the KL to the reference. kl_form: exact (over the
     vocabulary), sampled (ratio * k3 on the sampled tokens), reward (k1, subtracted from the advantages), auto (exact for small
     vocabularies, else sampled). detach_kl: no gradient flows through a KL in the reward.
 
-    The ratio is to the sampler's log-probabilities; of rows that were not sampled as they stand, to the reference's. Without a reference
+    The ratio is to the sampler's log-probabilities; of samples that were not sampled as they stand, to the reference's. Without a reference
     there is no penalty.
     """
 
@@ -31,7 +31,7 @@ class PolicyLoss:
     clip_high: float = 0.2
     kl: float = 0.0
     kl_form: Literal["auto", "exact", "sampled", "reward"] = "auto"
-    unit: Literal["token", "row"] = "token"
+    unit: Literal["token", "sample"] = "token"
     detach_kl: bool = True
 
     @property
@@ -43,13 +43,13 @@ class PolicyLoss:
 
     def __call__(self, batch: TokenBatch, scores: Scores) -> LossOutput:
         def of_units(values: Tensor | None) -> Tensor | None:
-            return values if self.unit == "token" or values is None else row_means(values, batch.rows, len(batch.lengths))
+            return values if self.unit == "token" or values is None else sample_means(values, batch.sample_index, len(batch.lengths))
 
         logprobs, advantages = of_units(scores.logprobs), of_units(batch.advantages)
         reference = of_units(batch.reference_logprobs)
         behaviour = reference if batch.sampler_logprobs is None else of_units(batch.sampler_logprobs)
         if logprobs is None or advantages is None or behaviour is None:
-            raise ValueError("policy rows need the sampler's log-probabilities, or the reference's in their place")
+            raise ValueError("policy samples need the sampler's log-probabilities, or the reference's in their place")
         metrics: dict[str, Tensor] = {}
         penalised = self.kl > 0 and (scores.kl is not None or reference is not None)
         rewarded = penalised and self.kl_form == "reward" and reference is not None

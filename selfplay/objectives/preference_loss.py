@@ -1,4 +1,4 @@
-"""Losses of pairs: the chosen row is to become likelier than the rejected one, compared with the reference policy."""
+"""Losses of pairs: the chosen sample is to become likelier than the rejected one, compared with the reference policy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..learner.batch import TokenBatch
 from ..learner.loss import LossOutput
-from ..learner.losses import dpo_loss, row_sums
+from ..learner.losses import dpo_loss, sample_sums
 from ..learner.scoring import Scores
 
 
@@ -38,7 +38,7 @@ class PreferenceLoss:
     def __call__(self, batch: TokenBatch, scores: Scores) -> LossOutput:
         if batch.reference_logprobs is None:
             raise ValueError("pairs need the reference's log-probabilities")
-        ratios = row_sums(scores.logprobs - batch.reference_logprobs, batch.rows, len(batch.lengths))
+        ratios = sample_sums(scores.logprobs - batch.reference_logprobs, batch.sample_index, len(batch.lengths))
         chosen, rejected = ratios[0::2], ratios[1::2]
         losses = self.form(chosen, rejected, beta=self.beta)
         margins = self.beta * (chosen - rejected)

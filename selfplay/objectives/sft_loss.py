@@ -5,7 +5,7 @@ from typing import Literal
 
 from ..learner.batch import TokenBatch
 from ..learner.loss import LossOutput
-from ..learner.losses import anchored_sft_loss, row_means
+from ..learner.losses import sample_means, sft_with_kl_loss
 from ..learner.scoring import Scores
 
 
@@ -35,14 +35,15 @@ class SFTLoss:
 
 
 @dataclass(frozen=True)
-class AnchoredSFTLoss:
-    """SPAG's imitation: cross-entropy per row with a KL to the model as it came, whose log-probabilities the rows hold as reference."""
+class SFTWithKLLoss:
+    """SPAG's imitation: cross-entropy per sample with a KL to the model as it came, whose log-probabilities the samples hold as
+    reference."""
 
     kl: float
 
     @property
-    def unit(self) -> Literal["row"]:
-        return "row"
+    def unit(self) -> Literal["sample"]:
+        return "sample"
 
     @property
     def entropies(self) -> bool:
@@ -54,5 +55,5 @@ class AnchoredSFTLoss:
     def __call__(self, batch: TokenBatch, scores: Scores) -> LossOutput:
         if batch.reference_logprobs is None:
             raise ValueError("imitation with a KL needs the reference's log-probabilities")
-        now, reference = (row_means(x, batch.rows, len(batch.lengths)) for x in (scores.logprobs, batch.reference_logprobs))
-        return LossOutput(anchored_sft_loss(now, reference, kl=self.kl), {"sft_loss": -scores.logprobs})
+        now, reference = (sample_means(x, batch.sample_index, len(batch.lengths)) for x in (scores.logprobs, batch.reference_logprobs))
+        return LossOutput(sft_with_kl_loss(now, reference, kl=self.kl), {"sft_loss": -scores.logprobs})

@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 
 from sparring.agents.core import derive_seed
 from sparring.agents.models.chat_format import ChatFormat
-from sparring.agents.rollout import Played
+from sparring.agents.rollout import Episode
 from sparring.envs.core import replay
 from sparring.envs.views import Renderer
 
-from ..learner.batch import Example, Row, row_from_segment
+from ..learner.batch import Example, Sample, sample_from_segment
 from ..learner.portions import Portion, StepData
 from .advantages import role_weights, spag_turn_rewards
-from .credit import Credit, Experience, Retell, State, trainable
+from .credit import Credit, Experience, Paraphrase, State, trainable
 from .returns import Returns
 
 CONTEXT = 2048
-"""Tokens that SPAG keeps of a row, the last ones."""
+"""Tokens that SPAG keeps of a sample, the last ones."""
 MICRO_BATCH = 2
-"""Rows in one of SPAG's micro-batches."""
+"""Samples in one of SPAG's micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Corrections:
     detached_kl: bool = False
     """No gradient flows through the advantage. Published: it does, and takes the weight of the KL off every reward."""
     global_norm: bool = False
-    """Losses are divided by the counts of the whole optimiser step. Published: by those of each micro-batch of two rows, so that the mix of
-    policy and replay is a matter of chance."""
+    """Losses are divided by the counts of the whole optimiser step. Published: by those of each micro-batch of two samples, so that the
+    share of the SFT mix is a matter of chance."""
     prompts_as_played: bool = False
     """Utterances are scored in the context in which they were said. Published: after a paraphrased prompt, drawn anew for each, with the
     end token in its place, and cut on the left to 2048 tokens."""
@@ -56,12 +56,12 @@ class Corrections:
 
     @property
     def by_utterance(self) -> bool:
-        """Whether every utterance is a row of its own, its history repeated."""
+        """Whether every utterance is a sample of its own, its history repeated."""
         return not (self.token_ratio and self.prompts_as_played)
 
     @property
     def as_sampled(self) -> bool:
-        """Whether the sampler's log-probabilities are those of the rows as they stand."""
+        """Whether the sampler's log-probabilities are those of the samples as they stand."""
         return self.sampler_reference and self.prompts_as_played
 
 
@@ -80,86 +80,86 @@ def corrections_named(names: Sequence[str]) -> Corrections:
 
 
 def winners_credit(corrections: Corrections) -> Credit:
-    """Rows of the sides that won. Where prompts are not as played, the experience has to hold `retell`."""
+    """Samples of the sides that won. Where prompts are not as played, the experience has to hold `paraphrase`."""
 
     def credit(experience: Experience, returns: Returns, state: State) -> tuple[list[Example], State]:
         won = [(p, role) for p, role in experience.sides(returns) if returns[p.match.id][role] > 0]
         weights = role_weights([role for _, role in won], **({} if corrections.capped_weights else {"cap": math.inf}))
-        rows: list[Example] = []
+        samples: list[Example] = []
         for p, role in won:
-            side = _utterances(p, role, corrections, experience.retell) if corrections.by_utterance else _whole(p, role)
-            rows += [_as_scored(replace(row, weight=weights[role]), corrections) for row in side]
-        return rows, state
+            side = _utterances(p, role, corrections, experience.paraphrase) if corrections.by_utterance else _whole(p, role)
+            samples += [_as_scored(replace(sample, weight=weights[role]), corrections) for sample in side]
+        return samples, state
 
     return credit
 
 
 def published_split(step: StepData, process: int, processes: int) -> list[Portion]:
-    """SPAG's micro-batches of rows and replay mixed by chance, each normalised by itself, then averaged."""
-    mixed = [(e, False) for e in step.examples] + [(e, True) for e in step.replay]
+    """SPAG's micro-batches, in which samples and the SFT mix are mixed by chance, each normalised by itself, then averaged."""
+    mixed = [(e, False) for e in step.examples] + [(e, True) for e in step.sft_mix]
     random.Random(step.number).shuffle(mixed)
     parts = [mixed[i : i + MICRO_BATCH] for i in range(0, len(mixed), MICRO_BATCH)]
     portions = []
     for part in parts[process::processes]:
-        for replayed, loss, weight in ((False, step.loss, 1.0), (True, step.replay_loss, step.replay_weight)):
-            examples = [e for e, is_replay in part if is_replay == replayed]
+        for mixed_in, loss, weight in ((False, step.loss, 1.0), (True, step.sft_mix_loss, step.sft_mix_weight)):
+            examples = [e for e, of_mix in part if of_mix == mixed_in]
             if examples:
                 portions.append(Portion(examples, loss, step.norm(loss, examples) * len(parts), weight))
     return portions
 
 
-def retelling(wordings: Sequence[Renderer], chat: ChatFormat, context: int = CONTEXT) -> Retell:
-    """Puts utterances into paraphrased prompts: one of the wordings, drawn for each by the game's seed, then what was said before, then the
-    utterance; truncated on the left to `context` tokens.
+def paraphrasing(paraphrases: Sequence[Renderer], chat: ChatFormat, context: int = CONTEXT) -> Paraphrase:
+    """Puts utterances into paraphrased prompts: one of the paraphrases, drawn for each by the game's seed, then what was said before, then
+    the utterance; truncated on the left to `context` tokens.
 
     SPAG writes rules and history into one instruction; here they stay the messages of a chat.
     """
 
-    def retell(played: Played, role: str, turn: int) -> tuple[list[int], list[bool]]:
-        said = played.state.utterances
-        before = replay(played.match.game, played.match.task, said[:turn]).observe(role)
-        wording = random.Random(derive_seed(played.match.seed, "retell", turn)).choice(wordings)
-        prompt = chat.open(wording.render(before))
+    def paraphrase(episode: Episode, role: str, turn: int) -> tuple[list[int], list[bool]]:
+        said = episode.state.utterances
+        before = replay(episode.match.game, episode.match.task, said[:turn]).observe(role)
+        renderer = random.Random(derive_seed(episode.match.seed, "retell", turn)).choice(paraphrases)
+        prompt = chat.open(renderer.render(before))
         reply = chat.reply(said[turn].text.strip())
         return (prompt + reply)[-context:], ([False] * len(prompt) + [True] * len(reply))[-context:]
 
-    return retell
+    return paraphrase
 
 
-def _as_scored(row: Row, corrections: Corrections) -> Row:
-    """A row at the temperature at which its reference is scored; the sampler's log-probabilities are dropped where they are not those of
-    the row as it stands, so that the behaviour policy scores it anew."""
+def _as_scored(sample: Sample, corrections: Corrections) -> Sample:
+    """A sample at the temperature at which its reference is scored; the sampler's log-probabilities are dropped where they are not those of
+    the sample as it stands, so that the behaviour policy scores it anew."""
     if corrections.as_sampled:
-        return row
-    return replace(row, sampler_logprobs=None, temperature=row.temperature if corrections.sampler_reference else 1.0)
+        return sample
+    return replace(sample, sampler_logprobs=None, temperature=sample.temperature if corrections.sampler_reference else 1.0)
 
 
-def _rewards(played: Played, role: str) -> dict[int, np.float32]:
+def _rewards(episode: Episode, role: str) -> dict[int, np.float32]:
     """By number of the utterance."""
-    turns = [span.turn for segment in trainable(played, role) for span in segment.turns]
+    turns = [span.turn for segment in trainable(episode, role) for span in segment.turns]
     return dict(zip(turns, spag_turn_rewards(len(turns)), strict=True))
 
 
-def _whole(played: Played, role: str) -> Iterator[Row]:
-    rewards = _rewards(played, role)
-    for segment in trainable(played, role):
+def _whole(episode: Episode, role: str) -> Iterator[Sample]:
+    rewards = _rewards(episode, role)
+    for segment in trainable(episode, role):
         values = np.zeros(len(segment.ids), np.float32)
         for span in segment.turns:
             values[span.start : span.end] = rewards[span.turn]
-        yield row_from_segment(segment, values, role=role)
+        yield sample_from_segment(segment, values, role=role)
 
 
-def _utterances(played: Played, role: str, corrections: Corrections, retell: Retell | None) -> Iterator[Row]:
-    rewards = _rewards(played, role)
-    for segment in trainable(played, role):
+def _utterances(episode: Episode, role: str, corrections: Corrections, paraphrase: Paraphrase | None) -> Iterator[Sample]:
+    rewards = _rewards(episode, role)
+    for segment in trainable(episode, role):
         for span in segment.turns:
             if corrections.prompts_as_played:
-                action: NDArray[np.bool_] = np.zeros(span.end, np.bool_)
-                action[span.start :] = True
-                cut = replace(segment, ids=segment.ids[: span.end], action=action, logprobs=segment.logprobs[: span.end])
+                loss_mask: NDArray[np.bool_] = np.zeros(span.end, np.bool_)
+                loss_mask[span.start :] = True
+                cut = replace(segment, ids=segment.ids[: span.end], loss_mask=loss_mask, logprobs=segment.logprobs[: span.end])
             else:
-                assert retell is not None, "prompts that are not as played need another wording"
-                ids, said = map(np.asarray, retell(played, role, span.turn))
+                assert paraphrase is not None, "prompts that are not as played need a paraphrase"
+                ids, said = map(np.asarray, paraphrase(episode, role, span.turn))
                 said[0] = False
-                cut = replace(segment, ids=ids, action=said, logprobs=np.zeros(len(ids), np.float32))
-            yield row_from_segment(cut, float(rewards[span.turn]), role=role)
+                cut = replace(segment, ids=ids, loss_mask=said, logprobs=np.zeros(len(ids), np.float32))
+            yield sample_from_segment(cut, float(rewards[span.turn]), role=role)

@@ -12,9 +12,9 @@ from sparring.agents.names import shell_path, short_name
 from sparring.envs.views import printable
 
 from ..storage import summary as summaries
-from ..storage.episodes import Episode, read_episodes
+from ..storage.episodes import EpisodeRecord, read_episodes
 from ..storage.folder import RunFolder, write_text
-from ..storage.summary import FROZEN
+from ..storage.summary import INITIAL
 
 GAMES = 3
 """Games shown of the first and of the last round, by number, unedited."""
@@ -58,7 +58,7 @@ def _page(run: Path, data: Mapping[str, Any]) -> str:
         _chart(won_by_round(data), {f"won as {role}": role for role in roles}, "games against the frozen model"),
         _chart(rounds, {**{f"{role} wins": f"{role}_wins" for role in roles}, "ties": "ties"}, "share of games", share=True),
         _chart(rounds, {"true hints": "truth"}, "share of claims"),
-        _chart(rounds, {"entropy": "entropy", "KL to the anchor": "kl"}, "nats per token"),
+        _chart(rounds, {"entropy": "entropy", "KL to the reference": "kl"}, "nats per token"),
     ]
     environment.filters["short"] = short_name
     name = run.resolve().name
@@ -67,25 +67,25 @@ def _page(run: Path, data: Mapping[str, Any]) -> str:
         roles=roles,
         name=name,
         next_steps=summaries.commands(data, run),
-        strength=strength_table(data),
+        win_rates=win_rate_table(data),
         endings=endings_table(data),
         charts=[chart for chart in charts if chart],
         games=shown,
     )
 
 
-def first_games(path: Path, count: int = GAMES) -> list[Episode]:
+def first_games(path: Path, count: int = GAMES) -> list[EpisodeRecord]:
     """The first games of a round, by number."""
     return list(islice(read_episodes(path), count))
 
 
-def strength_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The table of strength: a row per opponent, seat and word group, with the first model, the last and the control."""
-    entries = data["strength"]
+def win_rate_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The table of win rates: a row per opponent, role and word group, with the first model, the last and the control."""
+    entries = data["win_rates"]
     if not entries:
         return []
     last = max(e["round"] for e in entries)
-    control = {_key(e): e for e in (data["control"] or {}).get("strength", [])}
+    control = {_key(e): e for e in (data["control"] or {}).get("win_rates", [])}
     after = {_key(e): e for e in entries if e["round"] == last}
     return [
         {"before": e, "after": after.get(_key(e)) if last else None, "control": control.get(_key(e))} for e in entries if e["round"] == 0
@@ -93,22 +93,22 @@ def strength_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def won_by_round(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The share of games won against the frozen model by seat, on all words, of each round that was measured; nothing where only the first
+    """The share of games won against the frozen model by role, on all words, of each round that was measured; nothing where only the first
     and the last were.
     """
     found: dict[int, dict[str, Any]] = {}
-    for entry in data["strength"]:
-        if (entry["opponent"], entry["words"]) == (FROZEN, "all"):
-            found.setdefault(entry["round"], {"round": entry["round"]})[entry["seat"]] = entry["win_rate"]
+    for entry in data["win_rates"]:
+        if (entry["opponent"], entry["words"]) == (INITIAL, "all"):
+            found.setdefault(entry["round"], {"round": entry["round"]})[entry["role"]] = entry["win_rate"]
     return list(found.values()) if len(found) > 2 else []
 
 
 def endings_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How the games of the table of strength ended, on all words: a row per opponent, seat and reason that at least one game in 200 had,
+    """How the games of the table of win rates ended, on all words: a row per opponent, role and reason that at least one game in 200 had,
     and one for true hints where they are known; each with its share before, after and of the control, None where it is not known.
     """
     rows = []
-    for cells in strength_table(data):
+    for cells in win_rate_table(data):
         if cells["before"]["words"] != "all":
             continue
         kinds = {kind: entry for kind, entry in cells.items() if entry is not None and entry["games"]}
@@ -117,13 +117,13 @@ def endings_table(data: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = {reason: {kind: shares[kind].get(reason, 0.0) for kind in kinds} for reason in reasons}
         if any(entry["truth"] is not None for entry in kinds.values()):
             found["true hints"] = {kind: entry["truth"] for kind, entry in kinds.items()}
-        place = {"opponent": cells["before"]["opponent"], "seat": cells["before"]["seat"]}
+        place = {"opponent": cells["before"]["opponent"], "role": cells["before"]["role"]}
         rows += [{**place, "what": what, **dict.fromkeys(cells), **by_kind} for what, by_kind in found.items()]
     return rows
 
 
 def _key(entry: Mapping[str, Any]) -> tuple[str, str, str]:
-    return entry["opponent"], entry["seat"], entry["words"]
+    return entry["opponent"], entry["role"], entry["words"]
 
 
 def _chart(rounds: Sequence[Mapping[str, Any]], lines: Mapping[str, str], label: str, *, share: bool = False) -> str | None:

@@ -6,8 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..storage.summary import FROZEN, Summary, commands
-from .report import endings_table, strength_table
+from ..storage.summary import INITIAL, Summary, commands
+from .report import endings_table, win_rate_table
 
 NAMES = ("player", "against", "task")
 """Columns that are folded, never cut, where a terminal is too narrow."""
@@ -16,9 +16,9 @@ NAMES = ("player", "against", "task")
 def show_summary(summary: Summary, console: Console) -> None:
     """The end of a run."""
     rows = []
-    for row in strength_table(summary.data):
+    for row in win_rate_table(summary.data):
         before = row["before"]
-        rows.append((before["opponent"], before["seat"], before["words"], *(rate(row[name]) for name in ("before", "after", "control"))))
+        rows.append((before["opponent"], before["role"], before["words"], *(rate(row[name]) for name in ("before", "after", "control"))))
     if rows:
         title = "Games won (95 % Wilson interval; initial: the frozen model of round 0)"
         console.print(_table(title, ("against", "as", "words", "before", "after", "control"), rows))
@@ -34,12 +34,12 @@ def show_summary(summary: Summary, console: Console) -> None:
 
 
 def endings(data: Mapping[str, Any]) -> Table:
-    """How games against the frozen first model ended, by seat."""
+    """How games against the frozen first model ended, by role."""
     kinds = ("before", "after", "control")
     rows = [
-        (row["seat"], row["what"], *("-" if row[kind] is None else f"{row[kind]:.3f}" for kind in kinds))
+        (row["role"], row["what"], *("-" if row[kind] is None else f"{row[kind]:.3f}" for kind in kinds))
         for row in endings_table(data)
-        if row["opponent"] == FROZEN
+        if row["opponent"] == INITIAL
     ]
     return _table("How games against the frozen model ended (shares of games, or of hints)", ("as", "ended", *kinds), rows)
 
@@ -76,7 +76,7 @@ def difference(paired: Mapping[str, float]) -> str:
 
 def tournament_table(title: str, entries: Sequence[Mapping[str, Any]]) -> Table:
     """Games of players, over all opponents or against one."""
-    rows = [(e["player"], e["seat"], e["opponent"], *(str(e[n]) for n in ("wins", "losses", "ties")), rate(e)) for e in entries]
+    rows = [(e["player"], e["role"], e["opponent"], *(str(e[n]) for n in ("wins", "losses", "ties")), rate(e)) for e in entries]
     return _table(f"{title}: games won (95 % Wilson interval)", ("player", "as", "against", "won", "lost", "tied", "rate"), rows, gap=1)
 
 
@@ -84,7 +84,7 @@ def of_gibberish(players: Sequence[Mapping[str, Any]]) -> str | None:
     """Why the player `random` may win many games as an attacker, with its own numbers; None where it did not play so."""
     for entry in players:
         wrong = entry["reasons"].get("declared_wrong", 0)
-        if entry["player"] == "random" and entry["seat"] == "attacker" and wrong:
+        if entry["player"] == "random" and entry["role"] == "attacker" and wrong:
             return (
                 f"random attacks by gibberish: {wrong / entry['games']:.0%} of these games ended because the defender declared a wrong "
                 "word, which loses. Its rate shows how defenders guess without hints; it is no skill of random's."

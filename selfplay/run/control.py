@@ -8,52 +8,52 @@ from sparring.agents.models.language_model import LanguageModel
 from ..learner.learner import Learner
 from ..objectives.sft_loss import SFTLoss
 from ..storage.sealed import write_sealed
-from .demonstrations import expert_round, replay_rows, tokens_of
-from .evaluations import Measuring
-from .partial_updates import Pauses
+from .demonstrations import round_demonstrations, sft_mix_samples, tokens_of
+from .evaluations import Evaluator
+from .partial_updates import PartialUpdates
 
 NAME = "control"
 
 
-def measured_control(measuring: Measuring, pauses: Pauses, last: int) -> dict[str, Any] | None:
+def evaluate_control(evaluator: Evaluator, partial_updates: PartialUpdates, last: int) -> dict[str, Any] | None:
     """What was measured of the control of the rounds up to the last one; None where the run has none."""
-    session, folder, ranks = measuring.session, measuring.folder, measuring.ranks
+    session, folder, ranks = evaluator.session, evaluator.folder, evaluator.ranks
     config = session.config
     if not (config.evaluation.control and last and session.words.everyday):
         return None
-    path = folder.measurement(NAME)
-    if not ranks.from_main(lambda: measuring.known(NAME) and measuring.read(NAME)["rounds"] == last):
-        found = {**measuring.of(_control(measuring, pauses, last), last, NAME), "rounds": last}
+    path = folder.evaluation_file(NAME)
+    if not ranks.from_main(lambda: evaluator.known(NAME) and evaluator.read(NAME)["rounds"] == last):
+        found = {**evaluator.results_of(_control(evaluator, partial_updates, last), last, NAME), "rounds": last}
         ranks.from_main(lambda: write_sealed(path, found))
-    ranks.from_main(lambda: pauses.forget(NAME))
-    return ranks.from_main(lambda: measuring.read(NAME))
+    ranks.from_main(lambda: partial_updates.delete(NAME))
+    return ranks.from_main(lambda: evaluator.read(NAME))
 
 
-def _control(measuring: Measuring, pauses: Pauses, last: int) -> LanguageModel:
+def _control(evaluator: Evaluator, partial_updates: PartialUpdates, last: int) -> LanguageModel:
     """The control itself. What it has learnt is saved when a signal stops it, and at the end, until it has been measured."""
-    session, folder, config = measuring.session, measuring.folder, measuring.config
+    session, folder, config = evaluator.session, evaluator.folder, evaluator.config
     model = session.load_first(folder.path)
-    learner = Learner(model.model, SFTLoss(), replay_loss=SFTLoss("replay_loss"), config=config.learner)
+    learner = Learner(model.model, SFTLoss(), sft_mix_loss=SFTLoss("sft_mix_loss"), config=config.learner)
     model.adapter = learner.adapter
     tokens = [tokens_of(folder.path, number) for number in range(1, last + 1)]
     about = {"seed": config.seed, "tokens": tokens}
-    stopped = pauses.taken_up(NAME, about, learner)
-    at = stopped.get("number", 0)
+    saved = partial_updates.load(NAME, about, learner)
+    at = saved.get("number", 0)
     title = "control: expert games, as many tokens"
-    with pauses.interrupts.held(), measuring.progress.phase(title, last, "rounds") as advance:
+    with partial_updates.interrupts.held(), evaluator.progress.phase(title, last, "rounds") as advance:
         for number in range(1, last + 1):
             if number >= at:
                 seed = derive_seed(config.seed, NAME, number)
                 learner.update(
-                    expert_round(session, seed, tokens[number - 1]),
+                    round_demonstrations(session, seed, tokens[number - 1]),
                     seed=seed,
-                    replay=replay_rows(session, config.replay_pool, derive_seed(seed, "replay")),
-                    watch=lambda *_, now=number: pauses.after_step(NAME, learner, {**about, "number": now}),
-                    done=stopped["done"] if number == at else None,
+                    sft_mix=sft_mix_samples(session, config.replay_pool, derive_seed(seed, "replay")),
+                    watch=lambda *_, now=number: partial_updates.after_step(NAME, learner, {**about, "number": now}),
+                    partial=saved["metrics"] if number == at else None,
                 )
             advance(1)
         if at <= last:
-            pauses.save(NAME, learner, {**about, "number": last + 1})
-    learner.publish()
+            partial_updates.save(NAME, learner, {**about, "number": last + 1})
+    learner.sync_weights()
     model.set_version(NAME)
     return model

@@ -32,7 +32,7 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
     compared = config.evaluation.games > 0 or config.evaluation.control
     copies = 2 if config.rounds and not rank and (compared or method.frozen_model) else 1
     utterances = config.games_per_round * session.game.horizon
-    rows = config.games_per_round * len(session.trained)
+    samples = config.games_per_round * len(session.trained)
     cache, growing = _cache(session, 2 if config.rounds and compared else 1)
     memory = {
         "weights": weights * copies,
@@ -57,10 +57,10 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
             "games": config.games_per_round,
             "utterances_at_most": utterances,
             "sampled_tokens_at_most": utterances * config.max_new_tokens,
-            "optimiser_steps_at_most": config.learner.epochs * -(-rows // config.learner.minibatch),
+            "optimiser_steps_at_most": config.learner.epochs * -(-samples // config.learner.minibatch),
         },
         "rounds": config.rounds,
-        "imitation_steps": config.imitation.steps,
+        "sft_steps": config.sft.steps,
         "writes": {"folder": str(config.out) if config.out else "runs/", "bytes": bytes_needed(session)},
     }
 
@@ -68,7 +68,7 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
 def _longest(session: Session) -> int:
     """Tokens of the longest stream: a role's first prompt, what it says itself, and what the other says, which is tokenised anew."""
     room = session.model.loop.max_length
-    if not session.game.informed:
+    if not session.game.secret_roles:
         return room
     said, others = session.game.horizon // 2, -(-session.game.horizon // 2)
     prompt = first_prompt(session.game, session.words, session.card.prompts, session.model.format)
@@ -78,9 +78,9 @@ def _longest(session: Session) -> int:
 def _cache(session: Session, models: int) -> tuple[int, int]:
     """Bytes of the caches of models that play, and those of their copy while one of them grows."""
     config = session.config
-    seats = len(session.game.roles)
+    players = len(session.game.roles)
     games = max(config.games_per_round, config.evaluation.games)
-    held, growing = session.model.loop.held_bound(min(config.concurrency, games) * seats, _longest(session), games * seats)
+    held, growing = session.model.loop.held_bound(min(config.concurrency, games) * players, _longest(session), games * players)
     return held * models, growing
 
 
@@ -88,11 +88,11 @@ def _passes(session: Session, method: Method) -> int:
     """Bytes of the largest pass, of play or of learning."""
     config, model = session.config, session.model.model
     playing = playing_bytes(model, session.model.loop.max_rows, session.model.loop.prefill_tokens)
-    if not (config.rounds or config.imitation.steps):
+    if not (config.rounds or config.sft.steps):
         return playing
     longest = _longest(session)
-    rows = config.learner.minibatch * (2 if method.loss.unit == "pair" else 1) + config.learner.replay_per_minibatch
-    tokens = min(max(config.learner.token_budget, longest), rows * longest)
+    samples = config.learner.minibatch * (2 if method.loss.unit == "pair" else 1) + config.learner.replay_per_minibatch
+    tokens = min(max(config.learner.token_budget, longest), samples * longest)
     learning = learning_bytes(
         Scorer(model), tokens, longest, rank=config.learner.lora_rank, recomputed=config.learner.gradient_checkpointing
     )
@@ -110,7 +110,7 @@ def bytes_needed(session: Session, done: int = 0) -> int:
     parameters = list(session.model.model.parameters())
     weights: int = sum(p.numel() * p.element_size() for p in parameters)
     rounds = config.rounds - done
-    kept = rounds + 1 if config.keep == 0 else min(rounds + 1, config.keep + 2)
+    kept = rounds + 1 if config.keep_checkpoints == 0 else min(rounds + 1, config.keep_checkpoints + 2)
     trained = lora.size(session.model.model, config.learner.lora_rank) if config.learner.lora_rank else sum(p.numel() for p in parameters)
     each = 4 * trained if config.learner.lora_rank else weights
     return weights + each * (kept + 1) + 4 * 12 * trained + 2000 * config.games_per_round * rounds

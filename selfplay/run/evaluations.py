@@ -1,6 +1,6 @@
 """What a run measures of its models: strength against the frozen first model and scripted players, and evaluations that were passed in.
 
-Results are kept in measured/ in the run's folder, so that a resumed run measures nothing twice.
+Results are kept in evaluation/ in the run's folder, so that a resumed run measures nothing twice.
 """
 
 from collections.abc import Sequence
@@ -16,21 +16,20 @@ from sparring.agents.rollout import Match
 from ..data.word_sets import round_tasks
 from ..evaluation.gate import WON, require_can_win, sentence
 from ..evaluation.round_metrics import describe
-from ..evaluation.win_rates import strength
+from ..evaluation.win_rates import win_rates
 from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress, counted
 from ..storage.folder import RunFolder
 from ..storage.sealed import read_sealed, write_sealed
-from ..storage.summary import FROZEN, Evaluation, Result
+from ..storage.summary import INITIAL, Evaluation, Result
 from .rollouts import play_across
 from .session import Session
 
-
 START = "start"
-"""How the games of the first model against itself are named in measured/."""
+"""How the games of the first model against itself are named among what was measured."""
 
 
-class Measuring:
+class Evaluator:
     """Loads the frozen model of round 0 when somebody asks for it first."""
 
     def __init__(
@@ -50,15 +49,15 @@ class Measuring:
 
     @cached_property
     def first(self) -> LanguageModel:
-        """The frozen model of round 0: opponent, anchor, and what is measured before training."""
+        """The frozen model of round 0: opponent, reference, and what is measured before training."""
         return self.session.first_model(self.folder.path)
 
-    def measure(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:
+    def evaluate(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:
         """Measures the model of a round, None for the first, and keeps the result; what was measured already is left as it is. between: of
         a round that is neither the first nor the last one, with fewer games and without evaluations."""
         if not self.ranks.from_main(lambda: self.known(number)):
-            found = self.of(model, number, f"model of round {number}", between=between)
-            self.ranks.from_main(lambda: write_sealed(self.folder.measurement(number), found))
+            found = self.results_of(model, number, f"model of round {number}", between=between)
+            self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(number), found))
 
     def require_start(self) -> None:
         """Lets the model of the session, that of round 0, play against itself, or against its fixed opponent, before anything else is spent
@@ -76,14 +75,14 @@ class Measuring:
                 shown = counted(advance, self.ranks.size)
                 played = play_across(self.ranks, matches, concurrency=config.concurrency, progress=shown)
             session.model.forget_caches()
-            self.ranks.from_main(lambda: write_sealed(self.folder.measurement(START), describe(played, session.words.truth)))
+            self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(START), describe(played, session.words.truth)))
         record = self.ranks.from_main(lambda: self.read(START))
         self.progress.say(f"the start: {sentence(record)}")
-        require_can_win(record, config.imitation.steps, f"{self.folder.path}@0")
+        require_can_win(record, config.sft.steps, f"{self.folder.path}@0")
 
     def known(self, name: int | str) -> bool:
         """Whether a round or a control has been measured, and the result is what was written; where it is not, it is deleted, and said."""
-        path = self.folder.measurement(name)
+        path = self.folder.evaluation_file(name)
         if not path.is_file():
             return False
         try:
@@ -95,37 +94,37 @@ class Measuring:
         return True
 
     def read(self, name: int | str) -> dict[str, Any]:
-        return read_sealed(self.folder.measurement(name))
+        return read_sealed(self.folder.evaluation_file(name))
 
     def repair(self, done: int) -> None:
         """Measures the models of earlier rounds anew whose results are gone or damaged, as far as these models are still there."""
         of, run = self.config.evaluation, self.folder.path
 
         def missing(number: int) -> bool:
-            wanted = self.folder.measurement(number).exists() or (of.games_between > 0 and number % of.every == 0)
+            wanted = self.folder.evaluation_file(number).exists() or (of.games_between > 0 and number % of.every == 0)
             if not wanted or self.known(number):
                 return False
             if checkpoint_model(run, number).is_dir():
                 return True
-            self.progress.say(f"{self.folder.measurement(number)} is gone, and so is the model of round {number}: it is left out")
+            self.progress.say(f"{self.folder.evaluation_file(number)} is gone, and so is the model of round {number}: it is left out")
             return False
 
         for number in range(1, done):
             if self.ranks.from_main(partial(missing, number)):
-                self.measure(number, self.session.load_round(run, number), between=True)
+                self.evaluate(number, self.session.load_round(run, number), between=True)
 
     def results(self) -> dict[int, dict[str, Any]]:
         """All rounds that were measured."""
-        return {n: self.read(n) for n in range(self.config.rounds + 1) if self.folder.measurement(n).is_file()}
+        return {n: self.read(n) for n in range(self.config.rounds + 1) if self.folder.evaluation_file(n).is_file()}
 
-    def of(self, model: LanguageModel | None, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
-        """{"strength": entries, "evaluations": {name: result}} of a model, None for the first."""
+    def results_of(self, model: LanguageModel | None, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
+        """{"win_rates": entries, "evaluations": {name: result}} of a model, None for the first."""
         games = self.config.evaluation.games_between if between else self.config.evaluation.games
         evaluations = () if between else self.evaluations
         if not games and not evaluations:
-            return {"strength": [], "evaluations": {}}
+            return {"win_rates": [], "evaluations": {}}
         model = model or self.first
-        entries = self._strength(model, number, games, title) if games else []
+        entries = self._win_rates(model, number, games, title) if games else []
         results: dict[str, Result] = {}
         for evaluation in evaluations:
             self.progress.say(f"{evaluation.name} test of the {title}")
@@ -133,16 +132,16 @@ class Measuring:
         # What follows begins with empty caches, as it does where a resumed run finds this measured already.
         for used in (model, self.first) if games else (model,):
             used.forget_caches()
-        return {"strength": entries, "evaluations": results}
+        return {"win_rates": entries, "evaluations": results}
 
-    def _strength(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
+    def _win_rates(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
         config, session = self.config, self.session
-        opponents: dict[str, Agent] = {FROZEN: session.agent(self.first, FROZEN)}
+        opponents: dict[str, Agent] = {INITIAL: session.agent(self.first, INITIAL)}
         if config.evaluation.scripted and session.words.everyday and not session.words.outside:
             opponents["scripted"] = scripted()
         total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)
-        with self.progress.phase(f"strength of the {title}", total) as advance:
-            cells = strength(
+        with self.progress.phase(f"win rates of the {title}", total) as advance:
+            cells = win_rates(
                 session.agent(model, title),
                 opponents,
                 session.game,

@@ -22,7 +22,7 @@ from sparring.agents.models.loading import load_language_model
 from sparring.agents.models.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 
-from ..evaluation.alarms import Unhealthy, raised
+from ..evaluation.alarms import UnhealthyRunError, check_health
 from ..evaluation.round_metrics import describe, reward_spread, round_line, scalars
 from ..learner import lora
 from ..learner.batch import Example, digest
@@ -37,14 +37,14 @@ from ..storage import checkpoint
 from ..storage.folder import RunFolder, read_lines
 from ..storage.summary import Evaluation, Summary, summarise
 from ..storage.trackers import Log, as_text, tracked
-from .control import measured_control
-from .demonstrations import replay_rows
-from .evaluations import Measuring
+from .control import evaluate_control
+from .demonstrations import sft_mix_samples
+from .evaluations import Evaluator
 from .method import Method, Round
-from .partial_updates import Pauses
+from .partial_updates import PartialUpdates
 from .repairs import history
 from .session import Session, seed_everything
-from .sft import imitate
+from .sft import run_sft
 
 ROLLBACKS = 3
 """How often a run goes back to a healthy round before it ends."""
@@ -78,7 +78,7 @@ class Loop:
         self.first_round: Mapping[str, Any] | None = None
         self.first_step: Mapping[str, Any] = {}
         self.interrupts = Interrupts()
-        self.pauses = Pauses(folder, self.interrupts, ranks, self.progress)
+        self.partial_updates = PartialUpdates(folder, self.interrupts, ranks, self.progress)
 
     def run(self, done: int | None) -> Summary:
         """done: the last finished round, None for a new run."""
@@ -105,60 +105,60 @@ class Loop:
                 "stay those of the seed, as no generator has a state, but sums of floats may be rounded otherwise"
             )
         if done is None:
-            if config.imitation.steps:
-                imitate(self.session, self.pauses)
+            if config.sft.steps:
+                run_sft(self.session, self.partial_updates)
             self.model.set_version("0")
             with self.interrupts.held():
                 self._save(0, {})
             done = 0
         self.model.set_version(str(done))
-        measuring = Measuring(self.session, self.folder, self.evaluations, self.progress, self.ranks)
+        evaluator = Evaluator(self.session, self.folder, self.evaluations, self.progress, self.ranks)
         if not done and config.rounds and not self.method.baseline:
-            measuring.require_start()
-        measuring.measure(0)
-        measuring.repair(done)
+            evaluator.require_start()
+        evaluator.evaluate(0)
+        evaluator.repair(done)
         if done:
             state = checkpoint.load(checkpoint_folder(self.folder.path, done))[1]
             self.alarms, self.rollbacks = state["alarms"], state["rollbacks"]
-        self.rollbacks = checkpoint.stopped(self.folder.path, done + 1).get("rollbacks", self.rollbacks)
-        last = self._rounds(done, measuring) if config.rounds else 0
+        self.rollbacks = checkpoint.partial_state(self.folder.path, done + 1).get("rollbacks", self.rollbacks)
+        last = self._rounds(done, evaluator) if config.rounds else 0
         _free()
-        measuring.measure(last, self.model)
-        control = None if self.method.baseline else measured_control(measuring, self.pauses, last)
+        evaluator.evaluate(last, self.model)
+        control = None if self.method.baseline else evaluate_control(evaluator, self.partial_updates, last)
 
         def report() -> Summary:
             counts = self.session.words.counts
-            summary = summarise(self.folder, config, counts, measuring.results(), control, self.evaluations, self.alarms)
+            summary = summarise(self.folder, config, counts, evaluator.results(), control, self.evaluations, self.alarms)
             write_report(self.folder.path)
             return summary
 
         return self.ranks.from_main(report)
 
-    def _rounds(self, done: int, measuring: Measuring) -> int:
+    def _rounds(self, done: int, evaluator: Evaluator) -> int:
         """Plays and learns until all rounds are done, or an alarm ends the run. Returns the round that the model is of now."""
         while True:
             _free()
-            learner = self._learner(done, measuring)
+            learner = self._learner(done, evaluator)
             before = self.ranks.from_main(lambda: read_lines(self.folder.metrics))
             self.first_round = next((record for record in before if record["round"] == 1), None)
             try:
                 with self._tracked(done) as log:
-                    self._measure_between(done, measuring)  # what an interruption left out
+                    self._evaluate_between(done, evaluator)  # what an interruption left out
                     for number in range(done + 1, self.config.rounds + 1):
-                        self._round(number, learner, log, measuring)
+                        self._round(number, learner, log, evaluator)
                         done = number
-                        self._measure_between(done, measuring)
+                        self._evaluate_between(done, evaluator)
                 return done
-            except Unhealthy as state:
+            except UnhealthyRunError as state:
                 # What a round's games show is the state of the model that played them, which the round before has made.
                 healthy = done if state.alarms[0].step is not None else done - 1
                 done = self.ranks.from_main(partial(self._whole, max(healthy, 0)))
                 self._go_back(done)
-                self.pauses.between()
+                self.partial_updates.stop_if_asked()
                 if healthy < 0 or self.config.alarms.action == "stop" or self.rollbacks == ROLLBACKS:
                     self.progress.say(f"the run ends with the model of round {done}")
                     if done and self.ranks.main:
-                        self.folder.measurement(done).unlink(missing_ok=True)  # of a round in between, until now
+                        self.folder.evaluation_file(done).unlink(missing_ok=True)  # of a round in between, until now
                     return done
                 self.rollbacks += 1
                 self.progress.say(f"back to the model of round {done}, with half the learning rate")
@@ -170,11 +170,11 @@ class Loop:
             return nullcontext()
         return tracked(self.config.tracker, self.folder, self.config, first=done + 1, say=self.progress.say)
 
-    def _measure_between(self, number: int, measuring: Measuring) -> None:
+    def _evaluate_between(self, number: int, evaluator: Evaluator) -> None:
         """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
         of = self.config.evaluation
         if of.games_between and 0 < number < self.config.rounds and number % of.every == 0:
-            measuring.measure(number, self.model, between=True)
+            evaluator.evaluate(number, self.model, between=True)
 
     def _whole(self, last: int) -> int:
         """The last round up to `last` that a run can go back to: those between may have been pruned, round 0 never is."""
@@ -198,14 +198,14 @@ class Loop:
         self.model.set_version(str(number))
         self.ranks.from_main(lambda: self.folder.forget_after(number))
 
-    def _learner(self, done: int, measuring: Measuring) -> Learner:
+    def _learner(self, done: int, evaluator: Evaluator) -> Learner:
         method = self.method
         # A second model is loaded where the loss has a KL to it; pairs get its log-probabilities before the update.
-        reference = measuring.first.model if method.frozen_model and method.loss.kl > 0 else None
+        reference = evaluator.first.model if method.frozen_model and method.loss.kl > 0 else None
         learner = Learner(
             self.model.model,
             method.loss,
-            replay_loss=SFTLoss("replay_loss"),
+            sft_mix_loss=SFTLoss("sft_mix_loss"),
             reference=reference,
             config=self.config.learner,
             split=method.split,
@@ -231,13 +231,13 @@ class Loop:
         """about: which update it is."""
         if number == step == 1 and math.isfinite(metrics["grad_norm"]):
             self.first_step = metrics
-        self._watch(metrics, number, step)
+        self._check_health(metrics, number, step)
         state = {**about, "first_step": self.first_step, "alarms": self.alarms, "rollbacks": self.rollbacks}
-        self.pauses.after_step(number, learner, state)
+        self.partial_updates.after_step(number, learner, state)
 
-    def _watch(self, record: Mapping[str, Any], number: int, step: int | None = None) -> None:
-        """Looks at the metrics of a round or a step. Raises Unhealthy where they raise alarms and the run is not to go on."""
-        found = raised(record, self.first_round or self.first_step, self.config.alarms, step)
+    def _check_health(self, record: Mapping[str, Any], number: int, step: int | None = None) -> None:
+        """Looks at the metrics of a round or a step. Raises UnhealthyRunError where they raise alarms and the run is not to go on."""
+        found = check_health(record, self.first_round or self.first_step, self.config.alarms, step)
         known = {(alarm["round"], alarm["name"]) for alarm in self.alarms} if self.config.alarms.action == "warn" else set()
         for alarm in found:
             if (number, alarm.name) in known:
@@ -245,7 +245,7 @@ class Loop:
             self.alarms.append({"round": number, **alarm.record})
             self.progress.say(f"alarm in round {number}: {alarm.text}")
         if found and self.config.alarms.action != "warn":
-            raise Unhealthy(found)
+            raise UnhealthyRunError(found)
 
     def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
         """Writes a checkpoint, and deletes what its round needed until then."""
@@ -253,13 +253,13 @@ class Loop:
 
         def write() -> None:
             checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state, history(self.folder, number))
-            checkpoint.prune(self.folder.path, self.config.keep)
+            checkpoint.prune(self.folder.path, self.config.keep_checkpoints)
             self.folder.streams(number).unlink(missing_ok=True)
-            self.pauses.forget(number)
+            self.partial_updates.delete(number)
 
         self.ranks.from_main(write)
 
-    def _round(self, number: int, learner: Learner, log: Log | None, measuring: Measuring) -> None:
+    def _round(self, number: int, learner: Learner, log: Log | None, evaluator: Evaluator) -> None:
         config, again = self.config, (self.rollbacks,) if self.rollbacks else ()
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
@@ -270,22 +270,22 @@ class Loop:
         examples, self.state = self.method.credit(experience, returns, self.state)
         if episodes:
             record |= describe(episodes, self.session.words.truth) | reward_spread(episodes, returns)
-            self._watch(record, number)
+            self._check_health(record, number)
         record |= experience.metrics
         if self.method.loss.unit == "pair":
             record["pairs"] = len(examples)
-        rows = self._with_reference(examples, measuring)
+        samples = self._with_reference(examples, evaluator)
         between = time.perf_counter()
-        replay = replay_rows(self.session, config.replay_pool, derive_seed(seed, "replay")) if rows else []
-        about = {"seed": seed, "rows": digest(rows)}
+        sft_mix = sft_mix_samples(self.session, config.replay_pool, derive_seed(seed, "replay")) if samples else []
+        about = {"seed": seed, "samples": digest(samples)}
         with self.interrupts.held():
-            stopped = self.pauses.taken_up(number, about, learner)
-            if stopped:
-                self.first_step, self.alarms = stopped["first_step"], stopped["alarms"]
-            with self.progress.phase(f"round {number}/{config.rounds}: learn", len(rows) * config.learner.epochs, "rows") as advance:
+            saved = self.partial_updates.load(number, about, learner)
+            if saved:
+                self.first_step, self.alarms = saved["first_step"], saved["alarms"]
+            with self.progress.phase(f"round {number}/{config.rounds}: learn", len(samples) * config.learner.epochs, "samples") as advance:
                 watch = partial(self._watch_step, number, about, learner)
-                record |= learner.update(rows, seed=seed, replay=replay, progress=advance, watch=watch, done=stopped.get("done"))
-            learner.publish()
+                record |= learner.update(samples, seed=seed, sft_mix=sft_mix, progress=advance, watch=watch, partial=saved.get("metrics"))
+            learner.sync_weights()
             self.model.set_version(str(number))
             times = {
                 "play_seconds": between - began,
@@ -307,7 +307,7 @@ class Loop:
         self.folder.append(self.folder.metrics, record)
         self.folder.append(self.folder.timings, {"round": number, **times})
 
-    def _with_reference(self, examples: list[Example], measuring: Measuring) -> list[Example]:
+    def _with_reference(self, examples: list[Example], evaluator: Evaluator) -> list[Example]:
         """Examples with their reference policy's log-probabilities, where the method needs them before the update. A KL to the initial
         model is the learner's: an exact one needs whole distributions."""
         method, budget = self.method, self.config.learner.token_budget
@@ -316,11 +316,11 @@ class Loop:
         if method.reference == "behaviour":
             known = with_behaviour(examples)
             return known if known is not None else with_reference(self._scorer(self.model), examples, budget, ranks=self.ranks)
-        return with_reference(self._scorer(measuring.first), examples, budget, ranks=self.ranks)
+        return with_reference(self._scorer(evaluator.first), examples, budget, ranks=self.ranks)
 
     @staticmethod
     def _scorer(model: LanguageModel) -> Scorer:
-        return Scorer(model.model, around=model.speaking)
+        return Scorer(model.model, context=model.active_adapter)
 
 
 def _free() -> None:

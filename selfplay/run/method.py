@@ -52,7 +52,7 @@ class Round:
 class Method:
     """One way to learn from a round.
 
-    collect: plays games, or gathers examples otherwise. reward: returns of the episodes. credit: training rows or pairs, and the state
+    collect: plays games, or gathers examples otherwise. reward: returns of the episodes. credit: training samples or pairs, and the state
     (running baselines) for the next round. loss: of these examples. reference: see `Reference`; a KL penalty of the loss to the initial
     model is computed by the learner itself. split: how the learner cuts an optimiser step. baseline: whether the method is itself what
     others are compared with, so that a run of it has no further control.

@@ -18,6 +18,7 @@ from ..config.config import TrainConfig
 from ..config.yaml_io import flat
 from ..storage.folder import RunFolder, to_json, write_text
 from ..storage.provenance import provenance
+from ..storage.schema import RUN
 from ..storage.sealed import digest, read_json
 
 FREE = ("rounds", "out")
@@ -35,6 +36,7 @@ def began(config: TrainConfig, processes: int, day: datetime.date) -> dict[str, 
         config=config_digest(config),
         inputs=inputs(config),
         processes=processes,
+        schema=RUN,
         day=day.isoformat(),
     )
 
@@ -60,8 +62,8 @@ def inputs(config: TrainConfig) -> dict[str, str]:
     """The files that a run reads, with their SHA-256; several lists of words count as one file, and so do the files of a model."""
     lists = [Path(path) for name in list_names(config.words) for path in dict.fromkeys((name, name.rpartition("@")[0])) if path]
     paths = {"words": lists, "prompts": [Path(config.prompts)], "replay": [Path(config.replay)]}
-    if config.imitation.data is not None:
-        paths["imitation.data"] = [config.imitation.data]
+    if config.sft.data is not None:
+        paths["sft.data"] = [config.sft.data]
     found = {
         name: b"".join(path.read_bytes() for path in of if path.is_file()) for name, of in paths.items() if any(p.is_file() for p in of)
     }
@@ -103,7 +105,7 @@ def require_inputs(folder: RunFolder, config: TrainConfig, kept: Mapping[str, An
         models = name in ("model", "opponent")
         if now.get(name) == then or (models and name not in now) or (name == "model" and kept):
             continue
-        file = config.imitation.data if name == "imitation.data" else getattr(config, name)
+        file = config.sft.data if name == "sft.data" else getattr(config, name)
         kind = "a model whose files the run reads" if models else f"the file of {name}"
         raise ValueError(f"{file}, {kind}, is gone or has changed since the run began")
 

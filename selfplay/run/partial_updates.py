@@ -11,7 +11,7 @@ from ..storage import checkpoint
 from ..storage.folder import RunFolder, remove
 
 
-class Pauses:
+class PartialUpdates:
     """Of one run. All processes are asked, and all stop at the same step. An update is named by its round, or is the control's."""
 
     def __init__(self, folder: RunFolder, interrupts: Interrupts, ranks: Ranks, progress: Progress) -> None:
@@ -27,7 +27,7 @@ class Pauses:
             self.save(update, learner, state)
             raise KeyboardInterrupt
 
-    def between(self) -> None:
+    def stop_if_asked(self) -> None:
         """Where a signal asks for it, ends a run that is not in an update, by KeyboardInterrupt."""
         if self._asked():
             raise KeyboardInterrupt
@@ -40,10 +40,10 @@ class Pauses:
 
     def save(self, update: int | str, learner: Learner, state: Mapping[str, Any]) -> None:
         """Saves what an update has come to. state: as of `after_step`."""
-        trainer, whole = learner.state_dict(weights=True), {**state, "done": learner.so_far, "processes": self.ranks.size}
+        trainer, whole = learner.state_dict(weights=True), {**state, "metrics": learner.partial_metrics, "processes": self.ranks.size}
         self.ranks.from_main(lambda: checkpoint.save_update(self.folder.path, update, trainer, whole))
 
-    def taken_up(self, update: int | str, about: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
+    def load(self, update: int | str, about: Mapping[str, Any], learner: Learner) -> dict[str, Any]:
         """The state that was saved of this very update, after bringing the learner there; empty where there is none. about: what tells it
         from other updates."""
         folder = checkpoint.update_folder(self.folder.path, update)
@@ -61,6 +61,6 @@ class Pauses:
         self.progress.say(f"{name} goes on after optimiser step {learner.steps}")
         return state
 
-    def forget(self, update: int | str) -> None:
+    def delete(self, update: int | str) -> None:
         """Deletes what was saved of an update, if anything was. Only the main process calls this."""
         remove(checkpoint.update_folder(self.folder.path, update))

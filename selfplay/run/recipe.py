@@ -40,18 +40,17 @@ def needs_groups(config: TrainConfig) -> None:
 def needs_experts(config: TrainConfig) -> None:
     """Raises ValueError where there is no experts' talk to learn from."""
     experts = of_everyday(config.words) and config.game.startswith("AdversarialTaboo")
-    if not experts and config.imitation.data is None and config.replay in REPLAYS:
+    if not experts and config.sft.data is None and config.replay in REPLAYS:
         raise ValueError(
-            f"method {config.method} learns from experts: set words everyday in Adversarial Taboo, or give conversations with "
-            "imitation.data FILE"
+            f"method {config.method} learns from experts: set words everyday in Adversarial Taboo, or give conversations with sft.data FILE"
         )
-    if config.seat != "both":
-        raise ValueError(f"method {config.method} plays no games against a fixed opponent: leave seat out")
+    if config.role != "both":
+        raise ValueError(f"method {config.method} plays no games against a fixed opponent: leave role out")
 
 
 def dropping(config: TrainConfig, credit: Credit, default: tuple[str, ...] = ()) -> Credit:
-    """Credit without the outcomes that are not trained on; default: what `drop` leaves out where it is not set."""
-    reasons = default if config.drop is None else config.drop
+    """Credit without the outcomes that are not trained on; default: what `drop_reasons` leaves out where it is not set."""
+    reasons = default if config.drop_reasons is None else config.drop_reasons
     return without_outcomes(credit, reasons) if reasons else credit
 
 

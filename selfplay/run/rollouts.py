@@ -7,20 +7,20 @@ from dataclasses import replace
 from sparring.agents.core import Segment, derive_seed
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.players.model_agent import ModelAgent
-from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.rollout import Episode, Match, play_all
 
 from ..data.word_sets import round_tasks
 from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress, counted
-from ..storage.episodes import episode, record, write_episodes
+from ..storage.episodes import parse_record, record, write_episodes
 from ..storage.folder import RunFolder
-from ..storage.streams import read_played, restored, write_streams
+from ..storage.streams import read_round, rebuild_episode, write_streams
 from .session import Session
 
 
 def games_of(
     number: int, seed: int, session: Session, folder: RunFolder, ranks: Ranks, progress: Progress
-) -> tuple[list[Played], dict[str, float]]:
+) -> tuple[list[Episode], dict[str, float]]:
     """The games of a round by the model of the session, how many of their draws were near ties and how full batches were: those that an
     interrupted update left on the disk, else played now."""
     config, loop = session.config, session.model.loop
@@ -36,19 +36,19 @@ def games_of(
     batch = min(config.concurrency, loop.max_rows, -(-len(matches) // ranks.size))
     with progress.phase(f"round {number}/{config.rounds}: play", len(matches)) as advance:
         shown = counted(advance, ranks.size, lambda: loop.counters.occupancy(before, batch))
-        played = play_across(ranks, matches, concurrency=config.concurrency, progress=shown, streams=True)
+        episodes = play_across(ranks, matches, concurrency=config.concurrency, progress=shown, streams=True)
     told = ranks.gather((loop.counters.near_ties - before.near_ties, loop.counters.occupancy(before, batch)))
-    manner = {"near_ties": sum(ties for ties, _ in told), "occupancy": sum(filled for _, filled in told) / len(told)}
+    counters = {"near_ties": sum(ties for ties, _ in told), "occupancy": sum(filled for _, filled in told) / len(told)}
 
     def write() -> None:
         games, streams = folder.games(number), folder.streams(number)
         streams.unlink(missing_ok=True)
-        write_episodes(games, played)
+        write_episodes(games, episodes)
         if session.game.replayable:
-            write_streams(streams, played, games, {"seed": seed, **manner})
+            write_streams(streams, episodes, games, {"seed": seed, **counters})
 
     ranks.from_main(write)
-    return played, manner
+    return episodes, counters
 
 
 def play_across(
@@ -56,9 +56,9 @@ def play_across(
     matches: Sequence[Match],
     *,
     concurrency: int = 256,
-    progress: Callable[[Played], None] | None = None,
+    progress: Callable[[Episode], None] | None = None,
     streams: bool = False,
-) -> list[Played]:
+) -> list[Episode]:
     """Plays matches, those of a group on one process, and returns all of them in order on every process. streams: with the
     segments of the games that other processes played."""
     if ranks.size == 1:
@@ -69,7 +69,7 @@ def play_across(
     told = ranks.gather({id: (json.dumps(record(p)), p.segments if streams else {}) for id, p in mine.items()})
     lines: dict[str, tuple[str, Mapping[str, tuple[Segment, ...]]]] = {id: found for of in told for id, found in of.items()}
     return [
-        mine[match.id] if match.id in mine else restored(match, episode(lines[match.id][0], match.id), lines[match.id][1])
+        mine[match.id] if match.id in mine else rebuild_episode(match, parse_record(lines[match.id][0], match.id), lines[match.id][1])
         for match in matches
     ]
 
@@ -84,14 +84,14 @@ def _matches(number: int, seed: int, session: Session) -> list[Match]:
 
 def _kept(
     number: int, seed: int, matches: Sequence[Match], folder: RunFolder, progress: Progress
-) -> tuple[list[Played], dict[str, float]] | None:
+) -> tuple[list[Episode], dict[str, float]] | None:
     """The games of a round that are on the disk, and what else was counted; None where they are not, or are other ones."""
     streams = folder.streams(number)
     if not streams.is_file():
         return None
     try:
-        played, about = read_played(streams, folder.games(number), matches)
+        episodes, about = read_round(streams, folder.games(number), matches)
     except ValueError as error:
         progress.say(f"the games of round {number} are played anew: {error}")
         return None
-    return (played, about) if about.pop("seed") == seed else None
+    return (episodes, about) if about.pop("seed") == seed else None

@@ -29,16 +29,16 @@ from ..data.word_sets import NO_SECRETS, WordSets, word_sets
 from ..learner import fsdp, lora
 from ..learner.scoring import Scorer, require_faithful
 from ..storage.export import require_saveable
-from ..storage.summary import FROZEN
+from ..storage.summary import INITIAL
 from ..storage.trackers import trackers
 
 
 @dataclass
 class Session:
-    """config: resolved. model: who learns. card: its prompts and length. replay, taught: conversations of the files for replay and
-    imitation. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent: who
-    plays the seat that does not learn; None where the model plays all. day: what chat templates are told as today's date, that on which the
-    run began; None: today's.
+    """config: resolved. model: who learns. card: its prompts and length. sft_mix, demonstrations: conversations of the files for the SFT
+    mix and imitation. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent:
+    who plays the role that does not learn; None where the model plays all. day: what chat templates are told as today's date, that on which
+    the run began; None: today's.
     """
 
     config: TrainConfig
@@ -46,9 +46,9 @@ class Session:
     words: WordSets
     card: PlayerCard
     model: LanguageModel
-    replay: list[Chat] | None
+    sft_mix: list[Chat] | None
     context: int | None
-    taught: list[Chat] | None = None
+    demonstrations: list[Chat] | None = None
     opponent: Agent | None = None
     day: datetime.date | None = None
 
@@ -59,7 +59,7 @@ class Session:
     @property
     def trained(self) -> tuple[str, ...]:
         """The roles that learn."""
-        return self.game.roles if self.opponent is None else (self.config.seat,)
+        return self.game.roles if self.opponent is None else (self.config.role,)
 
     def agents(self, player: Agent) -> AgentMap:
         """Who plays which role: the player where it learns, the opponent elsewhere."""
@@ -72,7 +72,7 @@ class Session:
         """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model that learns, without
         its adapter."""
         if self.config.learner.lora_rank:
-            return LanguageModel(self.model.model, self.model.tokenizer, name=FROZEN, day=self.day, **limits(self.config, self.context))
+            return LanguageModel(self.model.model, self.model.tokenizer, name=INITIAL, day=self.day, **limits(self.config, self.context))
         return self.load_first(run)
 
     def load_first(self, run: Path) -> LanguageModel:
@@ -84,7 +84,7 @@ class Session:
         parameter = next(self.model.model.parameters())
         place = checkpoint_model(run, number)
         device = self.model.loop.packed.device
-        return load_player(self.config, place, self.context, name=FROZEN, device=device, dtype=parameter.dtype, day=self.day)
+        return load_player(self.config, place, self.context, name=INITIAL, device=device, dtype=parameter.dtype, day=self.day)
 
 
 def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date | None = None) -> Session:
@@ -96,12 +96,12 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     fsdp.check(config.device, adapter=config.learner.lora_rank > 0)
     rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
     game = make_game(config.game, max_turns=config.max_turns, **rule)
-    imitating = config.imitation.steps > 0
-    words = word_sets(config.words, config.heldout, imitating=imitating) if game.informed else NO_SECRETS
-    if imitating and not words.everyday and config.replay in REPLAYS and not config.imitation.data:
+    with_sft = config.sft.steps > 0
+    words = word_sets(config.words, config.heldout, with_sft=with_sft) if game.secret_roles else NO_SECRETS
+    if with_sft and not words.everyday and config.replay in REPLAYS and not config.sft.data:
         raise ValueError(
-            f"scripted experts know the everyday world alone, not the words of {config.words!r}: set imitation.steps to 0, "
-            "or give conversations to imitate with --imitation.data FILE"
+            f"scripted experts know the everyday world alone, not the words of {config.words!r}: set sft.steps to 0, "
+            "or give conversations to imitate with --sft.data FILE"
         )
     without_model = config.opponent is not None and not is_model(config.opponent)
     require_playable(
@@ -113,10 +113,10 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     place = str(weights) if weights else model_place(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
-    replay = read_chats(Path(config.replay), prompts, game) if config.replay not in REPLAYS else None
-    taught = read_chats(config.imitation.data, prompts, game) if config.imitation.data is not None else None
+    sft_mix = read_chats(Path(config.replay), prompts, game) if config.replay not in REPLAYS else None
+    demonstrations = read_chats(config.sft.data, prompts, game) if config.sft.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
-    bounded = config.max_memory > 0 and bool(game.informed)
+    bounded = config.max_memory > 0 and bool(game.secret_roles)
     context = _context(game, words, prompts, config, ChatFormat(load_tokenizer(place), day=day)) if bounded else None
     model = load_player(
         config,
@@ -132,17 +132,17 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     if config.learner.lora_rank:
         require_peft()
         lora.targets(model.model)
-    if config.rounds or imitating:
+    if config.rounds or with_sft:
         require_faithful(Scorer(model.model), config.model)
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
-    session = Session(config, game, words, card, model, replay, context, taught, _opponent(config, game, day), day)
+    session = Session(config, game, words, card, model, sft_mix, context, demonstrations, _opponent(config, game, day), day)
     _check_context(session)
     return session
 
 
 def _other_role(config: TrainConfig, game: Game) -> str:
     """The role of a fixed opponent."""
-    return next(role for role in game.roles if role != config.seat)
+    return next(role for role in game.roles if role != config.role)
 
 
 def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Agent | None:

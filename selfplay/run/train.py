@@ -32,12 +32,12 @@ def train(
     *,
     evaluations: Sequence[Evaluation] = (),
     progress: Progress | None = None,
-    measured: Mapping[str, Any] | None = None,
+    initial_evaluation: Mapping[str, Any] | None = None,
 ) -> Summary:
     """Starts a run and carries it to its end.
 
-    evaluations: measured before the first round and after the last. measured: what another run with the same first model, seed and
-    evaluations measured of it before training, so that it need not be measured again. Raises ValueError for what the configuration has
+    evaluations: measured before the first round and after the last. initial_evaluation: what another run with the same first model, seed
+    and evaluations measured of it before training, so that it need not be measured again. Raises ValueError for what the configuration has
     wrong, before anything is written, and Stopped when it is interrupted.
     """
     ranks = join(config.device)
@@ -55,8 +55,8 @@ def train(
         def begin() -> None:
             require_space(out, bytes_needed(session))
             folder = RunFolder.create(out, to_yaml(config), began(config, ranks.size, day))
-            if measured is not None:
-                write_sealed(folder.measurement(0), measured)
+            if initial_evaluation is not None:
+                write_sealed(folder.evaluation_file(0), initial_evaluation)
 
         ranks.from_main(begin)
         return Loop(session, method, RunFolder(out), evaluations, progress or Quiet(), ranks).run(None)
@@ -90,7 +90,7 @@ def resume(path: Path, *, rounds: int | None = None, evaluations: Sequence[Evalu
         if config.rounds != settings.rounds:
             write_text(folder.config, to_yaml(config))
         folder.forget_after(-1 if done is None else done, keep_games=True)
-        checkpoint.prune(path, config.keep)
+        checkpoint.prune(path, config.keep_checkpoints)
 
     with ExitStack() as held:
         ranks.from_main(lambda: held.enter_context(locked(path, path / LOCK)))

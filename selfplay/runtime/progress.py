@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from sparring.agents.rollout import Played
+from sparring.agents.rollout import Episode
 
 INTERVAL = 10.0
 """Seconds between two lines about a phase where the output is no terminal."""
@@ -118,12 +118,12 @@ class Rates:
         return ", ".join(parts)
 
 
-def counted(advance: Advance, processes: int = 1, occupancy: Callable[[], float] | None = None) -> Callable[[Played], None]:
+def counted(advance: Advance, processes: int = 1, occupancy: Callable[[], float] | None = None) -> Callable[[Episode], None]:
     """Advances a bar by one game and its sampled tokens, for each of the processes that play beside this one. occupancy: how full batches
     have been."""
 
-    def count(played: Played) -> None:
-        tokens = sum(reply.tokens for reply in played.replies)
+    def count(episode: Episode) -> None:
+        tokens = sum(reply.tokens for reply in episode.turns)
         advance(processes, processes * tokens, occupancy and occupancy())
 
     return count

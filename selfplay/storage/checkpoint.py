@@ -122,7 +122,7 @@ def load(folder: Path, *, update: bool = False) -> tuple[dict[str, Any], dict[st
     return trainer, json.loads((folder / STATE).read_text(encoding="utf-8"))
 
 
-def stopped(run: Path, round_number: int) -> dict[str, Any]:
+def partial_state(run: Path, round_number: int) -> dict[str, Any]:
     """The state alone of a round's update that was stopped in its middle; empty where there is none, or it cannot be read."""
     return _state(update_folder(run, round_number))
 
@@ -130,7 +130,7 @@ def stopped(run: Path, round_number: int) -> dict[str, Any]:
 def saved_by(run: Path, done: int | None) -> int | None:
     """How many processes saved last what a run goes on from: the update after round `done` that was stopped in its middle, else that round;
     None where nothing was saved."""
-    last = stopped(run, 0 if done is None else done + 1) or ({} if done is None else _state(checkpoint_folder(run, done)))
+    last = partial_state(run, 0 if done is None else done + 1) or ({} if done is None else _state(checkpoint_folder(run, done)))
     processes: int | None = last.get("processes")
     return processes
 

@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from sparring.agents.core import MOST_TOKENS
-from sparring.agents.rollout import Played
+from sparring.agents.rollout import Episode
 from sparring.envs.core import Evidence, Game, Outcome, State, Task, Utterance, make_game, replay
 from sparring.envs.judge.word_forms import table_hash
 from sparring.envs.text_files import parse_json, read_lines
 from sparring.envs.views import brief, inset, one_line
 
 from .folder import writing
-
-SCHEMA = 1
+from .schema import EPISODES, require_schema
 
 
 @dataclass(frozen=True)
-class Episode:
+class EpisodeRecord:
     """A game read back. record: the whole line. utterances and outcome: as they were played."""
 
     record: dict[str, Any]
@@ -38,9 +37,9 @@ class Episode:
         return str(self.record["game"]["name"])
 
     @property
-    def seats(self) -> dict[str, dict[str, Any]]:
+    def players(self) -> dict[str, dict[str, Any]]:
         """agent and weight_version by role."""
-        return dict(self.record["seats"])
+        return dict(self.record["players"])
 
     def replayed(self) -> State:
         """The game played again by today's rules. Raises ValueError where they no longer fit what was said."""
@@ -55,16 +54,16 @@ class Episode:
             raise ValueError(f"settings that {self.game} does not have: {brief(error)}") from error
 
 
-def record(played: Played) -> dict[str, Any]:
+def record(episode: Episode) -> dict[str, Any]:
     """One game's line."""
-    match, outcome = played.match, played.outcome
+    match, outcome = episode.match, episode.outcome
     return {
-        "schema": SCHEMA,
+        "schema": EPISODES,
         "id": match.id,
         "game": {"name": match.game.name, "version": match.game.version, "config": match.game.config()},
         "rule_table": table_hash(),
         "task": {"id": match.task.id, "secret": match.task.secret, "group": match.task.group, "seed": match.task.seed},
-        "seats": {
+        "players": {
             role: {
                 "agent": agent.name,
                 "weight_version": agent.weight_version,
@@ -81,7 +80,7 @@ def record(played: Played) -> dict[str, Any]:
                 "finish": said.finish,
                 "tokens": said.tokens,
             }
-            for u, said in zip(played.state.utterances, played.replies, strict=False)
+            for u, said in zip(episode.state.utterances, episode.turns, strict=False)
         ],
         "outcome": {
             "winner": outcome.winner,
@@ -92,66 +91,64 @@ def record(played: Played) -> dict[str, Any]:
     }
 
 
-def write_episodes(path: Path, played: Iterable[Played]) -> None:
+def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
     """Writes games in the order given. The file is whole or absent."""
     with episode_writer(path) as write:
-        for p in played:
+        for p in episodes:
             write(p)
 
 
 @contextmanager
-def episode_writer(path: Path) -> Iterator[Callable[[Played], None]]:
+def episode_writer(path: Path) -> Iterator[Callable[[Episode], None]]:
     """Writes games one by one, as they come. The file is there, whole, when the block ends well, else absent. Raises ValueError for a name
     that does not say that it is compressed."""
     if path.suffix != ".gz":
         raise ValueError(f"games are written compressed: call the file {path.stem}.jsonl.gz, not {path.name}")
     with writing(path) as aside, aside.open("wb") as raw, gzip.GzipFile("", "wb", mtime=0, fileobj=raw) as file:
 
-        def write(played: Played) -> None:
-            file.write(json.dumps(record(played), ensure_ascii=True, allow_nan=False, sort_keys=False).encode() + b"\n")
+        def write(episode: Episode) -> None:
+            file.write(json.dumps(record(episode), ensure_ascii=True, allow_nan=False, sort_keys=False).encode() + b"\n")
 
         yield write
 
 
-def read_episodes(path: Path) -> Iterator[Episode]:
+def read_episodes(path: Path) -> Iterator[EpisodeRecord]:
     """The games of a .jsonl or .jsonl.gz file. Raises ValueError naming the line that cannot be read."""
     for where, line in read_lines(path):
         if isinstance(line, ValueError):
             raise line
-        yield episode(line, where)
+        yield parse_record(line, where)
 
 
-def episode(line: str, where: str) -> Episode:
+def parse_record(line: str, where: str) -> EpisodeRecord:
     """The game of one line. Raises ValueError naming the place, `where`."""
     try:
-        return as_episode(parse_json(line))
+        return record_from_json(parse_json(line))
     except ValueError as error:
         raise ValueError(f"{where}: not a game ({brief(error)})") from error
 
 
-def as_episode(data: Any) -> Episode:
+def record_from_json(data: Any) -> EpisodeRecord:
     """The game that a line's JSON holds. Raises ValueError with the field that is missing or wrong."""
     game = _Fields(data, "a game")
-    schema = game.get("schema", int)
-    if schema != SCHEMA:
-        raise ValueError(f"schema {schema!r}, but this version reads schema {SCHEMA}")
+    require_schema(game.get("schema", int), EPISODES, "the line")
     game.get("id", str)
-    played, task, given = (_Fields(game.get(name, dict), name) for name in ("game", "task", "outcome"))
+    played, task, ended = (_Fields(game.get(name, dict), name) for name in ("game", "task", "outcome"))
     played.get("name", str)
     played.get("config", dict)
-    seats = _Fields(data.get("seats", {}), "seats")
-    for role in seats.data:
-        seats.get(role, dict)
+    players = _Fields(data.get("players", {}), "players")
+    for role in players.data:
+        players.get(role, dict)
     utterances = tuple(_utterance(_Fields(said, f"utterance {i}")) for i, said in enumerate(game.get("utterances", list)))
-    utilities = _Fields(given.get("utilities", dict), "utilities")
-    winner = given.get("winner", str, None)
+    utilities = _Fields(ended.get("utilities", dict), "utilities")
+    winner = ended.get("winner", str, None)
     if winner is not None and winner not in utilities.data:
         raise ValueError(f"winner {brief(repr(winner), 60)} has no utility")
     outcome = Outcome(
-        {role: utilities.number(role) for role in utilities.data}, winner, given.get("reason", str), _evidence(given, utterances)
+        {role: utilities.number(role) for role in utilities.data}, winner, ended.get("reason", str), _evidence(ended, utterances)
     )
     secret = Task(task.get("id", str), task.get("secret", str), task.get("group", str), task.get("seed", int))
-    return Episode(data, secret, utterances, outcome)
+    return EpisodeRecord(data, secret, utterances, outcome)
 
 
 class _Fields:

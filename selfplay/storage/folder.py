@@ -8,7 +8,7 @@
     tensorboard/                event files
     rounds/NNN/games.jsonl.gz   and, until their update is safe, streams.npz
     checkpoints/                what `--resume` and RUN@N read
-    measured/                   strength and tests by round
+    evaluation/                 win rates and tests by round
     summary.json, report.html
 
 Knows files; it knows no models, games or metrics.
@@ -28,13 +28,14 @@ from typing import Any
 from sparring.agents.names import numbered, shell_path
 
 from .locks import PART, UNFINISHED, locked, require_text, unfinished
+from .schema import RUN, require_schema
 
 CONFIG, PROVENANCE, LOCK = "config.yaml", "provenance.json", ".lock"
 _NUMBER = "(?:[0-9]{3}|[1-9][0-9]{3,})"
 _RUN_FILES = re.compile(
     r"config\.yaml|provenance\.json|metrics\.jsonl|timings\.jsonl|summary\.json|report\.html"
     rf"|rounds(?:/{_NUMBER}(?:/(?:games\.jsonl\.gz|streams\.npz))?)?"
-    rf"|measured(?:/(?:round-{_NUMBER}|control)\.json)?"
+    rf"|evaluation(?:/(?:round-{_NUMBER}|control)\.json)?"
     rf"|checkpoints(?:/(?:(?:damaged-)?round-{_NUMBER}|update-(?:{_NUMBER}|control)))?"
 )
 """The names of a run's own files and folders, from the run's folder on."""
@@ -173,13 +174,20 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """An existing run. Raises ValueError where there is none, and where a file is in the place of one of its folders."""
+        """An existing run. Raises ValueError where there is none, for one of another version, and where a file is in the place of one of its
+        folders."""
         if not path.is_dir():
             raise ValueError(f"{path}: no such run folder")
         if not (path / CONFIG).is_file():
             raise ValueError(f"{path} is no run folder: it has no {CONFIG}")
         run = cls(path)
-        expected = [path / "rounds", run.checkpoints, path / "measured", run.tensorboard, *numbered(path / "rounds").values()]
+        try:
+            about = json.loads(run.provenance.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            about = None  # what is missing or damaged is written anew when the run is resumed
+        if isinstance(about, dict) and "settings" in about:
+            require_schema(about.get("schema"), RUN, f"the run {path}")
+        expected = [path / "rounds", run.checkpoints, path / "evaluation", run.tensorboard, *numbered(path / "rounds").values()]
         expected += [*numbered(run.checkpoints, "round-").values(), *numbered(run.checkpoints, "update-").values()]
         files = [folder for folder in expected if folder.exists() and not folder.is_dir()]
         if files:
@@ -217,9 +225,9 @@ class RunFolder:
     def games(self, round_number: int) -> Path:
         return self.path / "rounds" / f"{round_number:03d}" / "games.jsonl.gz"
 
-    def measurement(self, name: int | str) -> Path:
-        """What was measured of the model of a round, or of a control."""
-        return self.path / "measured" / (f"round-{name:03d}.json" if isinstance(name, int) else f"{name}.json")
+    def evaluation_file(self, name: int | str) -> Path:
+        """The results of evaluating the model of a round, or a control."""
+        return self.path / "evaluation" / (f"round-{name:03d}.json" if isinstance(name, int) else f"{name}.json")
 
     def append(self, path: Path, record: Mapping[str, Any]) -> None:
         """Adds one record to metrics.jsonl or timings.jsonl."""
@@ -250,8 +258,8 @@ class RunFolder:
 
     def foreign(self) -> list[str]:
         """The names, from this folder on, of what lies among the run's files and is none of them: copies, notes. Hidden files, and folders
-        beside rounds, checkpoints and measured, which trackers make, are left out; what lies in checkpoints is another's business."""
-        folders = (self.path, *(self.path / name for name in ("rounds", "checkpoints", "measured")), *(self.path / "rounds").glob("*"))
+        beside rounds, checkpoints and evaluation, which trackers make, are left out; what lies in checkpoints is another's business."""
+        folders = (self.path, *(self.path / name for name in ("rounds", "checkpoints", "evaluation")), *(self.path / "rounds").glob("*"))
         found = [
             path
             for folder in folders
@@ -287,7 +295,7 @@ class RunFolder:
                 self.games(number).unlink(missing_ok=True)
                 with suppress(OSError):  # what is not of the run stays there
                     folder.rmdir()
-        for number, file in numbered(self.path / "measured", "round-", ".json").items():
+        for number, file in numbered(self.path / "evaluation", "round-", ".json").items():
             if number > round_number:
                 file.unlink()
 

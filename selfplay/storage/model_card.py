@@ -19,7 +19,7 @@ from ..config.yaml_io import load
 
 EMBEDDED = ("mini", "mini@imitation")
 _MADE = " (sparring's embedded model; `sparring.selfplay.mini.make` makes it)"
-_UNTOLD = ("out", "device", "preset", "concurrency", "keep")
+_UNTOLD = ("out", "device", "preset", "concurrency", "keep_checkpoints")
 """Settings that change nothing of the model."""
 
 CARD = """---
@@ -36,9 +36,9 @@ language models that learn by playing language games against themselves.
 
 License of the base: {license}.
 
-{training}## Strength
+{training}## Win rates
 
-{strength}
+{win_rates}
 
 ## Use
 
@@ -76,7 +76,7 @@ def write_card(spec: str, model: LanguageModel, card: PlayerCard, title: str) ->
         origin="\n".join([f"- base: {code(short_name(base))}" + _MADE * embedded, *steps]),
         license="Apache-2.0, as sparring itself" if embedded else "unknown; see where the base comes from",
         training=_settings(chain[0][2]) if chain else "",
-        strength=_strength(chain[0][0], chain[0][1]) if chain else "Not measured: the model was not exported from a run.",
+        win_rates=_win_rates(chain[0][0], chain[0][1]) if chain else "Not measured: the model was not exported from a run.",
         folder=json.dumps(title),
         world="; it speaks the small English of the everyday world" if card.everyday else "",
     )
@@ -121,8 +121,8 @@ def _base(spec: str, chain: list[tuple[Path, int, TrainConfig]]) -> str:
 def _origin(config: TrainConfig, number: int) -> str:
     """One run in a line."""
     parts = []
-    if config.imitation.steps:
-        parts.append(f"{config.imitation.steps} steps of imitation")
+    if config.sft.steps:
+        parts.append(f"{config.sft.steps} steps of imitation")
     if number:
         parts.append(f"{number} rounds of {config.games_per_round} games of {code(config.game)} (method {code(config.method)})")
     return f"- {', then '.join(parts) or 'nothing learnt'}; seed {config.seed}"
@@ -151,19 +151,19 @@ def _told(value: Any) -> str:
     return short_name(str(value)) if isinstance(value, str | Path) else str(value)
 
 
-def _strength(run: Path, number: int) -> str:
+def _win_rates(run: Path, number: int) -> str:
     """What the run's summary says of the model after this round."""
     cells: list[Mapping[str, Any]] = []
     path = run / "summary.json"
     if path.is_file():
         summary = json.loads(path.read_text(encoding="utf-8"))
-        cells = [c for c in summary["strength"] if c["round"] == number and c["win_rate"] is not None]
+        cells = [c for c in summary["win_rates"] if c["round"] == number and c["win_rate"] is not None]
     if not cells:
         return "Not measured."
     rows = [
-        f"| {escaped(short_name(c['opponent']))} | {escaped(c['seat'])} | {escaped(c['words'])} | {c['win_rate']:.3f} "
+        f"| {escaped(short_name(c['opponent']))} | {escaped(c['role'])} | {escaped(c['words'])} | {c['win_rate']:.3f} "
         f"| {c['low']:.3f} to {c['high']:.3f} | {c['games']} |"
         for c in cells
     ]
-    head = ["| against | seat | words | win rate | 95 % interval | games |", "|---|---|---|---|---|---|"]
+    head = ["| against | role | words | win rate | 95 % interval | games |", "|---|---|---|---|---|---|"]
     return "\n".join(["Games won after this round, with Wilson intervals (a tie is no win):", "", *head, *rows])

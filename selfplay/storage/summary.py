@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sparring.agents.names import shell_path
 
 from .folder import RunFolder, read_lines, to_json, write_text
+from .schema import SUMMARY, require_schema
 from .sealed import read_json
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ class Evaluation:
     brief: Callable[[Result], Result]
 
 
-SCHEMA = 2
-FROZEN = "initial"
+INITIAL = "initial"
 """How measurements name the frozen model of round 0, which self-play began from, as an opponent."""
 
 
@@ -44,13 +44,13 @@ class Summary:
     folder: Path
     data: Mapping[str, Any]
 
-    def cell(self, round_number: int, opponent: str, seat: str, words: str = "all") -> Mapping[str, Any]:
-        """One entry of the table of strength. Raises KeyError where it was not measured."""
-        wanted = (round_number, opponent, seat, words)
-        for entry in self.data["strength"]:
-            if (entry["round"], entry["opponent"], entry["seat"], entry["words"]) == wanted:
+    def cell(self, round_number: int, opponent: str, role: str, words: str = "all") -> Mapping[str, Any]:
+        """One entry of the table of win rates. Raises KeyError where it was not measured."""
+        wanted = (round_number, opponent, role, words)
+        for entry in self.data["win_rates"]:
+            if (entry["round"], entry["opponent"], entry["role"], entry["words"]) == wanted:
                 return dict(entry)
-        raise KeyError(f"round {round_number} against {opponent} as {seat} on {words} words was not measured")
+        raise KeyError(f"round {round_number} against {opponent} as {role} on {words} words was not measured")
 
 
 def summarise(
@@ -62,29 +62,29 @@ def summarise(
     evaluations: Sequence["Evaluation"],
     alarms: Sequence[Mapping[str, Any]] = (),
 ) -> Summary:
-    """Writes summary.json. measured: by round, {"strength": entries, "evaluations": {name: result}}; control: the same of the control.
+    """Writes summary.json. measured: by round, {"win_rates": entries, "evaluations": {name: result}}; control: the same of the control.
     alarms: that were raised, in order."""
     data = {
-        "schema": SCHEMA,
+        "schema": SUMMARY,
         "run": {
             "model": config.model,
             "game": config.game,
-            "seat": config.seat,
+            "role": config.role,
             "opponent": config.opponent,
             "method": config.method,
             "preset": config.preset,
             "seed": config.seed,
             "rounds": config.rounds,
             "games_per_round": config.games_per_round,
-            "imitation_steps": config.imitation.steps,
+            "sft_steps": config.sft.steps,
             "word_counts": dict(word_counts),
         },
-        "strength": [entry for number in sorted(measured) for entry in measured[number]["strength"]],
+        "win_rates": [entry for number in sorted(measured) for entry in measured[number]["win_rates"]],
         "rounds": [record for record in read_lines(folder.metrics) if record["round"] > 0],
         "evaluations": {
             e.name: _compared(e, measured[0], measured[max(measured)], control) for e in evaluations if e.name in measured[0]["evaluations"]
         },
-        "control": control and {"arm": "expert", "strength": control["strength"]},
+        "control": control and {"arm": "expert", "win_rates": control["win_rates"]},
         "notes": notes(read_lines(folder.metrics), reasoning=bool(evaluations))
         + [f"alarm in round {alarm['round']}: {alarm['text']}" for alarm in alarms],
         "alarms": list(alarms),
@@ -116,7 +116,7 @@ def notes(records: Sequence[Mapping[str, Any]], *, reasoning: bool = True) -> li
     for reason, text in (("silent", "nothing was said"), ("overlong", "an utterance did not end in time")):
         share = [r["reasons"].get(reason, 0) / r["games"] for r in played]
         if share and share[-1] >= 0.5:
-            found.append(f"in {share[-1]:.0%} of the last round's games {text}: the model does not play this game yet; imitate first")
+            found.append(f"in {share[-1]:.0%} of the last round's games {text}: the model does not play this game yet: set sft.steps")
     if any(r.get("void") for r in played):
         found.append(f"{sum(r['void'] for r in played)} games were void (the infrastructure failed) and are counted nowhere")
     return found
@@ -145,6 +145,5 @@ def read(path: Path) -> Summary:
     if not file.is_file():
         raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {shell_path(path)})")
     data = read_json(file)
-    if data.get("schema") != SCHEMA:
-        raise ValueError(f"{file}: schema {data.get('schema')!r}, but this version reads schema {SCHEMA}")
+    require_schema(data.get("schema"), SUMMARY, f"{file}")
     return Summary(path, data)

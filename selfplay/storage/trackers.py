@@ -88,7 +88,7 @@ def _started(name: str, folder: RunFolder, config: Any, first: int) -> Any:
     return tracker
 
 
-def as_text(played: Sequence[Any], count: int = 3) -> str:
+def as_text(episodes: Sequence[Any], count: int = 3) -> str:
     """The first games by number as TensorBoard shows text: a block of code in Markdown, in which nothing that players said is markup."""
-    told = "\n\n".join(transcript(record(p)) for p in played[:count])
+    told = "\n\n".join(transcript(record(p)) for p in episodes[:count])
     return "".join(f"    {line}\n" for line in told.split("\n"))

@@ -4,14 +4,14 @@ import numpy as np
 
 from sparring.agents.core import Segment, TurnSpan
 from sparring.agents.players.simple import SilentAgent
-from sparring.agents.rollout import Match, Played, Said
+from sparring.agents.rollout import Episode, Match, Turn
 from sparring.envs.core import Outcome, Task, Utterance, replay
 from sparring.envs.games.taboo import AdversarialTaboo
 
 WIN, LOSS = "I know the word! It is a lemon.", "I know the word! It is a pear."
 
 
-def played(id: str, *said: str, group: str = "lemon") -> Played:
+def make_episode(id: str, *said: str, group: str = "lemon") -> Episode:
     """A game about a lemon in which each utterance is two sampled tokens after one token of prompt."""
     game = AdversarialTaboo()
     task = Task(id, "lemon", group, 0)
@@ -20,10 +20,10 @@ def played(id: str, *said: str, group: str = "lemon") -> Played:
     segments = {}
     for role in game.roles:
         turns = [i for i, speaker in enumerate(roles) if speaker == role]
-        action = np.array([False, True, True] * len(turns), np.bool_)
+        loss_mask = np.array([False, True, True] * len(turns), np.bool_)
         spans = tuple(TurnSpan(turn, 3 * k + 1, 3 * k + 3, "stop") for k, turn in enumerate(turns))
-        ids = np.arange(len(action))
-        segments[role] = (Segment(ids, action, np.where(action, -1, 0).astype(np.float32), spans, 1.0, "0"),) if turns else ()
+        ids = np.arange(len(loss_mask))
+        segments[role] = (Segment(ids, loss_mask, np.where(loss_mask, -1, 0).astype(np.float32), spans, 1.0, "0"),) if turns else ()
     match = Match(id, game, task, dict.fromkeys(game.roles, SilentAgent()), 0)
     outcome = state.outcome or Outcome(dict.fromkeys(game.roles, 0.0), None, "void")
-    return Played(match, state, outcome, segments, tuple(Said(role, "", "stop", 2) for role in roles), 0.0)
+    return Episode(match, state, outcome, segments, tuple(Turn(role, "", "stop", 2) for role in roles), 0.0)

@@ -83,10 +83,10 @@ def first_prompt(model: LanguageModel, text: str) -> list[int]:
     match = Match(
         "m", game, Task("m", "lemon", "lemon", 0), {"attacker": FunctionAgent(lambda seen, rng: text), "defender": model_agent}, 0
     )
-    (played,) = play_all([match])
-    assert played.state.utterances[0].text == text
-    segment = played.segments["defender"][0]
-    return segment.ids[: int(np.flatnonzero(segment.action)[0])].tolist()
+    (episode,) = play_all([match])
+    assert episode.state.utterances[0].text == text
+    segment = episode.segments["defender"][0]
+    return segment.ids[: int(np.flatnonzero(segment.loss_mask)[0])].tolist()
 
 
 @pytest.mark.parametrize("kind", STREAMS)

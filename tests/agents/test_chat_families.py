@@ -64,11 +64,11 @@ def test_what_is_said_aloud_is_heard_and_nothing_is_thought(kind: str):
 def test_a_conversation_is_what_playing_it_gives(kind: str):
     for family in (*FAMILIES, None):
         form = chat(family, kind)
-        ids, action = form.conversation((RULES, BEGIN, SAID, MORE, Message("assistant", "No.")))
+        ids, loss_mask = form.conversation((RULES, BEGIN, SAID, MORE, Message("assistant", "No.")))
         first, second = form.open((RULES, BEGIN)), form.extend((MORE,), ended=True)
         one, other = form.reply("It is red."), form.reply("No.")
         assert ids == [*first, *one, *second, *other], family
-        assert action == [False] * len(first) + [True] * len(one) + [False] * len(second) + [True] * len(other), family
+        assert loss_mask == [False] * len(first) + [True] * len(one) + [False] * len(second) + [True] * len(other), family
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in (*NO_SYSTEM, "mistral", "llama2")])

@@ -24,7 +24,7 @@ class Thinker:
         self.thought = thought
         self.shown: dict[tuple[str, str], list[Observation]] = {}
 
-    def seat(self, game, role, key, seed):
+    def player(self, game, role, key, seed):
         return _Seat(self, role, key.rpartition(":")[0].rpartition(":")[2])
 
 
@@ -48,7 +48,7 @@ def play(name: str, thought: str) -> tuple[dict[tuple[str, str], list[Observatio
     matches = [
         Match(f"game{i}", game, Task(f"game{i}", word, word, i), dict.fromkeys(game.roles, agent), i) for i, word in enumerate(SECRETS)
     ]
-    return agent.shown, [played.outcome for played in play_all(matches)]
+    return agent.shown, [episode.outcome for episode in play_all(matches)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,4 +72,4 @@ def test_games_played_together_never_mix(name: str):
             view = repr(GAME_PROMPTS[name].render(observation))
             assert not any(f"Of {other}" in view for other, _ in shown if other != match)
             assert not any(word in view for word in SECRETS if word != own)
-            assert (own in view) == (role in game.informed)
+            assert (own in view) == (role in game.secret_roles)

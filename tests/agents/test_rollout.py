@@ -10,7 +10,7 @@ from sparring.agents.core import Reply, Request, Sampling
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.scripted import scripted
 from sparring.agents.players.simple import FunctionAgent, RandomAgent, SilentAgent
-from sparring.agents.rollout import Match, Played, _Table, play, play_all, play_in_order
+from sparring.agents.rollout import Episode, Match, _RunningEpisode, play, play_all, play_in_order
 from sparring.envs.core import VOID, Task
 from sparring.envs.games.prompts import TABOO_BRIEF
 from sparring.envs.games.taboo import AdversarialTaboo
@@ -45,8 +45,8 @@ def test_games_stream_in_as_they_are_asked_for():
 def test_a_game_whose_end_is_being_told_when_a_signal_comes_is_kept():
     told: list[str] = []
 
-    def progress(played: Played) -> None:
-        told.append(played.match.id)
+    def progress(episode: Episode) -> None:
+        told.append(episode.match.id)
         if len(told) == 2:
             raise KeyboardInterrupt
 
@@ -57,17 +57,17 @@ def test_a_game_whose_end_is_being_told_when_a_signal_comes_is_kept():
 
 
 def test_silence_and_babble_are_data():
-    played = play_all(
+    episodes = play_all(
         [match(0, attacker=SilentAgent(), defender=scripted()), match(1, attacker=RandomAgent(["xyz"]), defender=SilentAgent())]
     )
-    assert [(p.outcome.reason, p.outcome.winner) for p in played] == [("silent", "defender"), ("silent", "attacker")]
+    assert [(p.outcome.reason, p.outcome.winner) for p in episodes] == [("silent", "defender"), ("silent", "attacker")]
 
 
 class _Broken:
     name = "broken"
     weight_version = None
 
-    def seat(self, game, role, key, seed):
+    def player(self, game, role, key, seed):
         return self
 
     def act(self, observation) -> Generator[Request, Reply, Reply]:
@@ -79,10 +79,10 @@ class _Broken:
 
 
 def test_a_failing_player_voids_its_game_alone():
-    played = play_all([match(0, attacker=scripted(), defender=_Broken()), match(1)])
-    assert played[0].outcome.reason == VOID
-    assert set(played[0].outcome.utilities.values()) == {0.0}
-    assert played[1].outcome.reason != VOID
+    episodes = play_all([match(0, attacker=scripted(), defender=_Broken()), match(1)])
+    assert episodes[0].outcome.reason == VOID
+    assert set(episodes[0].outcome.utilities.values()) == {0.0}
+    assert episodes[1].outcome.reason != VOID
 
 
 def test_a_missing_player_is_named():
@@ -139,12 +139,12 @@ def test_games_in_order_whichever_ends_first_and_a_long_one_holds_back_so_many()
             begun.append(i)
             yield match(i, **against(backend))
 
-    def progress(played):
-        ended.append(played.match.id)
+    def progress(episode):
+        ended.append(episode.match.id)
         if len(ended) < 15:
             waiting.append((len(begun), len(found)))
 
-    play_in_order(source(), lambda played: found.append(played.match.id), concurrency=4, progress=progress)
+    play_in_order(source(), lambda episode: found.append(episode.match.id), concurrency=4, progress=progress)
     assert found == [f"m{i}" for i in range(200)]
     assert ended.index("m0") == 15, "all that may begin beside it have ended before: 4 * 4 less itself"
     assert waiting[-1] == (16, 0)
@@ -162,13 +162,13 @@ def test_what_had_ended_is_handed_over_when_playing_is_broken_off(stop: type[Bas
                 raise stop
             yield match(i, **against(backend))
 
-    def each(played):
-        found.append(played.match.id)
+    def each(episode):
+        found.append(episode.match.id)
         if len(found) == 2 and where == "writing":
             raise stop
 
     with pytest.raises(stop):
-        play_in_order(source(), each, concurrency=4, progress=lambda played: ended.append(played.match.id))
+        play_in_order(source(), each, concurrency=4, progress=lambda episode: ended.append(episode.match.id))
     assert set(ended) <= set(found) and "m3" not in found and len(found) > 2
     assert found == sorted(found, key=lambda id: int(id[1:])) and len(set(found)) == len(found)
     assert backend.asked == [], "streams are closed"
@@ -182,20 +182,20 @@ def test_no_more_games_are_in_memory_than_are_in_play(games: int):
         nonlocal alive
         alive -= 1
 
-    def progress(played: Played) -> None:
+    def progress(episode: Episode) -> None:
         nonlocal alive, most
-        finalize(played, gone)
+        finalize(episode, gone)
         alive += 1
         most = max(most, alive)
 
-    def each(played: Played) -> None:
+    def each(episode: Episode) -> None:
         nonlocal found
         found += 1
 
     agents = dict.fromkeys(GAME.roles, SilentAgent())
     play_in_order((match(i, **agents) for i in range(games)), each, concurrency=8, progress=progress)
     assert found == games and most <= 9 and alive == 0
-    assert not [thing for thing in gc.get_objects() if type(thing) is _Table]
+    assert not [thing for thing in gc.get_objects() if type(thing) is _RunningEpisode]
 
 
 def test_a_server_that_has_no_answer_yet_does_not_keep_another_backend_waiting():
@@ -208,6 +208,6 @@ def test_a_server_that_has_no_answer_yet_does_not_keep_another_backend_waiting()
 
     slow = Noted()
     slow.ready = False
-    play_all([match(0, **against(slow)), match(1, **against(quick))], progress=lambda played: polled.append(played.match.id))
+    play_all([match(0, **against(slow)), match(1, **against(quick))], progress=lambda episode: polled.append(episode.match.id))
     assert polled.index("m1") < polled.index("slow"), "the other game has ended before anybody waits"
     assert {"m0", "m1"} < set(polled)

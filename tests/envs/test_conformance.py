@@ -22,7 +22,7 @@ class Echo:
     name: str = "Echo"
     version = 1
     roles = ("a", "b")
-    informed = ("a",)
+    secret_roles = ("a",)
     reasons = ("said", "foul", "turn_limit")
     zero_sum = True
     utility_range = (-1.0, 1.0)
@@ -114,7 +114,7 @@ def forgetful(state: EchoState) -> tuple[Any, ...]:
 
 BROKEN: dict[str, tuple[type, dict[str, Any], str]] = {
     "roles": (Echo, {"roles": ("a", "a")}, "different names"),
-    "informed": (Echo, {"informed": ("c",)}, "informed names"),
+    "secret_roles": (Echo, {"secret_roles": ("c",)}, "secret_roles names"),
     "no horizon": (Echo, {"horizon": property(lambda self: 0)}, "at least 1"),
     "config": (Echo, {"config": lambda self: {"length": {4}}}, "no JSON"),
     "other config": (Echo, {"config": lambda self: {"length": 5}}, "another game, after a way through JSON"),

@@ -18,7 +18,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def dealt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wins dealt out in turn: a random model's attacker loses every game, by saying too much."""
 
-    def returns(played, seed):
-        return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(played)}
+    def returns(episodes, seed):
+        return {p.match.id: {"attacker": 1.0 - i % 2 * 2, "defender": i % 2 * 2 - 1.0} for i, p in enumerate(episodes)}
 
     monkeypatch.setattr("sparring.selfplay.run.train.method_of", lambda config: replace(method_of(config), reward=returns))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sparring.selfplay.config.config import LearnerConfig
-from sparring.selfplay.learner.batch import Row
+from sparring.selfplay.learner.batch import Sample
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.learner.loss import Loss
 from sparring.selfplay.learner.portions import Split, whole_step
@@ -17,10 +17,10 @@ from sparring.selfplay.objectives.sft_loss import SFTLoss
 
 def learner_of(model: Any, loss: Loss | None = None, *, reference: Any = None, config: LearnerConfig, split: Split = whole_step) -> Learner:
     loss = loss or PolicyLoss(config.clip_low, config.clip_high, config.kl, config.kl_form)
-    return Learner(model, loss, replay_loss=SFTLoss("replay_loss"), reference=reference, config=config, split=split)
+    return Learner(model, loss, sft_mix_loss=SFTLoss("sft_mix_loss"), reference=reference, config=config, split=split)
 
 
-def sampled_by(model: Any, rows: list[Row]) -> list[Row]:
-    """Rows as if the model had sampled them: with the log-probabilities that it gives them."""
-    scored = action_logprobs(Scorer(model), rows, 1)
-    return [replace(row, sampler_logprobs=np.array(values)) for row, values in zip(rows, scored, strict=True)]
+def sampled_by(model: Any, samples: list[Sample]) -> list[Sample]:
+    """Samples as if the model had sampled them: with the log-probabilities that it gives them."""
+    scored = action_logprobs(Scorer(model), samples, 1)
+    return [replace(sample, sampler_logprobs=np.array(values)) for sample, values in zip(samples, scored, strict=True)]

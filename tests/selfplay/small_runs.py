@@ -9,7 +9,7 @@ from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, Tra
 from sparring.selfplay.runtime.progress import Quiet
 
 LEARNER = LearnerConfig(minibatch=8, replay_per_minibatch=2)
-NOTHING_MEASURED = EvaluationConfig(games=0, control=False)
+NO_EVALUATION = EvaluationConfig(games=0, control=False)
 
 
 def small_run(model: str, out: Path, **changes) -> TrainConfig:

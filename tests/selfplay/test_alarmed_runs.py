@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import LEARNER, NOTHING_MEASURED, Heard, small_run
+from small_runs import LEARNER, NO_EVALUATION, Heard, small_run
 
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.selfplay.config.config import AlarmsConfig, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import AlarmsConfig, LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.evaluation.alarms import Alarm
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.run.train import train
@@ -32,10 +32,10 @@ def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
 
 @pytest.mark.full
 def test_the_alarms_as_they_come_hear_a_collapse_of_the_embedded_model_before_it_is_complete(tmp_path: Path):
-    """At a learning rate of 1e-3, held back by neither an anchor nor replay, its hints become false and then no English, until the defender
-    hardly wins."""
+    """At a learning rate of 1e-3, held back by neither an reference nor replay, its hints become false and then no English, until the
+    defender hardly wins."""
     learner = LearnerConfig(lr=1e-3, kl=0.0, minibatch=4, token_budget=2048)
-    made = TrainConfig(rounds=10, games_per_round=64, replay="none", learner=learner, evaluation=NOTHING_MEASURED, out=tmp_path / "run")
+    made = TrainConfig(rounds=10, games_per_round=64, replay="none", learner=learner, evaluation=NO_EVALUATION, out=tmp_path / "run")
     assert made.alarms == AlarmsConfig() and made.model == "mini@imitation"
     summary = train(made).data
     rounds = {record["round"]: record for record in summary["rounds"]}
@@ -76,16 +76,16 @@ def test_a_run_goes_back_and_on_at_half_the_learning_rate(model: str, tmp_path: 
 
 
 def test_a_signal_in_an_unhealthy_step_ends_the_run_before_the_next_round(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def raised(record, first, limits, step=None):
+    def check_health(record, first, limits, step=None):
         if step is None:
             return []
         os.kill(os.getpid(), signal.SIGTERM)
         return [Alarm("ties", 1.0, 0.6, step)]
 
-    monkeypatch.setattr("sparring.selfplay.run.loop.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.run.loop.check_health", check_health)
     begun: list[str] = []
     monkeypatch.setattr(Heard, "phase", lambda self, title, *given: begun.append(title) or Quiet.phase(self, title, *given))
-    made = small_run(model, tmp_path / "run", alarms=AlarmsConfig(action="rollback"), evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", alarms=AlarmsConfig(action="rollback"), evaluation=NO_EVALUATION)
     with pytest.raises(Stopped) as stop:
         train(made, progress=Heard())
     assert stop.value.signal == signal.SIGTERM
@@ -115,8 +115,8 @@ def test_who_goes_back_drops_one_learner_before_the_next_is_made(model: str, tmp
         made.append(weakref.ref(learner))
 
     monkeypatch.setattr(Learner, "__init__", counted)
-    imitation = ImitationConfig(steps=1, minibatch=4, games=4)
-    run = small_run(model, tmp_path / "run", evaluation=NOTHING_MEASURED, alarms=replace(DEAF, action="rollback"), imitation=imitation)
+    sft = SFTConfig(steps=1, minibatch=4, games=4)
+    run = small_run(model, tmp_path / "run", evaluation=NO_EVALUATION, alarms=replace(DEAF, action="rollback"), sft=sft)
     train(replace(run, learner=replace(LEARNER, minibatch=4)))
     assert len(made) == 3, "of imitation, and two of rounds"
 
@@ -126,7 +126,7 @@ def test_a_gradient_that_is_not_finite_is_an_alarm(model: str, tmp_path: Path, m
     """The fourth is in round 2; the first has no other to be compared with."""
     breaking(monkeypatch, nth)
     alarms, learner = replace(DEAF, action=action), replace(LEARNER, minibatch=4)
-    made = small_run(model, tmp_path / "run", learner=learner, evaluation=NOTHING_MEASURED, alarms=alarms)
+    made = small_run(model, tmp_path / "run", learner=learner, evaluation=NO_EVALUATION, alarms=alarms)
     if action == "warn":
         with pytest.raises(ValueError, match=r"the gradient of step 4 is not finite: lower its learning rate \(0\.0003\)"):
             train(made)
@@ -143,25 +143,25 @@ def test_a_gradient_that_is_not_finite_is_an_alarm(model: str, tmp_path: Path, m
 def test_a_gradient_of_imitation_that_is_not_finite_ends_the_command(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """There is no round to go back to yet."""
     breaking(monkeypatch, 2)
-    made = small_run(model, tmp_path / "run", alarms=replace(DEAF, action="rollback"), evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", alarms=replace(DEAF, action="rollback"), evaluation=NO_EVALUATION)
     with pytest.raises(ValueError, match=r"the gradient of step 2 is not finite: lower its learning rate \(0\.005\)"):
-        train(replace(made, imitation=ImitationConfig(steps=3, minibatch=4, games=4, lr=0.005)))
+        train(replace(made, sft=SFTConfig(steps=3, minibatch=4, games=4, lr=0.005)))
     assert not checkpoint_folder(tmp_path / "run", 0).exists()
 
 
 def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     bad = [4, 3]
 
-    def raised(record, first, limits, step=None):
+    def check_health(record, first, limits, step=None):
         if step is None and bad and record["round"] == bad[0]:
             bad.pop(0)
             return [Alarm("ties", 1.0, 0.6)]
         return []
 
-    monkeypatch.setattr("sparring.selfplay.run.loop.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.run.loop.check_health", check_health)
     heard = Heard()
-    made = small_run(model, tmp_path / "run", rounds=4, keep=1, alarms=AlarmsConfig(action="rollback"))
-    summary = train(replace(made, evaluation=NOTHING_MEASURED), progress=heard)
+    made = small_run(model, tmp_path / "run", rounds=4, keep_checkpoints=1, alarms=AlarmsConfig(action="rollback"))
+    summary = train(replace(made, evaluation=NO_EVALUATION), progress=heard)
     assert [line for line in heard.said if line.startswith("back")] == [
         "back to the model of round 2, with half the learning rate",
         "back to the model of round 0, with half the learning rate",
@@ -172,17 +172,17 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
 def test_a_run_goes_back_to_a_round_that_is_whole(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     damaged: list[Path] = []
 
-    def raised(record, first, limits, step=None):
+    def check_health(record, first, limits, step=None):
         if record.get("round") == 3 and not damaged:
             damaged.append(checkpoint_model(tmp_path / "run", 2) / "model.safetensors")
             damaged[0].write_bytes(damaged[0].read_bytes()[:-1])
             return [Alarm("grad_norm", 11.0, 10.0, 1)]
         return []
 
-    monkeypatch.setattr("sparring.selfplay.run.loop.raised", raised)
+    monkeypatch.setattr("sparring.selfplay.run.loop.check_health", check_health)
     heard = Heard()
     made = small_run(model, tmp_path / "run", rounds=3, alarms=AlarmsConfig(action="rollback"), learner=replace(LEARNER, kl=0.0))
-    summary = train(replace(made, evaluation=NOTHING_MEASURED), progress=heard)
+    summary = train(replace(made, evaluation=NO_EVALUATION), progress=heard)
     assert any(f"{damaged[0]} is damaged or missing" in text for text in heard.said)
     assert "back to the model of round 1, with half the learning rate" in heard.said
     assert [entry["round"] for entry in summary.data["rounds"]] == [1, 2, 3]

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from small_runs import NOTHING_MEASURED, files, small_run
+from small_runs import NO_EVALUATION, files, small_run
 from tiny import save_tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -21,7 +21,7 @@ from sparring.selfplay.storage.export import require_saveable
 
 def test_a_run_begins_from_a_file_and_goes_on_without_it(tmp_path: Path):
     model = write(tmp_path / "model.gguf", "qwen3", byte_level())
-    config = small_run(str(model), tmp_path / "run", rounds=1, evaluation=NOTHING_MEASURED)
+    config = small_run(str(model), tmp_path / "run", rounds=1, evaluation=NO_EVALUATION)
     train(config)
     first = checkpoint_model(tmp_path / "run", 0)
     assert "quantization_config" not in json.loads((first / "config.json").read_text(encoding="utf-8"))

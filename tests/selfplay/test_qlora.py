@@ -19,7 +19,7 @@ from sparring.agents.players.player_card import PlayerCard
 from sparring.envs.games.prompts import TABOO_BRIEF
 from sparring.selfplay.cli.main import main
 from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig
-from sparring.selfplay.learner.batch import Row, sft_row
+from sparring.selfplay.learner.batch import Sample, sft_sample
 from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.interrupts import Stopped
 from sparring.selfplay.storage.folder import read_lines
@@ -43,10 +43,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def rows(of) -> list[Row]:
+def samples(of) -> list[Sample]:
     generator = torch.Generator().manual_seed(0)
-    made = [sft_row(torch.randint(0, 300, (8,), generator=generator).tolist(), [False] * 4 + [True] * 4) for _ in range(6)]
-    return [replace(row, advantages=row.action * (-1.0) ** i) for i, row in enumerate(sampled_by(of, made))]
+    made = [sft_sample(torch.randint(0, 300, (8,), generator=generator).tolist(), [False] * 4 + [True] * 4) for _ in range(6)]
+    return [replace(sample, advantages=sample.loss_mask * (-1.0) ** i) for i, sample in enumerate(sampled_by(of, made))]
 
 
 def test_gradients_are_those_of_the_same_weights_in_float32_also_after_play(model: str):
@@ -54,7 +54,7 @@ def test_gradients_are_those_of_the_same_weights_in_float32_also_after_play(mode
     four = load_language_model(model, device="cpu", four_bit=True).model
     assert four.model.layers[0].mlp.up_proj.weight.dtype == torch.uint8
     plain = load_language_model(model, device="cpu", four_bit=True).model.dequantize()
-    made = rows(four)
+    made = samples(four)
     learners = [learner_of(of, config=replace(CONFIG, kl=0.0)) for of in (four, plain)]
     for learner in learners:
         learner.update(made, seed=0)  # until then the adapter's second factor is zero

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from sparring.agents.names import checkpoint_model
 from sparring.selfplay.cli.main import main
-from sparring.selfplay.config.config import ImitationConfig
+from sparring.selfplay.config.config import SFTConfig
 from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.interrupts import Stopped
 
@@ -22,7 +22,7 @@ def test_imitation_two_rounds_resume_and_tournament(kind: str, template: str, tm
     place, run = tmp_path / "model", tmp_path / "run"
     tiny_model(kind, vocab=len(tokenizer), length=512).save_pretrained(place)
     tokenizer.save_pretrained(place)
-    made = small_run(str(place), run, words="everyday", imitation=ImitationConfig(steps=3, minibatch=4, games=6))
+    made = small_run(str(place), run, words="everyday", sft=SFTConfig(steps=3, minibatch=4, games=6))
     with pytest.raises(Stopped, match="--resume"):
         train(made, progress=Interrupting("round 2/2: learn"))
     summary = resume(run)

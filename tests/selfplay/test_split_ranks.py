@@ -20,7 +20,7 @@ from sparring.selfplay.config.config import TrainConfig
 from sparring.selfplay.config.yaml_io import load, to_yaml
 from sparring.selfplay.learner import fsdp as sharding
 from sparring.selfplay.learner import learner
-from sparring.selfplay.learner.batch import Example, Row
+from sparring.selfplay.learner.batch import Example, Sample
 from sparring.selfplay.learner.portions import whole_step
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.spag import published_split
@@ -57,32 +57,32 @@ CASES = {
     "sequence": (replace(LEARNER, aggregation="sequence"), None, whole_step),
     "published": (
         replace(LEARNER, aggregation="sequence"),
-        PolicyLoss(kl=0.2, kl_form="reward", unit="row", detach_kl=False),
+        PolicyLoss(kl=0.2, kl_form="reward", unit="sample", detach_kl=False),
         published_split,
     ),
 }
 
 
-def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Tensor]:
+def gradients(case: str, samples: list[Example], sft_mix: list[Sample]) -> dict[str, Tensor]:
     config, loss, split = CASES[case]
-    found = learner_of(tiny_model(vocab=64), loss, config=config, split=split).gradients(rows, replay)
+    found = learner_of(tiny_model(vocab=64), loss, config=config, split=split).gradients(samples, sft_mix)
     return {name.removeprefix("module."): gradient for name, gradient in found.items()}
 
 
 def made_by_one(folder: Path, name: str) -> None:
-    """Gradients, and an update with its metrics. One row alone leaves a process with nothing to do."""
+    """Gradients, and an update with its metrics. One sample alone leaves a process with nothing to do."""
     split_on_cpus()
     ranks = join("cpu")
-    rows, replay = examples(0)
-    found = {case: gradients(case, rows, replay) for case in CASES} | {"alone": gradients("token", rows[:1], [])}
+    samples, sft_mix = examples(0)
+    found = {case: gradients(case, samples, sft_mix) for case in CASES} | {"alone": gradients("token", samples[:1], [])}
     made = learner_of(tiny_model(vocab=64), config=UPDATE)
     assert made.split == sharding.wanted()
-    metrics = made.update(rows, seed=0, replay=replay)
+    metrics = made.update(samples, seed=0, sft_mix=sft_mix)
     assert ranks.gather(metrics) == [metrics] * ranks.size
-    made.publish()
+    made.sync_weights()
     state = made.state_dict(weights=True)
     if ranks.main:
-        torch.save([found, metrics, made.published.state_dict(), state], folder / name)
+        torch.save([found, metrics, made.sampling_model.state_dict(), state], folder / name)
 
 
 def goes_on(folder: Path, before: str, name: str) -> None:
@@ -92,9 +92,9 @@ def goes_on(folder: Path, before: str, name: str) -> None:
     made = learner_of(tiny_model(vocab=64, seed=1), config=UPDATE)
     made.load_state_dict(torch.load(folder / before)[3])
     made.update(examples(1)[0], seed=1)
-    made.publish()
+    made.sync_weights()
     if ranks.main:
-        torch.save(made.published.state_dict(), folder / name)
+        torch.save(made.sampling_model.state_dict(), folder / name)
 
 
 def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
@@ -120,7 +120,7 @@ def test_two_processes_are_one_run(tmp_path: Path):
     assert same_games(one, two, 1)
     same_metrics(read_lines(one / "metrics.jsonl"), read_lines(two / "metrics.jsonl"))
     assert len(list((two / "tensorboard").iterdir())) == 1, "one writer"
-    assert json.loads((two / "measured/round-000.json").read_text()) == json.loads((one / "measured/round-000.json").read_text())
+    assert json.loads((two / "evaluation/round-000.json").read_text()) == json.loads((one / "evaluation/round-000.json").read_text())
     states = [json.loads((checkpoint_model(run, 1).parent / "state.json").read_text()) for run in (one, two)]
     assert states[1] == {**states[0], "processes": 2}
 
@@ -131,7 +131,7 @@ def test_two_processes_are_one_run(tmp_path: Path):
     assert any("until now 2 processes, from now on 1: model and optimiser go on" in text for text in heard.said)
     assert len(list(read_episodes(two / "rounds/002/games.jsonl.gz"))) == 12
     together(_resume, tmp_path, one, **SPLIT)
-    ends = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["replay_loss"] for run in (one, two)]
+    ends = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["sft_mix_loss"] for run in (one, two)]
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
 
 

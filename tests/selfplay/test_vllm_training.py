@@ -17,7 +17,7 @@ from sparring.envs.core import Task
 from sparring.envs.games.prompts import TABOO_BRIEF
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.selfplay.config.config import LearnerConfig
-from sparring.selfplay.learner.batch import row_from_segment
+from sparring.selfplay.learner.batch import sample_from_segment
 
 
 def test_two_rounds(tmp_path: Path):
@@ -30,13 +30,13 @@ def test_two_rounds(tmp_path: Path):
         server = VLLMServer(place, stub.url)
         agent = ModelAgent(server, TABOO_BRIEF, Sampling(0.8, max_new_tokens=6))
         for version in ("1", "2"):
-            played = play_all(Match(task.id, game, task, dict.fromkeys(game.roles, agent), task.seed) for task in tasks)
-            segments = [(role, segment) for p in played for role in game.roles for segment in p.segments[role]]
-            rows = [row_from_segment(segment, (-1.0) ** i, role=role) for i, (role, segment) in enumerate(segments)]
+            episodes = play_all(Match(task.id, game, task, dict.fromkeys(game.roles, agent), task.seed) for task in tasks)
+            segments = [(role, segment) for p in episodes for role in game.roles for segment in p.segments[role]]
+            samples = [sample_from_segment(segment, (-1.0) ** i, role=role) for i, (role, segment) in enumerate(segments)]
             if version == "2":
                 first = learner_of(load_language_model(place, device="cpu", dtype="float32").model, config=LearnerConfig(kl=0.0))
-                assert first.update(rows, seed=0)["mismatch_kl"] > 1e-4, "these are not the replies of the first weights"
-            assert learner.update(rows, seed=0)["mismatch_kl"] == pytest.approx(0.0, abs=1e-6)
+                assert first.update(samples, seed=0)["mismatch_kl"] > 1e-4, "these are not the replies of the first weights"
+            assert learner.update(samples, seed=0)["mismatch_kl"] == pytest.approx(0.0, abs=1e-6)
             folder = tmp_path / version
             own.model.save_pretrained(folder)
             store_head(folder)

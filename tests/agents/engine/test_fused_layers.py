@@ -10,11 +10,11 @@ from torch import nn
 
 from sparring.agents.engine import kernels
 from sparring.agents.engine.attention import PackedModel, Prefill
-from sparring.agents.engine.fused_layers import ROTARY, quick_parts, replaced
+from sparring.agents.engine.fused_layers import ROTARY, fused_layers, replaced
 
 
 def found(model: nn.Module, heads: tuple[int, int, int] = (4, 2, 32)) -> list[str]:
-    return sorted(quick.__name__ for _, _, quick in quick_parts(model, heads))
+    return sorted(quick.__name__ for _, _, quick in fused_layers(model, heads))
 
 
 @needs_compiler
@@ -37,7 +37,7 @@ def test_what_computes_the_same_is_found_and_nothing_else(kind: str, parts: list
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_model_computes_the_same_with_its_parts_replaced(kind: str, rows: int):
     model = tiny_model(kind, hidden_size=128, head_dim=32)
-    parts = quick_parts(model, (4, 2, 32))
+    parts = fused_layers(model, (4, 2, 32))
     assert parts
     ids = torch.arange(20 * rows).view(rows, 20)
     with torch.inference_mode():
@@ -60,7 +60,7 @@ def test_models_that_the_kernels_cannot_take_stay_as_they_are(monkeypatch: pytes
 @needs_compiler
 def test_weights_are_read_when_they_are_used():
     model = tiny_model("llama", hidden_size=128)
-    parts = quick_parts(model, (4, 2, 32))
+    parts = fused_layers(model, (4, 2, 32))
     with torch.no_grad():
         model.model.norm.weight = nn.Parameter(torch.full((128,), 3.0))
         wanted = model(torch.arange(8)[None]).logits
@@ -71,7 +71,7 @@ def test_weights_are_read_when_they_are_used():
 @needs_compiler
 def test_other_kinds_of_numbers_go_the_model_s_own_way():
     model = tiny_model("llama", hidden_size=128)
-    parts = quick_parts(model, (4, 2, 32))
+    parts = fused_layers(model, (4, 2, 32))
     model.bfloat16()
     with torch.no_grad(), replaced(parts):
         assert model(torch.arange(8)[None]).logits.dtype == torch.bfloat16
@@ -80,7 +80,7 @@ def test_other_kinds_of_numbers_go_the_model_s_own_way():
 @needs_compiler
 def test_whatever_goes_wrong_the_model_s_own_code_comes_back():
     model = tiny_model("llama", hidden_size=128)
-    parts = quick_parts(model, (4, 2, 32))
+    parts = fused_layers(model, (4, 2, 32))
     turns = {id(names): names[name] for names, name, _ in parts if name == ROTARY}
     with pytest.raises(RuntimeError, match="stop"), replaced(parts):
         raise RuntimeError("stop")
@@ -119,7 +119,7 @@ def test_generation_uses_them_and_compiled_passes_do_not(monkeypatch: pytest.Mon
 @needs_compiler
 def test_where_gradients_are_wanted_the_model_s_own_code_runs():
     model = tiny_model("llama", hidden_size=128)
-    with replaced(quick_parts(model, (4, 2, 32))):
+    with replaced(fused_layers(model, (4, 2, 32))):
         model(torch.arange(8)[None]).logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -169,7 +169,7 @@ def test_what_is_the_same_only_at_times_is_left_alone(make: Any):
 @needs_compiler
 def test_a_module_that_is_changed_later_is_left_to_who_changed_it():
     model = tiny_model("llama", hidden_size=128)
-    parts = quick_parts(model, (4, 2, 32))
+    parts = fused_layers(model, (4, 2, 32))
     called = []
     own = model.model.norm.forward
     model.model.norm.forward = lambda x: (called.append(1), own(x))[1]

@@ -17,7 +17,7 @@ from sparring.agents.engine.sampling import filter_logits
 
 KINDS = ["llama", "untied", "llama3", "qwen2", "qwen3", "gpt2", "mistral", "gemma2", "gemma3"]
 END = 5
-WIDTHS = [pytest.param(32, id="lanes"), pytest.param(64, id="blocks", marks=needs_compiler)]
+WIDTHS = [pytest.param(32, id="buckets"), pytest.param(64, id="blocks", marks=needs_compiler)]
 """Of a model: its heads have 8 or 16 numbers, which decides where rows are kept."""
 
 
@@ -58,11 +58,11 @@ def off_by(model, ids, logprobs, sampled) -> float:
 
 def all_come_back(loop: HFLoop) -> None:
     """Closes all streams; each block of the pool is free then, once."""
-    for name in [stream.key for stream in loop._streams]:
+    for name in [stream.key for stream in loop._sequences]:
         loop.close(name)
     loop.invalidate()
-    pool = loop._streams.pool
-    assert len(pool.free) == len(pool.data) == len(set(pool.free)) and not pool._sharing
+    pool = loop._sequences.pool
+    assert len(pool.free_blocks) == len(pool.data) == len(set(pool.free_blocks)) and not pool._sharing
 
 
 @pytest.mark.parametrize("rows", [8, 16], ids=["refilled", "all at once"])

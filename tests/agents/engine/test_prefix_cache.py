@@ -7,7 +7,7 @@ from tiny import tiny_model
 from sparring.agents.core import Sampling
 from sparring.agents.engine.kv_cache import BLOCK, Layout, Pool
 from sparring.agents.engine.loop import HFLoop
-from sparring.agents.engine.prefix_cache import CHUNK, SHARE, Prefixes, chain
+from sparring.agents.engine.prefix_cache import CHUNK, SHARE, PrefixCache, chain
 
 END = 5
 
@@ -16,7 +16,7 @@ def pool(blocks: int) -> Pool:
     return Pool(Layout(1, 1, 2, torch.float32, torch.device("cpu")), blocks)
 
 
-def add(kept: Prefixes, ids: list[int]) -> dict[int, int]:
+def add(kept: PrefixCache, ids: list[int]) -> dict[int, int]:
     """Keeps a prompt that two streams have begun with."""
     for _ in range(2):
         kept.ask(chain(ids))
@@ -24,7 +24,7 @@ def add(kept: Prefixes, ids: list[int]) -> dict[int, int]:
 
 
 def test_only_what_streams_share_is_kept():
-    kept = Prefixes(pool(100))
+    kept = PrefixCache(pool(100))
     rules = list(range(12))
     first, second = ([*rules, *range(start, start + 9)] for start in (100, 200))
     kept.ask(chain(first))
@@ -43,12 +43,12 @@ def test_games_of_their_own_words_leave_nothing_behind():
         loop.submit(f"{i}", [*range(10, 30), *((7 * i + j) % 90 + 300 for j in range(40))], Sampling(max_new_tokens=2), i)
         loop.poll()
         loop.close(f"{i}")
-        taken.append(len(loop._streams.pool.data) - len(loop._streams.pool.free))
+        taken.append(len(loop._sequences.pool.data) - len(loop._sequences.pool.free_blocks))
     assert len(set(taken[2:])) == 1, "the rules alone"
 
 
 def test_the_longest_shared_beginning_is_found():
-    kept = Prefixes(pool(100))
+    kept = PrefixCache(pool(100))
     long, short = list(range(20)), [*range(8), 90, 91, 92, 93, 94]
     assert kept.find(long, chain(long)) == (None, 0)
     assert len(add(kept, long)) == 1
@@ -63,7 +63,7 @@ def test_the_longest_shared_beginning_is_found():
 
 
 def test_equal_hashes_of_other_ids_share_nothing():
-    kept = Prefixes(pool(100))
+    kept = PrefixCache(pool(100))
     ids = list(range(10))
     add(kept, ids)
     assert kept.find([50 + i for i in ids], chain(ids)) == (None, 0)
@@ -71,7 +71,7 @@ def test_equal_hashes_of_other_ids_share_nothing():
 
 def test_what_was_used_least_recently_leaves_first_and_its_blocks_come_back():
     blocks = pool(3 * SHARE)
-    kept = Prefixes(blocks)
+    kept = PrefixCache(blocks)
     prompts = [[100 * i + j for j in range(BLOCK + 1)] for i in range(4)]
     for prompt in prompts[:3]:
         assert len(add(kept, prompt)) == 1
@@ -86,7 +86,7 @@ def test_what_was_used_least_recently_leaves_first_and_its_blocks_come_back():
 
 def test_kept_prompts_take_a_share_of_the_pool_and_none_twice():
     blocks = pool(5 * SHARE)
-    kept = Prefixes(blocks)
+    kept = PrefixCache(blocks)
     for i in range(20):
         prompt = [1000 + i] * (CHUNK + 1)
         add(kept, prompt)
@@ -94,9 +94,9 @@ def test_kept_prompts_take_a_share_of_the_pool_and_none_twice():
         assert blocks.available() >= 5 * (SHARE - 1)
     long = list(range(6 * BLOCK))
     assert add(kept, long) == {}
-    taken = blocks.take(blocks.available())
+    taken = blocks.allocate(blocks.available())
     assert add(kept, [7] * 9), "where streams hold all else, an older prompt gives way"
-    blocks.give(taken)
+    blocks.free(taken)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])

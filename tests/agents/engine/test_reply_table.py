@@ -1,10 +1,10 @@
 import torch
 
-from sparring.agents.engine.reply_table import ENDED, FULL, GOES_ON, Replies
+from sparring.agents.engine.reply_table import ENDED, FULL, GOES_ON, ReplyTable
 
 
 def test_replies_are_recorded_by_slot_until_their_end():
-    table = Replies(4, torch.device("cpu"))
+    table = ReplyTable(4, torch.device("cpu"))
     table.enter([2, 0], [5, 9], [3, 2], [7, 8])
     order, ends = torch.tensor([2, 0]), torch.tensor([1])
     far, near = torch.tensor([False, False]), torch.tensor([False, True])
@@ -22,7 +22,7 @@ def test_replies_are_recorded_by_slot_until_their_end():
 
 
 def test_a_longer_limit_widens_the_table_and_a_slot_begins_anew():
-    table = Replies(1, torch.device("cpu"))
+    table = ReplyTable(1, torch.device("cpu"))
     slot = torch.tensor([0])
     table.enter([0], [0], [1], [1])
     assert table.record(slot, table.step[slot], slot + 5, slot - 1.0, slot, slot + 2) == [FULL]

@@ -1,4 +1,4 @@
-"""Where rows and idle streams keep their keys and values: in blocks or in lanes, within a bound, shared where they begin alike."""
+"""Where rows and idle streams keep their keys and values: in blocks or in buckets, within a bound, shared where they begin alike."""
 
 import functools
 
@@ -9,15 +9,15 @@ from test_loop import END, WIDTHS, all_come_back, off_by, play
 from tiny import needs_compiler, tiny_model
 
 from sparring.agents.core import Sampling
-from sparring.agents.engine.kv_cache import Lanes, Layout, Pool
+from sparring.agents.engine.kv_cache import Buckets, Layout, Pool
 from sparring.agents.engine.loop import HFLoop
-from sparring.agents.engine.rows import BlockRows, LaneRows
+from sparring.agents.engine.rows import BlockBatch, BucketBatch
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_where_rows_are_kept(width: int):
     loop = HFLoop(tiny_model(hidden_size=width), end_ids=frozenset())
-    assert isinstance(loop._rows, LaneRows if width == 32 else BlockRows)
+    assert isinstance(loop._batch, BucketBatch if width == 32 else BlockBatch)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -25,16 +25,16 @@ def test_evicted_streams_are_rebuilt_from_their_ids(width: int):
     model = tiny_model(hidden_size=width)
     _, roomy, _, _ = play(model, streams=20, turns=3)
     loop, tight, logprobs, sampled = play(model, streams=20, turns=3, max_rows=2, max_streams=1)
-    assert loop.counters.rebuilt > 0
-    assert len(loop._streams.pool.data) <= loop._streams.pool.limit <= (16 if width == 32 else 16 + 2 * 17)
+    assert loop.counters.preempted > 0
+    assert len(loop._sequences.pool.data) <= loop._sequences.pool.limit <= (16 if width == 32 else 16 + 2 * 17)
     assert tight == roomy
     assert off_by(model, tight, logprobs, sampled) < 1e-5
 
 
 def taken(loop: HFLoop) -> int:
     """Bytes of all caches at present."""
-    lanes = sum(lane.data.nbytes for lane in loop._rows.lanes) if isinstance(loop._rows, LaneRows) else 0
-    return loop._streams.pool.data.nbytes + lanes
+    buckets = sum(bucket.data.nbytes for bucket in loop._batch.buckets) if isinstance(loop._batch, BucketBatch) else 0
+    return loop._sequences.pool.data.nbytes + buckets
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -48,16 +48,16 @@ def test_caches_stay_within_the_bound(width: int):
     while left:
         left -= len(loop.poll())
         most = max(most, taken(loop))
-    assert loop._streams.pool.data.nbytes <= most <= loop.memory_bound()
-    assert (loop._streams.pool.data.nbytes < most) == (width == 32)
+    assert loop._sequences.pool.data.nbytes <= most <= loop.memory_bound()
+    assert (loop._sequences.pool.data.nbytes < most) == (width == 32)
     loop.invalidate()
     assert taken(loop) < most, "new weights give memory back"
 
 
-def test_lanes_share_their_memory():
+def test_buckets_share_their_memory():
     layout = Layout(1, 1, 2, torch.float32, torch.device("cpu"))
-    lanes: Lanes[int] = Lanes(layout, 20 * 64)
-    short, long = lanes.of(32), lanes.of(64)
+    buckets: Buckets[int] = Buckets(layout, 20 * 64)
+    short, long = buckets.of(32), buckets.of(64)
     short.add(range(10))
     assert short.capacity == 20, "a quarter more and eight, as long as there is room"
     short.data[:] = torch.arange(20)[:, None, None, None]
@@ -103,7 +103,7 @@ def test_a_pool_that_cannot_grow_rebuilds_streams(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Pool, "__init__", functools.partialmethod(small_pool, Pool.__init__))
     monkeypatch.setattr(Pool, "_make", limited)
     loop, tight, logprobs, sampled = play(model, streams=9, turns=3)
-    assert loop._streams.pool.limit == 2
+    assert loop._sequences.pool.limit == 2
     assert tight == roomy
     assert off_by(model, tight, logprobs, sampled) < 1e-5
 
@@ -118,13 +118,13 @@ def test_beginnings_leave_where_rows_need_the_room():
         for j in range(2):
             loop.submit(f"{i}-{j}", [*rules, 7 + j], Sampling(max_new_tokens=2), i)
             loop.poll()
-    kept = len(loop._streams.prefixes._kept)
+    kept = len(loop._sequences.prefix_cache._kept)
     assert kept == 5
     for i in range(8):
         loop.submit(f"{i}", rng.integers(6, 400, 200).tolist(), Sampling(max_new_tokens=56), i)
     done = loop.poll()
     assert len(done) == 8
-    assert len(loop._streams.prefixes._kept) < kept
+    assert len(loop._sequences.prefix_cache._kept) < kept
     for reply in done:
         with torch.no_grad():
             whole = model(input_ids=torch.tensor([loop.ids(reply.stream)])).logits[0].log_softmax(-1)
@@ -161,7 +161,7 @@ def test_a_beginning_that_many_share_is_the_same_for_each(width: int):
             while due:
                 due -= len(loop.poll())
         found.append({name: loop.ids(name) for name in prompts})
-        assert (loop.counters.rebuilt > 0) == (options["max_streams"] < 64)
+        assert (loop.counters.preempted > 0) == (options["max_streams"] < 64)
         assert (loop.counters.shared > 0) == (options["max_streams"] > 1)
         all_come_back(loop)
     assert found[0] == found[1] == found[2]
@@ -178,10 +178,10 @@ def test_streams_do_not_wait_for_a_beginning_that_cannot_be_kept():
 
 def test_a_block_is_free_when_each_who_took_it_gave_it_back():
     pool = Pool(Layout(1, 1, 2, torch.float32, torch.device("cpu")), 4)
-    one, two = pool.take(2) or ()
-    assert pool.share([one]) == pool.share([one]) == [one]
+    one, two = pool.allocate(2) or ()
+    assert pool.incref([one]) == pool.incref([one]) == [one]
     free = [pool.available()]
     for blocks in ([one, two], [one], [one]):
-        pool.give(blocks)
+        pool.free(blocks)
         free.append(pool.available())
     assert free == [2, 3, 3, 4]

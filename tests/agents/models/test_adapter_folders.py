@@ -157,9 +157,9 @@ def test_adapters_as_players(tmp_path: Path):
     assert model_card(late.name) == model_card(str(base))
     game = AdversarialTaboo(max_turns=2, max_characters=10_000)
     match = Match("0", game, Task("0", "lemon", "lemon", 0), {"attacker": late, "defender": plain}, 0)
-    played = play_all([match])[0]
-    assert {s.adapter for s in played.segments["attacker"]} == {late.adapter} != {None}
-    assert {s.adapter for s in played.segments["defender"]} <= {None}
+    episodes = play_all([match])[0]
+    assert {s.adapter for s in episodes.segments["attacker"]} == {late.adapter} != {None}
+    assert {s.adapter for s in episodes.segments["defender"]} <= {None}
     with pytest.raises(ValueError, match="through an adapter"):
         model_place(late.name)
     with pytest.raises(ValueError, match="is no adapter folder"):

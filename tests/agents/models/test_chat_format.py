@@ -34,11 +34,11 @@ def test_streams_equal_the_template(kind: str):
 @pytest.mark.parametrize("kind", [*KINDS, None])
 def test_a_conversation_is_what_playing_it_gives(kind: str | None):
     chat = ChatFormat(tiny_tokenizer(kind))
-    ids, action = chat.conversation((*CHAT, Message("assistant", "No.")))
+    ids, loss_mask = chat.conversation((*CHAT, Message("assistant", "No.")))
     first, second = chat.open(CHAT[:2]), chat.extend(CHAT[3:], ended=True)
     one, other = chat.reply("It is red."), chat.reply("No.")
     assert ids == [*first, *one, *second, *other]
-    assert action == [False] * len(first) + [True] * len(one) + [False] * len(second) + [True] * len(other)
+    assert loss_mask == [False] * len(first) + [True] * len(one) + [False] * len(second) + [True] * len(other)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, None])

@@ -77,8 +77,8 @@ def test_the_loop_plays_known_families_as_they_are_and_is_as_new_afterwards(kind
     loop = HFLoop(tiny_model(kind), end_ids=frozenset({3}))
     difference = loop_difference(loop)
     assert len(difference) > 20 and difference.max() < 2e-5
-    assert loop.counters == Counters() and not loop._streams and loop.active == 0
-    assert len(loop._slots) == loop.max_rows and len(loop._streams.pool.free) == len(loop._streams.pool.data)
+    assert loop.counters == Counters() and not loop._sequences and loop.active == 0
+    assert len(loop._slots) == loop.max_rows and len(loop._sequences.pool.free_blocks) == len(loop._sequences.pool.data)
 
 
 def test_windows_are_short_only_while_models_are_compared():

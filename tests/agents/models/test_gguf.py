@@ -68,8 +68,8 @@ def test_a_file_plays_by_its_name(llama: Path):
     agent = resolve(str(llama), sampling=Sampling(max_new_tokens=4))
     assert isinstance(agent, ModelAgent) and agent.name == str(llama)
     game = AdversarialTaboo(max_turns=1, max_characters=10_000)
-    (played,) = play_all([Match("0", game, Task("0", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)])
-    assert len(played.segments["attacker"]) == 1
+    (episode,) = play_all([Match("0", game, Task("0", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)])
+    assert len(episode.segments["attacker"]) == 1
 
 
 def test_names_of_files(llama: Path, tmp_path: Path):

@@ -47,12 +47,12 @@ def test_segments_hold_what_was_sampled(kind: str, template: str | None):
                 for span in segment.turns:
                     covered[span.start : span.end] = True
                     texts.append(model.format.split_thinking(model.format.decode(segment.ids[span.start : span.end].tolist()))[1])
-                assert (covered == segment.action).all()
+                assert (covered == segment.loss_mask).all()
                 assert texts == spoken[role]
                 with torch.no_grad():
                     logits = model.model(input_ids=torch.tensor(segment.ids)[None]).logits[0].float() / 0.8
                 whole = logits.log_softmax(-1)
-                for at in np.flatnonzero(segment.action):
+                for at in np.flatnonzero(segment.loss_mask):
                     assert float(whole[at - 1, segment.ids[at]]) == pytest.approx(segment.logprobs[at], abs=1e-4)
 
 
@@ -80,8 +80,8 @@ def test_a_stop_string_ends_a_reply_at_the_token_that_completes_it(template: str
 
     def replies(**sampling) -> dict[str, list[int]]:
         """Ids of each first utterance by game."""
-        played = play(model, n=12, max_new_tokens=24, **sampling)
-        return {p.match.id: p.segments["attacker"][0].ids[slice(*_first(p))].tolist() for p in played}
+        episodes = play(model, n=12, max_new_tokens=24, **sampling)
+        return {p.match.id: p.segments["attacker"][0].ids[slice(*_first(p))].tolist() for p in episodes}
 
     def _first(p) -> tuple[int, int]:
         return p.segments["attacker"][0].turns[0].start, p.segments["attacker"][0].turns[0].end
@@ -196,7 +196,7 @@ def test_weights_lie_where_arithmetic_is_that_of_new_ones(tmp_path: Path):
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("width", [pytest.param(32, id="lanes"), pytest.param(64, id="blocks", marks=needs_compiler)])
+@pytest.mark.parametrize("width", [pytest.param(32, id="buckets"), pytest.param(64, id="blocks", marks=needs_compiler)])
 def test_hundreds_of_games_leave_nothing_behind(width: int):
     """Streams, books and rows are empty after every game; caches grow no further than what is in play needs."""
     tokenizer = tiny_tokenizer("chatml")
@@ -210,17 +210,17 @@ def test_hundreds_of_games_leave_nothing_behind(width: int):
             if i % 100 == 99:
                 sizes.append(
                     (
-                        len(loop._streams),
+                        len(loop._sequences),
                         len(model.streams._records),
-                        loop._streams.pool.data.numel(),
-                        sum(lane.data.numel() for lane in getattr(loop._rows, "lanes", ())),
+                        loop._sequences.pool.data.numel(),
+                        sum(bucket.data.numel() for bucket in getattr(loop._batch, "buckets", ())),
                     )
                 )
             yield Match(str(i), game, Task(str(i), "lemon", "lemon", i), dict.fromkeys(game.roles, agent), i)
 
-    play_in_order(matches(), lambda played: None, concurrency=16)
+    play_in_order(matches(), lambda episode: None, concurrency=16)
     assert all(streams <= 32 and books <= 32 for streams, books, _, _ in sizes) and len(sizes) == 3
-    assert len({(pool, lanes) for _, _, pool, lanes in sizes}) == 1
-    assert not loop._streams and not model.streams._records and not loop._waiting and not loop._done and loop.active == 0
+    assert len({(pool, buckets) for _, _, pool, buckets in sizes}) == 1
+    assert not loop._sequences and not model.streams._records and not loop._waiting and not loop._done and loop.active == 0
     loop.invalidate()
-    assert len(loop._streams.pool.free) == len(loop._streams.pool.data) and len(loop._slots) == loop.max_rows
+    assert len(loop._sequences.pool.free_blocks) == len(loop._sequences.pool.data) and len(loop._slots) == loop.max_rows

@@ -34,9 +34,9 @@ def test_two_turns_are_one_segment(streams: TokenStreams):
     assert segment.ids.tolist() == [*opened, *said, *more, *said[:2]]
     at = len(opened), len(opened) + len(said), len(segment.ids) - 2, len(segment.ids)
     assert segment.turns == (TurnSpan(1, at[0], at[1], "stop"), TurnSpan(3, at[2], at[3], "length"))
-    assert np.flatnonzero(segment.action).tolist() == [*range(at[0], at[1]), *range(at[2], at[3])]
-    assert segment.logprobs[segment.action].tolist() == [-0.5] * len(said) + [-1.0, -2.0]
-    assert not segment.logprobs[~segment.action].any() and segment.weight_version == "7"
+    assert np.flatnonzero(segment.loss_mask).tolist() == [*range(at[0], at[1]), *range(at[2], at[3])]
+    assert segment.logprobs[segment.loss_mask].tolist() == [-0.5] * len(said) + [-1.0, -2.0]
+    assert not segment.logprobs[~segment.loss_mask].any() and segment.weight_version == "7"
     assert streams.close("s") == ()
 
 
@@ -50,8 +50,8 @@ def test_other_weights_or_temperature_begin_a_segment(streams: TokenStreams, ver
     streams.reply(two, said, [-2.0] * len(said), "stop", ended=True)
     old, new = streams.close("s")
     assert (old.weight_version, new.weight_version, new.temperature) == ("7", version, temperature)
-    assert new.ids[: len(old.ids)].tolist() == old.ids.tolist() and not new.action[: len(old.ids)].any()
-    assert new.logprobs[new.action].tolist() == [-2.0] * len(said)
+    assert new.ids[: len(old.ids)].tolist() == old.ids.tolist() and not new.loss_mask[: len(old.ids)].any()
+    assert new.logprobs[new.loss_mask].tolist() == [-2.0] * len(said)
 
 
 def test_what_is_not_trainable_is_no_action(streams: TokenStreams):
@@ -59,7 +59,7 @@ def test_what_is_not_trainable_is_no_action(streams: TokenStreams):
     streams.extend(only, version="7", room=1000)
     streams.reply(only, streams.chat.reply("Yes."), [-1.0] * len(streams.chat.reply("Yes.")), "stop", ended=True)
     (segment,) = streams.close("s")
-    assert not segment.action.any() and not segment.logprobs.any()
+    assert not segment.loss_mask.any() and not segment.logprobs.any()
 
 
 def test_a_prompt_without_room_is_refused_and_not_kept(streams: TokenStreams):

@@ -12,12 +12,12 @@ import pytest
 
 from sparring.agents.players.human import SILENT, Left, ask_line, human
 from sparring.agents.players.simple import FunctionAgent
-from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.rollout import Episode, Match, play_all
 from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 
 
-def play(role: str, said: list[str], opponent: str) -> tuple[Played, list[str], list[str]]:
+def play(role: str, said: list[str], opponent: str) -> tuple[Episode, list[str], list[str]]:
     """A game about a lemon in which a person says these things and then ends the input: the game, what the person was told and asked."""
     told: list[str] = []
     asked: list[str] = []
@@ -33,39 +33,39 @@ def play(role: str, said: list[str], opponent: str) -> tuple[Played, list[str], 
     other = FunctionAgent(lambda observation, rng: opponent)
     game = AdversarialTaboo(max_turns=3)
     agents = {one: human(ask, told.append) if one == role else other for one in game.roles}
-    (played,) = play_all([Match("m", game, Task("m", "lemon", "lemon", 0), agents, 0)])
-    return played, told, asked
+    (episode,) = play_all([Match("m", game, Task("m", "lemon", "lemon", 0), agents, 0)])
+    return episode, told, asked
 
 
 def test_an_attacker_is_told_the_rules_and_the_word_once_and_then_what_is_said():
-    played, told, asked = play("attacker", ["It is sour.", "It is yellow."], "Tell me more.")
+    episodes, told, asked = play("attacker", ["It is sour.", "It is yellow."], "Tell me more.")
     assert "You are the attacker. Your secret word is lemon." in told[0]
     assert told[1:] == ["defender: Tell me more."] * 2
     assert asked == ["attacker (you): "] * 3
-    assert (played.outcome.reason, played.outcome.winner) == ("silent", "defender"), "the end of the input is silence"
-    assert [u.text for u in played.state.utterances if u.role == "attacker"] == ["It is sour.", "It is yellow.", ""]
+    assert (episodes.outcome.reason, episodes.outcome.winner) == ("silent", "defender"), "the end of the input is silence"
+    assert [u.text for u in episodes.state.utterances if u.role == "attacker"] == ["It is sour.", "It is yellow.", ""]
 
 
 def test_a_defender_is_not_told_the_word_and_what_could_steer_a_terminal_is_not_printed():
-    played, told, _ = play("defender", ["Hm.", "I know the word! It is a lemon."], "Sour\x1b[2J!\nYellow.")
+    episodes, told, _ = play("defender", ["Hm.", "I know the word! It is a lemon."], "Sour\x1b[2J!\nYellow.")
     assert "You are the defender." in told[0]
     assert told[0].endswith("attacker: Sour\ufffd[2J!\n        Yellow.")
     assert "lemon" not in "".join(told)
-    assert (played.outcome.reason, played.outcome.winner) == ("declared_right", "defender")
+    assert (episodes.outcome.reason, episodes.outcome.winner) == ("declared_right", "defender")
 
 
 def test_nothing_is_said_only_when_it_is_meant():
-    played, _, asked = play("attacker", ["", " \u200b ", "It is sour.", "", "It is yellow."], "Tell me more.")
-    assert [u.text for u in played.state.utterances if u.role == "attacker"] == [" \u200b "], "the second silence is taken as such"
+    episodes, _, asked = play("attacker", ["", " \u200b ", "It is sour.", "", "It is yellow."], "Tell me more.")
+    assert [u.text for u in episodes.state.utterances if u.role == "attacker"] == [" \u200b "], "the second silence is taken as such"
     assert asked == ["attacker (you): ", SILENT]
-    played, _, asked = play("attacker", ["", "It is sour.", "It is yellow.", "It is round."], "Tell me more.")
-    assert played.outcome.reason == "turn_limit"
+    episodes, _, asked = play("attacker", ["", "It is sour.", "It is yellow.", "It is round."], "Tell me more.")
+    assert episodes.outcome.reason == "turn_limit"
     assert asked == ["attacker (you): ", SILENT, "attacker (you): ", "attacker (you): "]
 
 
 def test_a_person_can_ask_for_help_and_leave():
-    played, told, asked = play("attacker", ["It is sour.", " /HELP", "It is yellow.", "It is round."], "Tell me more.")
-    assert played.outcome.reason == "turn_limit" and len(asked) == 4
+    episodes, told, asked = play("attacker", ["It is sour.", " /HELP", "It is yellow.", "It is round."], "Tell me more.")
+    assert episodes.outcome.reason == "turn_limit" and len(asked) == 4
     (shown,) = [text for text in told if "/quit or Ctrl-D leaves" in text]
     assert "Your secret word is lemon." in shown and shown.endswith("attacker: It is sour.\ndefender: Tell me more.")
     with pytest.raises(Left):

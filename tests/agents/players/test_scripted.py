@@ -18,7 +18,7 @@ WORLD = everyday()
 
 def games(n: int) -> list[State]:
     """n games of mixed styles on imitated words."""
-    words = word_groups().imitated
+    words = word_groups().sft
     finished = []
     for seed in range(n):
         rng = random.Random(seed)
@@ -41,9 +41,9 @@ def played() -> list[State]:
     return games(1500)
 
 
-def test_a_quarter_of_games_end_with_the_word_drawn_out(played: list[State]):
-    reasons = Counter(state.outcome.reason for state in played if state.outcome)
-    share = {reason: count / len(played) for reason, count in reasons.items()}
+def test_a_quarter_of_games_end_with_the_word_drawn_out(episodes: list[State]):
+    reasons = Counter(state.outcome.reason for state in episodes if state.outcome)
+    share = {reason: count / len(episodes) for reason, count in reasons.items()}
     assert share["uttered"] >= 0.25, share
     assert share["declared_right"] >= 0.25, share
     assert share["declared_wrong"] >= 0.05, share
@@ -51,16 +51,16 @@ def test_a_quarter_of_games_end_with_the_word_drawn_out(played: list[State]):
     assert 0 < share["foul"] <= 0.03, share
 
 
-def test_hints_are_mostly_true(played: list[State]):
+def test_hints_are_mostly_true(episodes: list[State]):
     claims = true = 0
-    for state in played:
+    for state in episodes:
         found = truth([u.text for u in state.utterances if u.role == "attacker"], state.task.secret)
         claims, true = claims + found.claims, true + found.true
     assert 0.9 < true / claims < 1
 
 
-def test_everything_said_is_of_the_small_english(played: list[State]):
-    texts = [u.text for state in played for u in state.utterances]
+def test_everything_said_is_of_the_small_english(episodes: list[State]):
+    texts = [u.text for state in episodes for u in state.utterances]
     assert truth(texts, WORLD.nouns[0]).unparsed == 0
 
 

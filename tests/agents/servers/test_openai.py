@@ -35,7 +35,7 @@ def said(content, finish="stop", usage=None, **message) -> Answer:
 
 
 async def no_sleep(seconds: float) -> None:
-    """Pauses between tries take no time here."""
+    """PartialUpdates between tries take no time here."""
 
 
 def server(stub: Stub, **limits) -> OpenAIServer:
@@ -62,12 +62,12 @@ def ask(model: OpenAIServer, stream: str = "s", **sampling) -> Reply:
 
 def test_whole_games():
     with stub_server(lambda asked: said(f"Answer {len(asked.body['messages'])}.", usage={"completion_tokens": 4})) as stub:
-        played = play(server(stub), n=8)
+        episodes = play(server(stub), n=8)
         asked = [a.body for a in stub.asked]
-    for p in played:
+    for p in episodes:
         assert [u.text for u in p.state.utterances] == ["Hint 0.", "Answer 2.", "Hint 2.", "Answer 4."]
         assert p.outcome.reason == "turn_limit" and p.segments["defender"] == ()
-        assert [r.tokens for r in p.replies if r.role == "defender"] == [4, 4]
+        assert [r.tokens for r in p.turns if r.role == "defender"] == [4, 4]
     assert stub.paths == ["/v1/chat/completions"] * 16
     second = next(body["messages"] for body in asked if len(body["messages"]) == 4)
     assert [m["role"] for m in second] == ["system", "user", "assistant", "user"]
@@ -171,7 +171,7 @@ def test_private_thoughts_are_not_shown_to_anyone():
         (p,) = play_all([Match("0", GAME, Task("0", "lemon", "lemon", 0), agents, 0)])
         assert "lemon" not in str(stub.asked[-1].body)
     assert p.outcome.reason == "turn_limit" and "lemon" not in str([o.utterances for o in seen])
-    assert p.replies[1].private == "lemon?"
+    assert p.turns[1].private == "lemon?"
 
 
 @pytest.mark.parametrize("fault", [Answer(status=500), Answer(status=429), Answer(b"{"), said("Hm.", "abort"), DROP, HANG])
@@ -186,9 +186,9 @@ def test_a_fault_that_stays_voids_its_game_alone(fault: Answer | str):
         return fault if seed in unlucky else said("Hm.")
 
     with stub_server(answer) as stub:
-        played = play(server(stub, request_seconds=1.5 if fault == HANG else 60), n=4)
-    assert sorted(p.outcome.reason for p in played) == ["turn_limit"] * 3 + [VOID]
-    void = next(p for p in played if p.outcome.reason == VOID)
+        episodes = play(server(stub, request_seconds=1.5 if fault == HANG else 60), n=4)
+    assert sorted(p.outcome.reason for p in episodes) == ["turn_limit"] * 3 + [VOID]
+    void = next(p for p in episodes if p.outcome.reason == VOID)
     assert set(void.outcome.utilities.values()) == {0.0} and len(void.state.utterances) == 3
     assert void.replies[-1].finish == "error"
 
@@ -204,8 +204,8 @@ def test_a_server_that_goes_voids_games_and_one_that_never_was_is_an_error():
 
 def test_truncated_and_empty_replies_are_the_models_own_doing():
     with stub_server(lambda asked: said("Hm", "length") if asked.number == 0 else said(None)) as stub:
-        played = play(server(stub, concurrency=1), n=2)
-    assert sorted(p.outcome.reason for p in played) == ["overlong", "silent"]
+        episodes = play(server(stub, concurrency=1), n=2)
+    assert sorted(p.outcome.reason for p in episodes) == ["overlong", "silent"]
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "a key is needed, in OPENAI_API_KEY"), (404, "no model 'm'.*name of the model")])
@@ -229,7 +229,7 @@ def test_a_chat_that_outgrows_the_context(error: dict):
     full = Answer({"error": error}, status=400)
     with stub_server(lambda asked: full if len(asked.body["messages"]) > 2 else said("Hm.")) as stub:
         (p,) = play(server(stub))
-        assert p.replies[-1].finish == "length" and p.outcome.reason == "overlong"
+        assert p.turns[-1].finish == "length" and p.outcome.reason == "overlong"
     with stub_server(lambda asked: full) as stub, pytest.raises(ValueError, match=r"too long|maximum context"):
         play(server(stub))
 
@@ -237,8 +237,8 @@ def test_a_chat_that_outgrows_the_context(error: dict):
 def test_one_request_refused_among_others_voids_its_game_alone():
     filtered = Answer({"error": {"message": "our content policy", "code": "content_filter"}}, status=400)
     with stub_server(lambda asked: filtered if asked.number == 2 else said("Hm.")) as stub:
-        played = play(server(stub, concurrency=1), n=3)
-    assert sorted(p.outcome.reason for p in played) == ["turn_limit", "turn_limit", VOID]
+        episodes = play(server(stub, concurrency=1), n=3)
+    assert sorted(p.outcome.reason for p in episodes) == ["turn_limit", "turn_limit", VOID]
     with stub_server(lambda asked: filtered) as stub, pytest.raises(ValueError, match="our content policy"):
         play(server(stub))
     with (
@@ -264,7 +264,7 @@ def test_a_reply_that_says_the_key_is_kept_without_it(monkeypatch: pytest.Monkey
     with stub_server(lambda asked: said("<think>SK-HIDDEN-9</think>It is sk-hidden-99!", reasoning_content="99-neddih")) as stub:
         (p,) = play(server(stub))
     assert p.state.utterances[1].text == "It is (key)!"
-    assert p.replies[1].private == "(key)\n(key)"
+    assert p.turns[1].private == "(key)\n(key)"
 
 
 @pytest.mark.parametrize("tokens", [10**400, 10**12, 10_000_001, float("inf"), float("nan"), -5, True, "9" * 50, [], None])
@@ -274,7 +274,7 @@ def test_an_absurd_count_of_tokens_voids_the_game_or_counts_as_none(tokens: obje
     if type(tokens) is int and tokens > 0:
         assert p.outcome.reason == VOID
     else:
-        assert p.outcome.reason == "turn_limit" and all(reply.tokens <= 1 for reply in p.replies)
+        assert p.outcome.reason == "turn_limit" and all(reply.tokens <= 1 for reply in p.turns)
     json.dumps(record(p), allow_nan=False)
 
 
@@ -296,9 +296,9 @@ def test_a_real_server():
         agent = resolve(f"openai:{folder}@http://127.0.0.1:{port}", sampling=Sampling(max_new_tokens=48), renderer=TABOO_BRIEF)
         agents = {"attacker": resolve("scripted:hinter"), "defender": agent}
         tasks = [Task(f"{i}", word, word, i) for i, word in enumerate(("lemon", "dog", "hammer", "chair"))]
-        played = play_all(Match(task.id, AdversarialTaboo(), task, agents, task.seed) for task in tasks)
-        assert all(p.outcome.reason != VOID for p in played)
-        spoken = [r for p in played for r in p.replies if r.role == "defender"]
+        episodes = play_all(Match(task.id, AdversarialTaboo(), task, agents, task.seed) for task in tasks)
+        assert all(p.outcome.reason != VOID for p in episodes)
+        spoken = [r for p in episodes for r in p.turns if r.role == "defender"]
         assert spoken and all(r.finish == "stop" and r.tokens > 0 for r in spoken)
         short = resolve(f"openai:{folder}@http://127.0.0.1:{port}", sampling=Sampling(max_new_tokens=2))
         (p,) = play_all([Match("short", GAME, tasks[0], {**agents, "defender": short}, 0)])
@@ -337,6 +337,6 @@ def test_refusals_of_single_requests_are_told_once(caplog: pytest.LogCaptureFixt
     with stub_server(answer) as stub:
         model = server(stub, concurrency=1)
         ask(model)
-        played = play(model, n=8)
-    assert {p.outcome.reason for p in played} == {VOID}
+        episodes = play(model, n=8)
+    assert {p.outcome.reason for p in episodes} == {VOID}
     assert len(caplog.records) == 1 and "is bad" in caplog.records[0].getMessage()

@@ -16,7 +16,7 @@ from sparring.agents.core import Request, Sampling
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import model_card, resolve
 from sparring.agents.players.model_agent import ModelAgent
-from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.rollout import Episode, Match, play_all
 from sparring.agents.servers import vllm as vllm_server
 from sparring.agents.servers.http_client import Failed, HTTPClient, Limits, Refused
 from sparring.agents.servers.vllm import Completion, VLLMServer, read_completion, read_likeliest
@@ -52,7 +52,7 @@ def read_once():
 
 
 async def no_sleep(seconds: float) -> None:
-    """Pauses between tries take no time here."""
+    """PartialUpdates between tries take no time here."""
 
 
 def server(stub: Stub, folder: Path, **limits) -> VLLMServer:
@@ -60,7 +60,7 @@ def server(stub: Stub, folder: Path, **limits) -> VLLMServer:
     return VLLMServer(folder, stub.url, name="v", client=client)
 
 
-def play(model: LanguageModel | VLLMServer, n: int = 6, **sampling) -> list[Played]:
+def play(model: LanguageModel | VLLMServer, n: int = 6, **sampling) -> list[Episode]:
     agent = ModelAgent(model, TABOO_BRIEF, Sampling(**{"max_new_tokens": 6, **sampling}))
     tasks = [Task(f"{i}", "lemon", "lemon", i) for i in range(n)]
     return play_all(Match(task.id, GAME, task, dict.fromkeys(GAME.roles, agent), task.seed) for task in tasks)
@@ -92,7 +92,7 @@ def test_streams_are_those_of_the_model_itself(folder: Path, sampling: dict):
         their_said, theirs = talk(server(stub, folder), **sampling)
     assert their_said == said and len(said) == 12
     for (a,), (b,) in zip(own, theirs, strict=True):
-        assert (a.ids == b.ids).all() and (a.action == b.action).all()
+        assert (a.ids == b.ids).all() and (a.loss_mask == b.loss_mask).all()
         assert (a.turns, a.temperature, a.weight_version) == (b.turns, b.temperature, b.weight_version) and len(a.turns) == 3
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
 
@@ -102,8 +102,8 @@ def test_games_can_be_trained_on(folder: Path):
     own = play(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")))
     with stub_server(stub_model) as stub:
         theirs = play(server(stub, folder))
-    assert [(p.state.utterances, p.replies, p.outcome) for p in theirs] == [(p.state.utterances, p.replies, p.outcome) for p in own]
-    assert all(segment.action.any() for p in theirs for segment in p.segments["attacker"])
+    assert [(p.state.utterances, p.turns, p.outcome) for p in theirs] == [(p.state.utterances, p.turns, p.outcome) for p in own]
+    assert all(segment.loss_mask.any() for p in theirs for segment in p.segments["attacker"])
 
 
 def test_what_shapes_the_distribution_is_always_sent(folder: Path):
@@ -247,7 +247,7 @@ def test_a_failure_in_the_middle_leaves_the_stream_in_step(folder: Path):
         assert ask(model, "So?").finish == "error"
         (segment,) = model.close("s")
     assert segment.ids[: len(said)].tolist() == said and len(segment.turns) == 2
-    assert int(segment.action.sum()) == sum(span.end - span.start for span in segment.turns)
+    assert int(segment.loss_mask.sum()) == sum(span.end - span.start for span in segment.turns)
 
 
 def test_a_changed_prompt_is_refused(folder: Path):

@@ -56,10 +56,10 @@ def test_scores_are_the_models_log_probabilities(model: LanguageModel):
     found = log_probabilities(model, [(chats[0], 0), (chats[1], 0), (chats[1], len("I know the word! It is"))])
     expected = []
     for chat in chats:
-        ids, action = model.format.conversation(chat)
+        ids, loss_mask = model.format.conversation(chat)
         with torch.no_grad():
             whole = model.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
-        expected.append(sum(float(whole[i - 1, ids[i]]) for i, act in enumerate(action) if act))
+        expected.append(sum(float(whole[i - 1, ids[i]]) for i, act in enumerate(loss_mask) if act))
     assert found[:2] == pytest.approx(expected, abs=1e-3)
     assert expected[1] < found[2] < 0
 

@@ -29,6 +29,6 @@ def test_the_recorded_sweep_is_of_every_family_and_nothing_is_played_as_another_
     found = json.loads(RESULT.read_text())
     if found["transformers"] == transformers.__version__:
         assert set(found["families"]) == set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-    played = [e for e in found["families"].values() if "refused" not in e and "not_built" not in e]
-    assert len(played) == found["played"] > 80
-    assert all(max(e["loop"], e["learner"]) <= 1e-3 for e in played)
+    episodes = [e for e in found["families"].values() if "refused" not in e and "not_built" not in e]
+    assert len(episodes) == found["played"] > 80
+    assert all(max(e["loop"], e["learner"]) <= 1e-3 for e in episodes)

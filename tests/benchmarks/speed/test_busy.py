@@ -107,10 +107,10 @@ def test_the_commands_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     train, play = by_name["train"].arguments[3:], by_name["play 300000"].arguments[3:]
     assert main([*train, "--dry-run"]) == 0
     assert play[0] == "play" and main([*play[:-6], "--games", "2", "--show", "0"]) == 0
-    played = []
-    monkeypatch.setitem(speed_busy.LOOPS, "spag_loop", lambda setting, games, batch: played.append((setting.seed, games, batch)))
+    episodes = []
+    monkeypatch.setitem(speed_busy.LOOPS, "spag_loop", lambda setting, games, batch: episodes.append((setting.seed, games, batch)))
     exec(by_name["spag_loop"].arguments[2])
-    assert played == [(0, 32, 32)]
+    assert episodes == [(0, 32, 32)]
 
 
 @pytest.mark.parametrize(

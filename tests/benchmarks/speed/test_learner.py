@@ -4,7 +4,7 @@ import pytest
 
 from sparring.benchmarks.speed import learner as learner_speed
 from sparring.benchmarks.speed.generation import SpeedConfig, prepare
-from sparring.benchmarks.speed.learner import LearnerSpeedConfig, full_games, measure, rows_by_role, rows_by_utterance
+from sparring.benchmarks.speed.learner import LearnerSpeedConfig, full_games, measure, samples_by_role, samples_by_utterance
 from sparring.benchmarks.speed.random_models import SHAPES, VOCABULARY
 
 
@@ -30,14 +30,14 @@ def test_all_ways_are_measured(config: LearnerSpeedConfig):
 
 
 def test_rows_by_utterance_are_prefixes_of_rows_by_role(config: LearnerSpeedConfig):
-    played = full_games(prepare(SpeedConfig(model=config.model, device="cpu")), 1)[0]
-    whole, parts = rows_by_role(played), rows_by_utterance(played)
+    episodes = full_games(prepare(SpeedConfig(model=config.model, device="cpu")), 1)[0]
+    whole, parts = samples_by_role(episodes), samples_by_utterance(episodes)
     assert (len(whole), len(parts)) == (2, 10)
-    for i, row in enumerate(whole):
+    for i, sample in enumerate(whole):
         own = parts[5 * i : 5 * i + 5]
-        assert all((part.ids == row.ids[: len(part.ids)]).all() for part in own)
-        said = sorted(place for part in own for place in part.action.nonzero()[0].tolist())
-        assert said == row.action.nonzero()[0].tolist()
+        assert all((part.ids == sample.ids[: len(part.ids)]).all() for part in own)
+        said = sorted(place for part in own for place in part.loss_mask.nonzero()[0].tolist())
+        assert said == sample.loss_mask.nonzero()[0].tolist()
 
 
 def test_settings_without_sense_are_refused():

@@ -10,7 +10,7 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.players.player_card import PlayerCard
 from sparring.benchmarks.studies import study
 from sparring.envs.games.prompts import TABOO_BRIEF
-from sparring.selfplay.config.config import ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import load
 
 
@@ -27,7 +27,7 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
         max_turns=2,
         max_new_tokens=6,
         replay_pool=4,
-        imitation=ImitationConfig(steps=2, minibatch=4, games=6),
+        sft=SFTConfig(steps=2, minibatch=4, games=6),
         learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
     )
     monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
@@ -39,18 +39,16 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
 
     def questions(model, number: int, seed: int):
         asked.append((model.name, seed))
-        return {"tasks": {"task": {"score": number / 1000 + ("imitation" not in model.name) / 4}}}
+        return {"tasks": {"task": {"score": number / 1000 + ("sft" not in model.name) / 4}}}
 
     monkeypatch.setattr(study.everyday, "evaluate", questions)
     config = study.StudyConfig(out=tmp_path / "runs", seeds=2, rounds=1, model=str(folder), games=2, result=tmp_path / "result.json")
     study.main(config)
     result = json.loads((tmp_path / "result.json").read_text())
     assert set(result["seeds"]) == {"0", "1"}
-    row = result["table"]["win/imitation/defender/selfplayed"]
+    row = result["table"]["win/initial/defender/rl"]
     assert set(row) == {*config.arms, "before"}
-    after = {
-        arm: [result["seeds"][seed]["arms"][arm]["win/imitation/defender/selfplayed"]["after"] for seed in "01"] for arm in config.arms
-    }
+    after = {arm: [result["seeds"][seed]["arms"][arm]["win/initial/defender/rl"]["after"] for seed in "01"] for arm in config.arms}
     beyond = [a - b for a, b in zip(after["group"], after["expert"], strict=True)]
     assert row["group"]["beyond expert"]["mean"] == pytest.approx(sum(beyond) / 2)
     assert row["group"]["beyond expert"]["n"] == 2
@@ -59,12 +57,12 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     assert result["seeds"]["1"]["provenance"]["spag"]["commit"] == made["commit"]
     assert str(tmp_path) not in json.dumps(result["seeds"])
     assert len(asked) == 2 * 6 and len({seed for _, seed in asked}) == 2, "every model once, other questions for each seed"
-    shared = (study.run_of(config, "spag", 1) / "measured" / "round-000.json").read_bytes()
-    assert shared == (study.imitated(config, 1) / "measured" / "round-000.json").read_bytes()
+    shared = (study.run_of(config, "spag", 1) / "evaluation" / "round-000.json").read_bytes()
+    assert shared == (study.sft_run(config, 1) / "evaluation" / "round-000.json").read_bytes()
     alone = study.run_of(replace(config, out=tmp_path / "alone"), "spag", 1)
     made = load(study.run_of(config, "spag", 1) / "config.yaml", TrainConfig)
     study.carry_out(replace(made, out=alone))
-    assert (alone / "measured" / "round-000.json").read_bytes() == shared, "measured by the arm itself, the first model looks the same"
+    assert (alone / "evaluation" / "round-000.json").read_bytes() == shared, "measured by the arm itself, the first model looks the same"
     mending = replace(config, arms=("published", "detached-kl"), seeds=1, result=None)
     study.main(mending)
     mended = load(study.run_of(mending, "detached-kl", 0) / "config.yaml", TrainConfig)
@@ -80,9 +78,9 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
 def test_runs_wait_for_what_they_start_from():
     found = study.tasks(study.StudyConfig(arms=("group", "spag", "expert")), [4])
     assert found == {
-        (4, "imitation"): set(),
-        (4, "group"): {(4, "imitation")},
-        (4, "spag"): {(4, "imitation")},
+        (4, "sft"): set(),
+        (4, "group"): {(4, "sft")},
+        (4, "spag"): {(4, "sft")},
         (4, "expert"): {(4, "group")},
     }
 
@@ -95,7 +93,7 @@ def test_arms_matched_to_group_need_it():
 
 
 def test_tables_show_means_and_half_widths():
-    name = "win/imitation/defender/selfplayed"
+    name = "win/initial/defender/rl"
     spag = {"after": {"low": 0.25, "mean": 0.5, "high": 0.75}, "gain": {"low": 0.125, "mean": 0.375, "high": 0.625}}
     group = {"after": {"low": None, "mean": 1.0, "high": None}, "beyond shuffled": {"low": -0.0005, "mean": -0.0004, "high": -0.0003}}
     group["gain"] = {"low": None, "mean": -0.875, "high": None}
@@ -112,7 +110,7 @@ def test_tables_show_means_and_half_widths():
         "| --- | --- |",
         "| games won as defender, words met in self-play | 0.000 ± 0.000 |",
     ]
-    settings = {"game": "G", "rounds": 1, "games": 2, "questions": 3, "replay_weight": 0.1}
+    settings = {"game": "G", "rounds": 1, "games": 2, "questions": 3, "sft_mix_weight": 0.1}
     page = study.page({"table": table, "seeds": {"0": {}}, "settings": settings})
     assert f"| {name} | -0.875 | 0.375 ± 0.250 | 0.075 ± 0.075 |" in page
     assert "foul/" not in page.split("##", 1)[1]

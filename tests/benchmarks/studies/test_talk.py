@@ -23,10 +23,10 @@ def test_what_was_said_is_counted_asked_and_unasked(tmp_path: Path, capsys: pyte
 
     game = AdversarialTaboo()
     agents = {"attacker": speaker(ATTACKER), "defender": speaker(DEFENDER)}
-    played = play_all(Match(word, game, Task(word, word, word, 0), agents, 0) for word in ("pen", "spoon"))
+    episodes = play_all(Match(word, game, Task(word, word, word, 0), agents, 0) for word in ("pen", "spoon"))
     (tmp_path / "config.yaml").write_text("")
     folder = RunFolder.open(tmp_path)
-    write_episodes(folder.games(1), played)
+    write_episodes(folder.games(1), episodes)
     folder.append(folder.metrics, {"round": 1})
     found = talk.said(read_episodes(folder.games(1)))
     assert found == {"asked": 2 / 4, "named_asked": 1.0, "named_unasked": 1 / 2, "uttered": 1 / 2, "uttered_asked": 1.0}

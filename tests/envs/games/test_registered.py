@@ -49,7 +49,7 @@ def test_the_secret_alone_changes_nothing_that_others_are_shown(name: str, data:
         states = [state.apply(text) if text else state for state in states]
         if any(state.outcome for state in states):
             return
-        for role in set(game.roles) - set(game.informed):
+        for role in set(game.roles) - set(game.secret_roles):
             for prompts in (GAME_PROMPTS[name], *PROMPTS.values()):
                 views = [prompts.render(state.observe(role)) for state in states]
                 assert views[0] == views[1]
@@ -63,7 +63,7 @@ def test_every_role_has_prompts_and_the_informed_are_told_the_secret(name: str):
     state = game.start(task)
     for role in game.roles:
         system, *opening = GAME_PROMPTS[name].render(state.observe(role))
-        assert (task.secret in system.content) == (role in game.informed)
+        assert (task.secret in system.content) == (role in game.secret_roles)
         assert [message.role for message in (system, *opening)] == ["system", "user"][: 1 + (role == state.to_act)], (
             "who speaks first is told so"
         )

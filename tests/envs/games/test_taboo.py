@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sparring.envs.core import Task, Utterance, replay
-from sparring.envs.games.taboo import DRAWING_OUT, AdversarialTaboo
+from sparring.envs.games.taboo import ELICITATION, AdversarialTaboo
 
 TASK = Task("t", "lemon", "lemon", 0)
 
@@ -18,10 +18,10 @@ def play(said: list[str], game: AdversarialTaboo | None = None, secret: str = "l
     return state
 
 
-def test_published_prices_are_zero_sum_and_the_variant_keeps_winners():
+def test_published_payoffs_are_zero_sum_and_the_variant_keeps_winners():
     wrong = ["It is sour.", "I know the word! It is a lime."]
     assert play(wrong).outcome.utilities == {"attacker": 1.0, "defender": -1.0}
-    variant = AdversarialTaboo(prices=DRAWING_OUT)
+    variant = AdversarialTaboo(payoffs=ELICITATION)
     assert play(wrong, variant).outcome.utilities == {"attacker": 0.5, "defender": -0.5}
     assert play(wrong, variant).outcome.winner == "attacker"
     right = ["It is sour.", "I know the word! It is a lemon."]
@@ -40,7 +40,7 @@ def test_a_secret_that_cannot_be_said_is_refused(secret: str):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"max_turns": 0}, "max_turns"), ({"rule": "stem"}, "unknown rule"), ({"prices": {"guess": 0}}, "0 < guess")],
+    [({"max_turns": 0}, "max_turns"), ({"rule": "stem"}, "unknown rule"), ({"payoffs": {"guess": 0}}, "0 < guess")],
 )
 def test_bad_settings_are_named(settings: dict, message: str):
     with pytest.raises(ValueError, match=message):

@@ -318,7 +318,7 @@ def test_every_registered_game_is_an_environment(name: str):
         warnings.simplefilter("ignore")
         check_env(env.unwrapped, skip_render_check=True)
     spec = GAMES[name]
-    secret = spec.example_tasks[0].secret if spec.make().informed else ""
+    secret = spec.example_tasks[0].secret if spec.make().secret_roles else ""
     for talk in spec.example_talks:
         _, info = env.reset(seed=0, options={"word": secret} if secret else None)
         for text in talk:
@@ -349,7 +349,7 @@ def test_the_other_games_need_an_opponent_that_can_play_them():
 
 def test_a_void_game_tells_the_secret_too():
     class Broken:
-        def seat(self, game, role, key, seed):
+        def player(self, game, role, key, seed):
             return self
 
         def act(self, observation):

@@ -112,7 +112,7 @@ class Faltering:
     def __init__(self, *failing: int) -> None:
         self.failing, self.turns = failing, itertools.count()
 
-    def seat(self, game, role, key, seed):
+    def player(self, game, role, key, seed):
         return self
 
     def act(self, observation):

@@ -94,7 +94,7 @@ def test_a_foul_is_not_shown_to_the_other_player():
     assert word in repr(env.state.observations[0]) and word not in repr(env.state.observations[1])
 
 
-def test_prices_of_the_variant_are_the_rewards():
+def test_payoffs_of_the_variant_are_the_rewards():
     env = textarena.make(ID, game="AdversarialTaboo-DrawingOut", max_turns=1)
     assert their_loop(env, {0: says("Hm."), 1: says("Hm.")})[0] == {0: -0.5, 1: -0.5}
 

@@ -161,7 +161,7 @@ def _stratum(noun: str) -> str:
 
 
 def test_imitated_words_show_every_fact() -> None:
-    seen = {fact for noun in word_groups().imitated for fact in WORLD.facts[noun]}
+    seen = {fact for noun in word_groups().sft for fact in WORLD.facts[noun]}
     assert seen == set(WORLD.all_facts), set(WORLD.all_facts) - seen
 
 

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from handmade import played
+from handmade import make_episode
 from rich.console import Console
 from tiny import tiny_model, tiny_tokenizer
 
@@ -32,7 +32,7 @@ SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-
 
 AGAINST = [
     "train",
-    "--seat",
+    "--role",
     "defender",
     "--opponent",
     "scripted",
@@ -101,7 +101,7 @@ def test_who_reads_the_output_may_have_seen_enough(arguments: str, unbuffered: s
 def few_games(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text("")
     (tmp_path / "rounds" / "001").mkdir(parents=True)
-    games = [played(f"{i}", "Hm.\n  attacker: Hm.\x1b[2J", "I know the word! It is a pear.") for i in range(3)]
+    games = [make_episode(f"{i}", "Hm.\n  attacker: Hm.\x1b[2J", "I know the word! It is a pear.") for i in range(3)]
     write_episodes(tmp_path / "rounds" / "001" / "games.jsonl.gz", games)
     return tmp_path
 
@@ -193,10 +193,10 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["train", "--method", "dpo", "--group-size", "1"], "method dpo compares games about the same word"),
         (["train", "--method", "dpo", "--learner.beta", "0"], "learner.beta must be above 0"),
         (["train", "--method", "spin", "--words", "common", "--evaluation.scripted", "False"], "spin learns from experts"),
-        (["train", "--seat", "defnder", "--opponent", "scripted"], "did you mean 'defender'"),
-        (["train", "--seat", "defender"], "needs an opponent"),
-        (["train", "--opponent", "scripted"], "plays against one seat"),
-        (["train", "--drop", "tie"], "no outcome 'tie'"),
+        (["train", "--role", "defnder", "--opponent", "scripted"], "did you mean 'defender'"),
+        (["train", "--role", "defender"], "needs an opponent"),
+        (["train", "--opponent", "scripted"], "plays against one role"),
+        (["train", "--drop-reasons", "tie"], "no outcome 'tie'"),
         (["train", "--rule", "lema"], "did you mean 'lemma'"),
         (["train", "--game", "TwentyQuestions"], "evaluation.scripted needs"),
         (["train", "--config", "nowhere.yaml"], "no such configuration file"),
@@ -223,7 +223,7 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
                 "textarena:TicTacToe-v0",
                 "--words",
                 "common",
-                "--imitation.steps",
+                "--sft.steps",
                 "0",
                 "--evaluation.scripted",
                 "False",
@@ -248,7 +248,7 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["train", "--learner.betas", "0.9", "inf"], "learner.betas must be a finite number, got inf"),
         (["train", "--learner.betas", "0.9", "1"], "learner.betas must be in [0, 1)"),
         (["train", "--learner.grad-clip", "0"], "learner.grad_clip must be above 0"),
-        (["train", "--imitation.lr", "-1"], "imitation.lr cannot be negative"),
+        (["train", "--sft.lr", "-1"], "sft.lr cannot be negative"),
         (["train", "--alarms.ties", "nan"], "alarms.ties must be a finite number"),
         (["play", "--player", "silent", "--temperature", "nan"], "temperature must be a finite number, got nan"),
         (["play", "--player", "silent", "--temperature", "-1"], "temperature cannot be negative, got -1"),
@@ -262,10 +262,10 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["export", "scripted", "x"], "no weights to export"),
         (["collect", "x.jsonl", "--teacher", "nobody"], "unknown agent 'nobody'"),
         (["collect", "x.jsonl", "--teacher", "human"], "need no keyboard"),
-        (["collect", "x.jsonl", "--seat", "defender"], "against an --opponent"),
+        (["collect", "x.jsonl", "--role", "defender"], "against an --opponent"),
         (["collect", "x.jsonl", "--format", "preference", "--games", "2"], "play more games about each word"),
         (["collect", "README.md"], "choose a new file"),
-        (["train", "--imitation.data", "nowhere.json", "--imitation.steps", "3"], "no such file of conversations"),
+        (["train", "--sft.data", "nowhere.json", "--sft.steps", "3"], "no such file of conversations"),
         (["play", "--opponent", "silent", "--top-p", "0"], "top_p must be above 0 and at most 1, got 0"),
         (["collect", "x.jsonl", "--top-p", "1.5"], "top_p must be above 0 and at most 1, got 1.5"),
         (["tournament", "silent", "random", "--top-p", "nan"], "top_p must be above 0 and at most 1, got nan"),
@@ -277,7 +277,7 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["tournament", "mini", "scripted", "--words", "common@train"], UNKNOWN),
         (["tournament", "mini", "silent", "--game", "TwentyQuestions", "--words", "WORDS"], "'zeppelin' is none; take words from"),
         (["collect", "x.jsonl", "--words", "common"], UNKNOWN),
-        (["collect", "x.jsonl", "--teacher", "mini", "--opponent", "scripted", "--seat", "attacker", "--words", "common"], UNKNOWN),
+        (["collect", "x.jsonl", "--teacher", "mini", "--opponent", "scripted", "--role", "attacker", "--words", "common"], UNKNOWN),
         (["collect", "x.jsonl", "--game", "TwentyQuestions"], "scripted players know the roles attacker and defender, not 'asker'"),
         ([*AGAINST, "--words", "common"], UNKNOWN),
         ([*AGAINST, "--words", "common", "--dry-run"], UNKNOWN),
@@ -353,7 +353,7 @@ def test_games_are_printed_as_they_were_played(run: Path):
     assert done.returncode == 0
     assert done.stdout.count("secret word:") == 2
     lines = sparring("games", run, "--json").stdout.splitlines()
-    assert [json.loads(line)["schema"] for line in lines] == [1, 1, 1]
+    assert [json.loads(line)["schema"] for line in lines] == [2, 2, 2]
 
 
 def test_a_report_can_be_written_anew(run: Path):
@@ -396,7 +396,7 @@ def test_players_meet_in_games_and_tournaments(run: Path):
     )
     found = json.loads(done.stdout)
     assert len(found["games"]) == 2, "JSON holds all, whatever is shown"
-    assert {cell["seat"] for cell in found["cells"]} == {"attacker", "defender"}
+    assert {cell["role"] for cell in found["cells"]} == {"attacker", "defender"}
     done = sparring("tournament", "scripted", "silent", f"{run}@latest", "--games", "2", "--max-turns", "2", "--json")
     found = json.loads(done.stdout)
     assert len(found["pairs"]) == 12
@@ -471,7 +471,7 @@ def test_a_person_who_leaves_has_played_the_games_that_ended(typed):
 def test_games_are_printed_when_they_have_ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Every game that is shown is on the screen before the last one has ended, and rates are said at the end."""
     shown: list[int] = []
-    monkeypatch.setattr("sparring.selfplay.evaluation.win_rates.Tally.add", lambda self, played: shown.append(screen()))
+    monkeypatch.setattr("sparring.selfplay.evaluation.win_rates.Tally.add", lambda self, make_episode: shown.append(screen()))
 
     def screen() -> int:
         shown_so_far.append(capsys.readouterr())
@@ -556,10 +556,10 @@ def test_a_teachers_talk_is_collected_and_imitated(model: Path, tmp_path: Path, 
     assert main(arguments) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["games"] == 12 and found["entries"] > 0 and found["void"] == 0
-    train = ["train", "--model", str(model), "--imitation.steps", "2", "--imitation.data", str(tmp_path / "talk.json"), "--rounds", "0"]
-    assert main([*train, "--imitation.minibatch", "4", "--evaluation.games", "0", "--out", str(tmp_path / "run"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["run"]["imitation_steps"] == 2
-    assert "imitation.data" in json.loads((tmp_path / "run" / "provenance.json").read_text())["inputs"]
+    train = ["train", "--model", str(model), "--sft.steps", "2", "--sft.data", str(tmp_path / "talk.json"), "--rounds", "0"]
+    assert main([*train, "--sft.minibatch", "4", "--evaluation.games", "0", "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["sft_steps"] == 2
+    assert "sft.data" in json.loads((tmp_path / "run" / "provenance.json").read_text())["inputs"]
 
 
 @pytest.mark.parametrize("command", ["play", "tournament", "collect"])

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sparring.selfplay.config.config import EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.presets import PRESETS, preset
 
-PARTS = {"learner": LearnerConfig, "imitation": ImitationConfig, "evaluation": EvaluationConfig}
+PARTS = {"learner": LearnerConfig, "sft": SFTConfig, "evaluation": EvaluationConfig}
 
 
 def made(name: str, value: Any, **others: Any) -> TrainConfig:
@@ -22,9 +22,9 @@ def made(name: str, value: Any, **others: Any) -> TrainConfig:
     [
         ("temperature", 0.01, 0.0, "above 0"),
         ("heldout", 0.0, 1.0, r"in \[0, 1\)"),
-        ("imitation.replay_share", 0.99, -0.1, r"in \[0, 1\)"),
+        ("sft.replay_share", 0.99, -0.1, r"in \[0, 1\)"),
         ("rounds", 0, -1, "cannot be negative"),
-        ("keep", 0, -1, "cannot be negative"),
+        ("keep_checkpoints", 0, -1, "cannot be negative"),
         ("evaluation.games", 0, -1, "cannot be negative"),
         ("max_turns", 1, 0, "at least 1"),
         ("max_new_tokens", 1, 0, "at least 1"),
@@ -41,7 +41,7 @@ def made(name: str, value: Any, **others: Any) -> TrainConfig:
         ("learner.lora_rank", 0, -1, "cannot be negative"),
         ("rule", "family", "lema", "did you mean 'lemma'"),
         ("game", "AdversarialTaboo", "Taboo", "unknown game"),
-        ("drop", ("foul",), ("fowl",), "did you mean 'foul'"),
+        ("drop_reasons", ("foul",), ("fowl",), "did you mean 'foul'"),
     ],
 )
 def test_each_limit_at_its_edge(name: str, allowed: Any, refused: Any, said: str):
@@ -58,9 +58,9 @@ def test_each_limit_at_its_edge(name: str, allowed: Any, refused: Any, said: str
         ({"learner": LearnerConfig(schedule="cosine")}, "needs learner.total_steps"),
         ({"learner": LearnerConfig(four_bit=True)}, "needs learner.lora_rank"),
         ({"learner": LearnerConfig(reference="behaviour", kl_form="exact")}, "whole distributions"),
-        ({"words": "common", "imitation": ImitationConfig(steps=1)}, "everyday world only"),
-        ({"seat": "defender"}, "needs an opponent"),
-        ({"opponent": "scripted"}, "plays against one seat"),
+        ({"words": "common", "sft": SFTConfig(steps=1)}, "everyday world only"),
+        ({"role": "defender"}, "needs an opponent"),
+        ({"opponent": "scripted"}, "plays against one role"),
         ({"game": "TwentyQuestions"}, "evaluation.scripted needs scripted experts"),
     ],
 )
@@ -77,6 +77,6 @@ def test_all_that_is_wrong_is_said_at_once():
 def test_presets_are_fitted_to_other_models():
     for name in PRESETS:
         fitted = preset(name, "./mine", everyday=False)
-        assert (fitted.words, fitted.replay, fitted.imitation.steps) == ("common", "none", 0)
+        assert (fitted.words, fitted.replay, fitted.sft.steps) == ("common", "none", 0)
         assert fitted.learner.lr == (2e-6 if name.startswith("spag") else 1e-6)
         assert preset(name, "mini") == replace(PRESETS[name], preset=name, model="mini")

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from handmade import LOSS, WIN, played
+from handmade import LOSS, WIN, make_episode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import tiny_model, tiny_tokenizer
@@ -24,10 +24,14 @@ from sparring.selfplay.data.formats import FORMATS, read_chats, talk_writer
 
 GAME = AdversarialTaboo()
 ROLES = GAME.roles
-GAMES = [played("a", "It is sour.", "Hm.", "It is yellow.", WIN), played("b", "It is sour.", LOSS), played("c", *["Hm."] * 10)]
+GAMES = [
+    make_episode("a", "It is sour.", "Hm.", "It is yellow.", WIN),
+    make_episode("b", "It is sour.", LOSS),
+    make_episode("c", *["Hm."] * 10),
+]
 
 
-def seats(games=GAMES):
+def sides(games=GAMES):
     return [(p, role) for p in games for role in ROLES]
 
 
@@ -35,9 +39,9 @@ def read(path: Path) -> list[Chat]:
     return read_chats(path, TABOO_BRIEF, GAME)
 
 
-def write_talk(path: Path, form: str, seats, renderer) -> None:
+def write_talk(path: Path, form: str, sides, renderer) -> None:
     with talk_writer(path, form, renderer) as talk:
-        for _, of in groupby(seats, key=lambda seat: seat[0].match.id):
+        for _, of in groupby(sides, key=lambda side: side[0].match.id):
             found = list(of)
             talk.add(found[0][0], [role for _, role in found])
 
@@ -59,11 +63,11 @@ def said(chats: list[Chat]) -> list[tuple[str, ...]]:
 )
 def test_what_is_written_is_read_back(tmp_path: Path, form: str, expected: list):
     path = tmp_path / ("x.jsonl.gz" if form == "games" else "x.json")
-    write_talk(path, form, seats(), TABOO_BRIEF)
+    write_talk(path, form, sides(), TABOO_BRIEF)
     found = read(path)
     assert said(found) == expected
     again = tmp_path / path.name.replace("x", "y")
-    write_talk(again, form, seats(), TABOO_BRIEF)
+    write_talk(again, form, sides(), TABOO_BRIEF)
     assert path.read_bytes() == again.read_bytes()
     if form != "games":
         packed = tmp_path / "x.json.gz"
@@ -76,14 +80,14 @@ def test_every_format_is_written():
 
 
 def test_spags_files_as_spag_has_them(tmp_path: Path):
-    write_talk(tmp_path / "games.json", "spag", seats(), TABOO_BRIEF)
+    write_talk(tmp_path / "games.json", "spag", sides(), TABOO_BRIEF)
     games = json.loads((tmp_path / "games.json").read_text())
     assert games[1] == {
         "history": [{"role": "attacker", "content": "It is sour."}, {"role": "defender", "content": LOSS}],
         "target_word": "lemon",
         "max_turns": 5,
     }
-    write_talk(tmp_path / "rows.json", "spag-rows", seats(), TABOO_BRIEF)
+    write_talk(tmp_path / "rows.json", "spag-rows", sides(), TABOO_BRIEF)
     rows = json.loads((tmp_path / "rows.json").read_text())
     assert [(r["target"], r["role"], r["weight"]) for r in rows] == [
         ("Hm.", "defender", 1),
@@ -95,7 +99,7 @@ def test_spags_files_as_spag_has_them(tmp_path: Path):
 
 
 def test_preferences_are_trls(tmp_path: Path):
-    write_talk(tmp_path / "x.jsonl", "preference", seats(), TABOO_BRIEF)
+    write_talk(tmp_path / "x.jsonl", "preference", sides(), TABOO_BRIEF)
     first, second = (json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines())
     assert [m["role"] for m in first["prompt"]] == ["system", "user"]
     assert first["chosen"] == [{"role": "assistant", "content": "It is sour."}]
@@ -106,11 +110,14 @@ def test_preferences_are_trls(tmp_path: Path):
 
 def test_pairs_are_of_games_that_began_alike(tmp_path: Path):
     """Two groups about one word: each of them was won, or lost, but not both."""
-    games = [played("a", "It is sour.", "Hm.", "It is yellow.", WIN, group="one"), played("b", "It is sour.", LOSS, group="two")]
+    games = [
+        make_episode("a", "It is sour.", "Hm.", "It is yellow.", WIN, group="one"),
+        make_episode("b", "It is sour.", LOSS, group="two"),
+    ]
     with pytest.raises(ValueError, match=r"no group of games that begin alike .* \(--group-size\)"):
-        write_talk(tmp_path / "x.jsonl", "preference", seats(games), TABOO_BRIEF)
-    games += [played("c", "It is red.", LOSS, group="one"), played("d", "It is red.", WIN, group="two")]
-    write_talk(tmp_path / "x.jsonl", "preference", seats(games), TABOO_BRIEF)
+        write_talk(tmp_path / "x.jsonl", "preference", sides(games), TABOO_BRIEF)
+    games += [make_episode("c", "It is red.", LOSS, group="one"), make_episode("d", "It is red.", WIN, group="two")]
+    write_talk(tmp_path / "x.jsonl", "preference", sides(games), TABOO_BRIEF)
     pairs = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text().splitlines()]
     said = [[pair[side][-1]["content"] for side in ("chosen", "rejected")] for pair in pairs]
     assert said == [["It is red.", "It is yellow."], [WIN, LOSS], ["It is sour.", "It is red."], [WIN, LOSS]]
@@ -138,7 +145,7 @@ def test_a_prompts_answers_are_not_learnt(tmp_path: Path):
     (tmp_path / "x.json").write_text(json.dumps([{"prompt": [*CHAT, CHAT[0]], "completion": [{"role": "assistant", "content": "A car."}]}]))
     chat = ChatFormat(tiny_tokenizer("chatml"))
     (row,) = supervised(read(tmp_path / "x.json"), chat)
-    assert chat.decode(row.ids[row.action].tolist()) == "A car."
+    assert chat.decode(row.ids[row.loss_mask].tolist()) == "A car."
 
 
 def test_a_game_goes_on_after_its_end_in_spags_files(tmp_path: Path):
@@ -176,7 +183,7 @@ def test_a_game_goes_on_after_its_end_in_spags_files(tmp_path: Path):
         ('{"history": [{"role": "defender", "content": "x"}], "target_word": "lemon"}', "the turn of attacker"),
         ('{"history": [{"role": "judge", "content": "x"}], "target_word": "lemon"}', "attacker or defender"),
         ('{"history": [], "target_word": "lemon", "max_turns": "5"}', "max_turns must be a whole number"),
-        ('{"schema": 7}', "reads schema 1"),
+        ('{"schema": 7}', "reads schema 2"),
         ('{"messages": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 2"),
     ],
 )
@@ -197,7 +204,7 @@ def test_mistakes_of_whole_files(tmp_path: Path):
         ("torn.json", b'[{"messages": []},\n {"mess', "line 2"),
         ("deep.json", b"[" * 5000, "nested too deeply"),
         ("many.jsonl.gz", gzip.compress(b"\n" * 2**18), "more than 100,000 empty lines"),
-        ("lost.json", json.dumps([{"query": "x", "target": "y", "reward": -1}]).encode(), "no conversations to imitate"),
+        ("lost.json", json.dumps([{"query": "x", "target": "y", "reward": -1}]).encode(), "no conversations to run_sft"),
     ]:
         if data is not None:
             (tmp_path / name).write_bytes(data)
@@ -208,11 +215,11 @@ def test_mistakes_of_whole_files(tmp_path: Path):
 
 def test_what_cannot_be_written_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match=r"call the file x\.jsonl\.gz"):
-        write_talk(tmp_path / "x.jsonl", "games", seats(), TABOO_BRIEF)
+        write_talk(tmp_path / "x.jsonl", "games", sides(), TABOO_BRIEF)
     with pytest.raises(ValueError, match="play more games about each word"):
-        write_talk(tmp_path / "x.jsonl", "preference", seats(GAMES[:1]), TABOO_BRIEF)
+        write_talk(tmp_path / "x.jsonl", "preference", sides(GAMES[:1]), TABOO_BRIEF)
     with pytest.raises(ValueError, match="nothing to write"):
-        write_talk(tmp_path / "x.json", "spag-rows", seats(GAMES[2:]), TABOO_BRIEF)
+        write_talk(tmp_path / "x.json", "spag-rows", sides(GAMES[2:]), TABOO_BRIEF)
     assert not list(tmp_path.iterdir())
 
 
@@ -249,7 +256,7 @@ def test_a_teacher_plays_and_its_talk_is_kept(tmp_path: Path):
 def test_collected_talk_fits_what_the_player_is_shown(tmp_path: Path):
     """Data and play are rendered alike, so their ids are one stream."""
     made = tmp_path / "x.jsonl.gz"
-    write_talk(made, "games", seats(GAMES[:1]), TABOO_BRIEF)
+    write_talk(made, "games", sides(GAMES[:1]), TABOO_BRIEF)
     tokenizer = tiny_tokenizer("chatml")
     model = LanguageModel(tiny_model(vocab=len(tokenizer)), tokenizer)
     (row,) = supervised(read(made), model.format)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from handmade import played
+from handmade import make_episode
 
 from sparring.agents.players.simple import FunctionAgent
 from sparring.agents.rollout import Match, play_all
@@ -74,7 +74,7 @@ def test_bad_files_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str],
 
 
 def test_a_void_game_has_not_changed_unless_a_rule_ends_it_earlier(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    games = [played("harmless", "Hm."), played("near", "Hm.", "Lemonade is good.")]
+    games = [make_episode("harmless", "Hm."), make_episode("near", "Hm.", "Lemonade is good.")]
     assert {p.outcome.reason for p in games} == {"void"}
     write_episodes(tmp_path / "games.jsonl.gz", games)
     assert main(["judge", str(tmp_path / "games.jsonl.gz"), "--rule", "lemma"]) == 0
@@ -122,7 +122,7 @@ def damaged(line: dict) -> Iterator[bytes]:
 
 def test_damaged_lines_are_named_and_all_others_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Under the substring rule "Lemonade" decides the good game."""
-    write_episodes(tmp_path / "games.jsonl.gz", [played("good", "Hm.", "Lemonade is good.")])
+    write_episodes(tmp_path / "games.jsonl.gz", [make_episode("good", "Hm.", "Lemonade is good.")])
     (good,) = gzip.decompress((tmp_path / "games.jsonl.gz").read_bytes()).splitlines()
     other = json.loads(good)
     other["game"]["name"], other["utterances"] = "AdversarialTaboo-DrawingOut", other["utterances"][:1]
@@ -161,7 +161,7 @@ def test_a_file_of_something_else_is_not_read_to_its_end(
         ({"game": {"name": "AdversarialTaboo"}}, "game has no config"),
         ({"game": {"name": "AdversarialTaboo", "config": {"rule": "lemma", "speed": 3}}}, "unexpected keyword argument 'speed'"),
         ({"game": {"name": "AdversarialTaboo", "config": {"rule": "lemma", "max_turns": True}}}, "whole numbers of at least 1"),
-        ({"game": {"name": "AdversarialTaboo", "config": {"rule": "lemma", "prices": [1]}}}, "prices are of guess and tie"),
+        ({"game": {"name": "AdversarialTaboo", "config": {"rule": "lemma", "payoffs": [1]}}}, "payoffs are of guess and tie"),
         ({"game": {"name": "Chess", "config": {"rule": "lemma"}}}, "unknown game 'Chess'"),
         ({"task": {"id": "t", "secret": 5, "group": "g", "seed": 0}}, "secret of task must be a text, got 5"),
         ({"task": {"id": "t", "secret": "ab " * 999, "group": "g", "seed": 0}}, "a target of 2,997 characters; the longest"),
@@ -175,7 +175,7 @@ def test_a_file_of_something_else_is_not_read_to_its_end(
     ],
 )
 def test_what_is_wrong_with_a_game_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict, message: str):
-    line = {**record(played("good", "Hm.", "Lemonade is good.")), **change}
+    line = {**record(make_episode("good", "Hm.", "Lemonade is good.")), **change}
     (tmp_path / "games.jsonl").write_text(json.dumps(line) + "\n")
     assert main(["judge", str(tmp_path / "games.jsonl")]) == 2
     first, last = capsys.readouterr().err.splitlines()

@@ -55,11 +55,11 @@ def quota() -> None:
 def test_a_signal_waits_for_the_game_that_is_being_kept_and_is_handed_back(number: int):
     kept = []
 
-    def keep(played) -> None:
+    def keep(episode) -> None:
         if len(kept) == 5:
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), number)
-        kept.append(played.match.id)
+        kept.append(episode.match.id)
 
     before = signal.getsignal(number)
     stopped = play_to(keep, games(100), concurrency=4)
@@ -71,8 +71,8 @@ def test_a_signal_waits_for_the_game_that_is_being_kept_and_is_handed_back(numbe
 def test_a_fault_in_keeping_is_no_reason_to_keep_on():
     kept = []
 
-    def keep(played) -> None:
-        kept.append(played)
+    def keep(episode) -> None:
+        kept.append(episode)
         raise ValueError("no room")
 
     with pytest.raises(ValueError, match="no room"):
@@ -137,11 +137,11 @@ def test_play_that_is_interrupted_shows_and_keeps_what_had_ended(
 ):
     seen = []
 
-    def interrupting(played):
-        seen.append(played)
+    def interrupting(episode):
+        seen.append(episode)
         if len(seen) == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return record(played)
+        return record(episode)
 
     monkeypatch.setattr("sparring.selfplay.storage.episodes.record", interrupting)
     out = tmp_path / "g.jsonl.gz"

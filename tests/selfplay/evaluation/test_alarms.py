@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sparring.selfplay.config.config import AlarmsConfig
-from sparring.selfplay.evaluation.alarms import _WATCHED, Alarm, raised
+from sparring.selfplay.evaluation.alarms import _WATCHED, Alarm, check_health
 
 HEALTHY: dict[str, Any] = {
     "games": 100, "attacker_wins": 50, "defender_wins": 40, "ties": 10,
@@ -34,26 +34,26 @@ def test_every_limit_is_watched_and_has_a_case_here():
 
 
 def test_a_healthy_round_raises_none():
-    assert raised(HEALTHY, HEALTHY, AlarmsConfig()) == []
+    assert check_health(HEALTHY, HEALTHY, AlarmsConfig()) == []
 
 
 @pytest.mark.parametrize("name", sorted(SICK))
 def test_one_sick_metric_raises_its_alarm_alone(name: str):
     record = HEALTHY | SICK[name]
-    assert [alarm.name for alarm in raised(record, HEALTHY, AlarmsConfig())] == [name]
-    assert raised(record, HEALTHY, replace(AlarmsConfig(), **{name: None})) == []
+    assert [alarm.name for alarm in check_health(record, HEALTHY, AlarmsConfig())] == [name]
+    assert check_health(record, HEALTHY, replace(AlarmsConfig(), **{name: None})) == []
 
 
 @pytest.mark.parametrize(("attacker", "defender", "heard"), [(31_273, 2_700, True), (90, 10, True), (79, 21, False), (21, 79, False)])
 def test_a_role_that_wins_nearly_always_is_heard(attacker: int, defender: int, heard: bool):
     """The first is a replication of SPAG that collapsed; 0.79 is what healthy runs came to."""
-    found = raised(HEALTHY | {"attacker_wins": attacker, "defender_wins": defender}, HEALTHY, AlarmsConfig())
+    found = check_health(HEALTHY | {"attacker_wins": attacker, "defender_wins": defender}, HEALTHY, AlarmsConfig())
     assert [alarm.name for alarm in found] == ["imbalance"] * heard
 
 
 def test_what_is_not_known_raises_nothing():
-    assert raised({}, {}, AlarmsConfig()) == []
-    assert raised({"entropy": 0.01, "grad_norm": 1e6, "truth": None}, {}, AlarmsConfig()) == []
+    assert check_health({}, {}, AlarmsConfig()) == []
+    assert check_health({"entropy": 0.01, "grad_norm": 1e6, "truth": None}, {}, AlarmsConfig()) == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_not_known_raises_nothing():
     [(2e-9, 2.1e-4, False), (2e-9, 0.3, False), (0.0, 5.0, False), (2e-9, 11.0, True), (0.0, 11.0, True), (0.01, 0.11, True)],
 )  # fmt: skip
 def test_a_first_round_that_taught_next_to_nothing_is_no_measure_of_gradients(first: float, now: float, heard: bool):
-    found = raised({"grad_norm": now}, {"grad_norm": first}, AlarmsConfig())
+    found = check_health({"grad_norm": now}, {"grad_norm": first}, AlarmsConfig())
     assert [alarm.name for alarm in found] == ["grad_norm"] * heard
 
 
@@ -69,7 +69,7 @@ def test_a_first_round_that_taught_next_to_nothing_is_no_measure_of_gradients(fi
 @pytest.mark.parametrize("first", [{}, {"grad_norm": 0.0}, {"grad_norm": float("inf")}, {"grad_norm": 0.3}])
 @pytest.mark.parametrize("limit", [10.0, None])
 def test_a_gradient_that_is_not_finite_is_an_alarm_whatever_came_first(value: float, first: dict[str, float], limit: float | None):
-    (alarm,) = raised({"grad_norm": value}, first, AlarmsConfig(grad_norm=limit), 1)
+    (alarm,) = check_health({"grad_norm": value}, first, AlarmsConfig(grad_norm=limit), 1)
     assert alarm.text == "gradient not finite at step 1"
     assert alarm.record["value"] is None and alarm.name == "grad_norm"
 

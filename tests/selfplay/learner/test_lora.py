@@ -1,4 +1,4 @@
-"""Runs that train an adapter: the model under it is its own anchor, the trained model plays, and its name means the same everywhere."""
+"""Runs that train an adapter: the model under it is its own reference, the trained model plays, and its name means the same everywhere."""
 
 import importlib.util
 from dataclasses import replace
@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from learners import learner_of, sampled_by
-from small_runs import LEARNER, NOTHING_MEASURED, Interrupting, small_run
+from small_runs import LEARNER, NO_EVALUATION, Interrupting, small_run
 from tiny import tiny_model
 from transformers import AutoModelForCausalLM
 
-from sparring.agents.models.adapter_folders import lora_layers, merge, through
+from sparring.agents.models.adapter_folders import active_adapter, lora_layers, merge
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import checkpoint_model, resolve
-from sparring.selfplay.config.config import ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.learner import lora
-from sparring.selfplay.learner.batch import Row, sft_row
+from sparring.selfplay.learner.batch import Sample, sft_sample
 from sparring.selfplay.run.session import prepare
 from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.interrupts import Stopped
@@ -28,10 +28,10 @@ CONFIG = LearnerConfig(lr=1e-2, kl=0.0, grad_clip=1e9, lora_rank=4)
 IDS = torch.tensor([[9, 8, 7, 6, 5]])
 
 
-def rows(of, n: int = 6) -> list[Row]:
+def samples(of, n: int = 6) -> list[Sample]:
     generator = torch.Generator().manual_seed(0)
-    made = [sft_row(torch.randint(0, 60, (8,), generator=generator).tolist(), [False] * 4 + [True] * 4) for _ in range(n)]
-    return [replace(row, advantages=row.action * (-1.0) ** i) for i, row in enumerate(sampled_by(of, made))]
+    made = [sft_sample(torch.randint(0, 60, (8,), generator=generator).tolist(), [False] * 4 + [True] * 4) for _ in range(n)]
+    return [replace(sample, advantages=sample.loss_mask * (-1.0) ** i) for i, sample in enumerate(sampled_by(of, made))]
 
 
 def logits(of) -> torch.Tensor:
@@ -51,22 +51,22 @@ def test_a_fresh_adapter_changes_nothing_and_is_the_same_again():
     assert all(torch.equal(a, b) for a, b in zip(*ones, strict=True))
 
 
-def test_only_the_adapter_is_trained_and_off_it_is_the_anchor():
+def test_only_the_adapter_is_trained_and_off_it_is_the_reference():
     of, before = tiny_model(vocab=60), logits(tiny_model(vocab=60))
-    made = rows(of)
+    made = samples(of)
     learner = learner_of(of, reference=of, config=replace(CONFIG, kl=0.1))
     assert all("lora_" in name for name in learner.gradients(made))
     assert learner.update(made, seed=0)["kl"] == pytest.approx(0, abs=1e-6)
     assert learner.update(made, seed=1)["kl"] > 1e-6
     assert not torch.allclose(logits(of), before, atol=1e-3)
-    with through(of, None):
+    with active_adapter(of, None):
         assert torch.equal(logits(of), before)
 
 
 def test_an_adapters_gradient_is_that_of_its_product_of_weights():
     """d/dB of W + 2 B A is 2 (dW) A^T, and A has no gradient while B is zero."""
     of, adapted = tiny_model(vocab=60), tiny_model(vocab=60)
-    made = rows(of)
+    made = samples(of)
     full = learner_of(of, config=replace(CONFIG, lora_rank=0)).gradients(made)
     found = learner_of(adapted, config=CONFIG).gradients(made)
     for name, layer in lora.targets(of):
@@ -79,7 +79,7 @@ def test_an_adapters_gradient_is_that_of_its_product_of_weights():
 def test_a_merged_adapter_says_the_same_and_leaves_no_trace():
     of = tiny_model(vocab=60)
     names = list(of.state_dict())
-    learner_of(of, config=CONFIG).update(rows(of), seed=0)
+    learner_of(of, config=CONFIG).update(samples(of), seed=0)
     trained = logits(of)
     merge(of)
     assert torch.allclose(logits(of), trained, atol=1e-4)
@@ -94,7 +94,7 @@ def test_models_without_linear_layers_are_refused():
 
 def config(model: str, out: Path, **changes) -> TrainConfig:
     learner = replace(LEARNER, lr=1e-2, lora_rank=4)
-    settings = {"learner": learner, "imitation": ImitationConfig(steps=2, minibatch=4, games=4), "evaluation": NOTHING_MEASURED}
+    settings = {"learner": learner, "sft": SFTConfig(steps=2, minibatch=4, games=4), "evaluation": NO_EVALUATION}
     return small_run(model, out, **settings | changes)
 
 
@@ -123,7 +123,7 @@ def test_a_run_trains_stops_resumes_and_is_exported(model: str, tmp_path: Path):
     plain = AutoModelForCausalLM.from_pretrained(folder).eval()
     assert not lora_layers(plain)
     assert torch.allclose(logits(plain), logits(trained), atol=1e-4)
-    with through(trained, None):
+    with active_adapter(trained, None):
         assert not torch.allclose(logits(plain), logits(trained), atol=1e-3)
 
     models: dict = {}
@@ -139,6 +139,6 @@ def test_four_bits_need_an_adapter_and_bitsandbytes(model: str, tmp_path: Path, 
     with pytest.raises(ValueError, match=r"learner.four_bit .* needs learner.lora_rank"):
         config(model, tmp_path, learner=LearnerConfig(four_bit=True))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    wanted = config(model, tmp_path, learner=LearnerConfig(four_bit=True, lora_rank=4), imitation=ImitationConfig(), device="cpu")
+    wanted = config(model, tmp_path, learner=LearnerConfig(four_bit=True, lora_rank=4), sft=SFTConfig(), device="cpu")
     with pytest.raises(ValueError, match=r"need the extra qlora: pip install -e '\.\[qlora\]'"):
         prepare(wanted)

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring.selfplay.learner.losses import (
-    anchored_sft_loss,
     clipped_policy_loss,
     dpo_loss,
     entropy,
@@ -16,9 +15,10 @@ from sparring.selfplay.learner.losses import (
     ipo_loss,
     k3,
     kl_in_reward,
-    row_means,
-    row_sums,
+    sample_means,
+    sample_sums,
     sampled_kl,
+    sft_with_kl_loss,
     token_logprobs,
 )
 
@@ -93,9 +93,9 @@ def test_k3_is_never_negative(logprobs: list[float], reference: float):
 
 def test_what_a_model_rules_out_adds_nothing():
     logits = torch.tensor([[0.0, 0.0, -torch.inf]], requires_grad=True)
-    whole, anchor = logits.log_softmax(-1), torch.tensor([[0.75, 0.25, 0.0]]).log()
+    whole, reference = logits.log_softmax(-1), torch.tensor([[0.75, 0.25, 0.0]]).log()
     assert entropy(whole).item() == pytest.approx(math.log(2))
-    kl = exact_kl(whole, anchor)
+    kl = exact_kl(whole, reference)
     assert kl.item() == pytest.approx(0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
     kl.sum().backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
@@ -106,8 +106,8 @@ def test_entropy_of_a_fair_choice():
 
 
 def test_a_kl_in_the_reward_by_hand():
-    now, anchor = torch.tensor([math.log(0.5)], requires_grad=True), torch.tensor([math.log(0.25)])
-    found = kl_in_reward(torch.tensor([1.0]), now, anchor, kl=0.2)
+    now, reference = torch.tensor([math.log(0.5)], requires_grad=True), torch.tensor([math.log(0.25)])
+    found = kl_in_reward(torch.tensor([1.0]), now, reference, kl=0.2)
     assert found.item() == pytest.approx(1 - 0.2 * math.log(2))
     assert not found.requires_grad
 
@@ -139,7 +139,7 @@ def test_a_kl_that_is_not_detached_is_taken_off_the_reward(detach: bool, gradien
 
 def test_spags_imitation_by_hand():
     # l = log 0.5, l_ref = log 0.25: log 2 + 0.1 * 0.5 * log 2.
-    found = anchored_sft_loss(torch.tensor([math.log(0.5)]), torch.tensor([math.log(0.25)]), kl=0.1)
+    found = sft_with_kl_loss(torch.tensor([math.log(0.5)]), torch.tensor([math.log(0.25)]), kl=0.1)
     assert found.item() == pytest.approx(1.05 * math.log(2))
 
 
@@ -165,6 +165,6 @@ def test_ipo_is_content_at_its_margin():
 
 
 def test_sums_and_means_of_rows():
-    values, rows = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 2, 2])
-    assert row_sums(values, rows, 3).tolist() == [1, 0, 5]
-    assert row_means(values, torch.tensor([0, 1, 1]), 2).tolist() == [1, 2.5]
+    values, samples = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0, 2, 2])
+    assert sample_sums(values, samples, 3).tolist() == [1, 0, 5]
+    assert sample_means(values, torch.tensor([0, 1, 1]), 2).tolist() == [1, 2.5]

@@ -1,4 +1,4 @@
-"""Rows in one sequence: each has the logits, and gives the gradient, that it has alone."""
+"""Samples in one sequence: each has the logits, and gives the gradient, that it has alone."""
 
 import warnings
 
@@ -8,7 +8,7 @@ from tiny import tiny_model
 from torch import Tensor
 from transformers import BloomConfig, BloomForCausalLM
 
-from sparring.selfplay.learner.batch import row_positions
+from sparring.selfplay.learner.batch import sample_positions
 from sparring.selfplay.learner.packing import attending, can_pack
 
 LENGTHS = (31, 5, 44, 1, 18, 44)
@@ -17,7 +17,7 @@ OPTIONS = {
     "gemma3": {"sliding_window": 10, "layer_types": ["sliding_attention", "full_attention"]},
     "gpt-oss": {"sliding_window": 10},
 }
-"""Windows shorter than some rows, where there are windows, and caps of attention's logits that are reached."""
+"""Windows shorter than some samples, where there are windows, and caps of attention's logits that are reached."""
 
 
 def model(kind: str, attention: str | None = None):
@@ -25,11 +25,11 @@ def model(kind: str, attention: str | None = None):
 
 
 def alone(of, ids: Tensor) -> Tensor:
-    return torch.cat([of(input_ids=row[None], use_cache=False).logits[0] for row in ids.split(list(LENGTHS))])
+    return torch.cat([of(input_ids=sample[None], use_cache=False).logits[0] for sample in ids.split(list(LENGTHS))])
 
 
 def packed(of, ids: Tensor) -> Tensor:
-    logits: Tensor = of(input_ids=ids[None], position_ids=row_positions(LENGTHS)[None], use_cache=False).logits[0]
+    logits: Tensor = of(input_ids=ids[None], position_ids=sample_positions(LENGTHS)[None], use_cache=False).logits[0]
     return logits
 
 
@@ -84,7 +84,7 @@ def test_what_one_row_says_changes_no_other(kind: str):
 def test_a_model_whose_rows_would_see_each_other_is_found_out():
     torch.manual_seed(0)
     of = BloomForCausalLM(BloomConfig(vocab_size=60, hidden_size=32, n_layer=2, n_head=4)).eval()
-    with pytest.warns(RuntimeWarning, match="rows of BloomForCausalLM cannot lie in one sequence"):
+    with pytest.warns(RuntimeWarning, match="samples of BloomForCausalLM cannot lie in one sequence"):
         assert not can_pack(of)
 
 

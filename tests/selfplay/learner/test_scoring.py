@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import BertConfig, BertLMHeadModel, PhimoeConfig, PhimoeForCausalLM
 
-from sparring.selfplay.learner.batch import Row, collate, sft_row
+from sparring.selfplay.learner.batch import Sample, collate, sft_sample
 from sparring.selfplay.learner.losses import entropy, exact_kl, token_logprobs
 from sparring.selfplay.learner.scoring import Scorer, require_faithful, scoring_difference
 
@@ -22,49 +22,53 @@ def model(kind: str):
     return tiny_model(kind, vocab=60, **caps)
 
 
-def rows(n: int = 5, seed: int = 0, vocab: int = 60) -> list[Row]:
+def samples(n: int = 5, seed: int = 0, vocab: int = 60) -> list[Sample]:
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(n):
         length = int(rng.integers(4, 20))
-        action = rng.random(length) < 0.6
-        action[0], action[-1] = False, True
-        made.append(sft_row(rng.integers(0, vocab, length).tolist(), action.tolist()))
+        loss_mask = rng.random(length) < 0.6
+        loss_mask[0], loss_mask[-1] = False, True
+        made.append(sft_sample(rng.integers(0, vocab, length).tolist(), loss_mask.tolist()))
     return made
 
 
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("kind", [*PLAIN, *SCALED])
 def test_log_probabilities_at_actions_are_the_models_own(kind: str, packed: bool):
-    of, made = model(kind), rows()
+    of, made = model(kind), samples()
     scorer = Scorer(of)
     assert scorer.cuts
     batch = collate(made, packed=packed)
     with torch.no_grad(), scorer.attending(batch):
         found = scorer.score(batch).logprobs
     with torch.no_grad():
-        alone = [of(input_ids=torch.tensor(row.ids)[None]).logits[0].log_softmax(-1) for row in made]
-    whole = [float(logprobs[at - 1, row.ids[at]]) for row, logprobs in zip(made, alone, strict=True) for at in np.flatnonzero(row.action)]
+        alone = [of(input_ids=torch.tensor(sample.ids)[None]).logits[0].log_softmax(-1) for sample in made]
+    whole = [
+        float(logprobs[at - 1, sample.ids[at]])
+        for sample, logprobs in zip(made, alone, strict=True)
+        for at in np.flatnonzero(sample.loss_mask)
+    ]
     assert found.tolist() == pytest.approx(whole, abs=1e-4)
 
 
-def unchunked(of, batch, anchor) -> tuple[Tensor, Tensor, Tensor]:
+def unchunked(of, batch, reference) -> tuple[Tensor, Tensor, Tensor]:
     """Log-probabilities, entropies, KL from whole distributions: all logits of all tokens, then the actions' alone."""
-    logprobs, whole = token_logprobs(of(input_ids=batch.ids).logits.flatten(0, 1)[batch.places], batch.targets, batch.temperature)
+    logprobs, whole = token_logprobs(of(input_ids=batch.ids).logits.flatten(0, 1)[batch.logit_index], batch.targets, batch.temperature)
     with torch.no_grad():
-        other = anchor(input_ids=batch.ids).logits.flatten(0, 1)[batch.places]
+        other = reference(input_ids=batch.ids).logits.flatten(0, 1)[batch.logit_index]
     return logprobs, entropy(whole.detach()), exact_kl(whole, token_logprobs(other, batch.targets, batch.temperature)[1])
 
 
 @pytest.mark.parametrize("kind", ["llama", *SCALED])
 def test_chunks_change_neither_values_nor_gradients(kind: str):
-    of, anchor = model(kind), tiny_model(vocab=60, seed=1)
-    batch = collate(rows())
-    expected = unchunked(of, batch, anchor)
+    of, reference = model(kind), tiny_model(vocab=60, seed=1)
+    batch = collate(samples())
+    expected = unchunked(of, batch, reference)
     weights = torch.linspace(-1, 1, len(batch.targets))
     wanted = torch.autograd.grad((expected[0] * weights + expected[2]).sum(), list(of.parameters()))
     for chunk in (60, 7 * 60, 10**6):
-        found = Scorer(of, chunk=chunk).score(batch, entropies=True, anchor=Scorer(anchor, chunk=chunk))
+        found = Scorer(of, chunk=chunk).score(batch, entropies=True, reference=Scorer(reference, chunk=chunk))
         assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(expected, found, strict=True) if b is not None)
         assert found.kl is not None
         gradients = torch.autograd.grad((found.logprobs * weights + found.kl).sum(), list(of.parameters()))
@@ -72,37 +76,37 @@ def test_chunks_change_neither_values_nor_gradients(kind: str):
 
 
 class Largest(TorchDispatchMode):
-    """Watches which tensors of a vocabulary's width are made, forward and backward: rows is the most of one."""
+    """Watches which tensors of a vocabulary's width are made, forward and backward: samples is the most of one."""
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.vocabulary, self.rows = vocabulary, 0
+        self.vocabulary, self.samples = vocabulary, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
         for x in made if isinstance(made, tuple | list) else (made,):
             if isinstance(x, Tensor) and x.ndim >= 2 and x.shape[-1] == self.vocabulary:
-                self.rows = max(self.rows, x.numel() // self.vocabulary)
+                self.samples = max(self.samples, x.numel() // self.vocabulary)
         return made
 
 
-@pytest.mark.parametrize("anchored", [False, True])
-def test_a_large_vocabularys_logits_never_exist_at_once(anchored: bool):
-    vocabulary, chunk = 5000, 20  # rows of logits; the head has 16
+@pytest.mark.parametrize("compared", [False, True])
+def test_a_large_vocabularys_logits_never_exist_at_once(compared: bool):
+    vocabulary, chunk = 5000, 20  # samples of logits; the head has 16
     of = tiny_model("llama", vocab=vocabulary, hidden_size=16)
-    made = rows(16, vocab=vocabulary)
-    actions = sum(row.actions for row in made)
-    anchor = Scorer(tiny_model("llama", vocab=vocabulary, hidden_size=16, seed=1)) if anchored else None
+    made = samples(16, vocab=vocabulary)
+    actions = sum(sample.trained_tokens for sample in made)
+    reference = Scorer(tiny_model("llama", vocab=vocabulary, hidden_size=16, seed=1)) if compared else None
     most = {}
     for name, size in (("chunks", chunk * vocabulary), ("whole", actions * vocabulary)):
         scorer = Scorer(of, chunk=size)
-        if anchor is not None:
-            anchor.chunk = scorer.chunk
+        if reference is not None:
+            reference.chunk = scorer.chunk
         batch = collate(made, packed=True)
         with Largest(vocabulary) as seen, scorer.attending(batch):
-            scores = scorer.score(batch, entropies=True, anchor=anchor)
+            scores = scorer.score(batch, entropies=True, reference=reference)
             (scores.logprobs.sum() if scores.kl is None else scores.kl.sum()).backward()
-        most[name] = seen.rows
+        most[name] = seen.samples
     assert actions > 100
     assert most == {"chunks": chunk, "whole": actions}
 
@@ -110,7 +114,7 @@ def test_a_large_vocabularys_logits_never_exist_at_once(anchored: bool):
 def test_logits_are_not_kept_for_the_backward_pass():
     vocabulary, chunk = 5000, 8
     of = tiny_model("llama", vocab=vocabulary, hidden_size=16)
-    batch = collate(rows(16, vocab=vocabulary))
+    batch = collate(samples(16, vocab=vocabulary))
     kept: list[int] = []
     scorer = Scorer(of, chunk=chunk * vocabulary)
     with torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x.numel()), x)[1], lambda x: x):
@@ -132,15 +136,15 @@ def test_a_model_that_is_not_body_and_head_is_scored_all_the_same():
     of.__class__ = Odd
     scorer = Scorer(of, packs=False, chunk=60)
     assert not scorer.cuts
-    batch = collate(rows(1))
+    batch = collate(samples(1))
     with torch.no_grad():
-        expected = of(input_ids=batch.ids).logits[0][batch.places].log_softmax(-1).gather(1, batch.targets[:, None])[:, 0]
+        expected = of(input_ids=batch.ids).logits[0][batch.logit_index].log_softmax(-1).gather(1, batch.targets[:, None])[:, 0]
         assert torch.allclose(scorer.score(batch).logprobs, expected, atol=1e-5)
 
 
 def test_a_scorer_leaves_the_model_as_it_was():
     of = model("llama")
-    batch = collate(rows(), packed=True)
+    batch = collate(samples(), packed=True)
     scorer = Scorer(of)
     with scorer.attending(batch):
         scorer.score(batch)
@@ -163,7 +167,7 @@ def phimoe():
     return made
 
 
-@pytest.mark.filterwarnings("ignore:rows of PhimoeForCausalLM cannot lie in one sequence")
+@pytest.mark.filterwarnings("ignore:samples of PhimoeForCausalLM cannot lie in one sequence")
 def test_a_window_that_attention_does_not_hear_of_keeps_rows_apart():
     padded = Scorer(phimoe())
     assert not padded.packs and scoring_difference(padded).max() < 1e-5
@@ -175,7 +179,7 @@ def test_a_window_that_attention_does_not_hear_of_keeps_rows_apart():
     assert Scorer(model("mistral")).packs
 
 
-@pytest.mark.filterwarnings("ignore:rows of BertLMHeadModel cannot lie in one sequence")
+@pytest.mark.filterwarnings("ignore:samples of BertLMHeadModel cannot lie in one sequence")
 def test_a_model_that_looks_ahead_is_not_trained():
     torch.manual_seed(0)
     sizes = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

@@ -6,8 +6,8 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from handmade import LOSS, WIN, played
-from small_runs import NOTHING_MEASURED, small_run
+from handmade import LOSS, WIN, make_episode
+from small_runs import NO_EVALUATION, small_run
 
 from sparring.selfplay.config.config import LearnerConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
@@ -54,17 +54,17 @@ def test_the_loop_and_the_learner_know_no_method():
 def test_any_method_can_be_given_shuffled_rewards(wrapped: str, inner: str):
     made, plain = (method_of(TrainConfig(method=name)) for name in (wrapped, inner))
     assert made.credit.__module__ == plain.credit.__module__ and made.loss == plain.loss
-    games = [played(f"{i}", "It is sour.", WIN if i % 3 else LOSS) for i in range(12)]
+    games = [make_episode(f"{i}", "It is sour.", WIN if i % 3 else LOSS) for i in range(12)]
     true, dealt = plain.reward(games, 1), made.reward(games, 1)
     assert true != dealt and sorted(map(str, true.values())) == sorted(map(str, dealt.values()))
     assert dealt == made.reward(games, 1) != made.reward(games, 2), "drawn by the seed"
 
 
 def test_outcomes_are_dropped_as_the_configuration_says():
-    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", "Hm.", "It is a lemon.")]
+    games = [make_episode("a", "It is sour.", WIN), make_episode("b", "It is sour.", "Hm.", "It is a lemon.")]
     assert games[1].outcome.reason == "foul"
     for name, drop, sides in (("group", None, 4), ("group", ("foul",), 2), ("spag-corrected", None, 1), ("spag-corrected", (), 2)):
-        made = method_of(TrainConfig(method=name, drop=drop))
+        made = method_of(TrainConfig(method=name, drop_reasons=drop))
         assert len(made.credit(Experience(games), outcome_returns(games), {})[0]) == sides, (name, drop)
 
 
@@ -82,7 +82,7 @@ def test_whose_log_probabilities_are_needed():
 
 def test_a_method_of_ones_own_is_a_file(model: str, tmp_path: Path):
     assert find_method(f"{EXAMPLE}:method")(TrainConfig()).name == "long-games"
-    summary = train(small_run(model, tmp_path / "run", rounds=1, method=f"{EXAMPLE}:method", evaluation=NOTHING_MEASURED))
+    summary = train(small_run(model, tmp_path / "run", rounds=1, method=f"{EXAMPLE}:method", evaluation=NO_EVALUATION))
     assert summary.data["run"]["method"] == f"{EXAMPLE}:method"
     for wrong, message in ((f"{EXAMPLE}:nothing", "has no function 'nothing'"), (f"{tmp_path}/none.py:method", "no such file")):
         with pytest.raises(ValueError, match=message):

@@ -16,7 +16,7 @@ from sparring.agents.names import model_card, model_place, resolve
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.envs.world.english import truth
 from sparring.envs.world.facts import everyday
-from sparring.selfplay.evaluation.win_rates import strength
+from sparring.selfplay.evaluation.win_rates import win_rates
 from sparring.selfplay.mini.corpus import conversations
 from sparring.selfplay.mini.make import MiniConfig, build_model, build_tokenizer, main, texts, word_vectors
 
@@ -98,7 +98,7 @@ def test_the_shipped_models_are_small_and_plain(name: str):
 def test_the_shipped_model_plays_the_game_in_its_language():
     player = resolve("mini@imitation", sampling=Sampling(max_new_tokens=48), device="cpu")
     game, words = AdversarialTaboo(), {"all": WORLD.nouns}
-    cells = {cell.seat: cell for cell in strength(player, {"itself": player}, game, words, 32, seed=0, truth=truth)}
+    cells = {cell.role: cell for cell in win_rates(player, {"itself": player}, game, words, 32, seed=0, truth=truth)}
     attacker = cells["attacker"]
     assert attacker.truth > 0.85 and attacker.unparsed < 0.05
     assert sum(attacker.reasons.get(reason, 0) for reason in ("silent", "overlong", "foul")) <= 3

@@ -1,14 +1,22 @@
-"""Rows of finished games, by objective, on games written by hand."""
+"""Samples of finished games, by objective, on games written by hand."""
 
 from dataclasses import replace
 
 import pytest
-from handmade import LOSS, WIN, played
+from handmade import LOSS, WIN, make_episode
 
 from sparring.agents.players.simple import RandomAgent
 from sparring.selfplay.config.config import DROPS
-from sparring.selfplay.learner.batch import rows_of
-from sparring.selfplay.objectives.credit import Credit, Experience, baseline_rows, group_rows, preference_pairs, turn_rows, without_outcomes
+from sparring.selfplay.learner.batch import samples_of
+from sparring.selfplay.objectives.credit import (
+    Credit,
+    Experience,
+    baseline_samples,
+    group_samples,
+    preference_pairs,
+    turn_samples,
+    without_outcomes,
+)
 from sparring.selfplay.objectives.returns import outcome_returns, shuffled
 from sparring.selfplay.objectives.spag import CORRECTED, winners_credit
 
@@ -16,23 +24,27 @@ SPAG: Credit = winners_credit(CORRECTED)
 
 
 def test_group_relative_within_word_and_role():
-    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS), played("c", "It is big.", WIN, group="other")]
-    rows, _ = group_rows(Experience(games), outcome_returns(games), {})
-    found = [(row.role, row.advantages.max(initial=-9, where=row.action)) for row in rows]
+    games = [
+        make_episode("a", "It is sour.", WIN),
+        make_episode("b", "It is sour.", LOSS),
+        make_episode("c", "It is big.", WIN, group="other"),
+    ]
+    samples, _ = group_samples(Experience(games), outcome_returns(games), {})
+    found = [(sample.role, sample.advantages.max(initial=-9, where=sample.loss_mask)) for sample in samples]
     assert found == [("attacker", -1), ("defender", 1), ("attacker", 1), ("defender", -1), ("attacker", 0), ("defender", 0)]
 
 
 def test_games_against_another_opponent_are_another_group():
     games = [
-        played("a", "It is sour.", WIN),
-        played("b", "It is sour.", LOSS),
-        played("c", "It is sour.", LOSS),
-        played("d", "It is sour.", LOSS),
+        make_episode("a", "It is sour.", WIN),
+        make_episode("b", "It is sour.", LOSS),
+        make_episode("c", "It is sour.", LOSS),
+        make_episode("d", "It is sour.", LOSS),
     ]
     other = RandomAgent(("lemon",))
     games[2:] = [replace(p, match=replace(p.match, agents={**p.match.agents, "defender": other})) for p in games[2:]]
     attacker, defender = (
-        [row.advantages[1] for row in group_rows(Experience(games, roles=(role,)), outcome_returns(games), {})[0]]
+        [sample.advantages[1] for sample in group_samples(Experience(games, roles=(role,)), outcome_returns(games), {})[0]]
         for role in ("attacker", "defender")
     )
     assert attacker == [-1, 1, 0, 0], "who won every game against an opponent learns nothing from them"
@@ -40,54 +52,55 @@ def test_games_against_another_opponent_are_another_group():
 
 
 def test_running_baselines_are_kept_per_role():
-    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", WIN)]
-    rows, baselines = baseline_rows(Experience(games), outcome_returns(games), {})
-    defender = [row.advantages[1] for row in rows if row.role == "defender"]
+    games = [make_episode("a", "It is sour.", WIN), make_episode("b", "It is sour.", WIN)]
+    samples, baselines = baseline_samples(Experience(games), outcome_returns(games), {})
+    defender = [sample.advantages[1] for sample in samples if sample.role == "defender"]
     assert defender == pytest.approx([1, 0.95])
     assert baselines == pytest.approx({"AdversarialTaboo/attacker": -0.0975, "AdversarialTaboo/defender": 0.0975})
 
 
 def test_spag_trains_the_winners_turns_with_growing_rewards():
-    games = [played("a", "It is sour.", "Hm.", "It is yellow.", WIN), played("b", "It is sour.", LOSS)]
-    rows, _ = SPAG(Experience(games), outcome_returns(games), {})
-    assert [(row.role, row.weight) for row in rows] == [("defender", 1.0), ("attacker", 1.0)]
-    assert rows[0].advantages.tolist() == pytest.approx([0, 1 / 2.25, 1 / 2.25, 0, 1.25 / 2.25, 1.25 / 2.25])
-    assert rows[1].advantages.tolist() == [0, 1, 1]
+    games = [make_episode("a", "It is sour.", "Hm.", "It is yellow.", WIN), make_episode("b", "It is sour.", LOSS)]
+    samples, _ = SPAG(Experience(games), outcome_returns(games), {})
+    assert [(sample.role, sample.weight) for sample in samples] == [("defender", 1.0), ("attacker", 1.0)]
+    assert samples[0].advantages.tolist() == pytest.approx([0, 1 / 2.25, 1 / 2.25, 0, 1.25 / 2.25, 1.25 / 2.25])
+    assert samples[1].advantages.tolist() == [0, 1, 1]
 
 
 def test_outcomes_can_be_left_out():
-    games = [played("a", "It is sour.", "Hm.", "It is a lemon."), played("b", *["Hm."] * 10)]
+    games = [make_episode("a", "It is sour.", "Hm.", "It is a lemon."), make_episode("b", *["Hm."] * 10)]
     assert [p.outcome.reason for p in games] == ["foul", "turn_limit"]
     returns = outcome_returns(games)
-    assert [row.role for row in SPAG(Experience(games), returns, {})[0]] == ["defender"], "a tie has no winner"
+    assert [sample.role for sample in SPAG(Experience(games), returns, {})[0]] == ["defender"], "a tie has no winner"
     for reasons, left in ((("foul", "turn_limit"), 0), (("turn_limit",), 2), ((), 4)):
-        assert len(without_outcomes(group_rows, reasons)(Experience(games), returns, {})[0]) == left
+        assert len(without_outcomes(group_samples, reasons)(Experience(games), returns, {})[0]) == left
     assert without_outcomes(SPAG, DROPS)(Experience(games), returns, {})[0] == []
 
 
 def test_pairs_are_of_one_word_and_role():
     games = [
-        played("a", "It is sour.", WIN),
-        played("b", "It is sour.", LOSS),
-        played("c", "It is big.", WIN, group="other"),
-        played("d", *["Hm."] * 10),
-        played("e", "It is round.", LOSS),
+        make_episode("a", "It is sour.", WIN),
+        make_episode("b", "It is sour.", LOSS),
+        make_episode("c", "It is big.", WIN, group="other"),
+        make_episode("d", *["Hm."] * 10),
+        make_episode("e", "It is round.", LOSS),
     ]
     found, _ = preference_pairs(Experience(games), outcome_returns(games), {})
     assert [(pair.chosen.role, pair.rejected.role) for pair in found] == [("attacker", "attacker"), ("defender", "defender")]
     # The attacker won b and e and lost a, the defender the other way round; each game is used once.
-    ids = [[len(row.ids) for row in (pair.chosen, pair.rejected)] for pair in found]
+    ids = [[len(sample.ids) for sample in (pair.chosen, pair.rejected)] for pair in found]
     assert ids == [[3, 3], [3, 3]]
 
 
 def test_swapped_roles_swap_what_is_learnt():
-    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS)]
+    games = [make_episode("a", "It is sour.", WIN), make_episode("b", "It is sour.", LOSS)]
     returns = outcome_returns(games)
     other = {id: {"attacker": of["defender"], "defender": of["attacker"]} for id, of in returns.items()}
-    for credit in (group_rows, baseline_rows, turn_rows):
+    for credit in (group_samples, baseline_samples, turn_samples):
         one, two = (credit(Experience(games), given, {})[0] for given in (returns, other))
         by_role = [
-            {role: [row.advantages[1] for row in rows if row.role == role] for role in ("attacker", "defender")} for rows in (one, two)
+            {role: [sample.advantages[1] for sample in samples if sample.role == role] for role in ("attacker", "defender")}
+            for samples in (one, two)
         ]
         assert by_role[0]["attacker"] == by_role[1]["defender"]
         assert by_role[0]["defender"] == by_role[1]["attacker"]
@@ -96,22 +109,22 @@ def test_swapped_roles_swap_what_is_learnt():
 
 
 def test_one_seat_can_be_trained_alone():
-    games = [played("a", "It is sour.", WIN), played("b", "It is sour.", LOSS)]
-    for credit in (group_rows, baseline_rows, turn_rows, SPAG, preference_pairs):
+    games = [make_episode("a", "It is sour.", WIN), make_episode("b", "It is sour.", LOSS)]
+    for credit in (group_samples, baseline_samples, turn_samples, SPAG, preference_pairs):
         examples, baselines = credit(Experience(games, roles=("defender",)), outcome_returns(games), {})
-        assert {row.role for row in rows_of(examples)} == {"defender"}
+        assert {sample.role for sample in samples_of(examples)} == {"defender"}
         assert all("attacker" not in key for key in baselines)
 
 
 def test_void_games_teach_nothing():
-    games = [played("a", "It is sour."), played("b", "It is sour.", WIN)]
-    rows, _ = group_rows(Experience(games), outcome_returns(games), {})
-    assert {row.role for row in rows} == {"attacker", "defender"}
-    assert len(rows) == 2
+    games = [make_episode("a", "It is sour."), make_episode("b", "It is sour.", WIN)]
+    samples, _ = group_samples(Experience(games), outcome_returns(games), {})
+    assert {sample.role for sample in samples} == {"attacker", "defender"}
+    assert len(samples) == 2
 
 
 def test_shuffled_outcomes_are_the_same_outcomes_elsewhere():
-    games = [played(f"{i}", "It is sour.", WIN if i % 3 else LOSS) for i in range(30)]
+    games = [make_episode(f"{i}", "It is sour.", WIN if i % 3 else LOSS) for i in range(30)]
     true, dealt = outcome_returns(games), shuffled(outcome_returns)(games, 1)
     assert true.keys() == dealt.keys()
     assert sorted(r["attacker"] for r in true.values()) == sorted(r["attacker"] for r in dealt.values())
@@ -121,8 +134,8 @@ def test_shuffled_outcomes_are_the_same_outcomes_elsewhere():
 def test_turns_are_compared_with_all_turns_of_their_role():
     """The defender wins a game of two of its turns and loses one of one: with discount 1/2 its returns-to-go are 1/2, 1 and -1, whose
     mean is 1/6."""
-    games = [played("a", "It is sour.", "Hm.", "It is yellow.", WIN), played("b", "It is sour.", LOSS)]
-    rows, state = turn_rows(Experience(games, roles=("defender",)), outcome_returns(games), {}, discount=0.5)
-    values = [row.advantages[row.action].tolist() for row in rows]
+    games = [make_episode("a", "It is sour.", "Hm.", "It is yellow.", WIN), make_episode("b", "It is sour.", LOSS)]
+    samples, state = turn_samples(Experience(games, roles=("defender",)), outcome_returns(games), {}, discount=0.5)
+    values = [sample.advantages[sample.loss_mask].tolist() for sample in samples]
     assert values == [pytest.approx([1 / 3, 1 / 3, 5 / 6, 5 / 6]), pytest.approx([-7 / 6, -7 / 6])]
     assert state == {}

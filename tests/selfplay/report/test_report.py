@@ -35,7 +35,7 @@ class Tags(HTMLParser):
 
 def entry(round_number: int, wins: int) -> dict:
     return {
-        "round": round_number, "opponent": "initial", "seat": "defender", "words": "all", "games": 100, "wins": wins,
+        "round": round_number, "opponent": "initial", "role": "defender", "words": "all", "games": 100, "wins": wins,
         "losses": 100 - wins, "ties": 0, "void": 0, "win_rate": wins / 100, "low": wins / 100 - 0.1, "high": wins / 100 + 0.1,
         "reasons": {"declared_right": wins}, "truth": None, "mean_turns": 2.0,
     }  # fmt: skip
@@ -57,12 +57,12 @@ def run(tmp_path: Path) -> Path:
         "unparsed": 0.0156, "mean_turns": 1.0, "distinct_utterances": 2, "distinct_share": 0.4, "kl": 0.1, "entropy": 2.0,
     }  # fmt: skip
     data = {
-        "schema": 2,
+        "schema": 3,
         "run": {
             "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "preset": "quick", "seed": 0,
-            "rounds": 1, "games_per_round": 1, "imitation_steps": 0, "word_counts": {"imitated": 1},
+            "rounds": 1, "games_per_round": 1, "sft_steps": 0, "word_counts": {"sft": 1},
         },
-        "strength": [entry(0, 50), entry(1, 70)],
+        "win_rates": [entry(0, 50), entry(1, 70)],
         "rounds": [record],
         "evaluations": {},
         "control": None,
@@ -115,17 +115,17 @@ def changed(folder: Path, *, run: dict | None = None, **about) -> str:
 
 def test_a_line_of_strength_is_drawn_where_rounds_in_between_were_measured():
     entries = [entry(number, wins) for number, wins in ((0, 50), (4, 60), (8, 70))]
-    assert won_by_round({"strength": entries[::2]}) == []
-    assert won_by_round({"strength": [*entries, {**entry(2, 1), "opponent": "scripted"}]}) == [
+    assert won_by_round({"win_rates": entries[::2]}) == []
+    assert won_by_round({"win_rates": [*entries, {**entry(2, 1), "opponent": "scripted"}]}) == [
         {"round": number, "defender": rate} for number, rate in ((0, 0.5), (4, 0.6), (8, 0.7))
     ]
 
 
-def test_how_measured_games_ended_is_told_by_seat():
+def test_how_measured_games_ended_is_told_by_role():
     first = {**entry(0, 60), "reasons": {"declared_right": 60, "uttered": 40}}
     last = {**entry(2, 71), "reasons": {"declared_right": 71, "uttered": 28, "foul": 1}, "truth": 0.9}
-    place = {"opponent": "initial", "seat": "defender", "control": None}
-    assert endings_table({"strength": [first, {**first, "words": "heldout"}, last], "control": None}) == [
+    place = {"opponent": "initial", "role": "defender", "control": None}
+    assert endings_table({"win_rates": [first, {**first, "words": "heldout"}, last], "control": None}) == [
         {**place, "what": "declared_right", "before": 0.6, "after": 0.71},
         {**place, "what": "foul", "before": 0.0, "after": 0.01},
         {**place, "what": "uttered", "before": 0.4, "after": 0.28},
@@ -134,21 +134,21 @@ def test_how_measured_games_ended_is_told_by_seat():
 
 
 def test_a_control_is_a_column(run: Path):
-    text = changed(run, control={"arm": "expert", "strength": [entry(1, 60)]})
+    text = changed(run, control={"arm": "expert", "win_rates": [entry(1, 60)]})
     assert "The control is the same model" in text and "0.600" in text
 
 
 def test_a_fixed_opponent_is_named(run: Path):
-    text = changed(run, run={"seat": "defender", "opponent": "/home/somebody/run@3"})
+    text = changed(run, run={"role": "defender", "opponent": "/home/somebody/run@3"})
     assert "as defender against run@3" in text and "itself" not in text
 
 
 def test_a_game_without_a_secret_names_none(run: Path):
     game = AdversarialTaboo()
     agent = FunctionAgent(lambda observation, rng: "Hm.")
-    played = play_all([Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)])
+    episodes = play_all([Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)])
     path = run / "rounds" / "001" / "games.jsonl.gz"
-    write_episodes(path, played)
+    write_episodes(path, episodes)
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b'"lemon"', b'""')))
     assert "Secret word" not in changed(run)
 

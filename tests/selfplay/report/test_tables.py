@@ -31,7 +31,7 @@ def test_the_longest_tasks_and_names_are_shown_whole():
     assert "0.361" in text
     assert text.count("-0.025 ± 0.040") == 2
     assert "…" not in text
-    entry = {"player": "mini@imitation", "seat": "attacker", "opponent": "runs/quickstart@latest", "wins": 100, "losses": 99, "ties": 1}
+    entry = {"player": "mini@imitation", "role": "attacker", "opponent": "runs/quickstart@latest", "wins": 100, "losses": 99, "ties": 1}
     text = shown(tournament_table("pairs", [{**entry, "win_rate": 0.5, "low": 0.43, "high": 0.57}]))
     assert "runs/quickstart@latest" in text
     assert "0.500 0.43-0.57" in text
@@ -56,7 +56,7 @@ def test_the_columns_of_a_comparison_are_the_models_and_what_the_interval_means_
 
 def test_names_too_long_for_the_terminal_are_folded_and_a_pipe_gets_them_whole(capsys: pytest.CaptureFixture[str]):
     name = "runs/" + "x" * 90 + "@latest"
-    entry = {"player": name, "seat": "attacker", "opponent": name, "wins": 1, "losses": 1, "ties": 0, "win_rate": 0.5, "low": 0, "high": 1}
+    entry = {"player": name, "role": "attacker", "opponent": name, "wins": 1, "losses": 1, "ties": 0, "win_rate": 0.5, "low": 0, "high": 1}
     table = tournament_table("pairs", [entry])
     assert shown(table).replace("\n", "").count("x") == 180 and "…" not in shown(table)
     console().print(table)
@@ -64,7 +64,7 @@ def test_names_too_long_for_the_terminal_are_folded_and_a_pipe_gets_them_whole(c
 
 
 def test_the_success_of_gibberish_is_explained_by_its_own_numbers():
-    entry = {"player": "random", "seat": "attacker", "games": 50, "reasons": {"declared_wrong": 46, "turn_limit": 4}}
+    entry = {"player": "random", "role": "attacker", "games": 50, "reasons": {"declared_wrong": 46, "turn_limit": 4}}
     found = of_gibberish([{**entry, "player": "mini"}, entry])
     assert found is not None and "92% of these games ended because the defender declared a wrong word" in found
-    assert of_gibberish([{**entry, "player": "mini"}, {**entry, "seat": "defender"}, {**entry, "reasons": {}}]) is None
+    assert of_gibberish([{**entry, "player": "mini"}, {**entry, "role": "defender"}, {**entry, "reasons": {}}]) is None

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import NOTHING_MEASURED, small_run
+from small_runs import NO_EVALUATION, small_run
 from tiny import needs_compiler, save_tiny, tiny_model
 
 from sparring.agents.core import Sampling
@@ -15,15 +15,15 @@ from sparring.selfplay.run.session import prepare
 
 
 def test_a_second_model_is_counted_where_one_is_held(tmp_path: Path):
-    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NOTHING_MEASURED)
+    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
     alone = replace(config, learner=replace(config.learner, kl=0.0))
     session = prepare(alone)
     one = plan(session, method_of(alone))["memory_bytes"]
     assert one["weights"] == sum(p.numel() * p.element_size() for p in session.model.model.parameters())
     assert 0 < one["cache_at_most"] < session.model.loop.memory_bound() / 4, "eight games of two utterances, not 512 full contexts"
     for other in (
-        replace(alone, evaluation=replace(NOTHING_MEASURED, games=2)),
-        replace(alone, evaluation=replace(NOTHING_MEASURED, control=True)),
+        replace(alone, evaluation=replace(NO_EVALUATION, games=2)),
+        replace(alone, evaluation=replace(NO_EVALUATION, control=True)),
     ):
         two = plan(replace(session, config=other), method_of(other))["memory_bytes"]
         assert (two["weights"], two["cache_at_most"]) == (2 * one["weights"], 2 * one["cache_at_most"])
@@ -35,7 +35,7 @@ def test_a_second_model_is_counted_where_one_is_held(tmp_path: Path):
 
 @pytest.mark.parametrize("method", ["spin", "ipo"])
 def test_no_second_model_plays_where_the_reference_is_the_sampler(tmp_path: Path, method: str):
-    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NOTHING_MEASURED)
+    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
     session = prepare(config)
     played = replace(config, method=method, learner=replace(config.learner, reference="behaviour"))
     assert plan(session, method_of(played))["memory_bytes"]["weights"] * 2 == plan(session, method_of(config))["memory_bytes"]["weights"]
@@ -43,7 +43,7 @@ def test_no_second_model_plays_where_the_reference_is_the_sampler(tmp_path: Path
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2", "gpt-oss", "mistral"])
 def test_a_pass_holds_no_more_than_is_announced(kind: str):
-    """Rows of other lengths than those that were tried; capped scores and sinks take the square of a length."""
+    """Samples of other lengths than those that were tried; capped scores and sinks take the square of a length."""
     scorer = Scorer(tiny_model(kind, vocab=60, length=512))
     for lengths in ((7, 100, 31), (300,), (64,) * 6):
         held = saved_bytes(scorer, lengths)
@@ -55,7 +55,7 @@ def test_a_pass_holds_no_more_than_is_announced(kind: str):
     assert learning_bytes(scorer, 1000, 100, rank=8) > plain > learning_bytes(scorer, 1000, 100, recomputed=True)
 
 
-@pytest.mark.parametrize("width", [pytest.param(32, id="lanes"), pytest.param(64, id="blocks", marks=needs_compiler)])
+@pytest.mark.parametrize("width", [pytest.param(32, id="buckets"), pytest.param(64, id="blocks", marks=needs_compiler)])
 def test_caches_hold_no_more_than_is_announced(width: int):
     model = tiny_model(length=512, hidden_size=width)
     loop = HFLoop(model, end_ids=frozenset(), max_rows=64, max_streams=128)
@@ -66,18 +66,18 @@ def test_caches_hold_no_more_than_is_announced(width: int):
         left = streams
         while left:
             left -= len(loop.poll())
-    pool = loop._streams.pool
-    used = (len(pool.data) - len(pool.free)) * pool.data[0].nbytes
+    pool = loop._sequences.pool
+    used = (len(pool.data) - len(pool.free_blocks)) * pool.data[0].nbytes
     held, growing = loop.held_bound(streams, length, streams)
-    lanes = sum(lane.data.nbytes for lane in getattr(loop._rows, "lanes", ()))
+    buckets = sum(bucket.data.nbytes for bucket in getattr(loop._batch, "buckets", ()))
     assert streams * (length - 1) * loop.packed.layout.bytes_per_token <= used
-    assert used + lanes <= (held if loop.packed.in_blocks else held + growing)
-    assert held + growing <= 6 * (used + lanes)
+    assert used + buckets <= (held if loop.packed.in_blocks else held + growing)
+    assert held + growing <= 6 * (used + buckets)
 
 
 def test_a_lora_run_is_announced_with_what_its_passes_hold(tmp_path: Path):
     pytest.importorskip("peft")
-    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NOTHING_MEASURED)
+    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
     whole = plan(prepare(config), method_of(config))["memory_bytes"]
     adapted = replace(config, learner=replace(config.learner, lora_rank=4))
     lora = plan(prepare(adapted), method_of(adapted))["memory_bytes"]

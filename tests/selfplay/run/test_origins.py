@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_runs import NOTHING_MEASURED, Heard, Interrupting, files, small_run
+from small_runs import NO_EVALUATION, Heard, Interrupting, files, small_run
 
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.manifest import digests
@@ -28,7 +28,7 @@ from sparring.selfplay.storage.locks import LOCK, locked
 def short(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one round that has ended."""
     folder = tmp_path_factory.mktemp("origins") / "run"
-    train(small_run(model, folder, rounds=1, evaluation=NOTHING_MEASURED))
+    train(small_run(model, folder, rounds=1, evaluation=NO_EVALUATION))
     return folder
 
 
@@ -55,7 +55,7 @@ def edit(run: Path, **changes) -> None:
         ({"games_per_round": 16}, "games_per_round is 16 and was 8"),
         ({"model": "mini"}, "model is 'mini' and was "),
         ({"learner__lora_rank": 4}, r"learner\.lora_rank is 4 and was 0"),
-        ({"drop": ["foul"]}, "drop is 'foul' and was None"),
+        ({"drop_reasons": ["foul"]}, "drop_reasons is 'foul' and was None"),
         (None, r"games_per_round is 512 and was 8; .*, and \d+ more"),
     ],
 )
@@ -93,13 +93,13 @@ def test_the_same_settings_written_otherwise_are_the_same(run: Path):
 
 
 def test_a_finished_run_is_lengthened(model: str, run: Path, tmp_path: Path, capsys):
-    train(small_run(model, tmp_path / "whole", evaluation=NOTHING_MEASURED))
+    train(small_run(model, tmp_path / "whole", evaluation=NO_EVALUATION))
     for wrong, said in (("0", "has 1 rounds already"), ("two", "of at least 0, got 'two'"), ("-1", "of at least 0, got '-1'")):
         assert main(["train", "--resume", str(run), "--rounds", wrong]) == 2
         assert said in capsys.readouterr().err
     assert main(["train", "--resume", str(run), "--seed", "2"]) == 2
     assert resume(run, rounds=2).data["run"]["rounds"] == 2
-    left_out = ("provenance", "measured/round-001")
+    left_out = ("provenance", "evaluation/round-001")
     longer, whole = ({name: data for name, data in files(of).items() if not name.startswith(left_out)} for of in (run, tmp_path / "whole"))
     assert longer == whole
     assert load(run / "config.yaml", TrainConfig).rounds == 2
@@ -131,7 +131,7 @@ def test_what_rounds_otherwise_is_said_once_and_recorded(run: Path, monkeypatch:
 
 def test_files_that_have_changed_are_refused(model: str, tmp_path: Path):
     opponent = Path(shutil.copytree(model, tmp_path / "opponent"))
-    made = small_run(model, tmp_path / "run", rounds=1, seat="defender", opponent=str(opponent), evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", rounds=1, role="defender", opponent=str(opponent), evaluation=NO_EVALUATION)
     with pytest.raises(Stopped):
         train(made, progress=Interrupting("round 1/1: play"))
     (opponent / "README.md").write_text("a note")
@@ -154,7 +154,7 @@ def test_a_run_keeps_the_day_on_which_it_began(run: Path, model: str, tmp_path: 
 
 def test_all_models_of_a_run_are_told_its_day(model: str, tmp_path: Path):
     day = datetime.date(2001, 2, 3)
-    made = small_run(model, tmp_path / "run", seat="defender", opponent=model, max_memory=1.0, evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", role="defender", opponent=model, max_memory=1.0, evaluation=NO_EVALUATION)
     session = prepare(made, day=day)
     shutil.copytree(model, tmp_path / "run" / "checkpoints" / "round-000" / "model")
     folder = checkpoint_folder(tmp_path / "run", 0)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from forked import command, start
-from small_runs import NOTHING_MEASURED, Heard, Signalling, files, small_run
+from small_runs import NO_EVALUATION, Heard, Signalling, files, small_run
 
-from sparring.selfplay.config.config import EvaluationConfig, ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import to_yaml
 from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.interrupts import Stopped
@@ -22,12 +22,12 @@ from sparring.selfplay.runtime.interrupts import Stopped
 @pytest.mark.parametrize(
     ("title", "steps", "changes", "number"),
     [
-        ("imitation", 23, {"rounds": 0, "imitation": ImitationConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
+        ("sft", 23, {"rounds": 0, "sft": SFTConfig(steps=25, minibatch=4, games=8)}, signal.SIGTERM),
         ("round 1/1: learn", 12, {"rounds": 1, "method": "rae"}, signal.SIGINT),
         (
             "round 1/1: learn",
             1,
-            {"rounds": 1, "method": "spag-corrected", "drop": (), "schedule": "cosine", "per_round": True},
+            {"rounds": 1, "method": "spag-corrected", "drop_reasons": (), "schedule": "cosine", "per_round": True},
             signal.SIGTERM,
         ),
         ("round 1/1: play", 5, {"rounds": 1}, signal.SIGTERM),
@@ -38,7 +38,7 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
 ):
     schedule = {name: changes.pop(name) for name in ("schedule", "per_round") if name in changes}
     given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, reference="behaviour", kl_form="sampled", **schedule)
-    made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NOTHING_MEASURED, **changes)
+    made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NO_EVALUATION, **changes)
     train(replace(made, out=tmp_path / "whole"))
     with pytest.raises(Stopped) as stop:
         train(made, progress=Signalling(title, steps, number))
@@ -49,14 +49,14 @@ def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
     if "play" in title:
         assert saved == []
     else:
-        assert saved == ["update-000" if title == "imitation" else "update-001"]
+        assert saved == ["update-000" if title == "sft" else "update-001"]
         (said,) = [text for text in heard.said if "goes on after optimiser step" in text]
         assert not said.endswith("step 0")
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
 def test_a_stopped_update_that_is_damaged_begins_anew(model: str, tmp_path: Path):
-    made = small_run(model, tmp_path / "stopped", rounds=1, learner=LearnerConfig(minibatch=1), evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "stopped", rounds=1, learner=LearnerConfig(minibatch=1), evaluation=NO_EVALUATION)
     train(replace(made, out=tmp_path / "whole"))
     with pytest.raises(Stopped):
         train(made, progress=Signalling("round 1/1: learn", 1, signal.SIGTERM))
@@ -68,13 +68,11 @@ def test_a_stopped_update_that_is_damaged_begins_anew(model: str, tmp_path: Path
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    ("title", "saved"), [("imitation", "update-000"), ("round 1/1: learn", "round-000"), ("round 1/1: learn", "update-001")]
-)
+@pytest.mark.parametrize(("title", "saved"), [("sft", "update-000"), ("round 1/1: learn", "round-000"), ("round 1/1: learn", "update-001")])
 def test_another_number_of_processes_is_said_however_early_the_run_was_stopped(model: str, tmp_path: Path, title: str, saved: str):
-    imitation = ImitationConfig(steps=2, minibatch=4, games=4)
+    sft = SFTConfig(steps=2, minibatch=4, games=4)
     steps = LearnerConfig(minibatch=1, replay_per_minibatch=0)
-    made = small_run(model, tmp_path / "run", rounds=1, learner=steps, imitation=imitation, evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", rounds=1, learner=steps, sft=sft, evaluation=NO_EVALUATION)
     with pytest.raises(Stopped):
         train(made, progress=Signalling(title, 1, signal.SIGTERM))
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -99,7 +97,7 @@ def by_two(folder: Path) -> None:
 def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
     folder, said = tmp_path / "run", tmp_path / "said"
     made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
-    (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NOTHING_MEASURED)))
+    (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NO_EVALUATION)))
     process = start(said, command, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
     while not (said.exists() and "learn" in said.read_text()):
         assert process.is_alive(), said.read_text()
@@ -127,9 +125,9 @@ def whole(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("title", "steps", "goes_on"),
     [
         ("control: expert games, as many tokens", 1, "the control goes on after optimiser step"),
-        ("strength of the control", 3, "the control goes on after optimiser step"),
-        ("strength of the model of round 1", 3, None),
-        ("strength of the model of round 2", 3, None),
+        ("win rates of the control", 3, "the control goes on after optimiser step"),
+        ("win rates of the model of round 1", 3, None),
+        ("win rates of the model of round 2", 3, None),
     ],
 )
 def test_a_signal_in_a_measurement_or_the_control_ends_it_soon(

@@ -47,9 +47,9 @@ FOREIGN = (
     "checkpoints/round-001/note",
     "checkpoints/round-002/model/read me.md",
     "checkpoints/round-002/model/config copy.json",
-    "measured/round-000 (1).json",
-    "measured/round-001.json~",
-    "measured/Kopie.json",
+    "evaluation/round-000 (1).json",
+    "evaluation/round-001.json~",
+    "evaluation/Kopie.json",
 )
 
 
@@ -71,7 +71,7 @@ def test_what_is_not_of_the_run_is_left_alone_and_named_once(finished: Path, run
 
 def test_notes_survive_when_rounds_are_forgotten_and_checkpoints_pruned(model: str, tmp_path: Path):
     nothing = EvaluationConfig(games=0, control=False)
-    train(small_run(model, tmp_path / "run", rounds=1, keep=1, evaluation=nothing))
+    train(small_run(model, tmp_path / "run", rounds=1, keep_checkpoints=1, evaluation=nothing))
     notes = [tmp_path / "run" / name for name in ("rounds/002/notes.txt", "checkpoints/round-001/note.md")]
     for note in notes:
         note.parent.mkdir(exist_ok=True)
@@ -114,8 +114,8 @@ def test_metrics_that_are_not_what_the_run_wrote_are_written_anew(finished: Path
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_measurement_that_is_gone_or_damaged_is_made_anew(finished: Path, run: Path, number: int):
-    file = run / "measured" / f"round-00{number}.json"
-    edited = json.dumps({**json.loads(file.read_text()), "strength": []}).encode()
+    file = run / "evaluation" / f"round-00{number}.json"
+    edited = json.dumps({**json.loads(file.read_text()), "win_rates": []}).encode()
     for data in (BAD_JSON["cut"], BAD_JSON["deep"], b"{}", edited, None):
         if data is None:
             file.unlink()
@@ -129,9 +129,9 @@ def test_a_measurement_that_is_gone_or_damaged_is_made_anew(finished: Path, run:
 
 def test_a_measurement_of_a_model_that_is_gone_is_left_out(run: Path):
     shutil.rmtree(run / "checkpoints" / "round-001")
-    (run / "measured" / "round-001.json").write_text("{}")
+    (run / "evaluation" / "round-001.json").write_text("{}")
     assert any("round-001.json is gone, and so is the model of round 1: it is left out" in text for text in resumed(run))
-    assert {e["round"] for e in json.loads((run / "summary.json").read_text())["strength"]} == {0, 2}
+    assert {e["round"] for e in json.loads((run / "summary.json").read_text())["win_rates"]} == {0, 2}
 
 
 @pytest.mark.parametrize("kind", ["{}", "gone", *BAD_JSON])
@@ -167,7 +167,7 @@ def test_timings_keep_the_lines_that_can_be_read(finished: Path, run: Path):
     assert timings.read_text() == (finished / "timings.jsonl").read_text()
 
 
-@pytest.mark.parametrize("kind", [*BAD_JSON, '{"schema": 1}', '{"schema": 1, "rounds": [1], "strength": {}}'])
+@pytest.mark.parametrize("kind", [*BAD_JSON, '{"schema": 1}', '{"schema": 3, "rounds": [1], "win_rates": {}}'])
 def test_a_summary_that_is_none_is_refused_in_a_sentence_and_written_anew(finished: Path, run: Path, kind: str, capsys):
     file = run / "summary.json"
     file.write_bytes(BAD_JSON.get(kind, kind.encode()))

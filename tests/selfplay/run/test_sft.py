@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import NOTHING_MEASURED, small_run
+from small_runs import NO_EVALUATION, small_run
 
-from sparring.selfplay.config.config import ImitationConfig
-from sparring.selfplay.learner.batch import rows_of
+from sparring.selfplay.config.config import SFTConfig
+from sparring.selfplay.learner.batch import samples_of
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.run.train import train
 
 
 @pytest.fixture
 def updates(monkeypatch: pytest.MonkeyPatch) -> list:
-    """The learner and the rows of each update; nothing is learnt."""
+    """The learner and the samples of each update; nothing is learnt."""
     seen = []
 
-    def update(learner: Learner, rows, **_):
-        seen.append((learner, rows))
+    def update(learner: Learner, samples, **_):
+        seen.append((learner, samples))
         return {"sft_loss": 0.0}
 
     monkeypatch.setattr(Learner, "update", update)
@@ -29,18 +29,18 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list:
 
 
 def imitating(model: str, out: Path, **changes) -> None:
-    made = small_run(model, out, rounds=0, evaluation=NOTHING_MEASURED, replay="base" if changes.get("replay_share") else "none")
-    train(replace(made, imitation=replace(ImitationConfig(steps=1, minibatch=8, games=6), **changes)))
+    made = small_run(model, out, rounds=0, evaluation=NO_EVALUATION, replay="base" if changes.get("replay_share") else "none")
+    train(replace(made, sft=replace(SFTConfig(steps=1, minibatch=8, games=6), **changes)))
 
 
 def test_with_a_kl_each_conversation_counts_alike_replayed_or_not(model: str, tmp_path: Path, updates: list):
     imitating(model, tmp_path / "run", kl=0.1, replay_share=0.25)
-    ((learner, rows),) = updates
-    assert len(rows) == 8 and all(row.reference_logprobs is not None for row in rows)
-    whole, single = learner.gradients(rows), [learner.gradients([row]) for row in rows]
-    assert len({row.actions for row in rows_of(rows)}) > 2
+    ((learner, samples),) = updates
+    assert len(samples) == 8 and all(sample.reference_logprobs is not None for sample in samples)
+    whole, single = learner.gradients(samples), [learner.gradients([sample]) for sample in samples]
+    assert len({sample.trained_tokens for sample in samples_of(samples)}) > 2
     for name, found in whole.items():
-        pooled = sum(one[name] for one in single) / len(rows)
+        pooled = sum(one[name] for one in single) / len(samples)
         torch.testing.assert_close(found, pooled, atol=1e-6, rtol=1e-4)
 
 
@@ -49,8 +49,8 @@ def test_given_conversations_come_in_passes(model: str, tmp_path: Path, updates:
     path = tmp_path / "talks.jsonl"
     path.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
     imitating(model, tmp_path / "run", data=path, steps=6, minibatch=4)
-    ((_, rows),) = updates
-    lengths = [len(row.ids) for row in rows]
+    ((_, samples),) = updates
+    lengths = [len(sample.ids) for sample in samples]
     passes = [lengths[start : start + 8] for start in (0, 8, 16)]
     assert [len(set(one)) for one in passes] == [8, 8, 8], "none again before all have come"
     assert passes[0] != passes[1]
@@ -69,15 +69,18 @@ def test_spags_imitation_weighs_roles_half_each(model: str, tmp_path: Path, upda
     path = tmp_path / "games.json"
     path.write_text(json.dumps([won("attacker", "lemon"), won("attacker", "horse"), won("attacker", "chair"), won("defender", "apple")]))
     imitating(model, tmp_path / "run", data=path, minibatch=4, winners_only=winners_only)
-    ((_, rows),) = updates
-    assert Counter(row.role for row in rows) == {"attacker": 3, "defender": 1}
-    assert {row.role: row.weight for row in rows} == pytest.approx(weights)
+    ((_, samples),) = updates
+    assert Counter(sample.role for sample in samples) == {"attacker": 3, "defender": 1}
+    assert {sample.role: sample.weight for sample in samples} == pytest.approx(weights)
 
 
 def test_of_expert_games_the_winners_roles_weigh_alike(model: str, tmp_path: Path, updates: list):
     imitating(model, tmp_path / "run", games=40, steps=20, minibatch=32, winners_only=True)
-    ((_, rows),) = updates
-    sums = {role: sum({row.ids.tobytes(): row.weight for row in rows if row.role == role}.values()) for role in ("attacker", "defender")}
-    counts = Counter(row.role for row in rows)
+    ((_, samples),) = updates
+    sums = {
+        role: sum({sample.ids.tobytes(): sample.weight for sample in samples if sample.role == role}.values())
+        for role in ("attacker", "defender")
+    }
+    counts = Counter(sample.role for sample in samples)
     assert counts["attacker"] != counts["defender"]
     assert sums["attacker"] == pytest.approx(sums["defender"], rel=0.05), "of different games"

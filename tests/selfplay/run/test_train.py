@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import LEARNER, NOTHING_MEASURED, Heard, Interrupting, files, small_run
+from small_runs import LEARNER, NO_EVALUATION, Heard, Interrupting, files, small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import save_tiny
 
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.selfplay.config.config import EvaluationConfig, ImitationConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
 from sparring.selfplay.config.yaml_io import load
 from sparring.selfplay.learner.learner import Learner
@@ -34,9 +34,9 @@ def run(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_leaves_what_it_promises(run: Path):
     summary = json.loads((run / "summary.json").read_text())
     assert [r["round"] for r in summary["rounds"]] == [1, 2]
-    assert {e["round"] for e in summary["strength"]} == {0, 2}
-    assert {e["opponent"] for e in summary["strength"]} == {"initial", "scripted"}
-    assert {e["words"] for e in summary["strength"]} == {"imitated", "selfplayed", "heldout", "all"}
+    assert {e["round"] for e in summary["win_rates"]} == {0, 2}
+    assert {e["opponent"] for e in summary["win_rates"]} == {"initial", "scripted"}
+    assert {e["words"] for e in summary["win_rates"]} == {"sft", "rl", "heldout", "all"}
     assert len(list(read_episodes(run / "rounds" / "001" / "games.jsonl.gz"))) == 8
     assert (run / "report.html").stat().st_size > 1000
     board = EventAccumulator(str(run / "tensorboard")).Reload()
@@ -99,7 +99,7 @@ def test_what_a_pruning_that_was_killed_left_behind_is_pruned(run: Path, tmp_pat
 
 def test_a_run_from_the_latest_round_of_another_resumes_from_that_round(run: Path, tmp_path: Path):
     source = Path(shutil.copytree(run, tmp_path / "source"))
-    latest = {"model": f"{source}@latest", "seat": "defender", "opponent": f"{source}@latest", "evaluation": NOTHING_MEASURED}
+    latest = {"model": f"{source}@latest", "role": "defender", "opponent": f"{source}@latest", "evaluation": NO_EVALUATION}
     train(small_run(out=tmp_path / "whole", **latest))
     with pytest.raises(Stopped):
         train(small_run(out=tmp_path / "stopped", **latest), progress=Interrupting("round 2/2: play"))
@@ -112,11 +112,11 @@ def test_a_run_from_the_latest_round_of_another_resumes_from_that_round(run: Pat
 
 def test_what_a_run_came_from_is_needed_until_its_first_checkpoint(run: Path, tmp_path: Path):
     source = Path(shutil.copytree(run, tmp_path / "source"))
-    made = small_run(f"{source}@2", tmp_path / "run", evaluation=NOTHING_MEASURED)
+    made = small_run(f"{source}@2", tmp_path / "run", evaluation=NO_EVALUATION)
     train(replace(made, out=tmp_path / "whole"))
-    early = replace(made, imitation=ImitationConfig(steps=1, minibatch=4, games=4), out=tmp_path / "early")
-    against = replace(made, seat="defender", opponent=f"{source}@2", out=tmp_path / "against")
-    for one, phase in ((made, "round 1/2: play"), (early, "imitation"), (against, "round 1/2: play")):
+    early = replace(made, sft=SFTConfig(steps=1, minibatch=4, games=4), out=tmp_path / "early")
+    against = replace(made, role="defender", opponent=f"{source}@2", out=tmp_path / "against")
+    for one, phase in ((made, "round 1/2: play"), (early, "sft"), (against, "round 1/2: play")):
         with pytest.raises(Stopped):
             train(one, progress=Interrupting(phase))
     shutil.rmtree(source)
@@ -200,7 +200,7 @@ def test_a_run_goes_on_after_a_full_disk_to_the_same_bytes(
 
 @pytest.mark.parametrize("method", ["spag-corrected", "rae", "turns", "shuffled(group)", "winning-expert"])
 def test_other_methods_run(model: str, tmp_path: Path, method: str, dealt: None):
-    summary = train(small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method, drop=()))
+    summary = train(small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method, drop_reasons=()))
     (record,) = summary.data["rounds"]
     assert record["steps"] > 0 and record["grad_norm"] > 0, "something is learnt"
     assert summary.data["run"]["method"] == method
@@ -211,7 +211,7 @@ def test_presets_of_objectives_run(model: str, tmp_path: Path, name: str, dealt:
     made = preset(name, model)
     learner = replace(made.learner, minibatch=4, replay_per_minibatch=2)
     small = {"games_per_round": 8, "max_turns": 2, "max_new_tokens": 8, "replay_pool": 4, "rounds": 2}
-    given = replace(made, **small, learner=learner, evaluation=NOTHING_MEASURED, drop=(), out=tmp_path / "run")
+    given = replace(made, **small, learner=learner, evaluation=NO_EVALUATION, drop_reasons=(), out=tmp_path / "run")
     rounds = train(given).data["rounds"]
     assert len(rounds) == 2
     for record in rounds:
@@ -224,7 +224,7 @@ def test_presets_of_objectives_run(model: str, tmp_path: Path, name: str, dealt:
 
 @pytest.mark.parametrize(("method", "reference"), [("dpo", "initial"), ("ipo", "behaviour"), ("spin", "initial")])
 def test_methods_of_pairs_run_and_explain_their_metrics(model: str, tmp_path: Path, method: str, reference: str, dealt: None):
-    made = small_run(model, tmp_path / "run", method=method, evaluation=NOTHING_MEASURED)
+    made = small_run(model, tmp_path / "run", method=method, evaluation=NO_EVALUATION)
     rounds = train(replace(made, learner=replace(made.learner, reference=reference))).data["rounds"]
     assert all(record["pairs"] > 0 and record["entropy"] > 0 for record in rounds)
     assert not {"sampling/importance_sampling_ratio/max", "mismatch_kl"} & rounds[0].keys(), "there is no ratio to a sampler"
@@ -234,14 +234,14 @@ def test_methods_of_pairs_run_and_explain_their_metrics(model: str, tmp_path: Pa
     assert all(name in explained or name.removeprefix("ROLE/") in explained for name in names)
 
 
-@pytest.mark.parametrize("seat", ["attacker", "defender"])
-def test_one_seat_is_trained_against_a_fixed_opponent(model: str, tmp_path: Path, seat: str):
-    other, opponent = ("defender", model) if seat == "attacker" else ("attacker", "scripted:hinter")
-    made = small_run(model, tmp_path / "run", rounds=1, seat=seat, opponent=opponent, evaluation=NOTHING_MEASURED)
+@pytest.mark.parametrize("role", ["attacker", "defender"])
+def test_one_role_is_trained_against_a_fixed_opponent(model: str, tmp_path: Path, role: str):
+    other, opponent = ("defender", model) if role == "attacker" else ("attacker", "scripted:hinter")
+    made = small_run(model, tmp_path / "run", rounds=1, role=role, opponent=opponent, evaluation=NO_EVALUATION)
     (record,) = train(made).data["rounds"]
-    assert f"{seat}/kl" in record and f"{other}/kl" not in record
+    assert f"{role}/kl" in record and f"{other}/kl" not in record
     games = list(read_episodes(tmp_path / "run" / "rounds" / "001" / "games.jsonl.gz"))
-    assert {game.seats[other]["agent"] for game in games} == {opponent}
+    assert {game.players[other]["agent"] for game in games} == {opponent}
 
 
 def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_path: Path):
@@ -250,13 +250,13 @@ def test_imitation_comes_before_round_one_and_the_control_after(model: str, tmp_
             model,
             tmp_path / "run",
             rounds=1,
-            imitation=ImitationConfig(steps=3, minibatch=8, games=20),
+            sft=SFTConfig(steps=3, minibatch=8, games=20),
             evaluation=EvaluationConfig(games=2, control=True, scripted=False),
         )
     )
-    assert read_lines(tmp_path / "run" / "metrics.jsonl")[0]["imitation_steps"] == 3
-    assert len(summary.data["control"]["strength"]) == 8
-    measured = tmp_path / "run" / "measured" / "control.json"
+    assert read_lines(tmp_path / "run" / "metrics.jsonl")[0]["sft_steps"] == 3
+    assert len(summary.data["control"]["win_rates"]) == 8
+    measured = tmp_path / "run" / "evaluation" / "control.json"
     whole = measured.read_bytes()
     measured.write_text(json.dumps({**json.loads(whole), "rounds": 7}))
     resume(tmp_path / "run")
@@ -267,8 +267,8 @@ def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, mod
     summary = train(
         small_run(model, tmp_path / "run", method="expert", method_options={"like": str(run)}, evaluation=EvaluationConfig(games=0))
     )
-    like = [r["own_tokens"] for r in read_lines(run / "metrics.jsonl")]
-    own = [r["own_tokens"] for r in summary.data["rounds"]]
+    like = [r["trained_tokens"] for r in read_lines(run / "metrics.jsonl")]
+    own = [r["trained_tokens"] for r in summary.data["rounds"]]
     assert all(0 <= mine - theirs < 200 for mine, theirs in zip(own, like, strict=True))
 
 
@@ -294,10 +294,10 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
             replay=str(replay),
             max_new_tokens=24,
             games_per_round=16,
-            imitation=ImitationConfig(steps=100, minibatch=8, lr=1e-2),
+            sft=SFTConfig(steps=100, minibatch=8, lr=1e-2),
         )
     )
-    assert summary.data["run"]["word_counts"] == {"imitated": 3, "selfplayed": 0, "heldout": 1}
+    assert summary.data["run"]["word_counts"] == {"sft": 3, "rl": 0, "heldout": 1}
     record = summary.data["rounds"][0]
     assert record["truth"] is None
     unended = sum(record["reasons"].get(reason, 0) for reason in ("overlong", "silent"))
@@ -325,7 +325,7 @@ def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path)
     summary = train(replace(made, group_size=2))
     played = [{game.task.secret for game in read_episodes(tmp_path / "run" / "rounds" / f"00{n}" / "games.jsonl.gz")} for n in (1, 2)]
     assert played == [lists["one.txt"], lists["one.txt"] | lists["two.txt"]]
-    assert {entry["words"] for entry in summary.data["strength"]} == {"list-1", "list-2", "all"}
+    assert {entry["words"] for entry in summary.data["win_rates"]} == {"list-1", "list-2", "all"}
     (tmp_path / "two.txt").write_text("horse\nchair\ntable")
     with pytest.raises(ValueError, match="the file of words, is gone or has changed"):
         resume(tmp_path / "run")
@@ -360,9 +360,9 @@ def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_
         ({"game": "Chess"}, "unknown game"),
         ({"max_new_tokens": 5000}, "context holds 512 tokens"),
         ({"replay": "nowhere.jsonl"}, "no such file of conversations"),
-        ({"seat": "defender", "opponent": "nobody"}, "unknown agent 'nobody'"),
-        ({"seat": "defender", "opponent": "scripted:blunt"}, "unknown style"),
-        ({"seat": "defender", "opponent": "human"}, "plays by itself"),
+        ({"role": "defender", "opponent": "nobody"}, "unknown agent 'nobody'"),
+        ({"role": "defender", "opponent": "scripted:blunt"}, "unknown style"),
+        ({"role": "defender", "opponent": "human"}, "plays by itself"),
     ],
 )
 def test_bad_input_is_named_and_nothing_is_written(model: str, tmp_path: Path, changes: dict, message: str):
@@ -374,7 +374,7 @@ def test_bad_input_is_named_and_nothing_is_written(model: str, tmp_path: Path, c
 def test_an_opponent_whose_context_is_too_short_is_named_and_nothing_is_written(model: str, tmp_path: Path):
     short = save_tiny(tmp_path / "short", length=24)
     with pytest.raises(ValueError, match=r"short: the context holds 24 tokens, but the rules take \d+ and an utterance up to 8"):
-        train(small_run(model, tmp_path / "run", seat="defender", opponent=short))
+        train(small_run(model, tmp_path / "run", role="defender", opponent=short))
     assert not (tmp_path / "run").exists()
 
 
@@ -395,13 +395,13 @@ def test_a_full_disk_is_seen_before_the_run(model: str, tmp_path: Path, monkeypa
 @pytest.mark.parametrize("changes", [{"learner": replace(LEARNER, kl=0.0)}, {"learner": replace(LEARNER, reference="behaviour")}])
 def test_no_second_model_is_loaded_where_nobody_asks_for_it(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict):
     monkeypatch.setattr("sparring.selfplay.run.session.Session.first_model", lambda *_: pytest.fail("it was loaded"))
-    train(small_run(model, tmp_path / "run", rounds=1, evaluation=NOTHING_MEASURED, **changes))
+    train(small_run(model, tmp_path / "run", rounds=1, evaluation=NO_EVALUATION, **changes))
     assert read_lines(tmp_path / "run" / "metrics.jsonl")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_going_on_without_an_optimiser_says_what_is_lost(model: str, tmp_path: Path, dtype: str):
-    train(small_run(model, tmp_path / "run", rounds=1, dtype=dtype, evaluation=NOTHING_MEASURED))
+    train(small_run(model, tmp_path / "run", rounds=1, dtype=dtype, evaluation=NO_EVALUATION))
     folder, config = checkpoint_folder(tmp_path / "run", 1), tmp_path / "run" / "config.yaml"
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["trainer.pt"]  # as pruning does

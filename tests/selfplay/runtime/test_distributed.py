@@ -13,19 +13,19 @@ import pytest
 import torch
 from forked import command, start
 from learners import learner_of
-from small_runs import NOTHING_MEASURED, Heard, small_run
+from small_runs import NO_EVALUATION, Heard, small_run
 from tiny import save_tiny, tiny_model
 from torch import Tensor
 
 from sparring.agents.names import checkpoint_folder
-from sparring.selfplay.config.config import ImitationConfig, LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import load, to_yaml
-from sparring.selfplay.learner.batch import Example, Pair, Row, rows_of, sft_row
+from sparring.selfplay.learner.batch import Example, Pair, Sample, samples_of, sft_sample
 from sparring.selfplay.learner.portions import whole_step
 from sparring.selfplay.learner.scoring import Scorer, with_reference
 from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.preference_loss import PreferenceLoss
-from sparring.selfplay.objectives.sft_loss import AnchoredSFTLoss, SFTLoss
+from sparring.selfplay.objectives.sft_loss import SFTLoss, SFTWithKLLoss
 from sparring.selfplay.objectives.spag import published_split
 from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.distributed import Ranks, join
@@ -60,22 +60,22 @@ def exits(processes: list) -> list[int]:
     return [process.exitcode for process in processes]
 
 
-def examples(seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows of many lengths, pairs and replay; the odd number leaves one process with less to do."""
+def examples(seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Samples of many lengths, pairs and sft_mix; the odd number leaves one process with less to do."""
     generator = torch.Generator().manual_seed(seed)
 
-    def row(length: int) -> Row:
+    def sample(length: int) -> Sample:
         ids = torch.randint(0, 64, (length,), generator=generator).tolist()
-        made = sft_row(ids, [False, *(bool(b) for b in torch.randint(0, 2, (length - 2,), generator=generator)), True])
-        noise = torch.randn(2, length, generator=generator).numpy() * made.action
-        stored = noise[0] - 4 * made.action
+        made = sft_sample(ids, [False, *(bool(b) for b in torch.randint(0, 2, (length - 2,), generator=generator)), True])
+        noise = torch.randn(2, length, generator=generator).numpy() * made.loss_mask
+        stored = noise[0] - 4 * made.loss_mask
         return replace(made, sampler_logprobs=stored, reference_logprobs=stored, advantages=noise[1], role="attacker")
 
-    return [row(5 + 3 * i) for i in range(9)], [row(6 + i) for i in range(3)]
+    return [sample(5 + 3 * i) for i in range(9)], [sample(6 + i) for i in range(3)]
 
 
-def paired(rows: Sequence[Row]) -> list[Example]:
-    return [Pair(one, other) for one, other in zip(rows[0::2], rows[1::2], strict=False)]
+def paired(samples: Sequence[Sample]) -> list[Example]:
+    return [Pair(one, other) for one, other in zip(samples[0::2], samples[1::2], strict=False)]
 
 
 CASES = {
@@ -86,13 +86,13 @@ CASES = {
     "lora": (replace(LEARNER, kl=0.2, kl_form="exact", lora_rank=4), None),
     "lora-sampled": (replace(LEARNER, kl=0.2, kl_form="sampled", lora_rank=4), None),
     "sft": (LEARNER, SFTLoss()),
-    "anchored": (LEARNER, AnchoredSFTLoss(0.1)),
+    "sft with kl": (LEARNER, SFTWithKLLoss(0.1)),
     "pairs": (LEARNER, PreferenceLoss()),
-    "published": (replace(LEARNER, aggregation="sequence"), PolicyLoss(kl=0.2, kl_form="reward", unit="row", detach_kl=False)),
+    "published": (replace(LEARNER, aggregation="sequence"), PolicyLoss(kl=0.2, kl_form="reward", unit="sample", detach_kl=False)),
 }
 
 
-def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Tensor]:
+def gradients(case: str, samples: list[Example], sft_mix: list[Sample]) -> dict[str, Tensor]:
     config, loss = CASES[case]
     published = case == "published"
     learner = learner_of(
@@ -106,25 +106,25 @@ def gradients(case: str, rows: list[Example], replay: list[Row]) -> dict[str, Te
     for name, parameter in learner.model.named_parameters():
         if "lora_B" in name:  # as after some steps; fresh, it is zero, and half of the gradient with it
             parameter.data.copy_(torch.randn(parameter.shape, generator=generator) / 10)
-    found = learner.gradients(paired(rows) if case == "pairs" else rows, replay)
+    found = learner.gradients(paired(samples) if case == "pairs" else samples, sft_mix)
     return {name.removeprefix("module."): gradient for name, gradient in found.items()}
 
 
 def made_by_one(folder: Path) -> None:
-    """Gradients, and an update with its metrics. One row alone leaves a process with nothing to do."""
+    """Gradients, and an update with its metrics. One sample alone leaves a process with nothing to do."""
     ranks = join("cpu")
-    rows, replay = examples(0)
-    found = {case: gradients(case, rows, replay) for case in CASES} | {"alone": gradients("token", rows[:1], [])}
+    samples, sft_mix = examples(0)
+    found = {case: gradients(case, samples, sft_mix) for case in CASES} | {"alone": gradients("token", samples[:1], [])}
     learner = learner_of(tiny_model(vocab=64), config=replace(LEARNER, minibatch=4, epochs=2))
-    metrics = learner.update(rows, seed=0, replay=replay)
+    metrics = learner.update(samples, seed=0, sft_mix=sft_mix)
     assert ranks.gather(metrics) == [metrics] * ranks.size
-    referred = referred_by(ranks, rows)
+    referred = referred_by(ranks, samples)
     if ranks.main:
-        torch.save([found, metrics, learner.published.state_dict(), referred], folder / f"of-{ranks.size}")
+        torch.save([found, metrics, learner.sampling_model.state_dict(), referred], folder / f"of-{ranks.size}")
 
 
-def referred_by(ranks: Ranks, rows: list[Example]) -> list[Tensor]:
-    """The reference's log-probabilities, as all processes hold them; each has scored its share of the rows."""
+def referred_by(ranks: Ranks, samples: list[Example]) -> list[Tensor]:
+    """The reference's log-probabilities, as all processes hold them; each has scored its share of the samples."""
     scored: list[int] = []
 
     class Counting(Scorer):
@@ -132,11 +132,11 @@ def referred_by(ranks: Ranks, rows: list[Example]) -> list[Tensor]:
             scored.append(len(batch.lengths))
             return super().score(batch, **options)
 
-    made = rows_of(with_reference(Counting(tiny_model(vocab=64)), rows, 60, ranks=ranks))
-    held = [row.reference_logprobs.tobytes() for row in made]
+    made = samples_of(with_reference(Counting(tiny_model(vocab=64)), samples, 60, ranks=ranks))
+    held = [sample.reference_logprobs.tobytes() for sample in made]
     assert ranks.gather(held) == [held] * ranks.size, "the same bytes"
     assert sum(scored) == len(made[ranks.rank :: ranks.size])
-    return [torch.from_numpy(row.reference_logprobs) for row in made]
+    return [torch.from_numpy(sample.reference_logprobs) for sample in made]
 
 
 def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
@@ -159,14 +159,14 @@ def settings(model: str, out: Path) -> TrainConfig:
 @pytest.mark.parametrize(("lora_rank", "before", "after"), [(0, 2, 1), (4, 1, 2)])
 def test_two_processes_are_one_run_and_any_number_goes_on_with_it(tmp_path: Path, lora_rank: int, before: int, after: int):
     made = settings(save_tiny(tmp_path / "model"), tmp_path / "one")
-    made = replace(made, imitation=ImitationConfig(steps=2, minibatch=4, games=8), learner=replace(made.learner, lora_rank=lora_rank))
+    made = replace(made, sft=SFTConfig(steps=2, minibatch=4, games=8), learner=replace(made.learner, lora_rank=lora_rank))
     one, other = tmp_path / "one", tmp_path / "other"
     train(replace(made, rounds=2))
     by(before, _train, tmp_path, replace(made, out=other))
     assert same_games(one, other, 1)
     same_metrics(read_lines(one / "metrics.jsonl")[:2], read_lines(other / "metrics.jsonl"))
     assert len(list((other / "tensorboard").iterdir())) == 1, "one writer"
-    assert json.loads((other / "measured/round-000.json").read_text()) == json.loads((one / "measured/round-000.json").read_text())
+    assert json.loads((other / "evaluation/round-000.json").read_text()) == json.loads((one / "evaluation/round-000.json").read_text())
     states = [checkpoint.load(checkpoint_folder(run, 1))[1] for run in (one, other)]
     assert states[1] == {**states[0], "processes": before}
 
@@ -212,8 +212,8 @@ def _resume(run: Path) -> None:
 
 def end_one_of_two(work, folder: Path, **environment: str) -> Path:
     """Two processes that run `sparring`, by `work`, until one is told to end while they learn; the checkpoint of that update."""
-    made = replace(settings(save_tiny(folder / "model"), folder / "run"), imitation=ImitationConfig(), replay="none")
-    made = replace(made, evaluation=NOTHING_MEASURED, learner=replace(made.learner, epochs=10_000))
+    made = replace(settings(save_tiny(folder / "model"), folder / "run"), sft=SFTConfig(), replay="none")
+    made = replace(made, evaluation=NO_EVALUATION, learner=replace(made.learner, epochs=10_000))
     (folder / "config.yaml").write_text(to_yaml(made))
     both = two(work, folder, ["train", "--config", str(folder / "config.yaml"), "--out", str(folder / "run")], **environment)
     said = folder / "said-0"

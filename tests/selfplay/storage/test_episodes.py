@@ -33,9 +33,9 @@ def test_equal_games_are_equal_bytes(tmp_path: Path):
 
 
 def test_games_come_back_as_they_were_and_replay(tmp_path: Path):
-    played = play_all(matches(scripted()))
-    write_episodes(tmp_path / "games.jsonl.gz", played)
-    for p, episode in zip(played, read_episodes(tmp_path / "games.jsonl.gz"), strict=True):
+    episodes = play_all(matches(scripted()))
+    write_episodes(tmp_path / "games.jsonl.gz", episodes)
+    for p, episode in zip(episodes, read_episodes(tmp_path / "games.jsonl.gz"), strict=True):
         assert (episode.task, episode.utterances, episode.outcome) == (p.match.task, p.state.utterances, p.outcome)
         assert episode.replayed().outcome == p.outcome
         assert next(iter(episode.record)) == "schema"

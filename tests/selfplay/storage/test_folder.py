@@ -40,7 +40,7 @@ def test_open_says_what_is_missing(tmp_path: Path):
         RunFolder.open(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["rounds", "rounds/001", "checkpoints", "checkpoints/round-000", "measured", "tensorboard"])
+@pytest.mark.parametrize("name", ["rounds", "rounds/001", "checkpoints", "checkpoints/round-000", "evaluation", "tensorboard"])
 def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, name: str):
     run = RunFolder.create(tmp_path / "run", "seed: 1\n", {})
     (run.path / name).parent.mkdir(exist_ok=True)

@@ -26,8 +26,8 @@ def run(folder: Path, config: TrainConfig, rounds: int = 2, **cell) -> Path:
     checkpoint_model(folder, rounds).mkdir(parents=True)
     (folder / "config.yaml").write_text(to_yaml(config))
     if cell:
-        measured = {"round": rounds, "seat": "defender", "words": "all", "low": 0.1, "high": 0.4, "games": 50, **cell}
-        (folder / "summary.json").write_text(to_json({"strength": [measured]}))
+        measured = {"round": rounds, "role": "defender", "words": "all", "low": 0.1, "high": 0.4, "games": 50, **cell}
+        (folder / "summary.json").write_text(to_json({"win_rates": [measured]}))
     return folder
 
 

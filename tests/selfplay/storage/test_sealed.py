@@ -9,7 +9,7 @@ from sparring.selfplay.storage.sealed import read_json, read_sealed, write_seale
 
 BAD_JSON = {
     "empty": b"",
-    "cut": b'{"strength": [',
+    "cut": b'{"win_rates": [',
     "a list": b"[1, 2]",
     "a number": b"7",
     "nothing": b"null",
@@ -38,13 +38,13 @@ def test_a_missing_file_is_refused_by_its_name(tmp_path: Path):
 
 
 def test_what_is_written_is_read_and_what_is_changed_is_refused(tmp_path: Path):
-    file, data = tmp_path / "x.json", {"strength": [{"win_rate": 0.1}], "by": {1: (2, None)}, "é": "\u2028"}
+    file, data = tmp_path / "x.json", {"win_rates": [{"win_rate": 0.1}], "by": {1: (2, None)}, "é": "\u2028"}
     write_sealed(file, data)
     assert read_sealed(file) == json.loads(json.dumps(data))
     first = file.read_bytes()
     write_sealed(file, {**data, "sha256": "another's"})
     assert file.read_bytes() == first
-    for change in ({"strength": []}, {"more": 1}, {"sha256": None}):
+    for change in ({"win_rates": []}, {"more": 1}, {"sha256": None}):
         file.write_text(json.dumps({**json.loads(first), **change}))
         with pytest.raises(ValueError, match="is not what the run wrote"):
             read_sealed(file)

@@ -9,7 +9,7 @@ from small_runs import Heard
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sparring.agents.players.simple import FunctionAgent
-from sparring.agents.rollout import Match, Played, play_all
+from sparring.agents.rollout import Episode, Match, play_all
 from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.selfplay.config.config import TrainConfig
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "run", "", {})
 
 
-def games(*words: str) -> list[Played]:
+def games(*words: str) -> list[Episode]:
     game = AdversarialTaboo(max_turns=1)
     agents = dict.fromkeys(game.roles, FunctionAgent(lambda observation, rng: HOSTILE))
     return play_all([Match(word, game, Task(word, word, word, 0), agents, 0) for word in words])
@@ -108,14 +108,16 @@ def test_trackers_are_named_once_each(kept):
 
 
 def test_a_tracker_gets_settings_and_numbers_and_tensorboard_texts_too(folder: RunFolder, kept):
-    settings = TrainConfig(drop=("foul", "silent"))
+    settings = TrainConfig(drop_reasons=("foul", "silent"))
     with tracked("tensorboard,kept", folder, settings, first=1, say=print) as log:
         log(1, {"kl": 0.5}, {"games": "said"})
         log(2, {"kl": 0.25}, {})
     (own,) = kept.made
     assert own.logged == [(1, {"kl": 0.5}), (2, {"kl": 0.25})]
     assert (own.project, own.place, own.finished) == ("sparring", folder.path, True)
-    assert own.settings["learner.lr"] == settings.learner.lr and own.settings["drop"] == "foul,silent" and own.settings["out"] is None
+    assert (
+        own.settings["learner.lr"] == settings.learner.lr and own.settings["drop_reasons"] == "foul,silent" and own.settings["out"] is None
+    )
     found = board(folder.path)
     assert [(event.step, event.value) for event in found.Scalars("kl")] == [(1, 0.5), (2, 0.25)]
     assert found.Tensors("games/text_summary")[0].tensor_proto.string_val == [b"said"]
@@ -149,9 +151,9 @@ def test_a_tracker_that_fails_is_left_out_and_a_run_does_not_begin_without_it(fo
 def test_what_players_said_is_text_in_tensorboard(folder: RunFolder):
     from tensorboard.plugin_util import markdown_to_safe_html
 
-    played = games("lemon", "kite", "pen", "shoe")
+    episodes = games("lemon", "kite", "pen", "shoe")
     with tracked("tensorboard", folder, TrainConfig(), first=1, say=print) as log:
-        log(1, {}, {"games": as_text(played)})
+        log(1, {}, {"games": as_text(episodes)})
     (event,) = board(folder.path).Tensors("games/text_summary")
     shown = Tags(markdown_to_safe_html(event.tensor_proto.string_val[0]))
     assert shown.seen == {"pre", "code"}
