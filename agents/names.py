@@ -334,6 +334,13 @@ def model_card(spec: str) -> PlayerCard:
     return load_card(Path(model_place(_split_adapter(spec)[0])))
 
 
+def parameters(spec: str) -> int | None:
+    """How many parameters the model of a name has; None where its weights are not on this machine. Raises ValueError as `model_place`."""
+    from .models.size import parameters_at
+
+    return None if _SERVER.fullmatch(spec) or spec.startswith(HUB) else parameters_at(model_place(_split_adapter(spec)[0]))
+
+
 def given(setting: str) -> str | None:
     """None for the setting "auto", which leaves the choice to the machine."""
     return None if setting == "auto" else setting

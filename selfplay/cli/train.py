@@ -33,7 +33,8 @@ class _Start:
     print_config: bool = False
     """Print the resolved settings as YAML, for --config, and do nothing else."""
     dry_run: bool = False
-    """Print what the run would need and write (parameters, memory, tokens, disk), and do nothing else."""
+    """Print what the run would need and write (parameters, memory, tokens, disk), and what becomes of 16 first games where these take
+    less than a minute; do nothing else."""
 
 
 def train(arguments: list[str]) -> int:
@@ -70,12 +71,13 @@ def train(arguments: list[str]) -> int:
             print(to_yaml(config), end="")
             return 0
         if chosen.dry_run:
-            from ..run.dry_run import plan
+            from ..run.dry_run import plan, tried
             from ..run.method import method_of
             from ..run.session import prepare
 
             method = method_of(config)
-            _print_plan(plan(prepare(config), method), as_json=chosen.json)
+            session = prepare(config)
+            _print_plan(plan(session, method) | tried(session, method, progress), as_json=chosen.json)
             return 0
 
         from ..run.train import train as start_run
@@ -179,7 +181,7 @@ def _docs(kind: Any) -> list[str]:
 
 def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
     """What options start from: the file, or the preset fitted to the model."""
-    from sparring.agents.names import model_card
+    from sparring.agents.names import model_card, parameters
 
     if chosen.config is not None and chosen.preset:
         raise ValueError("--config and --preset both say where to start; give one of them")
@@ -192,7 +194,12 @@ def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
 
     if chosen.config is not None:
         return replace(load(chosen.config, TrainConfig), out=None)
-    return preset(chosen.preset or "quick", model, everyday=card is None or card.everyday)
+    if model is None or card is None:
+        return preset(chosen.preset or "quick")
+
+    from sparring.agents.players.player_card import PlayerCard
+
+    return preset(chosen.preset or "quick", model, everyday=card.everyday, parameters=parameters(model), plays=card != PlayerCard())
 
 
 def _rounds(rest: list[str]) -> int | None:

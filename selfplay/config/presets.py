@@ -10,11 +10,14 @@ from .config import DROPS, EvaluationConfig, LearnerConfig, SFTConfig, TrainConf
 from .yaml_io import near
 
 
-def preset(name: str, model: str | None = None, *, everyday: bool = True) -> TrainConfig:
+def preset(
+    name: str, model: str | None = None, *, everyday: bool = True, parameters: int | None = None, plays: bool = False
+) -> TrainConfig:
     """A named configuration, fitted to a model.
 
     everyday: whether the model speaks the small English of the everyday world (sparring-mini and what was trained from it). Any other model
-    gets word-list words, the full rules, and no imitation or replay.
+    gets word-list words, the full rules, and no SFT or replay; a small one what `_small` gives it. parameters: how many it has, None: not
+    known. plays: whether it has learnt the game before, in a run.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; {near(name, PRESETS)}")
@@ -23,6 +26,8 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         return config
     if everyday:
         return replace(config, model=model)
+    if parameters is not None and parameters < SMALL and name in SMALL_PRESETS:
+        return _small(replace(config, model=model), plays=plays)
     return replace(
         config,
         model=model,
@@ -32,6 +37,32 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         sft=SFTConfig(),
         evaluation=replace(config.evaluation, scripted=False),
         learner=replace(config.learner, lr=OTHER_MODELS_LR.get(name, 1e-6), token_budget=LearnerConfig.token_budget),
+    )
+
+
+SMALL, SMALL_PRESETS = 10**9, ("quick", "full", "rae")
+"""Models of fewer parameters have to be shown the game before they can win at it, in these presets."""
+
+
+def _small(config: TrainConfig, *, plays: bool) -> TrainConfig:
+    """For a general language model that is too small to play by reading rules: it learns the form of the game from the everyday world's
+    clear experts and brings its own knowledge of the words (docs/decisions.md has the trials). plays: whether it has been shown the game."""
+    start = SFTConfig(steps=96, minibatch=16, lr=3e-4, replay_share=0.0, games=2000, experts="clear")
+    full = config.preset == "full"
+    return replace(
+        config,
+        words="everyday",
+        prompts="card" if plays else "brief",
+        sft=replace(start, steps=0) if plays else start,
+        replay="experts",
+        replay_pool=64,
+        rounds=config.rounds if full else 3,
+        games_per_round=128 if full else 64,
+        temperature=0.8,
+        max_new_tokens=40,
+        learner=replace(config.learner, lr=1e-5, minibatch=32, token_budget=2048, replay_per_minibatch=8, replay_weight=0.2),
+        evaluation=replace(config.evaluation, games=64 if full else 16, gate=128, control=full),
+        alarms=replace(config.alarms, action="rollback"),
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 WON = ("declared_right", "uttered")
 """Reasons of outcomes that a role brings about by playing well; a wrong guess is a gift."""
-BROKEN = ("foul", "silent", "overlong")
+MUTE = ("silent", "overlong")
+BROKEN = ("foul", *MUTE)
 """Reasons of outcomes by which a game ends that was not played by its rules."""
 LEAST_WON, MOST_BROKEN = 0.15, 0.15
 """Shares of games that a model has to reach, or may not go beyond, before it learns by self-play."""

@@ -11,9 +11,7 @@ from sparring.agents.core import Agent, derive_seed
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.players.scripted import scripted
-from sparring.agents.rollout import Match
 
-from ..data.word_sets import round_tasks
 from ..evaluation.gate import WON, require_can_win, sentence
 from ..evaluation.round_metrics import describe
 from ..evaluation.win_rates import win_rates
@@ -24,9 +22,8 @@ from ..storage.sealed import read_sealed, write_sealed
 from ..storage.summary import INITIAL, Evaluation, Result
 from .rollouts import play_across
 from .session import Session
-
-START = "start"
-"""How the games of the first model against itself are named among what was measured."""
+from .start import NAME as START
+from .start import start_games
 
 
 class Evaluator:
@@ -67,15 +64,8 @@ class Evaluator:
         if not games or not set(WON) <= set(session.game.reasons):
             return
         if not self.ranks.from_main(lambda: self.known(START)):
-            seed = derive_seed(config.seed, START)
-            agents = session.agents(session.agent(session.model, config.model))
-            tasks = round_tasks(session.words.in_round(1, max(1, config.rounds)), games, 1, seed, START)
-            matches = [Match(task.id, session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
-            with self.progress.phase("games of the start against itself", games) as advance:
-                shown = counted(advance, self.ranks.size)
-                played = play_across(self.ranks, matches, concurrency=config.concurrency, progress=shown)
-            session.model.forget_caches()
-            self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(START), describe(played, session.words.truth)))
+            record = describe(start_games(session, games, self.ranks, self.progress), session.words.truth)
+            self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(START), record))
         record = self.ranks.from_main(lambda: self.read(START))
         self.progress.say(f"the start: {sentence(record)}")
         require_can_win(record, config.sft.steps, f"{self.folder.path}@0")
