@@ -1,0 +1,1 @@
+"""Opponents in training beside the mirror: past checkpoints of the run and fixed agents."""
