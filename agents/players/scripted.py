@@ -71,7 +71,7 @@ DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
     "careful": DefenderStyle(talk=0.6, care=0.7, sure=1),
     "hasty": DefenderStyle(sure=4, talk=0.9),
     "prober": DefenderStyle(probe=0.6, guess=0.3, sure=1),
-    "patient": DefenderStyle(talk=0.7, probe=0.15, guess=0.05, slip=0.0, late=0.0),
+    "patient": DefenderStyle(talk=0.8, probe=0.15, guess=0.05, slip=0.0, late=0.0),
 })  # fmt: skip
 
 
@@ -137,12 +137,17 @@ def _hints(secret: str, style: AttackerStyle, used: frozenset[Fact], world: Worl
 
 
 def _telling(facts: Sequence[Fact], known: Iterable[Fact], n: int, world: World, rng: random.Random) -> list[Fact]:
-    """n of the facts, one after the other: each of the three that leave the fewest nouns beside what is known and what was taken."""
+    """n of the facts, one after the other: what kind of thing it is, where that is not known, then one of the three that leave the fewest
+    nouns beside what is known and what was taken."""
     taken: list[Fact] = []
     for _ in range(n):
-        left = rng.sample([fact for fact in facts if fact not in taken], k=len(facts) - len(taken))
-        left.sort(key=lambda fact: world.candidates([*known, *taken, fact], ()).bit_count())
-        taken.append(rng.choice(left[:3]))
+        so_far = [*known, *taken]
+        left = [fact for fact in facts if fact not in taken]
+        kinds = [fact for fact in left if fact.kind == "category"]
+        if not kinds or any(fact.kind == "category" for fact in so_far):
+            rng.shuffle(left)
+            kinds = sorted(left, key=lambda fact: world.candidates([*so_far, fact], ()).bit_count())[:3]
+        taken.append(rng.choice(kinds))
     return taken
 
 

@@ -142,6 +142,8 @@ class AlarmsConfig:
     """Largest share of utterances that their speaker has said before in the same game."""
     imbalance: float | None = 0.85
     """Largest share of decided games that one role wins."""
+    decisive: float | None = 0.05
+    """Least share of games that end by a right guess or an uttered word; only of games that know these."""
     ties: float | None = 0.6
     """Largest share of ties."""
     fouls: float | None = 0.2

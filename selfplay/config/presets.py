@@ -46,7 +46,8 @@ SMALL, SMALL_PRESETS = 10**9, ("quick", "full", "rae")
 
 def _small(config: TrainConfig, *, plays: bool) -> TrainConfig:
     """For a general language model that is too small to play by reading rules: it learns the form of the game from the everyday world's
-    clear experts and brings its own knowledge of the words (docs/decisions.md has the trials). plays: whether it has been shown the game."""
+    clear experts and brings its own knowledge of the words (docs/decisions.md has the trials). plays: whether it has been shown
+    the game."""
     start = SFTConfig(steps=96, minibatch=16, lr=3e-4, replay_share=0.0, games=2000, experts="clear")
     full = config.preset == "full"
     return replace(

@@ -243,7 +243,7 @@ class Loop:
             if (number, alarm.name) in known:
                 continue
             self.alarms.append({"round": number, **alarm.record})
-            self.progress.say(f"alarm in round {number}: {alarm.text}")
+            self.progress.say(f"alarm in round {number}: {alarm.text}{alarm.advice}")
         if found and self.config.alarms.action != "warn":
             raise UnhealthyRunError(found)
 

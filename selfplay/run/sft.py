@@ -50,7 +50,8 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
     shown = demonstration_samples(session, settings.games, seed, winners_only=settings.winners_only)
     examples = with_kl_reference(_balanced(shown) if settings.winners_only else shown)
     order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=provided_chats(session) is None)
-    replayed = round(settings.minibatch * settings.replay_share) if session.words.everyday and config.replay in (BASE, FILE) else 0
+    mixed = session.words.everyday and config.replay not in ("none", "experts")
+    replayed = round(settings.minibatch * settings.replay_share) if mixed else 0
     starts = range(0, settings.steps, CHUNK)
     sft_mix = {
         s: with_kl_reference(sft_mix_samples(session, min(CHUNK, settings.steps - s) * replayed, derive_seed(seed, "replay", s)))
