@@ -1,8 +1,9 @@
 """The vocabulary of playing: sampling, requests, replies, token segments, agents and backends.
 
-An agent gives a player for each game. When it is its turn, the player's `act` runs as a coroutine: it *yields* requests to language models
-and is sent their replies, until it returns what it says. A scheduler (`sparring.agents.rollout`) collects the requests of many games and
-hands them to each backend in batches, so that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
+An agent gives a player for each game. When it is its turn, the player's `act` runs as a coroutine: it
+*yields* requests to language models and is sent their replies, until it returns what it says. A scheduler
+(`sparring.agents.rollout`) collects the requests of many games and hands them to each backend in batches, so
+that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message
 
 Finish = Literal["stop", "length", "error"]
-"""Why a reply ended: an end token or stop string; the length limit; a failure of the infrastructure. Never inferred from the last id."""
+"""Why a reply ended: an end token or stop string; the length limit; a failure of the infrastructure. Never
+inferred from the last id."""
 
 MOST_TOKENS = 10_000_000
 """More tokens than any model samples for one reply: who counts more has miscounted."""
@@ -26,8 +28,9 @@ MOST_TOKENS = 10_000_000
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch those filters off. Before min_new_tokens neither an
-    end token nor a stop string ends a reply. Raises ValueError for what is no distribution, no length, or an empty stop string."""
+    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch those filters off.
+    Before min_new_tokens neither an end token nor a stop string ends a reply. Raises ValueError for what is
+    no distribution, no length, or an empty stop string."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -62,8 +65,9 @@ class Sampling:
 class Request:
     """Continue `stream` by `messages` (only what is new to it) and sample a reply.
 
-    seed: decides the sampled tokens, whatever else is in the batch. turn: the game turn that the reply belongs to.
-    trainable: whether the reply's tokens are actions for the learner. adapter: the LoRA adapter that answers, if any.
+    seed: decides the sampled tokens, whatever else is in the batch. turn: the game turn that the reply
+    belongs to. trainable: whether the reply's tokens are actions for the learner. adapter: the LoRA adapter
+    that answers, if any.
     """
 
     backend: "Backend" = field(compare=False, repr=False)
@@ -78,8 +82,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back. text: the public utterance. private: thinking, which neither judge nor opponent sees. tokens: how many were
-    sampled."""
+    """What came back. text: the public utterance. private: thinking, which neither judge nor opponent sees.
+    tokens: how many were sampled."""
 
     text: str
     private: str = ""
@@ -89,7 +93,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class TurnSpan:
-    """Positions [start, end) of one sampled reply in its segment, its end token included where one was sampled."""
+    """Positions [start, end) of one sampled reply in its segment, its end token included where one was
+    sampled."""
 
     turn: int
     start: int
@@ -99,11 +104,13 @@ class TurnSpan:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one role's token stream, as it was sampled; made while sampling, never by tokenising text again.
+    """A stretch of one role's token stream, as it was sampled; made while sampling, never by tokenising text
+    again.
 
-    ids: int64 [n]. loss_mask: bool [n], True where the token was sampled by the agent and may be trained on (False: rules, opponent,
-    separators, an end token that was appended to a truncated reply). logprobs: float32 [n], the sampler's log-probability at
-    `temperature` where loss_mask is True, else 0. weight_version: names the weights that sampled; adapter: the LoRA adapter, if any.
+    ids: int64 [n]. loss_mask: bool [n], True where the token was sampled by the agent and may be trained on
+    (False: rules, opponent, separators, an end token that was appended to a truncated reply). logprobs:
+    float32 [n], the sampler's log-probability at `temperature` where loss_mask is True, else 0.
+    weight_version: names the weights that sampled; adapter: the LoRA adapter, if any.
     """
 
     ids: NDArray[np.int64]
@@ -123,10 +130,12 @@ class Backend(Protocol):
     def submit(self, request: Request) -> None: ...
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Advances the work until at least one reply is finished and returns the finished ones; empty only when nothing was submitted."""
+        """Advances the work until at least one reply is finished and returns the finished ones; empty only
+        when nothing was submitted."""
 
     def close(self, stream: str) -> tuple[Segment, ...]:
-        """Frees a stream and returns its segments (empty where the backend does not know tokens). Unknown streams give ()."""
+        """Frees a stream and returns its segments (empty where the backend does not know tokens). Unknown
+        streams give ()."""
 
 
 class Model(Backend, Protocol):
@@ -147,7 +156,8 @@ class Player(Protocol):
 
 
 class Agent(Protocol):
-    """Who plays. name: its specification, recorded with every episode. weight_version: None where there are no weights."""
+    """Who plays. name: its specification, recorded with every episode. weight_version: None where there are
+    no weights."""
 
     @property
     def name(self) -> str: ...
@@ -156,7 +166,8 @@ class Agent(Protocol):
     def weight_version(self) -> str | None: ...
 
     def player(self, game: Game, role: str, key: str, seed: int) -> Player:
-        """A player of one game. key: unique among all players in play (names the token stream). seed: its only source of randomness."""
+        """A player of one game. key: unique among all players in play (names the token stream). seed: its
+        only source of randomness."""
 
 
 def derive_seed(*parts: Any) -> int:

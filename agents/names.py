@@ -7,11 +7,14 @@
 - human: a person at the terminal
 - PATH, FILE.gguf, hf:ID: a model folder, a file of llama.cpp's format, a model of the Hugging Face hub
 - RUN@N, RUN@latest: the model of a run folder after round N, or after its last round
-- MODEL+ADAPTER: a model of one of the forms above, through the LoRA adapter in folder ADAPTER; names of one MODEL play in one batch
+- MODEL+ADAPTER: a model of one of the forms above, through the LoRA adapter in folder ADAPTER; names of one
+  MODEL play in one batch
 - openai:MODEL@URL: a model of an OpenAI-compatible server
-- vllm:MODEL@URL: a model that a vLLM server serves; MODEL is one of the names above, and its tokenizer is read here
+- vllm:MODEL@URL: a model that a vLLM server serves; MODEL is one of the names above, and its tokenizer is
+  read here
 
-PyTorch is imported only for names of models, so that other players, and names that mean nothing, need not wait for it.
+PyTorch is imported only for names of models, so that other players, and names that mean nothing, need not
+wait for it.
 """
 
 import datetime
@@ -76,15 +79,16 @@ def checkpoint_rounds(run: Path) -> tuple[int, ...]:
 
 
 def numbered(folder: Path, before: str = "", after: str = "") -> dict[int, Path]:
-    """The files and folders of a run that are named by a round, by its number, in order. Other names, as those of copies, are left out."""
+    """The files and folders of a run that are named by a round, by its number, in order. Other names, as
+    those of copies, are left out."""
     numbers = (path.name.removeprefix(before).removesuffix(after) for path in folder.glob("*"))
     paths = {int(number): folder / f"{before}{int(number):03d}{after}" for number in numbers if re.fullmatch("[0-9]{3,}", number)}
     return {number: paths[number] for number in sorted(paths) if paths[number].exists()}
 
 
 def shell_path(path: Path) -> str:
-    """A path as it can be typed after any command, as a file or as the beginning of an agent's name: quoted, and with ./ before what would
-    be taken for an option or another kind of agent."""
+    """A path as it can be typed after any command, as a file or as the beginning of an agent's name: quoted,
+    and with ./ before what would be taken for an option or another kind of agent."""
     text = str(path)
     taken = text.startswith("-") or ":" in text.partition("/")[0] or text in FORMS
     return shlex.quote(f"./{text}" if taken else text)
@@ -111,9 +115,10 @@ def resolve(
 ) -> Agent:
     """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
 
-    role: the one it is for; a scripted style of the other role is then refused. sampling: None means temperature 1 and the length of the
-    model's card. renderer: None means the prompts of the model's card. models: loaded models by place (servers by name), reused and added
-    to, so that names of one model share it. max_memory: bytes that the caches of a model that is loaded here may take, see HFLoop. day: see
+    role: the one it is for; a scripted style of the other role is then refused. sampling: None means
+    temperature 1 and the length of the model's card. renderer: None means the prompts of the model's card.
+    models: loaded models by place (servers by name), reused and added to, so that names of one model share
+    it. max_memory: bytes that the caches of a model that is loaded here may take, see HFLoop. day: see
     ChatFormat.
     """
     name, _, rest = spec.partition(":")
@@ -147,7 +152,8 @@ def resolve(
 
 
 def _place(spec: str) -> tuple[str, str | None]:
-    """What names of one model have in common (the name of a server, else where weights lie), and the folder of an adapter over it."""
+    """What names of one model have in common (the name of a server, else where weights lie), and the folder
+    of an adapter over it."""
     if _SERVER.fullmatch(spec):
         return spec, None
     base, adapter = _split_adapter(spec)
@@ -162,8 +168,8 @@ def _place(spec: str) -> tuple[str, str | None]:
 
 
 def local_folders(spec: str | None) -> list[Path]:
-    """The folders on this machine whose files make the model of a name: its weights', and an adapter's over them; none of a server, of the
-    hub's models, and of what is not there."""
+    """The folders on this machine whose files make the model of a name: its weights', and an adapter's over
+    them; none of a server, of the hub's models, and of what is not there."""
     if spec is None or not is_model(spec) or _SERVER.fullmatch(spec):
         return []
     try:
@@ -173,14 +179,15 @@ def local_folders(spec: str | None) -> list[Path]:
 
 
 def local_place(spec: str) -> str | None:
-    """Where the weights lie that are loaded here for a name, alike for all names that share them; None for servers and players without a
-    model."""
+    """Where the weights lie that are loaded here for a name, alike for all names that share them; None for
+    servers and players without a model."""
     return _place(spec)[0] if is_model(spec) and not _SERVER.fullmatch(spec) else None
 
 
 def _split_adapter(spec: str) -> tuple[str, str | None]:
-    """The model and the adapter folder of a name; None where it names none. Folders have a + in their names too: what names a folder or a
-    model of a run as a whole is no adapter, and of several + the first counts that stands before a folder."""
+    """The model and the adapter folder of a name; None where it names none. Folders have a + in their names
+    too: what names a folder or a model of a run as a whole is no adapter, and of several + the first counts
+    that stands before a folder."""
     if "+" not in spec or _SERVER.fullmatch(spec) or _exists(spec):
         return spec, None
     splits = [(spec[:at], spec[at + 1 :]) for at, mark in enumerate(spec) if mark == "+" and at]
@@ -203,7 +210,8 @@ def _known(spec: str) -> bool:
 
 
 def pinned(spec: str) -> str:
-    """The same name with RUN@latest as the round that it is now, RUN@N, so that it means the same when the run has gone on."""
+    """The same name with RUN@latest as the round that it is now, RUN@N, so that it means the same when the
+    run has gone on."""
     server = _SERVER.fullmatch(spec)
     if server is not None:
         kind, model, url = server.groups()
@@ -261,7 +269,8 @@ def short_name(spec: str) -> str:
 
 
 def model_place(spec: str) -> str:
-    """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is wrong."""
+    """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is
+    wrong."""
     if not is_model(spec):
         raise ValueError(f"{spec} has no weights: it can play and be an opponent, but only language models can be trained")
     if _SERVER.fullmatch(spec):
@@ -347,7 +356,8 @@ def given(setting: str) -> str | None:
 
 
 def with_sampling(agent: Agent, **changes: Any) -> Agent:
-    """The same agent with other sampling settings (fields of Sampling); agents that do not sample are returned as they are."""
+    """The same agent with other sampling settings (fields of Sampling); agents that do not sample are
+    returned as they are."""
     from .players.model_agent import ModelAgent
 
     if not isinstance(agent, ModelAgent):

@@ -1,7 +1,8 @@
-"""Playing many games at once: drives the players' coroutines, collects their requests, and hands them to each backend in batches.
+"""Playing many games at once: drives the players' coroutines, collects their requests, and hands them to each
+backend in batches.
 
-Knows games, agents and backends by their protocols only. What a match comes to depends on the match (its seeds), not on how many others are
-played beside it.
+Knows games, agents and backends by their protocols only. What a match comes to depends on the match (its
+seeds), not on how many others are played beside it.
 """
 
 import logging
@@ -23,8 +24,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Match:
-    """One game to be played. seed: the agents' only source of randomness; the game's own is task.seed. tags: what the caller
-    wants to know of the game again when it has ended; nothing is read out of ids."""
+    """One game to be played. seed: the agents' only source of randomness; the game's own is task.seed. tags:
+    what the caller wants to know of the game again when it has ended; nothing is read out of ids."""
 
     id: str
     game: Game
@@ -46,9 +47,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished game. state: its last position; in a void game the one that the failure left. turns: one per utterance, in order.
+    """A finished game. state: its last position; in a void game the one that the failure left. turns: one per
+    utterance, in order.
 
-    segments: by role, what may be trained on. seconds: from its first turn to its end, other games' work included.
+    segments: by role, what may be trained on. seconds: from its first turn to its end, other games' work
+    included.
     """
 
     match: Match
@@ -78,11 +81,12 @@ _AHEAD = 4
 
 
 def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Episode], None] | None = None) -> Iterator[Episode]:
-    """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in play.
-
-    A failure of the infrastructure (a reply that finishes by "error", a first prompt without room for a reply) voids its game alone. What a
-    player, a game or a backend raises otherwise propagates. Raises ValueError for a match that lacks an agent, or shares its id with one in
+    """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in
     play.
+
+    A failure of the infrastructure (a reply that finishes by "error", a first prompt without room for a
+    reply) voids its game alone. What a player, a game or a backend raises otherwise propagates. Raises
+    ValueError for a match that lacks an agent, or shares its id with one in play.
     """
     return (episode for _, episode in _Scheduler(iter(matches), concurrency, progress).run())
 
@@ -94,11 +98,13 @@ def play_in_order(
     concurrency: int = 256,
     progress: Callable[[Episode], None] | None = None,
 ) -> None:
-    """Plays matches as `play` does and gives each game to `each`, in the matches' own order, once those before it have ended.
+    """Plays matches as `play` does and gives each game to `each`, in the matches' own order, once those
+    before it have ended.
 
-    progress: called when a game ends, in whatever order they do. A long game holds back those that began after it: no more
-    than 4 * concurrency games are in play or held back, and where they are, none begins until it ends. Where anything breaks this off
-    (Ctrl-C, a server that refuses), `each` is given all games that have ended until then, in order but with gaps, before it propagates.
+    progress: called when a game ends, in whatever order they do. A long game holds back those that began
+    after it: no more than 4 * concurrency games are in play or held back, and where they are, none begins
+    until it ends. Where anything breaks this off (Ctrl-C, a server that refuses), `each` is given all games
+    that have ended until then, in order but with gaps, before it propagates.
     """
     scheduler = _Scheduler(iter(matches), concurrency, progress, ahead=_AHEAD * concurrency)
     waiting: dict[int, Episode] = {}
@@ -134,8 +140,9 @@ def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Call
 
 
 class _Scheduler:
-    """One call of `play`. asked: who waits for the reply to a request, by backend and stream. finished: ended games by number, not yet
-    handed out. ahead: how many games may have begun that are not yet `handed_on`. warned: names of models whose context was too short.
+    """One call of `play`. asked: who waits for the reply to a request, by backend and stream. finished: ended
+    games by number, not yet handed out. ahead: how many games may have begun that are not yet `handed_on`.
+    warned: names of models whose context was too short.
     """
 
     def __init__(
@@ -236,8 +243,8 @@ class _Scheduler:
             self._advance(running, Reply("", finish="error"))
 
     def _poll(self) -> None:
-        """Takes what each backend that owes replies has finished. One that has none yet and only waits for them (`ready` is False, as of a
-        server) is left for later where another one can work.
+        """Takes what each backend that owes replies has finished. One that has none yet and only waits for
+        them (`ready` is False, as of a server) is left for later where another one can work.
         """
         waits: list[Backend] = []
         polled = False

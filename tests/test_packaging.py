@@ -47,7 +47,7 @@ def shipped(folder: Path) -> set[str]:
         if not any(part == "__pycache__" or part.startswith(".") for part in path.parts)
         and path.parts[0] != "results"
         and not (path.suffix == ".py" and not (folder / path).with_name("__init__.py").exists())
-        and path.suffix not in (".cpp", ".so")
+        and path.suffix not in (".cpp", ".h", ".so")
     }
 
 

@@ -9,6 +9,7 @@ size, L = positions of a cache, W = widest row of a prefill.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from ..models.adapter_folders import Places, lora_layers, per_token
 from ..models.memory import out_of_memory
 from ..text import one_line
 from . import kernels
-from .fused_layers import fused_layers, replaced
+from .fused_layers import HalfProducts, fused_layers, replaced
 from .kv_cache import BUCKET, Layout
 
 NAME = "sparring_rows"
@@ -310,16 +311,19 @@ def _compiled(model: Any, compiler: str) -> Any:
 class PackedModel:
     """A causal model, seen as a function from packed tokens to logits at chosen places. in_blocks: whether parts may be `Blocks`.
 
-    compiler: a backend of `torch.compile`, such as "inductor". Passes through adapters are not compiled.
+    compiler: a backend of `torch.compile`, such as "inductor". Passes through adapters are not compiled. products: bfloat16 rounds weights
+    and inputs of linear layers, keys and values of a float32 model on a CPU, where the compiled kernels are there; else, and for None,
+    everything is in the model's own type.
     """
 
-    def __init__(self, model: Any, compiler: str | None = None) -> None:
+    def __init__(self, model: Any, compiler: str | None = None, products: torch.dtype | None = None) -> None:
         self.model = model
         self._compiled = _compiled(model, compiler) if compiler else None
         configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
         self._configs = [config for config in configs.values() if hasattr(config, "_attn_implementation")]
         parameter = next(model.parameters())
         self.device: torch.device = parameter.device
+        self._dtype = parameter.dtype
         probe = _Probe()
         ids = torch.zeros(1, 2, dtype=torch.int64, device=self.device)
         try:
@@ -336,14 +340,23 @@ class PackedModel:
         if kinds or size != value_size:
             raise ValueError(f"{type(model).__name__} has layers of different shapes, which this cache cannot hold: {SERVED}")
         self.slots = {layer: slot for slot, layer in enumerate(sorted(probe.shapes))}
-        self.layout = Layout(len(self.slots), heads, size, parameter.dtype, self.device)
         self.in_blocks = probe.plain
-        self._fused = fused_layers(model, (probe.queries, heads, size))
+        fused = fused_layers(model, (probe.queries, heads, size))
+        rounded = products == torch.bfloat16 and kernels.AVAILABLE and self.device.type == "cpu" and parameter.dtype == torch.float32
+        self._halves = HalfProducts(model) if rounded else None
+        self._fused = [*fused, *(self._halves.places if self._halves else ())]
+        self.products = torch.bfloat16 if rounded else parameter.dtype
+        self.layout = Layout(len(self.slots), heads, size, self.products if self.in_blocks else parameter.dtype, self.device)
         if self._mixes():
             raise ValueError(
                 f"{type(model).__name__} has layers beyond attention that carry what was said from token to token (convolutions, state "
                 f"spaces), which this loop cannot keep apart: {SERVED}"
             )
+
+    def forget(self) -> None:
+        """Drops what was made of the weights, as they may have changed."""
+        if self._halves:
+            self._halves.forget()
 
     @property
     def few_lengths(self) -> bool:
@@ -355,7 +368,7 @@ class PackedModel:
         vocabulary = self.model.get_input_embeddings().weight.shape[0]
         found = []
         for other in (1, vocabulary // 2):
-            data = self.layout.empty(2, BUCKET).zero_()
+            data = replace(self.layout, dtype=self._dtype).empty(2, BUCKET).zero_()
             part = Prefill(0, data, [0, 0], [3, 3])
             ids = torch.tensor([*range(other, other + 3), *range(3)], device=self.device) % vocabulary
             with torch.inference_mode():
@@ -365,7 +378,7 @@ class PackedModel:
         if not real.any():  # `require_faithful` says that these are no numbers
             return False
         # Mixtures of experts batch tokens by expert, which rounds otherwise.
-        slack = 1e-3 if self.layout.dtype == torch.float32 else 2e-2
+        slack = 1e-3 if self.products == torch.float32 else 2e-2
         return bool(((one - two)[real].abs() > slack * one[real].abs().max()).any())
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The compiled part of generation on a CPU (agents/engine/kernels.cpp), where it could be built: see `AVAILABLE`.
+"""The compiled part of generation on a CPU (the .cpp files beside), where it could be built: see `AVAILABLE`.
 
 Without it everything runs all the same, by torch's own operations, and slower.
 """
@@ -6,6 +6,7 @@ Without it everything runs all the same, by torch's own operations, and slower.
 import ctypes
 import sysconfig
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,22 +24,25 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 6
-"""Of the functions in kernels.cpp."""
+VERSION = 7
+"""Of the functions in the .cpp files."""
 
 
 def load(path: Path) -> ctypes.CDLL | None:
     """The library at a path. None where there is none, as no compiler was there, and with a warning where it cannot be used: it was built
-    from another version of its source, or torch brings no OpenMP of the compiler's kind.
+    from other versions of its sources, or torch brings no OpenMP of the compiler's kind.
     """
     if not path.is_file():
         return None
     try:
         library = ctypes.CDLL(str(path))
         if library.version() != VERSION:
-            raise OSError("it was built from another version of kernels.cpp; install the package again (make install)")
+            raise OSError("it was built from other versions of its sources; install the package again (make install)")
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        library.attend.argtypes = (*[_Packed] * 4, pointer, number, pointer, number, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
+        flag = ctypes.c_int
+        library.attend.argtypes = (*[_Packed] * 4, pointer, number, pointer, number, pointer, flag, *[number] * 7, ctypes.c_float, flag)
+        library.pack.argtypes = (pointer, number, number, flag, pointer, flag)
+        library.linear.argtypes = (pointer, number, number, pointer, number, flag, pointer, pointer, flag)
         library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
         library.norm.argtypes = (*[pointer] * 3, number, number, ctypes.c_float, ctypes.c_int)
         library.rotate.argtypes = (_Packed, _Packed, pointer, pointer, *[number] * 3, ctypes.c_int)
@@ -55,6 +59,14 @@ AVAILABLE = _compiled is not None
 BLOCK = 16
 """Positions in a block that `attend` reads."""
 
+PLAIN, WIDENED, PAIRED, TILED = range(4)
+"""How products are computed: in float32; in bfloat16 by float32 instructions, by AVX512_BF16, by AMX_BF16."""
+
+
+def instructions() -> int:
+    """The best way of bfloat16 products that this processor has."""
+    return _compiled.instructions() if _compiled is not None else WIDENED
+
 
 def can_attend(*parts: Tensor) -> bool:
     """Whether `attend` takes queries, keys and values of these kinds: float32 on a CPU, heads of 16, 32, ... 256."""
@@ -66,12 +78,12 @@ def can_take(*tensors: Tensor) -> bool:
     return AVAILABLE and all(x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0 for x in tensors)
 
 
-def _check(*tensors: Tensor) -> None:
+def _check(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> None:
     """Raises TypeError for what the functions below would read as something else."""
     for x in tensors:
-        if x.dtype != torch.float32 or x.device.type != "cpu":
+        if x.dtype != dtype or x.device.type != "cpu":
             raise TypeError(
-                f"the compiled kernel takes float32 on a CPU, not {x.dtype} on {x.device}: was the model changed while it played?"
+                f"the compiled kernel takes {dtype} on a CPU, not {x.dtype} on {x.device}: was the model changed while it played?"
             )
 
 
@@ -83,11 +95,13 @@ def attend(
 
     rows: int64 [rows, 4]: which line of `tables` says where the row is, position of its first new token, its packed place, how many tokens
     are new. tables: int64 [any, width]: the blocks of a row, in order. data: [blocks, X, H, BLOCK * D]; of X, 2 * slot holds keys, the next
-    one values. Rows are distinct, as are the blocks that they write into. Raises MemoryError, and IndexError where a row has no room or a
-    block is not in data, and TypeError for numbers of another kind.
+    one values; float32, or bfloat16, to which keys and values are then rounded. Rows are distinct, as are the blocks that they write into.
+    Raises MemoryError, and IndexError where a row has no room or a block is not in data, and TypeError for numbers of another kind.
     """
     assert _compiled is not None and out.stride(1) == out.shape[2] and data.is_contiguous()
-    _check(q, k, v, out, data)
+    half = data.dtype == torch.bfloat16
+    _check(q, k, v, out)
+    _check(data, dtype=torch.bfloat16 if half else torch.float32)
     # A copy has to live until the call has returned.
     given = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
     failed = _compiled.attend(
@@ -97,6 +111,7 @@ def attend(
         tables.data_ptr(),
         tables.shape[1],
         data.data_ptr(),
+        half,
         len(data),
         data.shape[1],
         slot,
@@ -120,6 +135,59 @@ def _threads(numbers: int) -> int:
 def _packed(x: Tensor) -> _Packed:
     assert x.stride(-1) == 1
     return _Packed(x.data_ptr(), x.stride(0), x.stride(1))
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Weights [outputs, inputs], rearranged for `linear`: see products.h. data: float32, or bfloat16, to which they are then rounded."""
+
+    data: Tensor
+    outputs: int
+    inputs: int
+
+    @property
+    def way(self) -> int:
+        """How products with them are computed."""
+        return instructions() if self.data.dtype == torch.bfloat16 else PLAIN
+
+
+def pack(weight: Tensor, dtype: torch.dtype) -> Panels:
+    """Weights [outputs, inputs] for `linear`. dtype: float32 or bfloat16."""
+    assert _compiled is not None
+    weight = weight.detach()
+    _check(weight)
+    weight = weight.contiguous()
+    (outputs, inputs), half = weight.shape, dtype == torch.bfloat16
+    panels, width = -(-outputs // 32), -(-inputs // 32) * 32 if half else inputs
+    data = torch.empty(panels, width, 32, dtype=dtype)
+    _compiled.pack(weight.data_ptr(), outputs, inputs, half, data.data_ptr(), torch.get_num_threads())
+    return Panels(data, outputs, inputs)
+
+
+def linear(x: Tensor, weights: Panels, bias: Tensor | None = None) -> Tensor:
+    """x [..., inputs] float32 times packed weights, plus bias [outputs] if there is one: float32 [..., outputs]. With bfloat16 weights x is
+    rounded too; sums are those of float32. What a row of x gets does not depend on the others.
+    """
+    assert _compiled is not None and x.shape[-1] == weights.inputs
+    _check(x, *(() if bias is None else (bias,)))
+    x = x.contiguous()
+    out = x.new_empty(*x.shape[:-1], weights.outputs)
+    rows = x.numel() // weights.inputs
+    where = None if bias is None else bias.data_ptr()
+    failed = _compiled.linear(
+        x.data_ptr(),
+        rows,
+        weights.inputs,
+        weights.data.data_ptr(),
+        weights.outputs,
+        weights.way,
+        where,
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    if failed:
+        raise MemoryError("no memory for a product's activations")
+    return out
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -75,7 +75,7 @@ class HFLoop:
     full length, cached prefixes among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
     that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
     enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
-    same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler: see PackedModel.
+    same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler, products: see PackedModel.
 
     Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
     convolutions), see PackedModel.
@@ -92,8 +92,9 @@ class HFLoop:
         max_memory: int | None = None,
         prefill_tokens: int = 8192,
         compiler: str | None = None,
+        products: torch.dtype | None = None,
     ) -> None:
-        self.packed = PackedModel(model, compiler)
+        self.packed = PackedModel(model, compiler, products)
         self.end_ids = end_ids
         own = model_length(model)
         self.max_length = min(own, max_length or own)
@@ -237,6 +238,7 @@ class HFLoop:
         if self.active:
             raise RuntimeError(f"weights changed while {self.active} replies were in the making")
         self._reset_caches()
+        self.packed.forget()
         self._weights = self._version()
 
     def _version(self) -> int:
@@ -382,9 +384,9 @@ class HFLoop:
         asking = [
             (reply.slot, reply.stop, reply.sampling.min_new_tokens) for reply in replies if reply.stop and flags.get(reply.slot) != ENDED
         ]
-        said = self._table.sampled([slot for slot, _, _ in asking]) if asking else []
-        for (slot, stop, least), so_far in zip(asking, said, strict=True):
-            if len(so_far) >= least and stop(so_far):
+        sampled = self._table.sampled([slot for slot, _, _ in asking]) if asking else []
+        for (slot, stop, least), ids_so_far in zip(asking, sampled, strict=True):
+            if len(ids_so_far) >= least and stop(ids_so_far):
                 flags[slot] = STOPPED
         over = [reply for reply in replies if reply.slot in flags]
         if not over:

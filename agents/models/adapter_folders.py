@@ -1,6 +1,8 @@
-"""LoRA adapters of one model (extra `peft`): their folders, and how the streams of one batch go through different ones in one forward pass.
+"""LoRA adapters of one model (extra `peft`): their folders, and how the streams of one batch go through
+different ones in one forward pass.
 
-The base's products are computed for all tokens at once; what an adapter adds is computed for its own tokens alone.
+The base's products are computed for all tokens at once; what an adapter adds is computed for its own tokens
+alone.
 """
 
 import copy
@@ -28,8 +30,8 @@ Places = Mapping[str, Tensor]
 
 
 def load_adapter(model: Any, folder: str | Path, name: str) -> None:
-    """Loads an adapter folder into a model of transformers. Raises ValueError with what is missing, or cannot be mixed in a batch,
-    and as `verify_model`."""
+    """Loads an adapter folder into a model of transformers. Raises ValueError with what is missing, or cannot
+    be mixed in a batch, and as `verify_model`."""
     place = Path(folder)
     verify_model(place)
     for file in (CONFIG, WEIGHTS):
@@ -46,7 +48,8 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
         with warnings.catch_warnings(), quiet_if(True), unreported():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is wanted
             info = model.load_adapter(str(place), adapter_name=name)
-        # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the model's own under such names.
+        # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the
+        # model's own under such names.
         model._weight_conversions = conversions
         _require_fitting(model, name, info)
     except Exception as error:  # peft raises what it comes across in a folder that is not as it should be
@@ -58,7 +61,8 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
 
 
 def _require_fitting(model: Any, name: str, info: Any) -> None:
-    """Raises ValueError where an adapter is not whole, is of layers that the model has not, or cannot be mixed in a batch."""
+    """Raises ValueError where an adapter is not whole, is of layers that the model has not, or cannot be
+    mixed in a batch."""
     # NOTE: transformers counts the weights of all other adapters of a model as missing.
     missing = sorted(key for key in info.missing_keys if f".{name}." in key)
     strange = sorted(info.unexpected_keys)
@@ -73,7 +77,8 @@ def _require_fitting(model: Any, name: str, info: Any) -> None:
 
 
 def forget_adapter(model: Any, name: str) -> None:
-    """Takes an adapter out of a model, wholly or half loaded; layers without any adapter become plain ones again."""
+    """Takes an adapter out of a model, wholly or half loaded; layers without any adapter become plain ones
+    again."""
     model._hf_peft_config_loaded = True  # also where loading did not come so far
     for at, layer in [(at, layer) for at, layer in model.named_modules() if any(layer is other for other in lora_layers(model))]:
         with warnings.catch_warnings():
@@ -99,7 +104,8 @@ def _leave_no_trace(model: Any) -> None:
 
 @contextmanager
 def quiet_if(quiet: bool) -> Iterator[None]:
-    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our own."""
+    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our
+    own."""
     from transformers.utils import logging
 
     before = logging.is_progress_bar_enabled()
@@ -114,7 +120,8 @@ def quiet_if(quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def unreported() -> Iterator[None]:
-    """Leaves out the tables in which transformers lists tensors that files lack or have too many: what matters of them is checked."""
+    """Leaves out the tables in which transformers lists tensors that files lack or have too many: what
+    matters of them is checked."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -135,7 +142,8 @@ def peft() -> Any:
 
 
 def adapter_base(folder: Path) -> Path | None:
-    """The model folder that the adapter in a folder was trained on; None where the folder holds no adapter, or one of a base elsewhere."""
+    """The model folder that the adapter in a folder was trained on; None where the folder holds no adapter,
+    or one of a base elsewhere."""
     if not (folder / CONFIG).is_file():
         return None
     base = Path(os.path.normpath(folder / str(read_object(folder / CONFIG).get("base_model_name_or_path"))))
@@ -143,7 +151,8 @@ def adapter_base(folder: Path) -> Path | None:
 
 
 def save_adapter(model: Any, name: str, folder: Path, base: Path) -> None:
-    """Writes an adapter of a model, and the model's configuration; base: the folder of its weights, kept as a path relative to `folder`."""
+    """Writes an adapter of a model, and the model's configuration; base: the folder of its weights, kept as a
+    path relative to `folder`."""
     settings = copy.copy(model.peft_config[name])
     settings.base_model_name_or_path = os.path.relpath(base, folder)
     settings.inference_mode = True
@@ -194,7 +203,8 @@ def lora_layers(model: Any) -> list[Any]:
 @contextmanager
 def per_token(layers: Sequence[Any], places: Places) -> Iterator[None]:
     """Inside, each packed token goes through its own adapter, whatever adapters are active outside."""
-    # NOTE: peft's own switch also changes which parameters want gradients, and walks over all modules; this runs at every step.
+    # NOTE: peft's own switch also changes which parameters want gradients, and walks over all modules; this
+    # runs at every step.
     before = [layer._disable_adapters for layer in layers]
     with ExitStack() as hooks:
         try:

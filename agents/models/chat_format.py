@@ -1,7 +1,8 @@
 """Chat formats: from messages to token ids and back, without ever tokenising a sampled token again.
 
-The tokenizer's chat template is probed once, at load, with sentinel texts; afterwards streams are built from the pieces found. Text that
-others wrote (every message content) is tokenised so that it can never act as a control token.
+The tokenizer's chat template is probed once, at load, with sentinel texts; afterwards streams are built from
+the pieces found. Text that others wrote (every message content) is tokenised so that it can never act as a
+control token.
 """
 
 import datetime
@@ -28,9 +29,10 @@ Part = tuple[str, bool]
 class Thinking:
     """How a format keeps thoughts apart from what is said aloud.
 
-    opens: the text that begins a thought. answers: the text after whose last occurrence the answer begins. between: what stands between a
-    thought and `answers`. needed: a reply that does not begin with an answer's lead begins with a thought, because the prompt has opened
-    one already or because answers have a header of their own (channels). ends: what ends an answer where the reply goes on after it.
+    opens: the text that begins a thought. answers: the text after whose last occurrence the answer begins.
+    between: what stands between a thought and `answers`. needed: a reply that does not begin with an answer's
+    lead begins with a thought, because the prompt has opened one already or because answers have a header of
+    their own (channels). ends: what ends an answer where the reply goes on after it.
     """
 
     opens: str
@@ -40,7 +42,8 @@ class Thinking:
     ends: str | None = None
 
     def split(self, text: str) -> tuple[str, str]:
-        """(private, public) parts of a reply. Where a thought is opened and never closed, nothing after it is public."""
+        """(private, public) parts of a reply. Where a thought is opened and never closed, nothing after it is
+        public."""
         marks = list(_loose(self.answers).finditer(text))
         mark = marks[-1] if marks else None
         private, public = (text[: mark.start()], text[mark.end() :]) if mark else ("", text)
@@ -57,7 +60,8 @@ class Thinking:
 
 @lru_cache(maxsize=64)
 def _loose(marker: str) -> re.Pattern[str]:
-    """Finds a marker, white space before and within it left open: tokenizers put spaces after control tokens."""
+    """Finds a marker, white space before and within it left open: tokenizers put spaces after control
+    tokens."""
     return re.compile(r"\s*" + r"\s*".join(map(re.escape, _WORDS.findall(marker))))
 
 
@@ -88,12 +92,14 @@ CHANNELS = Thinking("<|channel|>analysis<|message|>", "<|channel|>final<|message
 class Pieces:
     """The template's own text around the contents.
 
-    head: before the first user content of a chat without a system message. system: before and after the system content, or None where the
-    template has no system role (it is then put in front of the first user message). generate: after the last user content, up to where the
-    reply begins. lead: what an answer without a thought begins with: white space, an empty thought or the rest of one that `generate` has
-    opened, the header of a channel. end: the text of the end token of a reply, or None where it is eos without a place in the template.
-    after: between the end token and the next user content. trimmed: roles and sides ("left", "right") on which their contents lose white
-    space. thinking: None where there are no thoughts.
+    head: before the first user content of a chat without a system message. system: before and after the
+    system content, or None where the template has no system role (it is then put in front of the first user
+    message). generate: after the last user content, up to where the reply begins. lead: what an answer
+    without a thought begins with: white space, an empty thought or the rest of one that `generate` has
+    opened, the header of a channel. end: the text of the end token of a reply, or None where it is eos
+    without a place in the template. after: between the end token and the next user content. trimmed: roles
+    and sides ("left", "right") on which their contents lose white space. thinking: None where there are no
+    thoughts.
     """
 
     head: str
@@ -109,8 +115,9 @@ class Pieces:
 class ChatFormat:
     """How one tokenizer turns chats into ids.
 
-    end_ids: every id that ends a reply. end_id: the one that is put after a reply that was cut off. day: what the template takes for today,
-    by default the day on which the format is made. Raises ValueError where the template cannot be probed, or costs too much.
+    end_ids: every id that ends a reply. end_id: the one that is put after a reply that was cut off. day: what
+    the template takes for today, by default the day on which the format is made. Raises ValueError where the
+    template cannot be probed, or costs too much.
     """
 
     def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = (), day: datetime.date | None = None) -> None:
@@ -145,15 +152,18 @@ class ChatFormat:
     def extend(self, messages: Sequence[Message], *, ended: bool) -> list[int]:
         """Ids that follow a sampled reply: what ends its turn, the new messages, the generation prompt.
 
-        ended: whether the reply's own last token ended it; if not, the end token comes first (it is no action).
+        ended: whether the reply's own last token ended it; if not, the end token comes first (it is no
+        action).
         """
         _must_be_answered(messages)
         return [*([] if ended else [self.end_id]), *(i for ids, _ in self._blocks(messages, first=False) for i in ids)]
 
     def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """A whole conversation for supervised training: ids [n] and loss_mask [n], True on what the assistant says and its end token.
+        """A whole conversation for supervised training: ids [n] and loss_mask [n], True on what the assistant
+        says and its end token.
 
-        Equal to what `open`, sampling and `extend` give for the same texts. It ends with the last assistant message.
+        Equal to what `open`, sampling and `extend` give for the same texts. It ends with the last assistant
+        message.
         """
         last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
         if last < 0:
@@ -177,8 +187,9 @@ class ChatFormat:
         return text if self.templated else text.split("\n", 1)[0]
 
     def decode(self, ids: Sequence[int], stop: Sequence[str] = ()) -> str:
-        """A sampled reply as a text of its own, for `split_thinking`, up to the first of the stop strings: without what the format puts in
-        front of any answer, and with the beginning of a thought where the prompt holds that.
+        """A sampled reply as a text of its own, for `split_thinking`, up to the first of the stop strings:
+        without what the format puts in front of any answer, and with the beginning of a thought where the
+        prompt holds that.
         """
         text, thinking = self.raw(ids), self.pieces.thinking
         for one in stop:
@@ -189,11 +200,13 @@ class ChatFormat:
         return thinking.opens + text
 
     def split_thinking(self, text: str) -> tuple[str, str]:
-        """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is public."""
+        """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is
+        public."""
         return self.pieces.thinking.split(text) if self.pieces.thinking else ("", text.strip())
 
     def _content(self, message: Message) -> str:
-        """A message's text as the format has it. Without a template a line break would end a turn, so contents are one line each."""
+        """A message's text as the format has it. Without a template a line break would end a turn, so
+        contents are one line each."""
         text = encodable(message.content)
         if not self.templated:
             return " ".join(text.split())
@@ -202,7 +215,8 @@ class ChatFormat:
         return text
 
     def _blocks(self, messages: Sequence[Message], *, first: bool = True) -> Iterator[tuple[list[int], bool]]:
-        """Ids of what the assistant is given and of what it says, in turn, and which it is. first: nothing stands before the messages."""
+        """Ids of what the assistant is given and of what it says, in turn, and which it is. first: nothing
+        stands before the messages."""
         turns = _turns(messages)
         begun = not first
         while turns:
@@ -229,7 +243,8 @@ class ChatFormat:
         return self.pieces.end or self._codec.text_of(self.end_id)
 
     def _follow(self, before: str, parts: tuple[Part, ...]) -> list[int]:
-        """Ids of parts that follow a template's text, tokenised together with it where that leaves its own ids as they are."""
+        """Ids of parts that follow a template's text, tokenised together with it where that leaves its own
+        ids as they are."""
         known = self.encode(((before, False),), False)
         whole = self.encode(((before, False), *parts), False)
         return list(whole[len(known) :] if whole[: len(known)] == known else self._codec.pieces(parts))
@@ -250,7 +265,8 @@ def _must_be_answered(messages: Sequence[Message]) -> None:
 
 
 def _turns(messages: Sequence[Message]) -> list[Message]:
-    """Merges neighbours of one role, so that users and assistants alternate; a system message after the first counts as the user's."""
+    """Merges neighbours of one role, so that users and assistants alternate; a system message after the first
+    counts as the user's."""
     turns: list[Message] = []
     for place, message in enumerate(messages):
         role = message.role if message.role == "assistant" or (message.role == "system" and place == 0) else "user"
@@ -262,7 +278,8 @@ def _turns(messages: Sequence[Message]) -> list[Message]:
 
 
 class _Codec:
-    """Ways through one tokenizer: text of the template and of others to ids, and back. control: the added tokens that mean something."""
+    """Ways through one tokenizer: text of the template and of others to ids, and back. control: the added
+    tokens that mean something."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -284,7 +301,8 @@ class _Codec:
             self._live = made(spec)
             self._begin, self._bare = made({**spec, "added_tokens": blank}), made({**bare, "added_tokens": blank})
             self._reader, self._drops = _reader(made(bare), spec.get("decoder"))
-        # A token that is normalised may not be found where the template has it: its own text is given a dummy prefix, too.
+        # A token that is normalised may not be found where the template has it: its own text is given a dummy
+        # prefix, too.
         seen = {i: text for i, text in self._texts.items() if not getattr(added[i], "normalized", False) or i in self._whole(f"a{text}")}
         self.control = {text: i for i, text in seen.items()}
         self._pattern = re.compile("|".join(map(re.escape, sorted(self.control, key=len, reverse=True))) or "(?!)")
@@ -295,7 +313,8 @@ class _Codec:
         return list(self._pattern.findall(text))
 
     def beyond(self, text: str, other: str) -> str:
-        """What a template's text has, from a control token on, where it no longer is the other text; empty where none begins there."""
+        """What a template's text has, from a control token on, where it no longer is the other text; empty
+        where none begins there."""
         at = _shared(text, other)
         starts = [match.start() for match in self._pattern.finditer(text) if match.start() <= at < match.end()]
         return text[starts[0] :] if starts else ""
@@ -319,7 +338,8 @@ class _Codec:
         return self.encode(((text, False),), first=False)
 
     def encode(self, parts: Sequence[Part], *, first: bool) -> list[int]:
-        """Ids of the parts as one text, with the control tokens of the template's parts and no others. first: nothing stands before it."""
+        """Ids of the parts as one text, with the control tokens of the template's parts and no others. first:
+        nothing stands before it."""
         ids = self._whole("".join(part for part, _ in parts))
         wanted = self._wanted("".join("a" if foreign and part else part for part, foreign in parts))
         return ids if [i for i in ids if i in self._texts] == wanted else self.pieces(parts, first=first)
@@ -341,8 +361,8 @@ class _Codec:
         if not text:
             return []
         ids = self._dead(text, first)
-        # NOTE: a unigram model, or one that looks whole words up, can reach a control token through its ordinary vocabulary. Such text
-        # is cut until it cannot.
+        # NOTE: a unigram model, or one that looks whole words up, can reach a control token through its
+        # ordinary vocabulary. Such text is cut until it cannot.
         if len(text) > 1 and not self._texts.keys().isdisjoint(ids):
             hit = next(self._texts[i] for i in ids if i in self._texts)
             at = text.find(hit)
@@ -368,8 +388,8 @@ class _Codec:
 
 
 def _reader(tokenizer: Any, decoder: Any) -> tuple[Any, bool]:
-    """The tokenizer that decodes, and whether a space that comes first is none. That of tokenizers' Metaspace takes every space out of
-    the first token, those between its words, too."""
+    """The tokenizer that decodes, and whether a space that comes first is none. That of tokenizers' Metaspace
+    takes every space out of the first token, those between its words, too."""
     drops = isinstance(decoder, dict) and decoder.get("type") == "Metaspace" and decoder.get("prepend_scheme") != "never"
     if drops:
         from tokenizers import decoders
@@ -379,7 +399,8 @@ def _reader(tokenizer: Any, decoder: Any) -> tuple[Any, bool]:
 
 
 def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer's JSON without what looks at more than the text given: prefix spaces, post-processing, padding and truncation."""
+    """A tokenizer's JSON without what looks at more than the text given: prefix spaces, post-processing,
+    padding and truncation."""
 
     def clean(part: Any) -> Any:
         if isinstance(part, list):
@@ -427,8 +448,8 @@ def _between(text: str | None, *marks: str) -> list[str] | None:
 
 
 class _Rendered:
-    """A template's texts of some short chats, with and without a system message. as_list: contents are lists of parts, as templates for
-    pictures want them."""
+    """A template's texts of some short chats, with and without a system message. as_list: contents are lists
+    of parts, as templates for pictures want them."""
 
     def __init__(self, tokenizer: Any, day: datetime.date, *, as_list: bool) -> None:
         def said(role: str, text: str, **fields: str) -> dict[str, Any]:
@@ -458,14 +479,15 @@ class _Rendered:
         self.system = dict(zip(chats, texts[len(chats) :], strict=True))
 
     def around(self, name: str, *marks: str) -> list[str] | None:
-        """The pieces of a chat from its user message on, of the one with a system message where there is one."""
+        """The pieces of a chat from its user message on, of the one with a system message where there is
+        one."""
         with_system = _between(self.system[name], _SYSTEM, *marks)
         return with_system[1:] if with_system else _between(self.without[name], *marks)
 
 
 def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.date) -> Pieces:
-    """Reads the pieces off the chat template. stops: ids that are known to end replies. Raises ValueError where they cannot be told
-    apart."""
+    """Reads the pieces off the chat template. stops: ids that are known to end replies. Raises ValueError
+    where they cannot be told apart."""
     for as_list in (False, True):
         seen = _Rendered(tokenizer, day, as_list=as_list)
         first, talk = _between(seen.without["asked"], _USER), seen.around("talk", _USER, _REPLY, _NEXT)
@@ -510,17 +532,19 @@ def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.d
 
 
 def _of_each_message(token: str, tokenizer: Any, codec: _Codec, thinking: Thinking, lead: str, generate: str) -> bool:
-    """Whether a token ends every message of a format whose answers have a header of their own, and so thoughts that its template never
-    shows: the reply ends with eos."""
+    """Whether a token ends every message of a format whose answers have a header of their own, and so
+    thoughts that its template never shows: the reply ends with eos."""
     headed = thinking.needed and thinking.answers == lead.strip() and thinking.opens in codec.texts(lead)
     return headed and token in generate and tokenizer.eos_token in codec.control and tokenizer.eos_token != token
 
 
 def _end(text: str, codec: _Codec, tokenizer: Any) -> tuple[str | None, str]:
-    """Splits what follows a reply at its end token, the first added token: (end, after); (None, text) where there is none."""
+    """Splits what follows a reply at its end token, the first added token: (end, after); (None, text) where
+    there is none."""
     known = {*codec.control, *([tokenizer.eos_token] if tokenizer.eos_token else [])}
     found = sorted((text.find(token), -len(token), token) for token in known if token in text)
-    # Where the template closes a turn in words first, they cannot be sampled as one token, so eos ends the reply.
+    # Where the template closes a turn in words first, they cannot be sampled as one token, so eos ends the
+    # reply.
     if not found or text[: found[0][0]].strip():
         return None, text
     at, _, token = found[0]
@@ -540,7 +564,8 @@ def _shared(one: str, other: str) -> int:
 
 
 def _left_open(generate: str) -> Thinking | None:
-    """The tag of a thought that a prompt ends with, and the tag that closes it, such as <reasoning> and </reasoning>."""
+    """The tag of a thought that a prompt ends with, and the tag that closes it, such as <reasoning> and
+    </reasoning>."""
     tag = re.search(r"(<\|?|\[|\u25c1)([\w:]*(?:think|thought|reason|reflect)[\w:]*)(\|?>|\]|\u25b7)\s*$", generate, re.IGNORECASE)
     if tag is None:
         return None

@@ -4,8 +4,8 @@ import torch
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of a setting: a GPU if there is one for None and auto, the current GPU for cuda. Raises ValueError for a device that is
-    not here, and for a name that means none."""
+    """The device of a setting: a GPU if there is one for None and auto, the current GPU for cuda. Raises
+    ValueError for a device that is not here, and for a name that means none."""
     if name in (None, "auto"):
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

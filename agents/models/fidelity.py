@@ -1,7 +1,8 @@
 """Whether a model is played as the model it is: the generation loop beside a plain pass of transformers.
 
-The loop hands a model positions and an attention of its own. A model that keeps part of its rule elsewhere (in a mask, in positions of its
-own) would be played as another model without a word, so every model is compared when it is loaded.
+The loop hands a model positions and an attention of its own. A model that keeps part of its rule elsewhere
+(in a mask, in positions of its own) would be played as another model without a word, so every model is
+compared when it is loaded.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from ..engine.attention import SERVED
 from ..engine.loop import Counters, HFLoop
 
 WINDOW = 16
-"""Positions that a sliding window is shortened to while models are compared, so that short rows reach beyond it."""
+"""Positions that a sliding window is shortened to while models are compared, so that short rows reach beyond
+it."""
 LENGTHS = (41, 18, 27, 9, 33)
 """Tokens of the rows that are compared."""
 REPLY = 3
@@ -57,7 +59,8 @@ def sample_rows(model: Any, lengths: tuple[int, ...], seed: int = 0) -> list[lis
 
 
 def plain_logprobs(model: Any, ids: list[int]) -> Tensor:
-    """Log-probabilities [n - 1, V] float32 of what follows each id but the last, by the model alone, as transformers runs it."""
+    """Log-probabilities [n - 1, V] float32 of what follows each id but the last, by the model alone, as
+    transformers runs it."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         logits: Tensor = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, :-1]
@@ -72,12 +75,12 @@ def far(difference: Tensor, dtype: torch.dtype) -> bool:
 
 
 def require_faithful(loop: HFLoop, name: str) -> None:
-    """Raises ValueError where a loop's log-probabilities are not those of its model, and where they are no numbers. The loop is left as if
-    it had done nothing."""
+    """Raises ValueError where a loop's log-probabilities are not those of its model, and where they are no
+    numbers. The loop is left as if it had done nothing."""
     for seed in range(2):
         difference = loop_difference(loop, seed)
         # NOTE: where two experts are nearly tied, rounding may choose the other one; it does not do so for two sets of rows.
-        if not far(difference, loop.packed.layout.dtype):
+        if not far(difference, loop.packed.products):
             return
     if not difference.isfinite().all():
         raise ValueError(no_numbers(name))
@@ -93,8 +96,9 @@ def no_numbers(name: str) -> str:
 
 
 def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
-    """How far a loop's log-probabilities of what it samples are from those of plain passes, in nats [tokens]: rows of several lengths, with
-    a beginning in common, two replies each. The loop is left as if it had done nothing."""
+    """How far a loop's log-probabilities of what it samples are from those of plain passes, in nats [tokens]:
+    rows of several lengths, with a beginning in common, two replies each. The loop is left as if it had done
+    nothing."""
     packed = loop.packed
     model = packed.model
     longest = loop.max_length - 2 * REPLY - 1

@@ -1,4 +1,5 @@
-"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend` interface, and the agent over it."""
+"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend`
+interface, and the agent over it."""
 
 import datetime
 from contextlib import AbstractContextManager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..core import Reply, Request, Segment
 from ..engine.loop import HFLoop
@@ -21,8 +23,8 @@ class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length, max_memory, compiler: see HFLoop. adapter: what it speaks through where a request names no other; None, the
-    model itself. day: see ChatFormat.
+    max_streams, max_length, max_memory, compiler, products: see HFLoop. adapter: what it speaks through where a request names no other;
+    None, the model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class LanguageModel:
         max_length: int | None = None,
         max_memory: int | None = None,
         compiler: str | None = None,
+        products: torch.dtype | None = None,
         day: datetime.date | None = None,
     ) -> None:
         self.model = model
@@ -52,26 +55,35 @@ class LanguageModel:
             max_streams=max_streams,
             max_memory=max_memory,
             compiler=compiler,
+            products=products,
         )
         self.streams = TokenStreams(self.format, name)
         self.adapters: dict[str, str] = {}
         self.adapter: str | None = None
+
+    @property
+    def products(self) -> torch.dtype:
+        """What the matrix products of play are computed in: bfloat16 may be that of float32 weights, which a learner keeps."""
+        return self.loop.packed.products
 
     def active_adapter(self) -> AbstractContextManager[None]:
         """Context in which plain forward passes of `model` use this model's own adapter."""
         return active_adapter(self.model, self.adapter)
 
     def set_version(self, version: str) -> None:
-        """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when next used."""
+        """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when
+        next used."""
         self.weight_version = version
         self.loop.invalidate()
 
     def forget_caches(self) -> None:
-        """Drops every cache, so that what is said next does not depend on what was said before, not even in its rounding."""
+        """Drops every cache, so that what is said next does not depend on what was said before, not even in
+        its rounding."""
         self.loop.invalidate()
 
     def load_adapter(self, folder: str | Path) -> str:
-        """Loads a LoRA adapter beside others that are there; its name, for requests. Raises ValueError for one that does not fit."""
+        """Loads a LoRA adapter beside others that are there; its name, for requests. Raises ValueError for
+        one that does not fit."""
         name = f"adapter{len(self.adapters)}"
         if str(folder) not in self.adapters:
             load_adapter(self.model, folder, name)
@@ -83,14 +95,15 @@ class LanguageModel:
         request = replace(request, adapter=request.adapter or self.adapter)
         ids = self.streams.extend(request, version=self.weight_version, room=self.loop.max_length)
         stops = request.sampling.stop
-        # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at the edge.
+        # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at
+        # the edge.
         tail = max((len(text.encode()) for text in stops), default=0) + 4
         stop = (lambda said: any(text in self.format.raw(said[-tail:]) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers; what follows when memory
-        runs out: see HFLoop."""
+        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers;
+        what follows when memory runs out: see HFLoop."""
         finished = self.loop.poll()
         if any(np.isnan(done.logprobs).any() for done in finished):
             raise ValueError(no_numbers(self.name))

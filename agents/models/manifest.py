@@ -1,6 +1,8 @@
-"""Manifests: the SHA-256 of every file of a checkpoint, by which what is damaged, missing or put there later is refused.
+"""Manifests: the SHA-256 of every file of a checkpoint, by which what is damaged, missing or put there later
+is refused.
 
-Hashing takes about a second for a gigabyte. Who writes checkpoints, and what they hold: `selfplay/storage/checkpoint.py`.
+Hashing takes about a second for a gigabyte. Who writes checkpoints, and what they hold:
+`selfplay/storage/checkpoint.py`.
 """
 
 import hashlib
@@ -21,7 +23,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def model_digests(folder: Path) -> dict[str, str]:
-    """The same of the files of a model folder that are read: those right in it that are neither notes nor hidden."""
+    """The same of the files of a model folder that are read: those right in it that are neither notes nor
+    hidden."""
     names = (path for path in sorted(folder.glob("*")) if not path.name.startswith(".") and not harmless(PurePath(path.name)))
     return {path.name: _digest(path) for path in names if path.is_file()}
 
@@ -32,9 +35,10 @@ def _digest(path: Path) -> str:
 
 
 def verified(folder: Path, under: str = "", optional: Collection[str] = ()) -> dict[str, str]:
-    """The manifest of a folder: digests by file. under: only files whose names begin so are looked at. optional: names that need not be in
-    it. Names that begin with a dot are of what was never finished; notes and copies that somebody put there are left alone. Raises
-    ValueError where a file is missing, not what was written, or not in the manifest though it could be read as part of the model."""
+    """The manifest of a folder: digests by file. under: only files whose names begin so are looked at.
+    optional: names that need not be in it. Names that begin with a dot are of what was never finished; notes
+    and copies that somebody put there are left alone. Raises ValueError where a file is missing, not what was
+    written, or not in the manifest though it could be read as part of the model."""
     manifest = read_manifest(folder)
     for name, wanted in manifest.items():
         path = folder / name
@@ -68,14 +72,15 @@ def foreign(folder: Path, manifest: Collection[str], optional: Collection[str] =
 
 
 def harmless(name: PurePath) -> bool:
-    """Whether a file is one that nothing looks for in a model folder, by its name there: a note, or a copy as people and file managers make
-    them."""
+    """Whether a file is one that nothing looks for in a model folder, by its name there: a note, or a copy as
+    people and file managers make them."""
     copied = any(" " in part or "(" in part or part.endswith("~") or "copy" in part.lower() for part in name.parts)
     return copied or (name.suffix.lower() in NOTES and name.name not in READ_BY_NAME)
 
 
 def verify_model(folder: Path) -> None:
-    """Raises ValueError where a model folder is that of a run's checkpoint, but not what the run wrote. Other folders have no manifest."""
+    """Raises ValueError where a model folder is that of a run's checkpoint, but not what the run wrote. Other
+    folders have no manifest."""
     checkpoint = folder.absolute().parent
     if folder.name == "model" and re.fullmatch(r"round-\d+", checkpoint.name) and checkpoint.parent.name == "checkpoints":
         verified(checkpoint, "model/")

@@ -1,6 +1,7 @@
 """What is wrong with a model folder, in a sentence: which file, what it holds, what is accepted.
 
-Much of it transformers would let pass: a tensor that the weights lack is drawn at random, one that the model has no place for is dropped.
+Much of it transformers would let pass: a tensor that the weights lack is drawn at random, one that the model
+has no place for is dropped.
 """
 
 import json
@@ -27,12 +28,13 @@ _MASKS = re.compile(r"\.((attn|attention)\.bias|masked_bias|inv_freq|position_id
 _WHOLE = ("I", "U", "BOOL")
 """How safetensors' names of kinds of whole numbers begin."""
 _LARGER = 16
-"""How many times more numbers a configuration may ask for than bytes of weights are there: packed weights have several in a byte."""
+"""How many times more numbers a configuration may ask for than bytes of weights are there: packed weights
+have several in a byte."""
 
 
 def require_readable(folder: Path) -> None:
-    """Raises ValueError for a model folder whose configuration or weights cannot be read, do not go together by their sizes, or name code
-    of the hub."""
+    """Raises ValueError for a model folder whose configuration or weights cannot be read, do not go together
+    by their sizes, or name code of the hub."""
     config = read_object(folder / CONFIG)
     if (folder / GENERATION).is_file():  # transformers leaves out one that it cannot read, and with it what ends a reply
         read_object(folder / GENERATION)
@@ -66,7 +68,8 @@ def require_readable(folder: Path) -> None:
 
 
 def _parts(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A configuration, and the one of the language model in it, with what stands before its settings' names."""
+    """A configuration, and the one of the language model in it, with what stands before its settings'
+    names."""
     yield "", config
     if isinstance(config.get("text_config"), dict):
         yield "text_config.", config["text_config"]
@@ -137,7 +140,8 @@ def _product(shape: list[int]) -> int:
 
 
 def require_whole(model: Any, info: Mapping[str, Collection[Any]], path: str) -> None:
-    """Raises ValueError where the weights of a model are not those of its configuration. info: what `from_pretrained` says of them."""
+    """Raises ValueError where the weights of a model are not those of its configuration. info: what
+    `from_pretrained` says of them."""
     kind = type(model).__name__
     shapes = sorted((str(key), tuple(stored), tuple(wanted)) for key, stored, wanted in info["mismatched_keys"])
     if shapes:
@@ -151,8 +155,8 @@ def require_whole(model: Any, info: Mapping[str, Collection[Any]], path: str) ->
         raise ValueError(
             f"the model weights in {path!r} are not whole: they lack {_few(missing[0], len(missing))} of {kind}, the model of config.json"
         )
-    # Heads of other tasks, towers of pictures and layers of other models beside it are none of a language model's; what lies in its own
-    # numbered layers is.
+    # Heads of other tasks, towers of pictures and layers of other models beside it are none of a language
+    # model's; what lies in its own numbered layers is.
     modules = {name for name, _ in model.named_modules()}
     strange = [key for key in sorted(map(str, info["unexpected_keys"])) if _in_layers(key, modules)]
     if strange:

@@ -1,4 +1,5 @@
-"""Chat templates, rendered in a process of their own with bounds on time and memory: a template is a program that came with a model.
+"""Chat templates, rendered in a process of their own with bounds on time and memory: a template is a program
+that came with a model.
 
 The process runs this file as a script, with Jinja2 alone, set up as transformers sets it up.
 """
@@ -16,8 +17,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Bounds:
-    """What rendering a few short chats may take. seconds: of CPU time, altogether. memory: bytes of the process. longest: characters of the
-    template, and of each text."""
+    """What rendering a few short chats may take. seconds: of CPU time, altogether. memory: bytes of the
+    process. longest: characters of the template, and of each text."""
 
     seconds: int = 3
     memory: int = 1 << 30
@@ -32,7 +33,8 @@ class Bounds:
 
 
 _PATIENCE = 100
-"""Times the CPU time: how long is waited for it, on a machine that others use, or one that knows no bound on it."""
+"""Times the CPU time: how long is waited for it, on a machine that others use, or one that knows no bound on
+it."""
 
 Chat = Sequence[Mapping[str, Any]]
 
@@ -46,8 +48,9 @@ def render(
 ) -> list[str | None]:
     """Each chat's text, or None where the template refuses it.
 
-    variables: what the template may read beside the chat (special tokens). day: what its clock shows, at midnight. chats: messages, and
-    options as apply_chat_template takes them. Raises ValueError for a template that is no Jinja, or one that goes beyond the bounds.
+    variables: what the template may read beside the chat (special tokens). day: what its clock shows, at
+    midnight. chats: messages, and options as apply_chat_template takes them. Raises ValueError for a template
+    that is no Jinja, or one that goes beyond the bounds.
     """
     if len(template) > bounds.longest:
         raise ValueError(bounds.broken)

@@ -1,6 +1,8 @@
-"""The books of token streams: which ids were sampled, with which probability, in which turn, by which weights.
+"""The books of token streams: which ids were sampled, with which probability, in which turn, by which
+weights.
 
-Written down as the ids are made, whoever makes them: a loop in this process or a server that takes and gives ids.
+Written down as the ids are made, whoever makes them: a loop in this process or a server that takes and gives
+ids.
 """
 
 from collections.abc import Sequence
@@ -16,12 +18,14 @@ from .chat_format import ChatFormat
 
 
 class NoRoomError(OpponentFailedError, ValueError):
-    """A first prompt that leaves no room for a reply: the game is void, as the player cannot take part in it."""
+    """A first prompt that leaves no room for a reply: the game is void, as the player cannot take part in
+    it."""
 
 
 @dataclass(eq=False)
 class _Record:
-    """One stream's books. ids, loss_mask and logprobs run in step; `turns` and what is below describe the segment being written."""
+    """One stream's books. ids, loss_mask and logprobs run in step; `turns` and what is below describe the
+    segment being written."""
 
     ids: list[int] = field(default_factory=list)
     loss_mask: list[bool] = field(default_factory=list)
@@ -70,8 +74,8 @@ class TokenStreams:
     def extend(self, request: Request, *, version: str, room: int) -> list[int]:
         """Adds a request's messages to its stream (made on first use) and returns the new ids.
 
-        version: the weights that will answer. room: the longest stream in tokens. Raises NoRoomError where the first prompt leaves no room,
-        ValueError where no prompt at all would.
+        version: the weights that will answer. room: the longest stream in tokens. Raises NoRoomError where
+        the first prompt leaves no room, ValueError where no prompt at all would.
         """
         record = self._records.get(request.stream)
         if record is None:
@@ -96,7 +100,8 @@ class TokenStreams:
         return list(self._records[stream].ids)
 
     def reply(self, request: Request, ids: Sequence[int], logprobs: Sequence[float], finish: Finish, *, ended: bool) -> Reply:
-        """Writes down the sampled ids that answer a request, and reads them. ended: the last of them is an end token."""
+        """Writes down the sampled ids that answer a request, and reads them. ended: the last of them is an
+        end token."""
         record = self._records[request.stream]
         start = len(record.ids)
         record.ids.extend(ids)
@@ -108,7 +113,8 @@ class TokenStreams:
         return Reply(public, private, finish, len(ids))
 
     def close(self, stream: str) -> tuple[Segment, ...]:
-        """Forgets a stream and returns its segments; a reply that was not written down is left out. Unknown streams give ()."""
+        """Forgets a stream and returns its segments; a reply that was not written down is left out. Unknown
+        streams give ()."""
         record = self._records.pop(stream, None)
         if record is None:
             return ()

@@ -52,8 +52,9 @@ def ask_line(prompt: str) -> str:
 
 
 def human(ask: Callable[[str], str] = ask_line, tell: Callable[[str], None] = print) -> FunctionAgent:
-    """A player that is asked for each utterance. /help and /quit are no utterances; `Left` is raised for the latter. A line that says
-    nothing is asked about once; the end of an input that is no terminal counts as saying nothing."""
+    """A player that is asked for each utterance. /help and /quit are no utterances; `Left` is raised for the
+    latter. A line that says nothing is asked about once; the end of an input that is no terminal counts as
+    saying nothing."""
 
     def speak(observation: Observation, rng: random.Random) -> str:
         text = show(observation)

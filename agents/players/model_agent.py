@@ -53,7 +53,8 @@ class _ModelPlayer:
 
 
 class ModelAgent:
-    """Plays by asking a language model for each utterance. adapter: what it speaks through, see LanguageModel.load_adapter."""
+    """Plays by asking a language model for each utterance. adapter: what it speaks through, see
+    LanguageModel.load_adapter."""
 
     def __init__(
         self,

@@ -1,4 +1,5 @@
-"""The card beside a model's weights: the prompts it was trained with and how long it speaks, so that it plays elsewhere as it trained.
+"""The card beside a model's weights: the prompts it was trained with and how long it speaks, so that it plays
+elsewhere as it trained.
 
 A folder without a card holds a model that knows nothing of the games; it is told the full rules.
 """
@@ -16,8 +17,8 @@ CARD = "player.json"
 
 @dataclass(frozen=True)
 class PlayerCard:
-    """prompts: what the model is told. max_new_tokens: its longest utterance. everyday: whether it speaks the small
-    English of the everyday world, as sparring-mini and what is trained from it do."""
+    """prompts: what the model is told. max_new_tokens: its longest utterance. everyday: whether it speaks the
+    small English of the everyday world, as sparring-mini and what is trained from it do."""
 
     prompts: Prompts = TABOO_PROMPTS
     max_new_tokens: int = 256
@@ -39,7 +40,8 @@ MINI_CARD = PlayerCard(TABOO_BRIEF, max_new_tokens=48, everyday=True)
 
 
 def load_card(folder: Path) -> PlayerCard:
-    """The card of a model folder, or the plain one where it has none. Raises ValueError for a card that cannot be read."""
+    """The card of a model folder, or the plain one where it has none. Raises ValueError for a card that
+    cannot be read."""
     path = folder / CARD
     if not path.is_file():
         return PlayerCard()

@@ -1,7 +1,9 @@
-"""Scripted experts of the everyday world: players with a style, imperfect on purpose, who speak the world's small English.
+"""Scripted experts of the everyday world: players with a style, imperfect on purpose, who speak the world's
+small English.
 
-They hear what their opponent says by parsing it, so they play against models too; sentences they do not understand tell them nothing.
-A style is a set of habits. `expert(role)` draws one for every game, so that imitation sees many ways to win and to lose.
+They hear what their opponent says by parsing it, so they play against models too; sentences they do not
+understand tell them nothing. A style is a set of habits. `expert(role)` draws one for every game, so that
+imitation sees many ways to win and to lose.
 """
 
 import random
@@ -21,10 +23,10 @@ from ..core import Player, Reply, Request, Segment, derive_seed
 class AttackerStyle:
     """Habits of an attacker; all numbers are probabilities per turn.
 
-    ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another word. generous: a hint is two
-    sentences. lie: a hint is false. react: opens with a word on what was said. thank: gives a hint after the defender has named something
-    (talking to this attacker pays). stumble: utters the secret word itself. pointed: takes, of what could be said or asked, what fits the
-    fewest nouns.
+    ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another
+    word. generous: a hint is two sentences. lie: a hint is false. react: opens with a word on what was said.
+    thank: gives a hint after the defender has named something (talking to this attacker pays). stumble:
+    utters the secret word itself. pointed: of what could be said or asked it takes what fits the fewest nouns.
     """
 
     ask: float = 0.6
@@ -41,9 +43,10 @@ class AttackerStyle:
 class DefenderStyle:
     """Habits of a defender; probabilities per turn unless said.
 
-    sure: declares as soon as at most this many words fit the hints. talk: answers a request by naming something. care: such an answer
-    avoids the words that fit the hints, where it can. probe: asks about a property when it has nothing to answer. guess: names its best
-    candidate as a question. slip: forgets one of the hints when it declares. late: lets the game end undecided.
+    sure: declares as soon as at most this many words fit the hints. talk: answers a request by naming
+    something. care: such an answer avoids the words that fit the hints, where it can. probe: asks about a
+    property when it has nothing to answer. guess: names its best candidate as a question. slip: forgets one
+    of the hints when it declares. late: lets the game end undecided.
     """
 
     sure: int = 1
@@ -86,7 +89,8 @@ def require_known(words: Sequence[str]) -> None:
 
 
 class Heard(NamedTuple):
-    """What the talk so far says about the secret. asked: facts of the attacker's requests, which claim nothing."""
+    """What the talk so far says about the secret. asked: facts of the attacker's requests, which claim
+    nothing."""
 
     positive: frozenset[Fact]
     negative: frozenset[Fact]
@@ -98,7 +102,8 @@ class Heard(NamedTuple):
 
 
 def listen(utterances: Sequence[Utterance]) -> Heard:
-    """Collects the attacker's claims and requests. A noun that the defender named without being caught is not the secret."""
+    """Collects the attacker's claims and requests. A noun that the defender named without being caught is not
+    the secret."""
     positive: set[Fact] = set()
     negative: set[Fact] = set()
     not_it: set[str] = set()
@@ -224,7 +229,7 @@ def _question(candidates: Sequence[str], world: World, rng: random.Random) -> Fa
 
 
 @dataclass(frozen=True)
-class _ScriptedSeat:
+class _ScriptedPlayer:
     role: str
     style: AttackerStyle | DefenderStyle
     seed: int
@@ -248,7 +253,8 @@ class _ScriptedSeat:
 
 @dataclass(frozen=True)
 class ScriptedAgent:
-    """Plays either role, with one style per role, or with a style drawn for every game where none is given."""
+    """Plays either role, with one style per role, or with a style drawn for every game where none is
+    given."""
 
     attacker: str | None = None
     defender: str | None = None
@@ -265,7 +271,8 @@ class ScriptedAgent:
         return f"scripted:{styles}" if styles else "scripted"
 
     def require(self, role: str, words: Sequence[str]) -> None:
-        """Raises ValueError for a role that scripted players cannot play, and for secret words that they do not know."""
+        """Raises ValueError for a role that scripted players cannot play, and for secret words that they do
+        not know."""
         if role not in ("attacker", "defender"):
             raise ValueError(f"scripted players know the roles attacker and defender, not {role!r}")
         require_known(words)
@@ -278,11 +285,12 @@ class ScriptedAgent:
             style = ATTACKERS[self.attacker or rng.choice(sorted(ATTACKERS.keys() - CLEAR))]
         else:
             style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS.keys() - CLEAR))]
-        return _ScriptedSeat(role, style, seed, everyday())
+        return _ScriptedPlayer(role, style, seed, everyday())
 
 
 def scripted(style: str | None = None) -> ScriptedAgent:
-    """The scripted player of one named style, or of mixed styles (None). Raises ValueError for an unknown style."""
+    """The scripted player of one named style, or of mixed styles (None). Raises ValueError for an unknown
+    style."""
     if style is None:
         return ScriptedAgent()
     if style in ATTACKERS:

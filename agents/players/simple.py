@@ -44,15 +44,16 @@ MOVE = re.compile(r"'(\[[^\[\]\n]+\])'")
 
 
 def offered_moves(observation: Observation) -> list[str]:
-    """The moves that the game itself named when it last spoke, on the last line that names any; none in games whose players alone speak."""
+    """The moves that the game itself named when it last spoke, on the last line that names any; none in games
+    whose players alone speak."""
     said = observation.utterances
     lines = said[-1].text.splitlines() if said and said[-1].role == HOST else []
     return next((moves for line in reversed(lines) if (moves := MOVE.findall(line))), [])
 
 
 class RandomAgent(FunctionAgent):
-    """Makes one of the moves that the game offers, where it offers any; else says between one and `longest` words of a list. All at
-    random."""
+    """Makes one of the moves that the game offers, where it offers any; else says between one and `longest`
+    words of a list. All at random."""
 
     def __init__(self, words: Sequence[str], longest: int = 6, name: str = "random") -> None:
         if not words:

@@ -1,6 +1,7 @@
 """JSON over HTTP with one server: many requests at once, each tried again where that may help.
 
-The one module that knows the HTTP library. What a server sends is data: bounded in size, and never trusted to be what it should be.
+The one module that knows the HTTP library. What a server sends is data: bounded in size, and never trusted to
+be what it should be.
 """
 
 import asyncio
@@ -38,9 +39,10 @@ _log = logging.getLogger(__name__)
 class Limits:
     """How much at once, and how patiently.
 
-    concurrency: requests in flight. request_seconds: one try, to the last byte of its answer. total_seconds: all tries of a request and the
-    pauses between them. tries: how often it is sent at most. pause_seconds: the first pause; each is twice the one before, up to
-    longest_pause_seconds, and shortened at random by up to half. reply_bytes: the largest answer that is read.
+    concurrency: requests in flight. request_seconds: one try, to the last byte of its answer. total_seconds:
+    all tries of a request and the pauses between them. tries: how often it is sent at most. pause_seconds:
+    the first pause; each is twice the one before, up to longest_pause_seconds, and shortened at random by up
+    to half. reply_bytes: the largest answer that is read.
     """
 
     concurrency: int = 32
@@ -65,7 +67,8 @@ class Failed(OSError):  # noqa: N818  what happened to a request, as `Refused` i
 
 
 class Refused(ValueError):  # noqa: N818
-    """The server says that the request is wrong. status: of HTTP, 0 where it took the request. code: its own word, "" where it has none."""
+    """The server says that the request is wrong. status: of HTTP, 0 where it took the request. code: its own
+    word, "" where it has none."""
 
     def __init__(self, message: str, status: int = 0, code: str = "") -> None:
         super().__init__(message)
@@ -74,8 +77,9 @@ class Refused(ValueError):  # noqa: N818
 
 
 class _Again(Exception):  # noqa: N818
-    """One try failed in a way that may pass. kind: what happened, alike for all that are told once. after: seconds that the server asks to
-    wait. reached: whether there was a connection. useless: whether the next try would meet the same."""
+    """One try failed in a way that may pass. kind: what happened, alike for all that are told once. after:
+    seconds that the server asks to wait. reached: whether there was a connection. useless: whether the next
+    try would meet the same."""
 
     def __init__(self, message: str, kind: str, *, after: float | None = None, reached: bool = True, useless: bool = False) -> None:
         super().__init__(message)
@@ -86,14 +90,16 @@ class _Again(Exception):  # noqa: N818
 
 
 Parse = Callable[[Any], Any]
-"""Reads an answer's JSON. Raises ValueError where it is not what was asked for; the request is then tried again."""
+"""Reads an answer's JSON. Raises ValueError where it is not what was asked for; the request is then tried
+again."""
 
 
 class HTTPClient:
     """Requests to one server.
 
-    url: http or https, without a password. key_variable: the environment variable with the key, sent as a bearer token where it is set;
-    it appears in no message, log or repr. Raises ValueError for a url or a key that cannot be sent.
+    url: http or https, without a password. key_variable: the environment variable with the key, sent as a
+    bearer token where it is set; it appears in no message, log or repr. Raises ValueError for a url or a key
+    that cannot be sent.
     """
 
     def __init__(
@@ -152,9 +158,11 @@ class HTTPClient:
         self._asked[tag] = number, asyncio.run_coroutine_threadsafe(work(), exchange.loop)
 
     def wait(self) -> list[tuple[str, Any]]:
-        """What is finished, at least one unless nothing is in flight: tag, and what `parse` made of the answer, or Failed, or Refused.
+        """What is finished, at least one unless nothing is in flight: tag, and what `parse` made of the
+        answer, or Failed, or Refused.
 
-        Raises ConnectionError where a server has never been reached at all: then its address is wrong, or it does not run.
+        Raises ConnectionError where a server has never been reached at all: then its address is wrong, or it
+        does not run.
         """
         ready: list[tuple[str, Any]] = []
         while self._asked and not (ready and self._done.empty()):
@@ -173,7 +181,8 @@ class HTTPClient:
             self._asked.pop(tag)[1].cancel()
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """One request, sent once and waited for up to `total_seconds`; the JSON of its answer, None where that is empty.
+        """One request, sent once and waited for up to `total_seconds`; the JSON of its answer, None where
+        that is empty.
 
         Raises Failed, Refused, or ConnectionError as `wait` does.
         """
@@ -244,11 +253,13 @@ class _Exchange:
 
     @property
     def lost(self) -> bool:
-        """Whether so many tries in a row could not connect as a full set of requests has. Until it answers again each is tried once."""
+        """Whether so many tries in a row could not connect as a full set of requests has. Until it answers
+        again each is tried once."""
         return self.missed >= self.limits.tries * self.limits.concurrency
 
     async def persist(self, method: str, path: str, body: Any, parse: Parse) -> Any:
-        """Tries until there is an answer that `parse` takes. Raises Failed when out of tries or time, Refused, or ConnectionError."""
+        """Tries until there is an answer that `parse` takes. Raises Failed when out of tries or time,
+        Refused, or ConnectionError."""
         async with self._place():
             end = time.monotonic() + self.limits.total_seconds
             for tries in count(1):
@@ -290,7 +301,8 @@ class _Exchange:
         return Failed(message)
 
     def _tell(self, failure: Exception, kind: str) -> None:
-        """Warns of a failure, of those of one kind once: their words may differ in every one, as by the number of a request."""
+        """Warns of a failure, of those of one kind once: their words may differ in every one, as by the
+        number of a request."""
         if isinstance(failure, Failed) and kind not in self.told:
             self.told.add(kind)
             _log.warning("%s", failure)
@@ -330,7 +342,8 @@ class _Exchange:
         raise self._refusal(status, response.headers.get("Retry-After"), bytes(data))
 
     def _useless(self, error: BaseException) -> bool:
-        """Whether there will be no connection the next time either: the certificate does not hold, or nobody ever had this name."""
+        """Whether there will be no connection the next time either: the certificate does not hold, or nobody
+        ever had this name."""
         wrong = (ssl.SSLCertVerificationError, socket.gaierror)
         cause = next((cause for cause in _causes(error) if isinstance(cause, wrong)), None)
         return isinstance(cause, ssl.SSLError) or (cause is not None and cause.errno == socket.EAI_NONAME and not self.reached)
@@ -401,7 +414,8 @@ def _json(data: bytes) -> Any:
 
 
 def _complaint(data: bytes) -> tuple[str, str]:
-    """The message and the code of an error's body, in the forms that servers use; its text where it has none of them."""
+    """The message and the code of an error's body, in the forms that servers use; its text where it has none
+    of them."""
     try:
         error = _json(data)
     except ValueError:

@@ -19,7 +19,8 @@ KEY = "OPENAI_API_KEY"
 """The environment variable with the server's key; local servers need none."""
 
 _THIS_ONE = frozenset({400, 413, 422})
-"""Statuses that, from a server which has answered others, are about one request: what it holds, not how it is made."""
+"""Statuses that, from a server which has answered others, are about one request: what it holds, not how it is
+made."""
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _WORDS_TOO_LONG = "maximum context length"
 """How servers say that a chat no longer fits: a code, or these words."""
@@ -32,8 +33,9 @@ _log = logging.getLogger(__name__)
 class OpenAIServer:
     """One model of one server.
 
-    model: its name there. url: of the API, usually ending in /v1, which is added where the url has no path. name: how episodes call it.
-    client: another way to send requests, in tests. Raises ValueError for a url or key that cannot be used; the server is not asked yet.
+    model: its name there. url: of the API, usually ending in /v1, which is added where the url has no path.
+    name: how episodes call it. client: another way to send requests, in tests. Raises ValueError for a url or
+    key that cannot be used; the server is not asked yet.
     """
 
     weight_version: str | None = None
@@ -63,7 +65,8 @@ class OpenAIServer:
     def poll(self) -> list[tuple[Request, Reply]]:
         """Replies that have come; one that the server failed to give, or would not, finishes by "error".
 
-        Raises ValueError where the server refuses requests as wrong (unknown model, no access), ConnectionError where it was never there.
+        Raises ValueError where the server refuses requests as wrong (unknown model, no access),
+        ConnectionError where it was never there.
         """
         replies = []
         for stream, outcome in self.client.wait():
@@ -80,7 +83,8 @@ class OpenAIServer:
         return ()
 
     def _reply(self, outcome: Reply | Failed | Refused, chat: list[Message]) -> Reply:
-        """What a request came to. A chat that has outgrown the context gets an empty reply that ends by length, as any model's does."""
+        """What a request came to. A chat that has outgrown the context gets an empty reply that ends by
+        length, as any model's does."""
         if isinstance(outcome, Reply):
             self._answered = True
             return replace(outcome, text=self.client.kept(outcome.text), private=self.client.kept(outcome.private))
@@ -120,7 +124,8 @@ def _length_field(url: str) -> str:
 
 
 def read_reply(data: Any) -> Reply:
-    """The reply in a chat completion; one that a filter withheld finishes by "error". Raises ValueError where it is none, or broke off."""
+    """The reply in a chat completion; one that a filter withheld finishes by "error". Raises ValueError where
+    it is none, or broke off."""
     try:
         choice = data["choices"][0]
         message, reason = choice["message"], choice["finish_reason"]

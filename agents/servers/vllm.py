@@ -1,7 +1,9 @@
-"""A model behind a vLLM server, as a backend: token ids in, ids and log-probabilities out, so that its games can be trained on.
+"""A model behind a vLLM server, as a backend: token ids in, ids and log-probabilities out, so that its games
+can be trained on.
 
-Speaks `POST /v1/completions` with ids as the prompt. The server keeps what it has computed of a stream in its prefix cache, so each request
-carries the whole stream. Weights are updated through vLLM's development endpoints. What was seen with a real server: docs/servers.md.
+Speaks `POST /v1/completions` with ids as the prompt. The server keeps what it has computed of a stream in its
+prefix cache, so each request carries the whole stream. Weights are updated through vLLM's development
+endpoints. What was seen with a real server: docs/servers.md.
 """
 
 import datetime
@@ -22,7 +24,8 @@ from .http_client import Failed, HTTPClient, Limits, Refused
 from .vllm_weights import HEAD, has_head
 
 KEY = "VLLM_API_KEY"
-"""The environment variable with the server's key, as vLLM itself calls it; needed only where the server was given one."""
+"""The environment variable with the server's key, as vLLM itself calls it; needed only where the server was
+given one."""
 
 
 LEAST_LOGPROB = -1e4
@@ -49,10 +52,10 @@ class Served:
 class VLLMServer:
     """One model of one vLLM server, and its tokenizer here.
 
-    place: the model's folder or hub id; its tokenizer and end tokens are read here, and it tells apart several models of one server.
-    weight_version: names the server's weights until the next update. client: another way to send requests, in tests.
-    day: see ChatFormat.
-    Raises ValueError for a url, key or folder that cannot be used; the server is first asked when it is first needed.
+    place: the model's folder or hub id; its tokenizer and end tokens are read here, and it tells apart
+    several models of one server. weight_version: names the server's weights until the next update. client:
+    another way to send requests, in tests. day: see ChatFormat. Raises ValueError for a url, key or folder
+    that cannot be used; the server is first asked when it is first needed.
     """
 
     def __init__(
@@ -80,7 +83,8 @@ class VLLMServer:
 
     @cached_property
     def served(self) -> Served:
-        """What the server says of the model. Raises ValueError where it does not serve it, Failed or ConnectionError where it is silent."""
+        """What the server says of the model. Raises ValueError where it does not serve it, Failed or
+        ConnectionError where it is silent."""
         listed = self.client.request("GET", "/v1/models")
         try:
             return _choose(listed, self.place)
@@ -93,7 +97,8 @@ class VLLMServer:
         return bool(self._ready) or self.client.ready
 
     def submit(self, request: Request) -> None:
-        """Raises NoRoomError where the first prompt leaves no room for a reply, and as `served` and `_check_logprobs` do."""
+        """Raises NoRoomError where the first prompt leaves no room for a reply, and as `served` and
+        `_check_logprobs` do."""
         if self._torn:
             raise RuntimeError(f"{self.name}: an update of its weights failed halfway; update them again")
         self.streams.extend(request, version=self.weight_version, room=self.served.max_length)
@@ -112,7 +117,8 @@ class VLLMServer:
     def poll(self) -> list[tuple[Request, Reply]]:
         """Replies that have come; one that the server failed to give finishes by "error".
 
-        Raises ValueError where the server refuses a request as wrong, ConnectionError where it was never there.
+        Raises ValueError where the server refuses a request as wrong, ConnectionError where it was never
+        there.
         """
         replies, self._ready = self._ready, []
         for stream, outcome in self.client.wait() if not replies else ():
@@ -130,7 +136,8 @@ class VLLMServer:
         return self.streams.close(stream)
 
     def load_weights(self, folder: str | Path, version: str) -> None:
-        """Has the server read its weights from a model folder that both see under this path. version: names them from now on.
+        """Has the server read its weights from a model folder that both see under this path. version: names
+        them from now on.
 
         Raises ValueError for a folder without its head: the server might go on with its old one.
         """
@@ -143,14 +150,16 @@ class VLLMServer:
             self._control("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}})
 
     def open_transfer(self, init_info: Mapping[str, Any]) -> None:
-        """Sets up vLLM's weight transfer once, before the first `transfer_weights`. init_info: what its transfer backend asks for."""
+        """Sets up vLLM's weight transfer once, before the first `transfer_weights`. init_info: what its
+        transfer backend asks for."""
         self._control("/init_weight_transfer_engine", {"init_info": dict(init_info)})
 
     def transfer_weights(self, updates: Iterable[Mapping[str, Any]], version: str) -> None:
-        """Has the server receive weights, in one part or several. updates: what its transfer backend asks for, per part.
+        """Has the server receive weights, in one part or several. updates: what its transfer backend asks
+        for, per part.
 
-        Each call to the server returns when it has the part: a backend that broadcasts (NCCL) needs the sender in another thread.
-        A tied head has to be sent too, by its own name: see vllm_weights.
+        Each call to the server returns when it has the part: a backend that broadcasts (NCCL) needs the
+        sender in another thread. A tied head has to be sent too, by its own name: see vllm_weights.
         """
         with self._updating(version):
             self._control("/start_weight_update")
@@ -169,7 +178,8 @@ class VLLMServer:
 
     @contextmanager
     def _updating(self, version: str) -> Iterator[None]:
-        """Pauses the server around an update and empties its prefix cache after it. After one that failed no game is played."""
+        """Pauses the server around an update and empties its prefix cache after it. After one that failed no
+        game is played."""
         if self._asked:
             raise RuntimeError(f"{self.name}: weights cannot change while {len(self._asked)} replies are in the making")
         self._control("/pause?mode=wait")
@@ -185,10 +195,12 @@ class VLLMServer:
         self.weight_version = version
 
     def _check_logprobs(self, prompt: list[int]) -> None:
-        """Finds out whether log-probabilities are those of the distribution sampled from; once, by the first prompt that shows it.
+        """Finds out whether log-probabilities are those of the distribution sampled from; once, by the first
+        prompt that shows it.
 
-        At temperature 0.01 nearly all is on the likeliest token, so its log-probability is near 0, whatever it is at temperature 2, the
-        highest that vLLM takes. A prompt whose next token is nearly sure at both shows nothing. Raises ValueError where they are not.
+        At temperature 0.01 nearly all is on the likeliest token, so its log-probability is near 0, whatever
+        it is at temperature 2, the highest that vLLM takes. A prompt whose next token is nearly sure at both
+        shows nothing. Raises ValueError where they are not.
         """
         if self._processed:
             return
@@ -225,7 +237,8 @@ class VLLMServer:
         return completion
 
     def _body(self, sampling: Sampling, seed: int, prompt: list[int], limit: int) -> dict[str, Any]:
-        """The request. Every setting that shapes the distribution is sent: what is left out, vLLM takes from the model's own settings."""
+        """The request. Every setting that shapes the distribution is sent: what is left out, vLLM takes from
+        the model's own settings."""
         return {
             "model": self.served.model,
             "prompt": prompt,
@@ -248,7 +261,8 @@ class VLLMServer:
 
 
 def read_completion(data: Any, prompt: list[int]) -> Completion:
-    """The ids in a completion. Raises ValueError where it is none; Refused where the server cannot give ids or has changed the prompt."""
+    """The ids in a completion. Raises ValueError where it is none; Refused where the server cannot give ids
+    or has changed the prompt."""
     try:
         choice = data["choices"][0]
         ids, logprobs, reason = choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"]
@@ -267,7 +281,8 @@ def read_completion(data: Any, prompt: list[int]) -> Completion:
 
 
 def read_likeliest(data: Any) -> float:
-    """The log-probability of the likeliest first token in a completion that was asked for one. Raises ValueError where it has none."""
+    """The log-probability of the likeliest first token in a completion that was asked for one. Raises
+    ValueError where it has none."""
     try:
         likeliest = max(data["choices"][0]["logprobs"]["top_logprobs"][0].values())
         if not LEAST_LOGPROB <= likeliest < 1e-3:
@@ -282,7 +297,8 @@ def _are(kind: type | tuple[type, ...], values: Any) -> bool:
 
 
 def _choose(data: Any, place: str) -> Served:
-    """The one model of a list that is meant: the only one, or the one that is called by its place or made from it."""
+    """The one model of a list that is meant: the only one, or the one that is called by its place or made
+    from it."""
     try:
         entries = [(str(one["id"]), str(one.get("root")), one["max_model_len"]) for one in data["data"]]
     except (LookupError, TypeError, AttributeError):
@@ -294,7 +310,8 @@ def _choose(data: Any, place: str) -> Served:
 
 
 def _vocabulary(folder: Path) -> int | None:
-    """How many token ids the model of a folder has, those included that pad its embedding; None where its configuration does not say."""
+    """How many token ids the model of a folder has, those included that pad its embedding; None where its
+    configuration does not say."""
     if not (folder / "config.json").is_file():
         return None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

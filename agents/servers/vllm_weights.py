@@ -1,7 +1,9 @@
-"""Model folders as a running vLLM server reads them whole: with their head, also where it is tied to the embeddings.
+"""Model folders as a running vLLM server reads them whole: with their head, also where it is tied to the
+embeddings.
 
-`save_pretrained` leaves a tied head out of the file. A server that starts ties it again; one that reloads may go on with its old head
-(seen on a CPU, where vLLM keeps the head a second time, packed), which gives a mixture of two models.
+`save_pretrained` leaves a tied head out of the file. A server that starts ties it again; one that reloads may
+go on with its old head (seen on a CPU, where vLLM keeps the head a second time, packed), which gives a
+mixture of two models.
 """
 
 import json
@@ -17,7 +19,8 @@ _INDEX = "model.safetensors.index.json"
 
 
 def store_head(folder: str | Path) -> None:
-    """Writes the head of a model folder into a file of its own there, if it is tied and not written yet. Other files stay, save an index.
+    """Writes the head of a model folder into a file of its own there, if it is tied and not written yet.
+    Other files stay, save an index.
 
     Raises ValueError where there is no embedding to take it from.
     """
@@ -38,7 +41,8 @@ def store_head(folder: str | Path) -> None:
 
 
 def has_head(folder: str | Path) -> bool:
-    """Whether a model folder holds all that its model has: a head that is not tied, or that is written nevertheless.
+    """Whether a model folder holds all that its model has: a head that is not tied, or that is written
+    nevertheless.
 
     Raises ValueError where it is no model folder.
     """

@@ -1,20 +1,21 @@
-"""Declarations: "I know the word!" and the one word that is then named.
+"""Declarations: "I know the word!" and the one word that is named after it.
 
-The formula declares when its speaker asserts it, whatever leads in ("Based on your hints, ...", "*smiles*
-...", "Nice try, but ..."); it does not when it is asked, under a condition, denied, doubted, hoped for,
-said by others, or quoted as an example of the rules; `assertions` has this grammar. Hedged ("I think",
-"maybe") or in quotes it declares only together with a word. Talk of the word ("I know the word has to do
-with music") is none.
+The formula declares when its speaker asserts it, whatever the lead ("Based on your hints, ...", "*smiles*
+...", "Nice try, but ..."). It does not declare when it is asked, conditional, denied, doubted, hoped for,
+said by others, or quoted as an example of the rules; `assertions` defines this grammar. Hedged ("I think",
+"maybe") or in quotes it declares only together with a word. Talk about the word ("I know the word has to do
+with music") is no declaration.
 
-The guess is the quoted word of the declaring sentence or of one after it, else what follows "it is", "it
-must be", "the word is", a colon and the like, else a sentence of a single word. Exactly one word must be
-named: after a declaration with none or with alternatives ("piano or organ", "piano, guitar") the guess is
-None. What is denied is not named ("piano, not organ"), and small talk is not ("piano, good game!"). The
-first sentence that names a word decides, and later ones cannot mend it; one that only remarks ("That was
-easy!") names a word if no other does.
+The guess is the quoted word of the declaring sentence or of one after it, else what follows "it is", "it must
+be", "the word is", a colon and the like, else a sentence of a single word. Exactly one word must be named:
+after a declaration with no word or with alternatives ("piano or organ", "piano, guitar") the guess is None.
+Denied words ("piano, not organ") and small talk ("piano, good game!") are not named. The first sentence that
+names a word decides, and later sentences cannot correct it; a mere remark ("That was easy!") names a word
+only if no other sentence does.
 
-Works on folded text (see `normalise`), so that case, quotes of all kinds and look-alikes need no care here.
-Markup is emphasis: Markdown's, tags in pairs, LaTeX's \\boxed; a spelled word (c a t) is one word.
+Works on folded text (see `normalise`), so case, quotes of all kinds and look-alike letters are already
+handled. Markup counts as emphasis: Markdown's, paired tags, LaTeX's \boxed; a spelled word (c a t) is one
+word.
 """
 
 import re
@@ -27,9 +28,10 @@ from .normalise import fold
 
 @dataclass(frozen=True)
 class Declaration:
-    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the guess.
+    """Characters [start, end) of the raw text, from the formula to the end of the sentence that names the
+    guess.
 
-    guess: the folded word that is named; None if none is, or two are, or it is negated.
+    guess: the folded word that is named; None for none, for several, and for a denied one.
     """
 
     start: int
@@ -53,9 +55,9 @@ _OPENING = re.compile(
     rf"|game|choice|association|list|search|play|puzzle|length)s?(?![^\W_]))(?![^\W_])"
 )
 _INTERJECTION = re.compile(INTERJECTIONS + "$")
-"""What belongs to the opening that it stands right before."""
+"""Interjections right before a formula, which belong to it."""
 _AGAIN = re.compile(rf"[\W_]*(?:{INTERJECTIONS}[\W_]+)*")
-"""What may stand between an opening and the same said again."""
+"""What may stand between a formula and its repetition."""
 _BOUNDARY = re.compile(r"[.!?;\n\u2013\u2014]|\s-+\s")
 _PLACEHOLDERS = ("x", "xyz", "word", "blank", "guess", "whatever", "answer", "something")
 _BLANK = re.compile(r"[\[{<][^\[\]{}<>]*(?:your|insert|word|guess|answer)[^\[\]{}<>]*[\]}>]")
@@ -82,7 +84,7 @@ def declaration(text: str) -> Declaration | None:
 
 
 def _declares(text: str, opening: re.Match[str]) -> tuple[str | None, int] | None:
-    """What an opening names, and where; None if it does not declare."""
+    """(the guess, the end of the declaration) of a formula; None if it does not declare."""
     lead, quote, outside = lead_of(text, opening.start())
     tail = _sentence(text, opening.end())
     asks = text.startswith("?", opening.end() + len(tail))
@@ -106,19 +108,20 @@ def _declares(text: str, opening: re.Match[str]) -> tuple[str | None, int] | Non
 
 
 def _closing(text: str, at: int, quote: str) -> int:
-    """Where a quotation ends that is open at position `at`; -1 if it does not. Quotes escaped as in JSON are inside it."""
+    """Where the quotation ends that is open at position `at`; -1 if it does not end. Quotes escaped as in
+    JSON are inside it."""
     closing = re.compile(rf"(?<!\\){quote}").search(text, at)
     return closing.start() if closing else -1
 
 
 def _sentence(text: str, at: int) -> str:
-    """What follows position `at` in its sentence."""
+    """The rest of the sentence from position `at` on."""
     rest = _SENTENCE.match(text, at)
     return rest[0] if rest else ""
 
 
 def _start(text: str, at: int) -> int:
-    """Where an opening starts with its interjections: the formula alone stands at `at`."""
+    """Where a formula starts with its interjections; the formula alone starts at `at`."""
     while True:
         head = at
         while head and not text[head - 1].isalnum():
@@ -131,7 +134,8 @@ def _start(text: str, at: int) -> int:
 
 
 def _without_markup(text: str) -> str:
-    """Folded text, as long as before, with pairs of tags and commands of LaTeX as emphasis, and spelled words (c a t, c.a.t) hyphened."""
+    """Folded text of equal length, with paired tags and LaTeX commands as emphasis, and spelled words (c a t,
+    c.a.t) hyphenated."""
     if "<" in text:
         closed = set(re.findall(r"</([a-z]{1,12})>", text))
         text = _TAG.sub(lambda tag: _emphasis(tag) if tag[2] in closed else tag[0], text)
@@ -141,12 +145,12 @@ def _without_markup(text: str) -> str:
 
 
 def _emphasis(tag: re.Match[str]) -> str:
-    """Asterisks in the place of a tag; lines end behind one that is not for words within a line."""
+    """Asterisks in place of a tag; a tag that is not used within a line ends the line."""
     return ("\n" if tag[1] and tag[2] not in _INLINE else "*") * len(tag[0])
 
 
 def _last_opening(text: str, at: int) -> int:
-    """The end of the last opening, where one that ends at `at` is said again and again."""
+    """The end of the last formula, where the one that ends at `at` is repeated."""
     while (before := _AGAIN.match(text, at)) and (again := _OPENING.match(text, before.end())):
         at = again.end()
     return at

@@ -1,6 +1,8 @@
-"""Questions about the everyday world with exact answers: the material of the embedded model's base and of the everyday reasoning test.
+"""Questions about the everyday world with exact answers: the material of the embedded model's base and of the
+everyday reasoning test.
 
-A *format* is a way to ask; `TRAINED` formats occur in the base texts (on words that are not held out), `HELDOUT` formats never do.
+A *format* is a way to ask. `TRAINED` formats occur in the base texts (about words that are not held out),
+`HELDOUT` formats never do.
 """
 
 import random
@@ -14,8 +16,8 @@ SIZES = ("tiny", "small", "middle-sized", "big", "huge")
 
 
 class Question(NamedTuple):
-    """One question. options: the possible answers, the right one among them (multiple choice); words: the nouns it is about, the
-    right one first where the answer names one."""
+    """One question. options: the possible answers, including the right one (multiple choice). words: the
+    nouns that it is about, the right one first where the answer is a noun."""
 
     format: str
     text: str
@@ -60,8 +62,8 @@ def _values(world: World, noun: str, kind: str) -> tuple[str, ...]:
 
 
 def _wrong_values(world: World, right: tuple[str, ...], kind: str, rng: random.Random, n: int = 3) -> list[tuple[str, ...]]:
-    """n wrong answers of the shape of the right one, as many values, not all of them true: what other nouns have, no value in two answers;
-    where that cannot be, any values of the kind."""
+    """n wrong answers in the form of the right one: as many values, not all of them true, taken from other
+    nouns, no value in two answers; where that is impossible, any values of the kind."""
     found: list[tuple[str, ...]] = []
     for noun in _shuffled(world.nouns, rng):
         values = _values(world, noun, kind)
@@ -77,13 +79,14 @@ def _wrong_values(world: World, right: tuple[str, ...], kind: str, rng: random.R
 
 
 def recall(world: World, words: Sequence[str], rng: random.Random) -> Question:
-    """The values of one kind for one word. Who knows nothing but how many nouns have each value is right in .40 of the cases."""
+    """The values of one kind for one word. Knowing only how common each value is gives 0.40 right answers."""
     word = rng.choice(words)
     kind = _fact(world, word, rng).kind
     text = _capital(PHRASINGS[kind].what.format(s=world.a(word)))
     right = _values(world, word, kind)
     others = [v for v in world.values(kind) if v not in right]
-    # NOTE: the base texts, which show no options, hang on these draws; so options come from a generator that they seed.
+    # NOTE: the base texts, which show no options, hang on these draws; so options come from a generator that
+    # they seed.
     own = random.Random(repr(rng.sample(others, k=min(3, len(others)))))
     answer, *wrong = (_capital(" and ".join(values)) + "." for values in (right, *_wrong_values(world, right, kind, own)))
     return Question("recall", text, answer, tuple(_shuffled((answer, *wrong), own)), (word,))
@@ -185,6 +188,6 @@ Format = Callable[[World, Sequence[str], random.Random], Question]
 BASE: tuple[Format, ...] = (recall, yes_no)
 """Facts themselves: in the base texts for all words."""
 TRAINED: tuple[Format, ...] = (choose, odd_one, bigger, both)
-"""Reasoning formats of the base texts, on words that are not held out."""
+"""Reasoning formats of the base texts, about words that are not held out."""
 HELDOUT: tuple[Format, ...] = (choose_two_facts, leave_out, smaller)
-"""Reasoning formats that no text of ours contains."""
+"""Reasoning formats that no training text contains."""

@@ -14,6 +14,7 @@ from sparring.agents.engine.cores import share_cores
 from .bench import bench
 from .collect import collect
 from .common import PLAYING_NEEDS_LESS, TRAINING_NEEDS_LESS, guarded
+from .data import data
 from .export import export
 from .games import games
 from .judge import judge
@@ -84,6 +85,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "tournament": tournament,
     "bench": bench,
     "collect": collect,
+    "data": data,
     "games": games,
     "words": words,
     "judge": judge,

@@ -1,7 +1,7 @@
 """What the commands that play games share: options, games, players, words."""
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,8 @@ class MatchOptions:
     game: str = "AdversarialTaboo"
     """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two, textarena:ID (extra textarena)."""
     words: str | None = None
-    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Not for
-    games of TextArena, which have no secret words."""
+    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help); heldout
+    alone is everyday@heldout. Not for games of TextArena, which have no secret words."""
     max_turns: int | None = None
     """Utterances per player; None: the game's own number."""
     temperature: float = 1.0
@@ -83,15 +83,16 @@ def agents_of(
     *,
     top_p: float = 1.0,
     max_new_tokens: int | None = None,
+    models: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Agents by role (or by name); names of one model share it. max_memory: GiB for the caches of all local models, 0 for no bound.
-    max_new_tokens: None for each model's own number."""
+    max_new_tokens: None for each model's own number. models: loaded ones, see `resolve`."""
     from sparring.agents.core import Sampling
     from sparring.agents.names import is_model, local_place, model_card, resolve
 
     local = {place for place in map(local_place, specs.values()) if place is not None}
     memory = int(max_memory * 2**30 / len(local)) if max_memory and local else None
-    loaded: dict[str, Any] = {}
+    loaded = {} if models is None else models
     agents = {}
     # Those without a model first: what is wrong with them is then said at once.
     for key, spec in sorted(specs.items(), key=lambda item: is_model(item[1])):
@@ -102,7 +103,7 @@ def agents_of(
     return {key: agents[key] for key in specs}
 
 
-def players(specs: Mapping[str, str], options: MatchOptions) -> dict[str, Any]:
+def players(specs: Mapping[str, str], options: MatchOptions, models: MutableMapping[str, Any] | None = None) -> dict[str, Any]:
     """The agents of a command, see `agents_of`."""
     return agents_of(
         specs,
@@ -111,6 +112,7 @@ def players(specs: Mapping[str, str], options: MatchOptions) -> dict[str, Any]:
         options.max_memory,
         top_p=options.top_p,
         max_new_tokens=options.max_new_tokens,
+        models=models,
     )
 
 
@@ -152,10 +154,10 @@ def bar_of(*, json: bool) -> "Quiet | Shown":
 
 def listed(game: "Game", words: str | None) -> tuple[str, ...]:
     """What games are about: the words of a list, the everyday world's if None; nothing in a game without a secret."""
-    from sparring.envs.words.lists import word_list
+    from sparring.envs.words.lists import SPLITS, word_list
 
     if game.secret_roles:
-        return word_list(words or "everyday")
+        return word_list(f"everyday@{words}" if words in SPLITS else words or "everyday")
     refuse_words(game, words)
     return ("",)
 

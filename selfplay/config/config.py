@@ -19,10 +19,10 @@ from .yaml_io import near, not_finite
 
 @dataclass(frozen=True)
 class SFTConfig:
-    """Imitation of scripted experts before self-play."""
+    """Supervised fine-tuning (SFT) on demonstrations before self-play."""
 
     steps: int = 0
-    """Optimiser steps; 0 leaves imitation out. Fewer: malformed talk; more: nothing after the plateau."""
+    """Optimiser steps; 0 leaves SFT out. Fewer: malformed talk; more: nothing after the plateau."""
     minibatch: int = 64
     """Conversations in one step, replay included."""
     lr: float = 1e-3
@@ -116,9 +116,9 @@ class LearnerConfig:
     grad_clip: float = 1.0
     """Largest norm of a step's gradient."""
     warmup: int = 0
-    """Optimiser steps until the full learning rate. Imitation has its own: a fifth of its steps, 20 at most."""
+    """Optimiser steps until the full learning rate. SFT has its own: a fifth of its steps, 20 at most."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps. Imitation's is always cosine."""
+    """The learning rate after warm-up; cosine and linear fall to 0 at total_steps. SFT's is always cosine."""
     total_steps: int = 0
     """Optimiser steps of the whole run, for cosine and linear."""
     per_round: bool = False
@@ -186,7 +186,7 @@ class TrainConfig:
     """What players are told: card (what the model was trained with; the full rules, where it was not), brief, full, or a JSON file
     {"system": {role: text}, "opening": text} with texts of your own."""
     rounds: int = 12
-    """Rounds of play and learning. 0: imitation and measurement only."""
+    """Rounds of play and learning. 0: SFT and evaluation only."""
     games_per_round: int = 512
     """Games played before each update, a multiple of group_size. More: steadier updates, slower rounds."""
     group_size: int = 8
@@ -209,7 +209,7 @@ class TrainConfig:
     opponent: str | None = None
     """The fixed opponent of a single role, never trained: any agent's name, as in scripted, mini@imitation, RUN@3, openai:MODEL@URL."""
     sft: SFTConfig = field(default_factory=SFTConfig)
-    """Imitation of scripted experts before the first round."""
+    """Supervised fine-tuning on demonstrations before the first round."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """The update."""
     replay: str = "base"
@@ -218,7 +218,7 @@ class TrainConfig:
     replay_pool: int = 1024
     """Replayed conversations drawn afresh for every round."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """Measurement of strength."""
+    """Win rates."""
     alarms: AlarmsConfig = field(default_factory=AlarmsConfig)
     """When a round is unhealthy, and what happens then."""
     tracker: str = "tensorboard"
@@ -241,7 +241,8 @@ class TrainConfig:
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of weights while playing: auto (float32 on a CPU, bfloat16 on a GPU), float32, bfloat16."""
+    """What play computes in: float32; bfloat16 (on a CPU weights stay float32, and matrix products, keys and values are rounded); auto:
+    bfloat16 on a GPU, and on a CPU where a trial with a large model finds it faster (docs/scale.md)."""
     attention: str = "auto"
     """Attention implementation of transformers: auto, eager, sdpa, flash_attention_2, ..."""
     preset: str = "custom"
@@ -303,7 +304,7 @@ def check(config: TrainConfig) -> None:
     if learner.four_bit and not learner.lora_rank:
         wrong.append("learner.four_bit keeps weights that cannot be trained: it needs learner.lora_rank, as 16")
     if learner.four_bit and config.sft.steps:
-        wrong.append("learner.four_bit: weights in four bits cannot take up what imitation teaches: set sft.steps 0")
+        wrong.append("learner.four_bit: weights in four bits cannot take up what SFT teaches: set sft.steps 0")
     if learner.beta <= 0:
         wrong.append(f"learner.beta must be above 0, got {learner.beta}")
     if learner.reference == "behaviour" and learner.kl_form == "exact":
@@ -319,7 +320,7 @@ def check(config: TrainConfig) -> None:
     except ValueError as error:
         wrong.append(str(error))
     else:
-        wrong += _wrong_seats(config)
+        wrong += _wrong_roles(config)
     if not config.game.startswith("AdversarialTaboo"):
         asked = {
             "sft.steps": config.sft.steps and config.sft.data is None,
@@ -339,7 +340,7 @@ def _wrong_rule(config: TrainConfig) -> list[str]:
     return []
 
 
-def _wrong_seats(config: TrainConfig) -> list[str]:
+def _wrong_roles(config: TrainConfig) -> list[str]:
     """Of a game that is known."""
     game, wrong = make_game(config.game), []
     if config.role not in ("both", *game.roles):

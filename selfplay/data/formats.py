@@ -231,14 +231,14 @@ def talk_writer(path: Path, form: str, renderer: Renderer) -> Iterator[Talk]:
     begin alike, as method dpo makes them. For spag-rows and preference games are kept in memory to the end: weights and pairs are of all
     of them. Raises ValueError for a name that does not fit the format, and where nothing is there to write.
     """
-    with episode_writer(path) if form == "games" else _json_writer(path, as_array=form.startswith("spag")) as write:
+    with episode_writer(path) if form == "games" else json_writer(path, as_array=form.startswith("spag")) as write:
         talk = Talk(form, renderer, write)
         yield talk
         talk.end()
 
 
 @contextmanager
-def _json_writer(path: Path, *, as_array: bool) -> Iterator[Callable[[Any], None]]:
+def json_writer(path: Path, *, as_array: bool) -> Iterator[Callable[[Any], None]]:
     """Writes entries one by one, compressed where the name says so."""
     before, between, after = ("[\n", ",\n", "\n]\n") if as_array else ("", "\n", "\n")
     with (

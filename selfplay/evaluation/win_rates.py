@@ -1,4 +1,4 @@
-"""How strong a player is: games against given opponents, in both roles, on word groups apart, with Wilson intervals.
+"""Win rates of a player: games against given opponents, in both roles, on word groups apart, with Wilson intervals.
 
 Every model is measured on the same tasks with the same seeds, so that differences between rounds are paired. Win rates count outcomes,
 never utilities. Knows agents by their protocol; the truth of hints comes from a function that is passed in.

@@ -86,7 +86,8 @@ class Learner:
         self.reference: Scorer | None = None
         if reference is not None and loss.kl > 0:
             # Not as the engine wraps it, whose passes exchange things: each process scores samples of its own.
-            self.reference = Scorer(model if self.adapter else reference, packs=self.scorer.packs, context=self._as_reference)
+            frozen, scorer = model if self.adapter else reference, self.scorer
+            self.reference = Scorer(frozen, packs=scorer.packs, shares=scorer.shares, context=self._as_reference)
         self.steps = 0
         self._totals = MetricSums()
 
@@ -252,6 +253,7 @@ class Learner:
             self._norm,
             self.config.token_budget,
             self.scorer.packs,
+            self.scorer.shares,
         )
         by_process = [self.split_step(step, process, processes) for process in range(processes)]
         portions = by_process[self.accelerator.process_index]
@@ -263,7 +265,7 @@ class Learner:
             portions = [Portion([shortest], loss, math.inf, 1.0)] * missing + portions
         for i, portion in enumerate(portions):
             samples = samples_of(portion.examples)
-            batch = collate(samples, packed=self.scorer.packs).to(self.accelerator.device)
+            batch = collate(samples, packed=self.scorer.packs, shared=self.scorer.shares).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
                 # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
                 seen = totals if portion.norm < math.inf else MetricSums()

@@ -20,7 +20,7 @@ from sparring.agents.models.fidelity import LENGTHS, far, plain_logprobs, sample
 from ..runtime.distributed import Ranks
 from .batch import Example, Pair, Sample, TokenBatch, collate, micro_batches, samples_of, sft_sample
 from .losses import entropy, exact_kl, token_logprobs
-from .packing import attending, can_pack
+from .packing import attending, can_pack, can_share
 from .patching import swapped
 
 CHUNK = 2**25
@@ -39,8 +39,8 @@ class Scores(NamedTuple):
 class Scorer:
     """Scores batches with one model, and knows what that model allows.
 
-    model: a causal model of transformers, wrapped or not. packs: whether its samples can lie in one sequence; None finds out. chunk: logits
-    that exist at once. context: entered around every pass through the model.
+    model: a causal model of transformers, wrapped or not. packs: whether its samples can lie in one sequence; shares: whether that can hold
+    equal beginnings once; None finds out. chunk: logits that exist at once. context: entered around every pass through the model.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Scorer:
         model: Any,
         *,
         packs: bool | None = None,
+        shares: bool | None = None,
         chunk: int = CHUNK,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
@@ -58,6 +59,7 @@ class Scorer:
         self.chunk = max(1, chunk // self.vocabulary)
         with context():
             self.packs = can_pack(inner) if packs is None else packs
+            self.shares = self.packs and (can_share(inner) if shares is None else shares)
             self.cuts = _can_cut(inner)
 
     @property
@@ -66,7 +68,7 @@ class Scorer:
 
     def attending(self, batch: TokenBatch) -> AbstractContextManager[None]:
         """Has to be entered around the passes of a packed batch, backward ones too."""
-        return nullcontext() if batch.positions is None else attending(self.unwrapped, batch.lengths)
+        return nullcontext() if batch.positions is None else attending(self.unwrapped, batch.lengths, batch.starts)
 
     def score(self, batch: TokenBatch, *, entropies: bool = False, reference: "Scorer | None" = None) -> Scores:
         """Scores of a batch's actions; of a reference model the exact KL to it. Inside `attending`."""
@@ -164,20 +166,21 @@ def action_logprobs(
     """
     ranks = ranks or Ranks()
     order = sorted(range(len(samples)), key=lambda i: len(samples[i].ids))
+    share = [samples[i] for i in order[ranks.rank :: ranks.size]]
     device = next(scorer.unwrapped.parameters()).device
-    share: list[NDArray[np.float32]] = []
-    for part in micro_batches([samples[i] for i in order[ranks.rank :: ranks.size]], token_budget, packed=scorer.packs):
-        batch = collate(part, packed=scorer.packs).to(device)
+    logprobs: dict[int, NDArray[np.float32]] = {}
+    for part in micro_batches(share, token_budget, packed=scorer.packs, shared=scorer.shares):
+        batch = collate(part, packed=scorer.packs, shared=scorer.shares).to(device)
         with torch.no_grad(), scorer.attending(batch):
-            logprobs = scorer.score(batch).logprobs.float().cpu()
-        share += [values.numpy() for values in logprobs.split([sample.trained_tokens for sample in part])]
+            values = scorer.score(batch).logprobs.float().cpu().split([sample.trained_tokens for sample in part])
+        logprobs |= {id(sample): of_sample.numpy() for sample, of_sample in zip(part, values, strict=True)}
         if progress is not None:
             progress(len(part))
     scored: dict[int, NDArray[np.float32]] = {}
-    for rank, of_rank in enumerate(ranks.gather(share)):
-        for i, values in zip(order[rank :: ranks.size], of_rank, strict=True):
+    for rank, of_rank in enumerate(ranks.gather([logprobs[id(sample)] for sample in share])):
+        for i, of_sample in zip(order[rank :: ranks.size], of_rank, strict=True):
             scored[i] = np.zeros(len(samples[i].ids), np.float32)
-            scored[i][samples[i].loss_mask] = values
+            scored[i][samples[i].loss_mask] = of_sample
     return [scored[i] for i in range(len(samples))]
 
 
@@ -199,7 +202,8 @@ def scoring_difference(scorer: Scorer, seed: int = 0) -> Tensor:
     model = scorer.unwrapped
     device = next(model.parameters()).device
     ids = sample_rows(model, LENGTHS[:3], seed)
-    batch = collate([sft_sample(sample, [False] + [True] * (len(sample) - 1)) for sample in ids], packed=scorer.packs).to(device)
+    samples = [sft_sample(sample, [False] + [True] * (len(sample) - 1)) for sample in ids]
+    batch = collate(samples, packed=scorer.packs).to(device)
     with torch.no_grad(), short_windows(model):
         with scorer.attending(batch):
             scored = scorer.score(batch).logprobs

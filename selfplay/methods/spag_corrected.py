@@ -24,7 +24,7 @@ def winners(config: TrainConfig, corrections: Corrections, name: str) -> Method:
             f"method {name} without the corrections token-ratio and detached-kl has its KL in the reward: set learner.kl_form reward"
         )
     if not corrections.prompts_as_played and not config.game.startswith("AdversarialTaboo"):
-        raise ValueError(f"method {name} needs the correction prompts-as-played here: there are no other wordings of {config.game}")
+        raise ValueError(f"method {name} needs the correction prompts-as-played here: there are no paraphrases of {config.game}")
     loss = policy_loss(config)
     return Method(
         name=name,

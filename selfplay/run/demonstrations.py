@@ -1,4 +1,4 @@
-"""What the model of a run is given to imitate: experts' conversations, and replayed ones, as training samples that fit its context."""
+"""Demonstrations and the SFT mix as training samples: conversations of scripted experts, of files, and of the base texts."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -35,18 +35,18 @@ def expert_games(game: Game, words: Sequence[str], n: int, seed: int, experts: s
 
 
 def demonstration_chats(session: Session, games: int, seed: int, *, winners_only: bool = False) -> Sequence[Chat]:
-    """The conversations that were given to imitate, else those of so many expert games."""
-    given = provided_chats(session)
-    if given is not None:
-        return given
+    """The conversations of the demonstrations' file, else those of so many expert games."""
+    chats = provided_chats(session)
+    if chats is not None:
+        return chats
     words, experts = session.words.sft or session.words.played, session.config.sft.experts
     episodes = expert_games(session.game, words, games, seed, experts)
     return [chat for p in episodes for chat in sides(p, session.card.prompts, winners_only=winners_only)]
 
 
 def provided_chats(session: Session) -> Sequence[Chat] | None:
-    """Conversations of the file that is to be imitated, or of the replay file where scripted experts do not know the words; None where
-    experts play."""
+    """Conversations of the demonstrations' file, or of the SFT mix's where scripted experts do not know the words; None where experts
+    play."""
     return session.sft_mix if session.demonstrations is None and not session.words.everyday else session.demonstrations
 
 
@@ -55,7 +55,7 @@ def demonstration_samples(session: Session, games: int, seed: int, *, winners_on
     limit = session.model.loop.max_length
     samples = list(supervised(demonstration_chats(session, games, seed, winners_only=winners_only), session.model.format, limit))
     if not samples:
-        raise ValueError(f"no conversation to imitate fits into the model's context of {limit} tokens")
+        raise ValueError(f"no demonstration fits into the model's context of {limit} tokens")
     return samples
 
 
@@ -78,7 +78,7 @@ def round_demonstrations(session: Session, seed: int, tokens: int | None, *, win
 
 
 def tokens_of(run: Path, number: int) -> int:
-    """How many tokens a round of a run was trained on, replay apart. Raises ValueError where it has no such round."""
+    """How many tokens a round of a run was trained on, without the SFT mix. Raises ValueError where it has no such round."""
     for record in read_lines(RunFolder.open(run).metrics):
         if record["round"] == number and number > 0:
             return int(record.get("trained_tokens", 0))
@@ -86,7 +86,7 @@ def tokens_of(run: Path, number: int) -> int:
 
 
 def sft_mix_samples(session: Session, n: int, seed: int) -> list[Sample]:
-    """Samples of n replayed conversations, drawn by the seed; none where there is nothing to replay. Raises ValueError where none fits."""
+    """Samples of n conversations of the SFT mix, drawn by the seed; none where there is no mix. Raises ValueError where none fits."""
     if n == 0 or session.config.replay == "none":
         return []
     if session.sft_mix is not None:

@@ -1,6 +1,6 @@
-"""What a run measures of its models: strength against the frozen first model and scripted players, and evaluations that were passed in.
+"""Evaluates the models of a run: win rates against the frozen initial model and scripted players, and evaluations that were passed in.
 
-Results are kept in evaluation/ in the run's folder, so that a resumed run measures nothing twice.
+Results are kept in evaluation/ in the run's folder, so that a resumed run evaluates nothing twice.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from .start import start_games
 
 
 class Evaluator:
-    """Loads the frozen model of round 0 when somebody asks for it first."""
+    """Evaluates models of one run. The frozen model of round 0 is loaded when it is first needed."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Evaluator:
 
     @cached_property
     def first(self) -> LanguageModel:
-        """The frozen model of round 0: opponent, reference, and what is measured before training."""
+        """The frozen model of round 0: opponent, reference, and what is evaluated before training."""
         return self.session.first_model(self.folder.path)
 
     def evaluate(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Everything that a run needs in memory, made from its configuration, with all that can be wrong found before anything is written."""
 
 import datetime
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from sparring.agents.models.chat_format import ChatFormat
 from sparring.agents.models.devices import pick_device
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model, load_tokenizer
+from sparring.agents.models.precision import tried
 from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.player_card import PlayerCard, load_card
@@ -72,7 +73,8 @@ class Session:
         """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model that learns, without
         its adapter."""
         if self.config.learner.lora_rank:
-            return LanguageModel(self.model.model, self.model.tokenizer, name=INITIAL, day=self.day, **limits(self.config, self.context))
+            options = limits(self.config, self.context) | {"products": self.model.products}
+            return LanguageModel(self.model.model, self.model.tokenizer, name=INITIAL, day=self.day, **options)
         return self.load_first(run)
 
     def load_first(self, run: Path) -> LanguageModel:
@@ -81,10 +83,9 @@ class Session:
 
     def load_round(self, run: Path, number: int) -> LanguageModel:
         """A copy of the model of a round that shares nothing with others."""
-        parameter = next(self.model.model.parameters())
         place = checkpoint_model(run, number)
         device = self.model.loop.packed.device
-        return load_player(self.config, place, self.context, name=INITIAL, device=device, dtype=parameter.dtype, day=self.day)
+        return load_player(self.config, place, self.context, name=INITIAL, device=device, dtype=self.model.products, day=self.day)
 
 
 def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date | None = None) -> Session:
@@ -128,6 +129,9 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
         four_bit=config.learner.four_bit and weights is None,
         day=day,
     )
+    if config.dtype == "auto" and tried(model.model):
+        # What was decided once holds for the run, whatever a trial says when it is resumed.
+        config = replace(config, dtype="bfloat16" if model.products == torch.bfloat16 else "float32")
     require_saveable(model)
     if config.learner.lora_rank:
         require_peft()

@@ -1,4 +1,4 @@
-"""Imitation before the first round: what the model of round 0 has learnt from experts."""
+"""Supervised fine-tuning (SFT) before the first round: what the model of round 0 has learnt from demonstrations."""
 
 import math
 import random
@@ -19,12 +19,12 @@ from .partial_updates import PartialUpdates
 from .session import Session
 
 CHUNK = 20
-"""Steps between two draws of replay."""
+"""Steps between two draws of the SFT mix."""
 
 
 def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
-    """Teaches the model of the session expert games, or the conversations of the replay file where experts do not know the words. An
-    adapter is merged into the weights, so that what self-play begins from is the model without one."""
+    """Trains the session's model on demonstrations: expert games, or the conversations of a file. An adapter is merged into the weights, so
+    that self-play begins from a model without one."""
     config, settings, model = session.config, session.config.sft, session.model
     seed = derive_seed(config.seed, "imitation")
     learner_config = replace(
@@ -36,7 +36,7 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
         total_steps=settings.steps,
         per_round=False,
         epochs=1,
-        # SPAG's loss is one of samples. So that of replay is one too, or the step would not be the mean over its conversations.
+        # SPAG's loss is one of samples. So that of the SFT mix is one too, or the step would not be the mean over its conversations.
         aggregation="sequence" if settings.kl > 0 else config.learner.aggregation,
     )
     loss = SFTWithKLLoss(settings.kl) if settings.kl > 0 else SFTLoss()

@@ -54,7 +54,7 @@ def train(
 
         def begin() -> None:
             require_space(out, bytes_needed(session))
-            folder = RunFolder.create(out, to_yaml(config), began(config, ranks.size, day))
+            folder = RunFolder.create(out, to_yaml(session.config), began(session.config, ranks.size, day))
             if initial_evaluation is not None:
                 write_sealed(folder.evaluation_file(0), initial_evaluation)
 

@@ -5,6 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sparring.agents.models.adapter_folders import quiet_if
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model, load_tokenizer
@@ -25,7 +27,9 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no empty folder; choose a new one")
     place = model_place(spec)
-    model = load_language_model(place, name=spec, device="cpu", dtype=dtype or "auto")
+    model = load_language_model(place, name=spec, device="cpu", dtype="auto")
+    if dtype is not None:
+        model.model.to(getattr(torch, dtype))
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = unfinished(folder)
     try:

@@ -54,7 +54,7 @@ def test_players_without_weights():
         assert agent.name == name and agent.weight_version is None and not is_model(name)
 
 
-def test_a_style_must_fit_its_seat():
+def test_a_style_must_fit_its_role():
     assert resolve("scripted:hinter", role="attacker").name == "scripted:hinter"
     with pytest.raises(ValueError, match="unknown style 'hinter' for the defender"):
         resolve("scripted:hinter", role="defender")

@@ -75,7 +75,7 @@ def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply(widt
     model = tiny_model(length=64, hidden_size=width)
     _, roomy, _, _ = play(model, streams=9, turns=2)
     loop = HFLoop(model, end_ids=frozenset())
-    memory = 2 * loop.packed.layout.bytes_per_token * loop._beside(2)
+    memory = 2 * loop.packed.layout.bytes_per_token * loop._extra_positions(2)
     loop, tight, _, _ = play(model, streams=9, turns=2, max_memory=memory)
     assert loop.max_rows == 2
     assert loop.memory_bound() <= memory

@@ -359,7 +359,7 @@ def test_games_are_printed_as_they_were_played(run: Path):
 def test_a_report_can_be_written_anew(run: Path):
     (run / "report.html").unlink()
     done = sparring("report", run, "--json")
-    assert json.loads(done.stdout) == {"report": str(run / "report.html")}
+    assert json.loads(done.stdout) == {"report": str(run / "report.html"), "unreadable": 0}
     assert (run / "report.html").is_file()
 
 
@@ -415,7 +415,7 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     return play
 
 
-def test_a_person_can_play_either_seat(typed):
+def test_a_person_can_play_either_role(typed):
     shown = typed("It is sour.\n", "--role", "attacker", "--opponent", "silent")
     assert "You are the attacker." in shown
     assert "  attacker: It is sour." in shown

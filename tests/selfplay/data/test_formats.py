@@ -204,7 +204,7 @@ def test_mistakes_of_whole_files(tmp_path: Path):
         ("torn.json", b'[{"messages": []},\n {"mess', "line 2"),
         ("deep.json", b"[" * 5000, "nested too deeply"),
         ("many.jsonl.gz", gzip.compress(b"\n" * 2**18), "more than 100,000 empty lines"),
-        ("lost.json", json.dumps([{"query": "x", "target": "y", "reward": -1}]).encode(), "no conversations to run_sft"),
+        ("lost.json", json.dumps([{"query": "x", "target": "y", "reward": -1}]).encode(), "no conversations to imitate"),
     ]:
         if data is not None:
             (tmp_path / name).write_bytes(data)

@@ -108,7 +108,7 @@ def test_swapped_roles_swap_what_is_learnt():
     assert [p.chosen.ids.tolist() for p in one] == [p.rejected.ids.tolist() for p in two]
 
 
-def test_one_seat_can_be_trained_alone():
+def test_one_role_can_be_trained_alone():
     games = [make_episode("a", "It is sour.", WIN), make_episode("b", "It is sour.", LOSS)]
     for credit in (group_samples, baseline_samples, turn_samples, SPAG, preference_pairs):
         examples, baselines = credit(Experience(games, roles=("defender",)), outcome_returns(games), {})

@@ -1,4 +1,4 @@
-"""What is imitated in rounds."""
+"""Demonstrations of rounds."""
 
 from types import SimpleNamespace
 

@@ -8,10 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from small_runs import LEARNER, NO_EVALUATION, Heard, Interrupting, files, small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import save_tiny
 
+from sparring.agents.engine import kernels
+from sparring.agents.models import precision
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
@@ -78,6 +82,26 @@ def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path
     assert not (folder / "summary.json").exists()
     resume(folder)
     assert files(folder) == files(run)
+
+
+@pytest.mark.skipif(kernels.instructions() == kernels.WIDENED, reason="needs a CPU with AVX512_BF16")
+def test_a_run_that_plays_in_bfloat16_keeps_float32_weights_and_resumes_to_the_same_bytes(
+    run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a trial decided when it began holds for the run."""
+    monkeypatch.setattr(precision, "LARGE", 0)
+    monkeypatch.setattr(precision, "gain", lambda: 2.0)
+    train(small_run(model, tmp_path / "whole", evaluation=NO_EVALUATION))
+    with pytest.raises(Stopped, match="--resume"):
+        train(small_run(model, tmp_path / "stopped", evaluation=NO_EVALUATION), progress=Interrupting("round 2/2: learn"))
+    monkeypatch.setattr(precision, "gain", lambda: 1.0)
+    resume(tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    config = (tmp_path / "whole" / "config.yaml").read_text()
+    assert "dtype: bfloat16" in config and "dtype: auto" in (run / "config.yaml").read_text()
+    weights = load_file(checkpoint_model(tmp_path / "whole", 2) / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert 1e-9 < read_lines(tmp_path / "whole" / "metrics.jsonl")[0]["mismatch_kl"] < 1e-3
 
 
 def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Path):
@@ -400,7 +424,8 @@ def test_no_second_model_is_loaded_where_nobody_asks_for_it(model: str, tmp_path
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_going_on_without_an_optimiser_says_what_is_lost(model: str, tmp_path: Path, dtype: str):
+def test_going_on_without_an_optimiser_says_what_is_lost(model: str, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels, "AVAILABLE", False)  # with which weights on a CPU stay float32
     train(small_run(model, tmp_path / "run", rounds=1, dtype=dtype, evaluation=NO_EVALUATION))
     folder, config = checkpoint_folder(tmp_path / "run", 1), tmp_path / "run" / "config.yaml"
     manifest = json.loads((folder / "manifest.json").read_text())
