@@ -80,3 +80,14 @@ def test_presets_are_fitted_to_other_models():
         assert (fitted.words, fitted.replay, fitted.sft.steps) == ("common", "none", 0)
         assert fitted.learner.lr == (2e-6 if name.startswith("spag") else 1e-6)
         assert preset(name, "mini") == replace(PRESETS[name], preset=name, model="mini")
+
+
+def test_small_language_models_are_shown_the_game_first():
+    fitted = preset("quick", "./mine", everyday=False, parameters=134_515_008)
+    assert (fitted.words, fitted.prompts, fitted.replay, fitted.sft.experts) == ("everyday", "brief", "experts", "clear")
+    assert fitted.sft.steps > 0 and fitted.evaluation.gate == 128 and fitted.max_new_tokens < 256
+    known = preset("quick", "runs/x@3", everyday=False, parameters=134_515_008, plays=True)
+    assert (known.sft.steps, known.prompts) == (0, "card")
+    large = preset("quick", "./mine", everyday=False, parameters=7_000_000_000)
+    assert large == preset("quick", "./mine", everyday=False)
+    assert preset("spag-faithful", "./mine", everyday=False, parameters=1000).words == "common", "as published"
