@@ -247,3 +247,24 @@ def find_game(name: str) -> GameSpec:
 def make_game(name: str, **config: Any) -> Game:
     """A game by its name and settings. Raises ValueError for an unknown name, with the known ones."""
     return find_game(name).make(**config)
+
+
+def game_from_options(name: str, options: Mapping[str, str]) -> Game:
+    """A game by its name, with options as texts, as users give them: those of its settings that are whole numbers or texts.
+
+    Raises ValueError for an unknown game, for an option that the game does not have, naming the nearest, and for a value that
+    the game refuses.
+    """
+    spec = find_game(name)
+    known = {option: value for option, value in spec.make().config().items() if isinstance(value, int | str)} if options else {}
+    settings: dict[str, Any] = {}
+    for option, text in options.items():
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{name} has no option {option!r}; {hint}options: {', '.join(known)}")
+        try:
+            settings[option] = type(known[option])(text)
+        except ValueError:
+            raise ValueError(f"option {option} of {name} must be a whole number, got {text!r:.60}") from None
+    return spec.make(**settings)

@@ -16,7 +16,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from sparring.selfplay.evaluation.statistics import Difference, Z, paired_difference
+from sparring.selfplay.evaluation.statistics import Difference, paired_difference
 
 POINTS = 0.02
 """The difference whose visibility `needed` is about."""
@@ -86,7 +86,7 @@ def needed(difference: Difference) -> int | None:
     spread = difference.se * math.sqrt(difference.n)
     if spread == 0:
         return None
-    return math.ceil(TTestPower().solve_power(effect_size=POINTS / spread, alpha=0.05, power=POWER))
+    return int(np.ceil(TTestPower().solve_power(effect_size=POINTS / spread, alpha=0.05, power=POWER)))
 
 
 def geometric_mean(
@@ -106,13 +106,14 @@ def geometric_mean(
     for task in b:
         moved_b, moved_a = (_influence(mean, side[task], len(b)) for mean, side in ((mean_b, b), (mean_a, a)))
         variance += paired_difference(moved_b, moved_a, clusters[task]).se ** 2
-    half = Z * math.sqrt(variance)
+    half = float(stats.norm.ppf(0.975)) * math.sqrt(variance)
     return mean_b, mean_a, Gain(mean_a - mean_b, mean_a - mean_b - half, mean_a - mean_b + half)
 
 
 def _influence(mean: float, scores: NDArray[np.float64], tasks: int) -> NDArray[np.float64]:
     """How far each question of a task moves the geometric mean of all tasks."""
-    return mean / (tasks * scores.mean()) * (scores - scores.mean())
+    moved: NDArray[np.float64] = mean / (tasks * scores.mean()) * (scores - scores.mean())
+    return moved
 
 
 def beyond_control(

@@ -70,7 +70,7 @@ def checked_file(folder: Path, task: str) -> Path:
             f"{folder} has no task {task!r} (it has {known}): {task} needs {folder / f'{task}.jsonl'} and its entry in {MANIFEST}, "
             "which sparring data convert SOURCE writes"
         )
-    path = folder / entry["file"]
+    path: Path = folder / entry["file"]
     expected = f"expected {entry['questions']} questions with checksum {entry['sha256']}"
     if not path.is_file():
         raise ValueError(f"{path} is missing: {expected}; convert the data again")

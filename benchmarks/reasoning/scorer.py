@@ -43,10 +43,10 @@ class Continuation(NamedTuple):
 
 
 class _Sequence(NamedTuple):
-    """A continuation in a batch. shared: tokens that it has in common with the sequence before it; path:
-    places [length] of its tokens among the packed ones."""
+    """A continuation in a batch. number: its own; shared: tokens that it has in common with the sequence before
+    it; path: places [length] of its tokens among the packed ones."""
 
-    index: int
+    number: int
     shared: int
     path: NDArray[np.int64]
 
@@ -73,7 +73,7 @@ def log_likelihoods(model: LanguageModel, asked: Sequence[Continuation], progres
     vocabulary = model.model.get_input_embeddings().weight.shape[0]
     for batch in _batches(asked, TOKENS_PER_BATCH, max(1, LOGITS_PER_BATCH // vocabulary)):
         for sequence, score in zip(batch.sequences, _scored(model, batch, asked), strict=True):
-            scores[sequence.index] = score
+            scores[sequence.number] = score
         if progress is not None:
             progress(len(batch.sequences))
     if np.isnan(scores).any():
@@ -85,7 +85,8 @@ def _batches(asked: Sequence[Continuation], tokens: int, kept: int) -> Iterator[
     """Batches of at most so many new tokens and places whose logits are needed; a longer sequence comes
     alone."""
     whole = [(*one.context, *one.ids) for one in asked]
-    batch, before, answered = _Batch([], [], []), (), 0
+    before: tuple[int, ...] = ()
+    batch, answered = _Batch([], [], []), 0
     for index in sorted(range(len(asked)), key=whole.__getitem__):
         ids, length, answer = whole[index], asked[index].length, len(asked[index].ids)
         shared = _shared(ids[:length], before) if batch.sequences else 0
@@ -111,7 +112,7 @@ def _scored(model: LanguageModel, batch: _Batch, asked: Sequence[Continuation]) 
     """The log-likelihoods of a batch's answers, in its order."""
     packed = model.loop.packed
     device = packed.device
-    answers = [asked[sequence.index] for sequence in batch.sequences]
+    answers = [asked[sequence.number] for sequence in batch.sequences]
     places = [sequence.path[len(one.context) - 1 :] for sequence, one in zip(batch.sequences, answers, strict=True)]
     kept, rows = np.unique(np.concatenate(places), return_inverse=True)
     targets = torch.tensor([i for one in answers for i in one.ids], device=device)

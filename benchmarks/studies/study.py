@@ -32,7 +32,7 @@ import torch
 from sparring.agents.core import derive_seed
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import model_card, model_place
-from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
 from sparring.selfplay.evaluation.statistics import over_seeds
 from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
@@ -48,8 +48,8 @@ from ..reasoning import everyday
 def _spag(*corrections: str) -> dict[str, Any]:
     """The settings of `spag-faithful` with some errors mended."""
     faithful = preset("spag-faithful")
-    settings = {name: getattr(faithful, name) for name in ("method", "drop_reasons", "temperature", "group_size", "learner")}
-    return {**settings, "method_options": {"corrections": ",".join(corrections)}}
+    settings = {name: getattr(faithful, name) for name in ("method", "temperature", "group_size", "learner", "sft_mix")}
+    return {**settings, "method_options": {**faithful.method_options, "corrections": ",".join(corrections)}}
 
 
 SIDES = 28
@@ -65,6 +65,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "corrected": {
         **_spag(*CORRECTIONS),
         "learner": replace(preset("spag-faithful").learner, aggregation="token", minibatch=SIDES),
+        "sft_mix": SFTMixConfig(fraction=32 / SIDES),
     },
 }
 FIRST = ("group", "published")
@@ -328,8 +329,8 @@ def known_seeds(config: StudyConfig) -> dict[int, dict[str, Any]]:
 
 def _settings(config: StudyConfig) -> dict[str, Any]:
     shared = {name: getattr(config, name) for name in ("rounds", "model", "game", "games", "questions")} | {"arms": list(config.arms)}
-    learner = ARMS[config.arms[0]].get("learner") or preset("full", config.model).learner
-    return {**shared, "sft_mix_weight": learner.replay_weight}
+    mix = ARMS[config.arms[0]].get("sft_mix") or preset("full", config.model).sft_mix
+    return {**shared, "sft_mix_weight": mix.weight}
 
 
 def write_result(config: StudyConfig, seeds: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

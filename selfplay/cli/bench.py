@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
 from .matches import bar_of
+from .options import parse, positional
 
 if TYPE_CHECKING:
     from sparring.benchmarks.reasoning.answers import ModelAnswers
@@ -83,11 +84,11 @@ def bench(arguments: list[str]) -> int:
     answers: dict[str, ModelAnswers] = {}
     for spec, name in zip(specs, names, strict=True):
         answers |= _answers(spec, name, asked, options, first=not answers)
-    chosen = [[answers[spec] for spec in group] for group in (options.models, options.against, options.control)]
+    models, against, controls = ([answers[spec] for spec in group] for group in (options.models, options.against, options.control))
     if options.out:
         for number, one in enumerate(answers.values()):
             one.write(Path(options.out) / "answers" / f"{number}-{_file_name(one.model)}.json")
-    return _show(options, *chosen, answers[UNTRAINED])
+    return _show(options, models, against, controls, answers[UNTRAINED])
 
 
 def _answers(spec: str, name: str, asked: "Suite", options: Bench, *, first: bool) -> "dict[str, ModelAnswers]":

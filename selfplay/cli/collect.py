@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .common import parse, positional, print_json
+from .common import print_json
 from .matches import MatchOptions, bar_of, listed, make, players, require_names, shown
+from .options import parse, positional
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def collect(arguments: list[str]) -> int:
         raise ValueError(f"{options.out} exists; choose a new file")
     if options.games < 1 or options.group_size < 1 or options.games % options.group_size:
         raise ValueError(f"games ({options.games}) must be a multiple of group_size ({options.group_size}), and at least 1")
-    game = make(options.game, options.max_turns)
+    game = make(options.game, options.game_options)
     if options.role is not None and options.role not in game.roles:
         raise ValueError(f"unknown role {options.role!r}; the roles of {game.name} are {', '.join(game.roles)}")
     if options.role is not None and options.opponent is None:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
+from .options import parse, positional
 
 
 @dataclass(frozen=True)

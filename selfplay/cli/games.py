@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
+from .options import parse, positional
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -73,7 +73,7 @@ def _run(given: list[str]) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
-        from ..config.yaml_io import near
+        from ..config.checks import near
 
         raise ValueError(f"unknown command {name!r}; {near(name, COMMANDS)} (sparring --help)")
     return COMMANDS[name](rest)

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sparring.agents.models.memory import require_gib
+from ..config.checks import MOST_GIB, above, at_least
 
 if TYPE_CHECKING:
     from sparring.agents.core import Agent
@@ -25,40 +25,31 @@ class MatchOptions:
     words: str | None = None
     """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help); heldout
     alone is everyday@heldout. Not for games of TextArena, which have no secret words."""
-    max_turns: int | None = None
-    """Utterances per player; None: the game's own number."""
-    temperature: float = 1.0
+    game_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the game, as max_turns=3 rule=family (docs/games.md)."""
+    temperature: float = field(default=1.0, metadata=at_least(0))
     """Sampling temperature of models; 0 is greedy."""
-    top_p: float = 1.0
+    top_p: float = field(default=1.0, metadata=above(0, 1))
     """Models draw from the most probable tokens that together have this probability, in (0, 1]; 1 draws from all."""
-    max_new_tokens: int | None = None
+    max_new_tokens: int | None = field(default=None, metadata=at_least(1))
     """Tokens of a model's longest utterance, at least 1; None: as many as the model was trained with, else 256."""
     seed: int = 0
     """Decides words and what is said."""
     device: str = "auto"
     """auto, cpu, cuda."""
-    max_memory: float = 0.0
+    max_memory: float = field(default=0.0, metadata=at_least(0, MOST_GIB))
     """GiB that the cached keys and values of local models may take, shared equally; 0 sets no bound. Less: fewer games at once, and talks
     computed again."""
     json: bool = False
     """Print one JSON object instead."""
 
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature cannot be negative, got {self.temperature}; 0 is greedy")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}; 1 draws from all tokens")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
-        require_gib("max_memory", self.max_memory)
 
-
-def make(name: str, max_turns: int | None = None) -> "Game":
-    """A game by its name. max_turns: None for its own number."""
-    from sparring.envs.core import make_game
+def make(name: str, options: Mapping[str, str]) -> "Game":
+    """A game by its name, with its options."""
+    from sparring.envs.core import game_from_options
     from sparring.envs.games import registered as _games  # noqa: F401  registers the games
 
-    return make_game(name) if max_turns is None else make_game(name, max_turns=max_turns)
+    return game_from_options(name, options)
 
 
 def require_names(specs: Iterable[tuple[str, str]], game: "Game", words: Collection[str]) -> None:

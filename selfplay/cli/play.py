@@ -10,9 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from .common import console, json_line, parse
+from .common import console, json_line
 from .games import show_game
 from .matches import MatchOptions, bar_of, make, players, require_names, secrets, shown
+from .options import parse
 
 if TYPE_CHECKING:
     from ..evaluation.win_rates import Cell
@@ -63,7 +64,7 @@ def play(arguments: list[str]) -> int:
 
 def _play(options: Play) -> int:
     """Plays the games. Nobody else writes options.out meanwhile."""
-    game = make(options.game, options.max_turns)
+    game = make(options.game, options.game_options)
     role = options.role or next(role for role in game.roles if role not in game.secret_roles)
     if role not in game.roles:
         raise ValueError(f"unknown role {role!r}; the roles of {game.name} are {', '.join(game.roles)}")

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import console, parse, positional, print_json
+from .common import console, print_json
 from .matches import MatchOptions, bar_of, make, players, require_names, secrets, shown
+from .options import parse, positional
 
 if TYPE_CHECKING:
     from sparring.agents.rollout import Episode, Match
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from ..evaluation.tournament import Plan
     from ..evaluation.tournament_folder import TournamentFolder
 
-PLAYED = ("game", "max_turns", "words", "games", "temperature", "top_p", "max_new_tokens", "seed")
+PLAYED = ("game", "game_options", "words", "games", "temperature", "top_p", "max_new_tokens", "seed")
 """Options that decide which games are played."""
 MOST_PROBLEMS = 5
 """Lines of a file that cannot be read that are named one by one."""
@@ -80,7 +81,7 @@ def _check(options: Tournament) -> None:
 
 
 def _in_memory(options: Tournament) -> dict[str, Any]:
-    game = make(options.game, options.max_turns)
+    game = make(options.game, options.game_options)
     words = secrets(game, options.words, options.seed)
     require_names(product(game.roles, options.players), game, words)
 
@@ -144,7 +145,7 @@ def _opened(options: Tournament, out: Path) -> "TournamentFolder":
     if not (out / MANIFEST).exists():
         if options.add or len(options.players) < 2:
             raise ValueError(f"{out} holds no tournament yet: name two players or more to begin one")
-        game = make(options.game, options.max_turns)
+        game = make(options.game, options.game_options)
         words = secrets(game, options.words, options.seed)
         specs = [pinned(spec) for spec in options.players]
         require_names(product(game.roles, specs), game, words)
@@ -152,7 +153,7 @@ def _opened(options: Tournament, out: Path) -> "TournamentFolder":
         folder.save()
         return folder
     folder = open_tournament(out, lambda game, begun: secrets(game, begun["words"], begun["seed"]))
-    defaults = {field.name: field.default for field in fields(Tournament)}
+    defaults = _played(Tournament(players=()))
     for name, value in _played(options).items():
         if value not in (defaults[name], folder.options[name]):
             switch = f"--{name.replace('_', '-')}"

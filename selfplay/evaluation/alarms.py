@@ -59,7 +59,7 @@ def check_health(record: Record, first: Record, config: AlarmsConfig, step: int 
     not hold raises none. A gradient that is not finite is an alarm whatever the first was, and without a limit: its step was not taken."""
     alarms = []
     for name, (_, below, measure) in _WATCHED.items():
-        limit, value = getattr(config, name), measure(record, first)
+        limit, value = config.limit(name), measure(record, first)
         if value is None:
             continue
         if value == math.inf or (limit is not None and (value < limit if below else value > limit)):
@@ -126,12 +126,12 @@ _WATCHED: Mapping[str, tuple[str, bool, Callable[[Record, Record], float | None]
     "grad_norm": ("gradient norm as a multiple of the first round's", False, _growth),
     "truth": ("fall of the share of true hints", False, _truth_lost),
 }
-"""By field of AlarmsConfig: what it is, whether it must not fall below its limit (else not rise above), how it is read."""
+"""By name in LIMITS: what it is, whether it must not fall below its limit (else not rise above), how it is read."""
 
 
 _STALLING = (
     "players learn to stall where they cannot win; go back to the last healthy model (--alarms.action rollback), mix in more "
-    "demonstrations (--replay experts, a larger --learner.replay-weight), or price ties (--game AdversarialTaboo-DrawingOut)"
+    "demonstrations (--sft-mix.source experts, a larger --sft-mix.weight), or price ties (--game AdversarialTaboo-DrawingOut)"
 )
 ADVICE: Mapping[str, str] = {"decisive": _STALLING, "ties": _STALLING}
 """By alarm what has helped."""

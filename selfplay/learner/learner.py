@@ -20,7 +20,7 @@ from transformers import get_scheduler
 
 from sparring.agents.models.adapter_folders import active_adapter
 
-from ..config.config import LearnerConfig
+from ..config.config import LearnerConfig, SFTMixConfig
 from ..runtime.distributed import Ranks
 from . import fsdp, lora
 from .batch import Example, Sample, TokenBatch, collate, minibatches, samples_of
@@ -38,7 +38,8 @@ class Learner:
     and `sync_weights` rounds it back. With a LoRA rank the adapter `adapter` is put into the model, fresh, and trained in float32. loss: of
     the examples. sft_mix_loss: of the SFT mix beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no
     use, as it is the model with the adapter off; None where there is no penalty, or the samples hold the reference's log-probabilities.
-    split: how a step is cut into portions.
+    split: how a step is cut into portions. mix: how many samples of the SFT mix stand beside a step, and their weight. total_steps:
+    optimiser steps of the whole run, about, for schedules that end. per_round: optimiser and schedule begin anew in every update.
     """
 
     def __init__(
@@ -50,8 +51,13 @@ class Learner:
         reference: Any = None,
         config: LearnerConfig | None = None,
         split: Split = whole_step,
+        mix: SFTMixConfig | None = None,
+        total_steps: int = 1,
+        per_round: bool = False,
     ) -> None:
         self.config = config or LearnerConfig()
+        self.mix = mix or SFTMixConfig()
+        self.per_round = per_round
         self.loss = loss
         self.sft_mix_loss = sft_mix_loss
         self.split_step = split
@@ -76,7 +82,7 @@ class Learner:
             master = copy.deepcopy(model).to("cpu" if self.split else parameter.device, torch.float32)
         parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
-        self.schedule = self._schedule(optimizer, self.config.total_steps or 1)
+        self.schedule = self._schedule(optimizer, total_steps)
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
         master.eval()
         self.scorer = Scorer(model if self.split else master)  # which tries what it allows, on its device
@@ -136,7 +142,7 @@ class Learner:
         totals = self._totals = MetricSums.from_state(partial or {})
         skipped = len(totals.norms)
         samples = self._referred(samples)
-        if self.config.per_round:
+        if self.per_round:
             at_step = self.optimizer.state_dict(), self.schedule.state_dict()
             self._begin_anew(self.config.epochs * len(minibatches(samples, self.config.minibatch, seed)))
             if partial:
@@ -147,7 +153,7 @@ class Learner:
             for part in minibatches(samples, self.config.minibatch, seed + epoch):
                 beside: list[Sample] = []
                 if sft_mix:
-                    beside = [sft_mix[(given + i) % len(sft_mix)] for i in range(self.config.replay_per_minibatch)]
+                    beside = [sft_mix[(given + i) % len(sft_mix)] for i in range(self.mix.per_step(self.config.minibatch))]
                     given += len(beside)
                 if skipped:
                     skipped -= 1
@@ -248,7 +254,7 @@ class Learner:
             self.loss,
             sft_mix,
             self.sft_mix_loss,
-            self.config.replay_weight,
+            self.mix.weight,
             self.steps,
             self._norm,
             self.config.token_budget,
@@ -296,9 +302,9 @@ class Learner:
         """What the sum of these examples' losses is divided by."""
         if self.config.aggregation == "sequence" or loss.unit != "token":
             return float(len(examples))
-        if self.config.aggregation == "token":
-            return float(sum(sample.trained_tokens for sample in samples_of(examples)))
-        return float(len(examples) * self.config.loss_divisor)
+        if self.config.divisor is not None:
+            return float(len(examples) * self.config.divisor)
+        return float(sum(sample.trained_tokens for sample in samples_of(examples)))
 
     def _loss(self, batch: TokenBatch, samples: Sequence[Sample], portion: Portion, totals: MetricSums) -> Tensor:
         """The loss of a portion; what it looked like is added to the totals."""

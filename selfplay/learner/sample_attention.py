@@ -117,12 +117,12 @@ class SharedSamples:
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         """q [1, Hq, T, D], k and v [1, H, T, D]; returns [1, T, Hq, D]."""
-        keys, values = (_Spread.apply(x[0], self) for x in (k, v))
+        keys, values = (_Spread.apply(x[0], self) for x in (k, v))  # type: ignore[no-untyped-call]
         answers = []
         for group in self._groups:
             queries = q[0].index_select(1, group.index).view(q.shape[1], len(group.numbers), -1, q.shape[-1]).transpose(0, 1)
-            seen = (x[group.numbers, :, : group.keys] for x in (keys, values))
-            answers.append(rule.attend(queries, *seen, group.mask(rule.window, q.dtype)).transpose(1, 2).flatten(0, 1))
+            k_seen, v_seen = (x[group.numbers, :, : group.keys] for x in (keys, values))
+            answers.append(rule.attend(queries, k_seen, v_seen, group.mask(rule.window, q.dtype)).transpose(1, 2).flatten(0, 1))
         return torch.cat(answers).index_select(0, self._answers)[None]
 
 
@@ -176,7 +176,7 @@ class _Spread(torch.autograd.Function):
         return x.index_select(1, samples.spread).view(len(x), samples.samples, samples.width, -1).transpose(0, 1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         samples: SharedSamples = ctx.samples
         summed = gradient.transpose(0, 1).clone(memory_format=torch.contiguous_format)
         for i in range(samples.samples - 1, 0, -1):

@@ -10,11 +10,16 @@ from sparring.agents.players.scripted import CLEAR, ScriptedAgent, scripted
 from sparring.agents.rollout import Episode, Match, play_all
 from sparring.envs.core import Game, Task
 
+from ..config.config import EXPERT_GAMES, NO_MIX
 from ..data.chats import Chat, sides, supervised
 from ..learner.batch import Sample
 from ..mini.corpus import conversations
 from ..storage.folder import RunFolder, read_lines
 from .session import Session
+
+MIX_POOL = 1024
+"""Conversations of the SFT mix that are drawn afresh for a round, at most; steps take them in turn."""
+
 
 EXPERTS = {"mixed": scripted(), "clear": ScriptedAgent(*CLEAR)}
 """Scripted players by the name that settings give them."""
@@ -85,18 +90,25 @@ def tokens_of(run: Path, number: int) -> int:
     raise ValueError(f"{run} has no round {number} to match")
 
 
+def round_sft_mix(session: Session, samples: int, seed: int) -> list[Sample]:
+    """Samples of the SFT mix, drawn by the seed, for an update with so many samples."""
+    learner = session.config.learner
+    steps = learner.epochs * -(-samples // learner.minibatch)
+    return sft_mix_samples(session, min(MIX_POOL, steps * session.config.sft_mix.per_step(learner.minibatch)), seed)
+
+
 def sft_mix_samples(session: Session, n: int, seed: int) -> list[Sample]:
     """Samples of n conversations of the SFT mix, drawn by the seed; none where there is no mix. Raises ValueError where none fits."""
-    if n == 0 or session.config.replay == "none":
+    if n == 0 or session.config.sft_mix.source == NO_MIX:
         return []
     if session.sft_mix is not None:
         drawn: Iterator[Chat] = iter(random.Random(seed).choices(session.sft_mix, k=n))
-    elif session.config.replay == "experts":
+    elif session.config.sft_mix.source == EXPERT_GAMES:
         chats = demonstration_chats(session, n, seed)
         drawn = iter(random.Random(derive_seed(seed, "order")).sample(chats, k=len(chats)))
     else:
         drawn = map(Chat, islice(conversations(seed), 2 * n))
     samples = list(islice(supervised(drawn, session.model.format, session.model.loop.max_length), n))
     if not samples:
-        raise ValueError("no conversation to replay fits into the model's context; set --replay none")
+        raise ValueError("no conversation of the SFT mix fits into the model's context; set --sft-mix.source none")
     return samples

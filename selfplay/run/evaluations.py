@@ -51,7 +51,7 @@ class Evaluator:
 
     def evaluate(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:
         """Measures the model of a round, None for the first, and keeps the result; what was measured already is left as it is. between: of
-        a round that is neither the first nor the last one, with fewer games and without evaluations."""
+        a round that is neither the first nor the last one, without evaluations."""
         if not self.ranks.from_main(lambda: self.known(number)):
             found = self.results_of(model, number, f"model of round {number}", between=between)
             self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(number), found))
@@ -91,7 +91,7 @@ class Evaluator:
         of, run = self.config.evaluation, self.folder.path
 
         def missing(number: int) -> bool:
-            wanted = self.folder.evaluation_file(number).exists() or (of.games_between > 0 and number % of.every == 0)
+            wanted = self.folder.evaluation_file(number).exists() or (of.games > 0 and of.every > 0 and number % of.every == 0)
             if not wanted or self.known(number):
                 return False
             if checkpoint_model(run, number).is_dir():
@@ -109,7 +109,7 @@ class Evaluator:
 
     def results_of(self, model: LanguageModel | None, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
         """{"win_rates": entries, "evaluations": {name: result}} of a model, None for the first."""
-        games = self.config.evaluation.games_between if between else self.config.evaluation.games
+        games = self.config.evaluation.games
         evaluations = () if between else self.evaluations
         if not games and not evaluations:
             return {"win_rates": [], "evaluations": {}}

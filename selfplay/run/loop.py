@@ -38,7 +38,8 @@ from ..storage.folder import RunFolder, read_lines
 from ..storage.summary import Evaluation, Summary, summarise
 from ..storage.trackers import Log, as_text, tracked
 from .control import evaluate_control
-from .demonstrations import sft_mix_samples
+from .demonstrations import round_sft_mix
+from .dry_run import steps_at_most
 from .evaluations import Evaluator
 from .method import Method, Round
 from .partial_updates import PartialUpdates
@@ -173,7 +174,7 @@ class Loop:
     def _evaluate_between(self, number: int, evaluator: Evaluator) -> None:
         """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
         of = self.config.evaluation
-        if of.games_between and 0 < number < self.config.rounds and number % of.every == 0:
+        if of.games and of.every and 0 < number < self.config.rounds and number % of.every == 0:
             evaluator.evaluate(number, self.model, between=True)
 
     def _whole(self, last: int) -> int:
@@ -209,6 +210,9 @@ class Loop:
             reference=reference,
             config=self.config.learner,
             split=method.split,
+            mix=self.config.sft_mix,
+            total_steps=self.config.rounds * steps_at_most(self.session, method),
+            per_round=method.per_round,
         )
         self.model.adapter = learner.adapter
         self.state = {}
@@ -276,7 +280,7 @@ class Loop:
             record["pairs"] = len(examples)
         samples = self._with_reference(examples, evaluator)
         between = time.perf_counter()
-        sft_mix = sft_mix_samples(self.session, config.replay_pool, derive_seed(seed, "replay")) if samples else []
+        sft_mix = round_sft_mix(self.session, len(samples), derive_seed(seed, "replay"))
         about = {"seed": seed, "samples": digest(samples)}
         with self.interrupts.held():
             saved = self.partial_updates.load(number, about, learner)

@@ -17,13 +17,13 @@ from sparring.agents.models.precision import tried
 from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.player_card import PlayerCard, load_card
-from sparring.envs.core import Game, Task, make_game
+from sparring.envs.core import Game, Task, game_from_options
 from sparring.envs.games import registered as _games  # noqa: F401  registers the games
 from sparring.envs.games.prompts import load_prompts
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
-from ..config.config import REPLAYS, TrainConfig
+from ..config.config import NAMED_SOURCES, TrainConfig
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
@@ -95,11 +95,10 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     """
     trackers(config.tracker)
     fsdp.check(config.device, adapter=config.learner.lora_rank > 0)
-    rule = {"rule": config.rule} if config.rule != TrainConfig.rule else {}
-    game = make_game(config.game, max_turns=config.max_turns, **rule)
+    game = game_from_options(config.game, config.game_options)
     with_sft = config.sft.steps > 0
     words = word_sets(config.words, config.heldout, with_sft=with_sft) if game.secret_roles else NO_SECRETS
-    if with_sft and not words.everyday and config.replay in REPLAYS and not config.sft.data:
+    if with_sft and not words.everyday and config.sft_mix.source in NAMED_SOURCES and not config.sft.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set sft.steps to 0, "
             "or give conversations to imitate with --sft.data FILE"
@@ -114,7 +113,8 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     place = str(weights) if weights else model_place(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
-    sft_mix = read_chats(Path(config.replay), prompts, game) if config.replay not in REPLAYS else None
+    source = config.sft_mix.source
+    sft_mix = read_chats(Path(source), prompts, game) if source not in NAMED_SOURCES else None
     demonstrations = read_chats(config.sft.data, prompts, game) if config.sft.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.secret_roles)
@@ -159,7 +159,7 @@ def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Age
     role = _other_role(config, game)
     try:
         sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
-        options: dict[str, Any] = {"device": config.device, "dtype": config.dtype, "attention": config.attention}
+        options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
         return resolve(spec, role=role, sampling=sampling, day=day, **options)
     except ValueError as error:
         raise ValueError(f"there is no opponent to play against: {error}") from error
@@ -168,7 +168,7 @@ def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Age
 def load_player(config: TrainConfig, place: str | Path, context: int | None, **options: Any) -> LanguageModel:
     """A model that plays in a run. context: see Session. options: of load_language_model."""
     try:
-        return load_language_model(place, attn=given(config.attention), **limits(config, context), **options)
+        return load_language_model(place, **limits(config, context), **options)
     except ValueError as error:
         if not config.max_memory:
             raise

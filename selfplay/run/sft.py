@@ -9,6 +9,7 @@ from itertools import islice
 from sparring.agents.core import derive_seed
 from sparring.agents.models.adapter_folders import merge
 
+from ..config.config import EXPERT_GAMES, NO_MIX
 from ..learner.batch import Example, Sample
 from ..learner.learner import Learner
 from ..learner.scoring import Scorer, with_reference
@@ -33,14 +34,12 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
         minibatch=settings.minibatch,
         schedule="cosine",
         warmup=min(20, settings.steps // 5),
-        total_steps=settings.steps,
-        per_round=False,
         epochs=1,
         # SPAG's loss is one of samples. So that of the SFT mix is one too, or the step would not be the mean over its conversations.
         aggregation="sequence" if settings.kl > 0 else config.learner.aggregation,
     )
     loss = SFTWithKLLoss(settings.kl) if settings.kl > 0 else SFTLoss()
-    learner = Learner(model.model, loss, sft_mix_loss=SFTLoss("sft_mix_loss"), config=learner_config)
+    learner = Learner(model.model, loss, sft_mix_loss=SFTLoss("sft_mix_loss"), config=learner_config, total_steps=settings.steps)
     scorer = Scorer(model.model, context=model.active_adapter)
 
     def with_kl_reference(samples: Sequence[Sample]) -> Sequence[Example]:
@@ -50,8 +49,8 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
     shown = demonstration_samples(session, settings.games, seed, winners_only=settings.winners_only)
     examples = with_kl_reference(_balanced(shown) if settings.winners_only else shown)
     order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=provided_chats(session) is None)
-    mixed = session.words.everyday and config.replay not in ("none", "experts")
-    replayed = round(settings.minibatch * settings.replay_share) if mixed else 0
+    mixed = session.words.everyday and config.sft_mix.source not in (NO_MIX, EXPERT_GAMES)
+    replayed = round(settings.minibatch * settings.mix_share) if mixed else 0
     starts = range(0, settings.steps, CHUNK)
     sft_mix = {
         s: with_kl_reference(sft_mix_samples(session, min(CHUNK, settings.steps - s) * replayed, derive_seed(seed, "replay", s)))

@@ -19,7 +19,7 @@ from ..config.yaml_io import load
 
 EMBEDDED = ("mini", "mini@imitation")
 _MADE = " (sparring's embedded model; `sparring.selfplay.mini.make` makes it)"
-_UNTOLD = ("out", "device", "preset", "concurrency", "keep_checkpoints")
+_UNTOLD = ("out", "device", "concurrency", "keep_checkpoints")
 """Settings that change nothing of the model."""
 
 CARD = """---

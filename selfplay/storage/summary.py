@@ -72,7 +72,6 @@ def summarise(
             "role": config.role,
             "opponent": config.opponent,
             "method": config.method,
-            "preset": config.preset,
             "seed": config.seed,
             "rounds": config.rounds,
             "games_per_round": config.games_per_round,

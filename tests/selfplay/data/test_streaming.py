@@ -23,7 +23,7 @@ from sparring.selfplay.storage.episodes import read_episodes, record, write_epis
 from sparring.selfplay.storage.locks import new_file
 
 GAME = AdversarialTaboo(max_turns=2)
-PLAY = ["play", "--player", "scripted", "--role", "attacker", "--opponent", "scripted", "--max-turns", "2"]
+PLAY = ["play", "--player", "scripted", "--role", "attacker", "--opponent", "scripted", "--game-options", "max_turns=2"]
 
 
 def games(n: int, agent=None):

@@ -6,7 +6,6 @@ import pytest
 from handmade import LOSS, WIN, make_episode
 
 from sparring.agents.players.simple import RandomAgent
-from sparring.selfplay.config.config import DROPS
 from sparring.selfplay.learner.batch import samples_of
 from sparring.selfplay.objectives.credit import (
     Credit,
@@ -74,7 +73,7 @@ def test_outcomes_can_be_left_out():
     assert [sample.role for sample in SPAG(Experience(games), returns, {})[0]] == ["defender"], "a tie has no winner"
     for reasons, left in ((("foul", "turn_limit"), 0), (("turn_limit",), 2), ((), 4)):
         assert len(without_outcomes(group_samples, reasons)(Experience(games), returns, {})[0]) == left
-    assert without_outcomes(SPAG, DROPS)(Experience(games), returns, {})[0] == []
+    assert without_outcomes(SPAG, ("turn_limit", "foul"))(Experience(games), returns, {})[0] == []
 
 
 def test_pairs_are_of_one_word_and_role():

@@ -23,7 +23,7 @@ from sparring.selfplay.objectives.returns import outcome_returns
 from sparring.selfplay.objectives.spag import CORRECTED, PUBLISHED, Corrections, paraphrasing, published_split, winners_credit
 
 VOCABULARY = 50
-CONFIG = LearnerConfig(kl=0.2, kl_form="reward", replay_weight=0.5, grad_clip=1e9, aggregation="sequence")
+CONFIG = LearnerConfig(kl=0.2, kl_form="reward", grad_clip=1e9, aggregation="sequence")
 
 
 def learner(model, corrections: Corrections, **changes) -> Learner:

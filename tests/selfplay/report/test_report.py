@@ -79,7 +79,7 @@ def run(tmp_path: Path) -> Path:
     data = {
         "schema": 3,
         "run": {
-            "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "preset": "quick", "seed": 0,
+            "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "seed": 0,
             "rounds": 1, "games_per_round": 1, "sft_steps": 0, "word_counts": {"sft": 1},
         },
         "win_rates": [entry(0, 50), entry(1, 70)],

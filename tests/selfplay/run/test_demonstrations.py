@@ -9,7 +9,7 @@ from tiny import save_tiny
 
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.envs.world.facts import word_groups
-from sparring.selfplay.config.config import SFTConfig
+from sparring.selfplay.config.config import SFTConfig, SFTMixConfig
 from sparring.selfplay.learner.batch import Sample, sft_sample
 from sparring.selfplay.run import demonstrations
 from sparring.selfplay.run.session import prepare
@@ -32,7 +32,7 @@ def test_rounds_take_given_conversations_in_other_orders(monkeypatch: pytest.Mon
 def test_experts_are_replayed_where_they_are_asked_for(tmp_path: Path):
     """As many conversations as were asked for, other ones for another seed, of the experts that the settings name."""
     model = save_tiny(tmp_path / "model")
-    config = small_run(model, tmp_path / "run", replay="experts", sft=SFTConfig(experts="clear"))
+    config = small_run(model, tmp_path / "run", sft_mix=SFTMixConfig(source="experts"), sft=SFTConfig(experts="clear"))
     session = prepare(config)
 
     def ids(samples: list[Sample]) -> list[list[int]]:

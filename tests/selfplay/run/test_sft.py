@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import NO_EVALUATION, small_run
 
-from sparring.selfplay.config.config import SFTConfig
+from sparring.selfplay.config.config import SFTConfig, SFTMixConfig
 from sparring.selfplay.learner.batch import samples_of
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.run.train import train
@@ -29,12 +29,14 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list:
 
 
 def imitating(model: str, out: Path, **changes) -> None:
-    made = small_run(model, out, rounds=0, evaluation=NO_EVALUATION, replay="base" if changes.get("replay_share") else "none")
+    made = small_run(
+        model, out, rounds=0, evaluation=NO_EVALUATION, sft_mix=SFTMixConfig(source="base" if changes.get("mix_share") else "none")
+    )
     train(replace(made, sft=replace(SFTConfig(steps=1, minibatch=8, games=6), **changes)))
 
 
 def test_with_a_kl_each_conversation_counts_alike_replayed_or_not(model: str, tmp_path: Path, updates: list):
-    imitating(model, tmp_path / "run", kl=0.1, replay_share=0.25)
+    imitating(model, tmp_path / "run", kl=0.1, mix_share=0.25)
     ((learner, samples),) = updates
     assert len(samples) == 8 and all(sample.reference_logprobs is not None for sample in samples)
     whole, single = learner.gradients(samples), [learner.gradients([sample]) for sample in samples]

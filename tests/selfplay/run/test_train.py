@@ -17,7 +17,7 @@ from tiny import save_tiny
 from sparring.agents.engine import kernels
 from sparring.agents.models import precision
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
 from sparring.selfplay.config.yaml_io import load
 from sparring.selfplay.learner.learner import Learner
@@ -224,7 +224,10 @@ def test_a_run_goes_on_after_a_full_disk_to_the_same_bytes(
 
 @pytest.mark.parametrize("method", ["spag-corrected", "rae", "turns", "shuffled(group)", "winning-expert"])
 def test_other_methods_run(model: str, tmp_path: Path, method: str, dealt: None):
-    summary = train(small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method, drop_reasons=()))
+    options = {} if method == "winning-expert" else {"drop_reasons": "none"}
+    summary = train(
+        small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method, method_options=options)
+    )
     (record,) = summary.data["rounds"]
     assert record["steps"] > 0 and record["grad_norm"] > 0, "something is learnt"
     assert summary.data["run"]["method"] == method
@@ -233,9 +236,10 @@ def test_other_methods_run(model: str, tmp_path: Path, method: str, dealt: None)
 @pytest.mark.parametrize("name", ["spag-faithful", "spag-corrected", "rae"])
 def test_presets_of_objectives_run(model: str, tmp_path: Path, name: str, dealt: None):
     made = preset(name, model)
-    learner = replace(made.learner, minibatch=4, replay_per_minibatch=2)
-    small = {"games_per_round": 8, "max_turns": 2, "max_new_tokens": 8, "replay_pool": 4, "rounds": 2}
-    given = replace(made, **small, learner=learner, evaluation=NO_EVALUATION, drop_reasons=(), out=tmp_path / "run")
+    learner = replace(made.learner, minibatch=4)
+    small = {"games_per_round": 8, "game_options": {**made.game_options, "max_turns": "2"}, "max_new_tokens": 8, "rounds": 2}
+    options = {} if name == "rae" else {"drop_reasons": "none"}
+    given = replace(made, **small, method_options=options, learner=learner, evaluation=NO_EVALUATION, out=tmp_path / "run")
     rounds = train(given).data["rounds"]
     assert len(rounds) == 2
     for record in rounds:
@@ -345,7 +349,14 @@ def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path)
     for name, words in lists.items():
         (tmp_path / name).write_text("\n".join(words))
     names = ",".join(str(tmp_path / name) for name in lists)
-    made = small_run(model, tmp_path / "run", words=names, heldout=0.0, replay="none", evaluation=EvaluationConfig(games=1, control=False))
+    made = small_run(
+        model,
+        tmp_path / "run",
+        words=names,
+        heldout=0.0,
+        sft_mix=SFTMixConfig(source="none"),
+        evaluation=EvaluationConfig(games=1, control=False),
+    )
     summary = train(replace(made, group_size=2))
     played = [{game.task.secret for game in read_episodes(tmp_path / "run" / "rounds" / f"00{n}" / "games.jsonl.gz")} for n in (1, 2)]
     assert played == [lists["one.txt"], lists["one.txt"] | lists["two.txt"]]
@@ -359,8 +370,10 @@ def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
     pytest.importorskip("textarena", reason="needs the extra textarena")
     model = save_tiny(tmp_path / "model", length=2048, everyday=False)
     evaluation = EvaluationConfig(games=0, control=False, scripted=False)
-    made = small_run(model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, replay="none", evaluation=evaluation)
-    summary = train(replace(made, games_per_round=4, group_size=2, max_turns=1))
+    made = small_run(
+        model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, sft_mix=SFTMixConfig(source="none"), evaluation=evaluation
+    )
+    summary = train(replace(made, games_per_round=4, group_size=2, game_options={"max_turns": "1"}))
     games = list(read_episodes(tmp_path / "run" / "rounds" / "001" / "games.jsonl.gz"))
     assert len(games) == 4 and len({game.task.seed for game in games}) == 2
     assert [game.replayed().outcome for game in games] == [game.outcome for game in games]
@@ -383,7 +396,7 @@ def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_
         ({"prompts": "nonsense"}, "unknown prompts"),
         ({"game": "Chess"}, "unknown game"),
         ({"max_new_tokens": 5000}, "context holds 512 tokens"),
-        ({"replay": "nowhere.jsonl"}, "no such file of conversations"),
+        ({"sft_mix": SFTMixConfig(source="nowhere.jsonl")}, "no such file of conversations"),
         ({"role": "defender", "opponent": "nobody"}, "unknown agent 'nobody'"),
         ({"role": "defender", "opponent": "scripted:blunt"}, "unknown style"),
         ({"role": "defender", "opponent": "human"}, "plays by itself"),
