@@ -38,6 +38,8 @@ class TournamentSpeed:
     """A run whose first five kept rounds play; None: mixtures of mini and mini@imitation."""
     games: int = 200
     """Games per ordered pair."""
+    calls: int = 0
+    """Time so many of the `play` calls alone, spread over the pairs, and scale their time up to all; 0: all."""
     players: int = 20
     """Players who are rated."""
     rated: int = 264
@@ -54,10 +56,11 @@ def main(options: TournamentSpeed) -> None:
         pairs = list(permutations(agents, 2))
         common = ["--games", str(options.games), "--temperature", "0.5"]
         calls = [["play", "--player", one, "--role", ROLES[0], "--opponent", other, "--show", "0", *common] for one, other in pairs]
+        calls = calls[:: len(pairs) // options.calls][: options.calls] if options.calls else calls
         half = len(calls) // 2
         before = [timed(call) for call in calls[:half]]
         whole = timed(["tournament", *agents, *common, "--out", str(Path(folder) / "tournament")])
-        single = [sum(times) for times in zip(*before, *(timed(call) for call in calls[half:]), strict=True)]
+        single = [len(pairs) / len(calls) * sum(times) for times in zip(*before, *(timed(call) for call in calls[half:]), strict=True)]
     began = time.process_time()
     strengths = np.linspace(-1, 1, options.players)
     games = simulated(strengths.tolist(), strengths[::-1].tolist(), options.rated, 85, 0, alike=0.5)
@@ -66,7 +69,7 @@ def main(options: TournamentSpeed) -> None:
     result = {
         "settings": {"agents": AGENTS, "games_per_pair": options.games, "pairs": len(pairs), "run": options.run is not None},
         "tournament": {"wall": whole[0], "cpu": whole[1]},
-        "play": {"wall": single[0], "cpu": single[1], "calls": len(calls)},
+        "play": {"wall": single[0], "cpu": single[1], "calls": len(pairs), "timed": len(calls)},
         "ratio": {"wall": whole[0] / single[0], "cpu": whole[1] / single[1]},
         "ratings": {"games": len(games), "players": options.players, "cpu": time.process_time() - began, "simulation_cpu": simulation},
     }
