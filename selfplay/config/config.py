@@ -194,6 +194,8 @@ class TrainConfig:
     """Reasons of outcomes that are not trained on (turn_limit: a tie; foul; ...); None: the method's own, foul for spag, else none."""
     role: str = "both"
     """Who is trained: both, or one role (attacker, defender) against a fixed opponent."""
+    league: Mapping[str, str] = field(default_factory=dict)
+    """Opponents besides the mirror, as draw=pfsp mirror=0.5 every=1 fixed=scripted,random; none given: no league (docs/league.md)."""
     opponent: str | None = None
     """The fixed opponent of a single role, never trained: any agent's name, as in scripted, mini@imitation, RUN@3, openai:MODEL@URL."""
     sft: SFTConfig = field(default_factory=SFTConfig)

@@ -24,6 +24,7 @@ from sparring.agents.names import checkpoint_folder, checkpoint_model
 
 from ..evaluation.alarms import UnhealthyRunError, check_health
 from ..evaluation.round_metrics import describe, reward_spread, round_line, scalars
+from ..league.options import league_options
 from ..learner import lora
 from ..learner.batch import Example, digest
 from ..learner.learner import Learner
@@ -40,6 +41,7 @@ from ..storage.trackers import Log, as_text, tracked
 from .control import evaluate_control
 from .demonstrations import sft_mix_samples
 from .evaluations import Evaluator
+from .league import League
 from .method import Method, Round
 from .partial_updates import PartialUpdates
 from .repairs import history
@@ -73,6 +75,8 @@ class Loop:
         self.model = session.model
         self.method = method
         self.state: Mapping[str, float] = {}
+        options = league_options(self.config.league)
+        self.league = None if options is None else League(session, folder.path, options)
         self.alarms: list[dict[str, Any]] = []
         self.rollbacks = 0
         self.first_round: Mapping[str, Any] | None = None
@@ -210,6 +214,8 @@ class Loop:
         )
         self.model.adapter = learner.adapter
         self.state = {}
+        if self.league is not None:
+            self.league.restore({})
         if done:
             if learner.adapter:
                 lora.restore(self.model.model, checkpoint_model(self.folder.path, done))
@@ -221,6 +227,8 @@ class Loop:
                 weights = ", and the float32 weights that were trained are made from the model's rounded ones" if rounded else ""
                 self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew{weights}")
             self.state = state["baselines"]
+            if self.league is not None:
+                self.league.restore(state["league"])
         if self.rollbacks:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
         return learner
@@ -248,6 +256,7 @@ class Loop:
     def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
         """Writes a checkpoint, and deletes what its round needed until then."""
         state = {"baselines": dict(self.state), "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
+        state["league"] = {} if self.league is None else self.league.state
 
         def write() -> None:
             checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state, history(self.folder, number))
@@ -262,7 +271,7 @@ class Loop:
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
         record: dict[str, Any] = {"round": number}
-        experience = self.method.collect(Round(self.session, number, seed, self.folder, self.ranks, self.progress))
+        experience = self.method.collect(Round(self.session, number, seed, self.folder, self.ranks, self.progress, self.league))
         episodes = experience.episodes
         returns = self.method.reward(episodes, seed)
         examples, self.state = self.method.credit(experience, returns, self.state)
@@ -270,6 +279,8 @@ class Loop:
             record |= describe(episodes, self.session.words.truth) | reward_spread(episodes, returns)
             self._check_health(record, number)
         record |= experience.metrics
+        if self.league is not None:
+            record |= self.league.update(episodes)
         if self.method.loss.unit == "pair":
             record["pairs"] = len(examples)
         samples = self._with_reference(examples, evaluator)

@@ -146,13 +146,15 @@ def _other_role(config: TrainConfig, game: Game) -> str:
 
 
 def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Agent | None:
-    """The fixed opponent, at self-play's temperature. Raises ValueError where it cannot be had, or needs a keyboard."""
-    spec = config.opponent
-    if spec is None:
-        return None
+    """The fixed opponent, if there is one. Raises ValueError as `load_agent`."""
+    return None if config.opponent is None else load_agent(config, config.opponent, _other_role(config, game), day)
+
+
+def load_agent(config: TrainConfig, spec: str, role: str, day: datetime.date | None) -> Agent:
+    """An agent that plays against the model that learns, at self-play's temperature. Raises ValueError where it cannot be had, or needs a
+    keyboard."""
     if spec == "human":
         raise ValueError("opponent human: training needs an opponent that plays by itself")
-    role = _other_role(config, game)
     try:
         sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
         options: dict[str, Any] = {"device": config.device, "dtype": config.dtype, "attention": config.attention}
