@@ -21,7 +21,7 @@ help: ## show this list
 
 install: $(INSTALLED) ## make .venv and install the project into it, with its development tools
 
-$(INSTALLED): pyproject.toml constraints.txt agents/engine/kernels.cpp
+$(INSTALLED): pyproject.toml constraints.txt $(wildcard agents/engine/*.cpp agents/engine/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "$(PYTHON) is not Python 3.11 or later; say which one is: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	@[ -x $(BIN)/python ] && $(BIN)/python -m pip --version >/dev/null 2>&1 \

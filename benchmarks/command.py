@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sparring.agents.engine.cores import share_cores
-from sparring.selfplay.cli.common import guarded, parse
+from sparring.selfplay.cli.common import guarded
+from sparring.selfplay.cli.options import parse
 from sparring.selfplay.storage.folder import to_json, write_text
 
 T = TypeVar("T")

@@ -120,7 +120,8 @@ def measure(config: StructureConfig) -> dict[str, Any]:
     known = modules(config.root)
     folders = Counter(str(path.parent.relative_to(config.root)) for path in known.values() if path.name != "__init__.py")
     main = ("-m", "sparring.selfplay.cli")
-    settings, _ = run(config, *main, "train", "--print-config")
+    text, _ = run(config, *main, "train", "--print-config")
+    settings = yaml.safe_load(text)
     shown, train_seconds = run(config, *main, "train", "--help")
     _, play_seconds = run(config, *main, "play", "--help")
     _, envs_seconds = run(config, "-c", "import sparring.envs")
@@ -130,7 +131,7 @@ def measure(config: StructureConfig) -> dict[str, Any]:
         "that_folder": max(folders, key=lambda name: folders[name]),
         "longest_import_chain_in_selfplay": longest_chain("selfplay", known),
         "comparisons_of_method_names_outside_methods": comparisons(known),
-        "configuration_fields": leaves(yaml.safe_load(settings)) if settings else None,
+        "configuration_fields": leaves(settings) if settings else None,
         f"lines_of_train_help_at_{COLUMNS}_columns": len(shown.splitlines()),
         "user_seconds_of_train_help": round(train_seconds, 2),
         "user_seconds_of_play_help": round(play_seconds, 2),

@@ -1,6 +1,7 @@
 """Rules, views, judge and words of the games; the Gymnasium surface.
 
-`gymnasium.make("sparring.envs:sparring/AdversarialTaboo-v0")` imports this package, which registers an environment for every game.
+`gymnasium.make("sparring.envs:sparring/AdversarialTaboo-v0")` imports this package, which registers an
+environment for every game.
 """
 
 import gymnasium

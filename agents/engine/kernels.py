@@ -1,4 +1,4 @@
-"""The compiled part of generation on a CPU (agents/engine/kernels.cpp), where it could be built: see `AVAILABLE`.
+"""The compiled part of generation on a CPU (the .cpp files beside), where it could be built: see `AVAILABLE`.
 
 Without it everything runs all the same, by torch's own operations, and slower.
 """
@@ -6,6 +6,8 @@ Without it everything runs all the same, by torch's own operations, and slower.
 import ctypes
 import sysconfig
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,22 +25,43 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 6
-"""Of the functions in kernels.cpp."""
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("width", "heads", "groups", "size", "inner")),
+        ("eps", ctypes.c_float),
+        ("scale", ctypes.c_float),
+    )
+
+
+class _Layer(ctypes.Structure):
+    """Where a layer's tensors lie, see body.cpp."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("into", "out", "gates", "down", "before", "between", "bias", "query_norm", "key_norm")
+    )
+
+
+VERSION = 8
+"""Of the functions in the .cpp files."""
 
 
 def load(path: Path) -> ctypes.CDLL | None:
     """The library at a path. None where there is none, as no compiler was there, and with a warning where it cannot be used: it was built
-    from another version of its source, or torch brings no OpenMP of the compiler's kind.
+    from other versions of its sources, or torch brings no OpenMP of the compiler's kind.
     """
     if not path.is_file():
         return None
     try:
         library = ctypes.CDLL(str(path))
         if library.version() != VERSION:
-            raise OSError("it was built from another version of kernels.cpp; install the package again (make install)")
+            raise OSError("it was built from other versions of its sources; install the package again (make install)")
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        library.attend.argtypes = (*[_Packed] * 4, pointer, number, pointer, number, pointer, *[number] * 7, ctypes.c_float, ctypes.c_int)
+        flag = ctypes.c_int
+        library.attend.argtypes = (*[_Packed] * 4, pointer, number, pointer, number, pointer, flag, *[number] * 7, ctypes.c_float, flag)
+        library.pack.argtypes = (pointer, number, number, flag, pointer, flag)
+        where = (pointer, number, pointer, number, pointer, number, pointer, pointer)
+        library.body.argtypes = (pointer, pointer, number, flag, pointer, number, *where, pointer, number, pointer, pointer, flag)
+        library.linear.argtypes = (pointer, number, number, pointer, number, flag, pointer, pointer, flag)
         library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
         library.norm.argtypes = (*[pointer] * 3, number, number, ctypes.c_float, ctypes.c_int)
         library.rotate.argtypes = (_Packed, _Packed, pointer, pointer, *[number] * 3, ctypes.c_int)
@@ -55,6 +78,14 @@ AVAILABLE = _compiled is not None
 BLOCK = 16
 """Positions in a block that `attend` reads."""
 
+PLAIN, WIDENED, PAIRED, TILED = range(4)
+"""How products are computed: in float32; in bfloat16 by float32 instructions, by AVX512_BF16, by AMX_BF16."""
+
+
+def instructions() -> int:
+    """The best way of bfloat16 products that this processor has."""
+    return _compiled.instructions() if _compiled is not None else WIDENED
+
 
 def can_attend(*parts: Tensor) -> bool:
     """Whether `attend` takes queries, keys and values of these kinds: float32 on a CPU, heads of 16, 32, ... 256."""
@@ -66,12 +97,12 @@ def can_take(*tensors: Tensor) -> bool:
     return AVAILABLE and all(x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] % 16 == 0 for x in tensors)
 
 
-def _check(*tensors: Tensor) -> None:
+def _check(*tensors: Tensor, dtype: torch.dtype = torch.float32) -> None:
     """Raises TypeError for what the functions below would read as something else."""
     for x in tensors:
-        if x.dtype != torch.float32 or x.device.type != "cpu":
+        if x.dtype != dtype or x.device.type != "cpu":
             raise TypeError(
-                f"the compiled kernel takes float32 on a CPU, not {x.dtype} on {x.device}: was the model changed while it played?"
+                f"the compiled kernel takes {dtype} on a CPU, not {x.dtype} on {x.device}: was the model changed while it played?"
             )
 
 
@@ -83,11 +114,13 @@ def attend(
 
     rows: int64 [rows, 4]: which line of `tables` says where the row is, position of its first new token, its packed place, how many tokens
     are new. tables: int64 [any, width]: the blocks of a row, in order. data: [blocks, X, H, BLOCK * D]; of X, 2 * slot holds keys, the next
-    one values. Rows are distinct, as are the blocks that they write into. Raises MemoryError, and IndexError where a row has no room or a
-    block is not in data, and TypeError for numbers of another kind.
+    one values; float32, or bfloat16, to which keys and values are then rounded. Rows are distinct, as are the blocks that they write into.
+    Raises MemoryError, and IndexError where a row has no room or a block is not in data, and TypeError for numbers of another kind.
     """
     assert _compiled is not None and out.stride(1) == out.shape[2] and data.is_contiguous()
-    _check(q, k, v, out, data)
+    half = data.dtype == torch.bfloat16
+    _check(q, k, v, out)
+    _check(data, dtype=torch.bfloat16 if half else torch.float32)
     # A copy has to live until the call has returned.
     given = [x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v)]
     failed = _compiled.attend(
@@ -97,6 +130,7 @@ def attend(
         tables.data_ptr(),
         tables.shape[1],
         data.data_ptr(),
+        half,
         len(data),
         data.shape[1],
         slot,
@@ -108,8 +142,13 @@ def attend(
         torch.get_num_threads(),
     )
     if failed:
-        errors = {1: MemoryError("no memory for the scores of attention"), 2: IndexError("a row has no room for its new tokens")}
-        raise errors.get(failed, IndexError("a row names a block that is not there"))
+        raise _error(failed)
+
+
+def _error(failed: int) -> Exception:
+    """What attention's number of an error means."""
+    errors = {1: MemoryError("no memory for the activations of a pass"), 2: IndexError("a row has no room for its new tokens")}
+    return errors.get(failed, IndexError("a row names a block that is not there"))
 
 
 def _threads(numbers: int) -> int:
@@ -120,6 +159,118 @@ def _threads(numbers: int) -> int:
 def _packed(x: Tensor) -> _Packed:
     assert x.stride(-1) == 1
     return _Packed(x.data_ptr(), x.stride(0), x.stride(1))
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Weights [outputs, inputs], rearranged for `linear`: see products.h. data: float32, or bfloat16, to which they are then rounded."""
+
+    data: Tensor
+    outputs: int
+    inputs: int
+
+    @property
+    def way(self) -> int:
+        """How products with them are computed."""
+        return instructions() if self.data.dtype == torch.bfloat16 else PLAIN
+
+
+def pack(weight: Tensor, dtype: torch.dtype) -> Panels:
+    """Weights [outputs, inputs] for `linear`. dtype: float32 or bfloat16."""
+    assert _compiled is not None
+    weight = weight.detach()
+    _check(weight)
+    weight = weight.contiguous()
+    (outputs, inputs), half = weight.shape, dtype == torch.bfloat16
+    panels, width = -(-outputs // 32), -(-inputs // 32) * 32 if half else inputs
+    data = torch.empty(panels, width, 32, dtype=dtype)
+    _compiled.pack(weight.data_ptr(), outputs, inputs, half, data.data_ptr(), torch.get_num_threads())
+    return Panels(data, outputs, inputs)
+
+
+def linear(x: Tensor, weights: Panels, bias: Tensor | None = None) -> Tensor:
+    """x [..., inputs] float32 times packed weights, plus bias [outputs] if there is one: float32 [..., outputs]. With bfloat16 weights x is
+    rounded too; sums are those of float32. What a row of x gets does not depend on the others.
+    """
+    assert _compiled is not None and x.shape[-1] == weights.inputs
+    _check(x, *(() if bias is None else (bias,)))
+    x = x.contiguous()
+    out = x.new_empty(*x.shape[:-1], weights.outputs)
+    rows = x.numel() // weights.inputs
+    where = None if bias is None else bias.data_ptr()
+    failed = _compiled.linear(
+        x.data_ptr(),
+        rows,
+        weights.inputs,
+        weights.data.data_ptr(),
+        weights.outputs,
+        weights.way,
+        where,
+        out.data_ptr(),
+        torch.get_num_threads(),
+    )
+    if failed:
+        raise MemoryError("no memory for a product's activations")
+    return out
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layers for `body`. kept: tensors that they point into, of each layer in the order of its fields. dtype: of products and cache."""
+
+    shape: _Shape
+    layers: "ctypes.Array[_Layer]"
+    kept: Sequence[Sequence[Tensor | None]]
+    dtype: torch.dtype
+
+
+def layers(shape: tuple[int, int, int, int, int], eps: float, scale: float, kept: Sequence[Sequence[Tensor | None]]) -> Layers:
+    """Layers of a Llama. shape: width, heads of keys, query heads for each of them, their size, outputs of a gate. eps: of norms. scale: of
+    scores. kept: of each layer the packed weights of queries, keys and values, of attention's output, of 16 gates and the 16 outputs that
+    they are for in turns, of the second product behind them; weights of the norms before attention and before the gates; bias of the first
+    product, weights of queries' and of keys' norms, each perhaps None.
+    """
+    pointers = [[None if x is None else x.data_ptr() for x in line] for line in kept]
+    first = kept[0][0]
+    assert first is not None
+    return Layers(_Shape(*shape, eps, scale), (_Layer * len(kept))(*(_Layer(*line) for line in pointers)), kept, first.dtype)
+
+
+def body(
+    model: Layers, x: Tensor, rows: Tensor, tables: Tensor, data: Tensor, cosines: Tensor, sines: Tensor, keep: Tensor, norm: Tensor
+) -> Tensor:
+    """What layers make of embedded tokens x [T, width], which are changed on the way: of those at places `keep`, normalised by weights
+    `norm`. rows, tables, data: see `attend`. cosines, sines: [positions, D]. Raises as `attend` does.
+    """
+    assert _compiled is not None and data.is_contiguous() and x.is_contiguous()
+    _check(x, cosines, sines, norm)
+    _check(data, dtype=model.dtype)
+    out = x.new_empty(len(keep), x.shape[1])
+    way = instructions() if model.dtype == torch.bfloat16 else PLAIN
+    failed = _compiled.body(
+        ctypes.byref(model.shape),
+        model.layers,
+        len(model.layers),
+        way,
+        x.data_ptr(),
+        len(x),
+        rows.data_ptr(),
+        len(rows),
+        tables.data_ptr(),
+        tables.shape[1],
+        data.data_ptr(),
+        len(data),
+        cosines.data_ptr(),
+        sines.data_ptr(),
+        keep.data_ptr(),
+        len(keep),
+        norm.data_ptr(),
+        out.data_ptr(),
+        _threads(16 * x.numel() * len(model.layers)),
+    )
+    if failed:
+        raise _error(failed)
+    return out
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -73,9 +73,10 @@ class HFLoop:
     model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
     full length, cached prefixes among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
-    that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
-    enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
-    same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler: see PackedModel.
+    that all caches may take; where max_rows and max_streams could need more, they are lowered. pool_memory: bytes that blocks for the
+    compiled kernel may take, with max_rows as it is, because most streams stay far below max_length. prefill_tokens: the most new tokens
+    that enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
+    same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler, products: see PackedModel.
 
     Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
     convolutions), see PackedModel.
@@ -90,16 +91,20 @@ class HFLoop:
         max_length: int | None = None,
         max_streams: int = 1024,
         max_memory: int | None = None,
+        pool_memory: int | None = None,
         prefill_tokens: int = 8192,
         compiler: str | None = None,
+        products: torch.dtype | None = None,
     ) -> None:
-        self.packed = PackedModel(model, compiler)
+        self.packed = PackedModel(model, compiler, products)
         self.end_ids = end_ids
         own = model_length(model)
         self.max_length = min(own, max_length or own)
         self.max_rows, blocks = max_rows, max_streams * blocks_for(self.max_length)
         if max_memory is not None:
             self.max_rows, blocks = fitting(self.packed.layout, self.max_length, self._extra_positions, max_rows, blocks, max_memory)
+        least = (blocks_for(self.max_length) + 1) * BLOCK
+        self._pool_positions = None if pool_memory is None else max(least, pool_memory // self.packed.layout.bytes_per_token)
         self.prefill_tokens = prefill_tokens
         self.counters = Counters()
         device = self.packed.device
@@ -121,9 +126,12 @@ class HFLoop:
         return (BlockBatch if self.packed.in_blocks else BucketBatch).positions(self.max_length, rows)
 
     def _make_pool(self) -> Pool:
-        if self.packed.in_blocks:
-            return Pool(self.packed.layout, self._cached_blocks + self._extra_positions(self.max_rows) // BLOCK, clean=False)
-        return Pool(self.packed.layout, self._cached_blocks)
+        if not self.packed.in_blocks:
+            return Pool(self.packed.layout, self._cached_blocks)
+        blocks = self._cached_blocks + self._extra_positions(self.max_rows) // BLOCK
+        if self._pool_positions is not None:
+            blocks = min(blocks, self._pool_positions // BLOCK)
+        return Pool(self.packed.layout, blocks, clean=False)
 
     def _make_batch(self) -> RunningBatch:
         if self.packed.in_blocks:
@@ -139,7 +147,8 @@ class HFLoop:
         """Bytes that caches can take at most, from the configuration alone. While one of them grows, its old and new memory exist side by
         side.
         """
-        return self.packed.layout.bytes_per_token * (self._cached_blocks * BLOCK + self._extra_positions(self.max_rows))
+        beside = 0 if self.packed.in_blocks else self._extra_positions(self.max_rows)
+        return self.packed.layout.bytes_per_token * (self._sequences.pool.limit * BLOCK + beside)
 
     def held_bound(self, streams: int, length: int, prompts: int) -> tuple[int, int]:
         """Bytes that caches take at most while so many streams of so many tokens are in play, and how many more for a moment while they
@@ -237,6 +246,7 @@ class HFLoop:
         if self.active:
             raise RuntimeError(f"weights changed while {self.active} replies were in the making")
         self._reset_caches()
+        self.packed.forget()
         self._weights = self._version()
 
     def _version(self) -> int:
@@ -382,9 +392,9 @@ class HFLoop:
         asking = [
             (reply.slot, reply.stop, reply.sampling.min_new_tokens) for reply in replies if reply.stop and flags.get(reply.slot) != ENDED
         ]
-        said = self._table.sampled([slot for slot, _, _ in asking]) if asking else []
-        for (slot, stop, least), so_far in zip(asking, said, strict=True):
-            if len(so_far) >= least and stop(so_far):
+        sampled = self._table.sampled([slot for slot, _, _ in asking]) if asking else []
+        for (slot, stop, least), ids_so_far in zip(asking, sampled, strict=True):
+            if len(ids_so_far) >= least and stop(ids_so_far):
                 flags[slot] = STOPPED
         over = [reply for reply in replies if reply.slot in flags]
         if not over:

@@ -26,8 +26,9 @@ import torch
 
 from sparring.agents import rollout
 from sparring.agents.core import derive_seed
-from sparring.selfplay.config.config import AlarmsConfig, EvaluationConfig, LearnerConfig, SFTConfig, TrainConfig
+from sparring.selfplay.config.config import LIMITS, AlarmsConfig, EvaluationConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.learner.learner import Learner
+from sparring.selfplay.objectives.spag import NAMES as CORRECTIONS
 from sparring.selfplay.run import collectors, loop, train
 from sparring.selfplay.run.evaluations import Evaluator
 from sparring.selfplay.storage import checkpoint
@@ -82,31 +83,22 @@ class Point(NamedTuple):
     event: int
 
 
-LEARNER = LearnerConfig(minibatch=4, replay_per_minibatch=2, schedule="cosine", total_steps=40)
+LEARNER = LearnerConfig(minibatch=4, schedule="cosine")
 EVALUATION = EvaluationConfig(games=1, control=False, scripted=False)
 EASILY_ALARMED = AlarmsConfig(
     action="rollback",
-    entropy=None,
-    reward_std=None,
-    mute=None,
-    repeated=None,
-    imbalance=None,
-    ties=None,
-    fouls=None,
-    mismatch_kl=None,
-    grad_norm=1.5,
-    truth=None,
+    limits=dict.fromkeys(LIMITS) | {"grad_norm": 1.5},
 )
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "plain": {"method": "rae"},
     "lora": {"method": "rae", "learner": replace(LEARNER, lora_rank=4)},
     "per-round": {
-        "method": "spag-corrected",
-        "drop_reasons": (),
-        "learner": replace(LEARNER, per_round=True, total_steps=0, epochs=2, reference="behaviour", kl_form="reward"),
+        "method": "spag",
+        "method_options": {"corrections": ",".join(CORRECTIONS), "drop_reasons": "none"},
+        "learner": replace(LEARNER, epochs=2, reference="behaviour", kl_form="reward"),
     },
     "pairs": {"method": "dpo"},
-    "evaluated": {"evaluation": replace(EVALUATION, games_between=1, control=True)},
+    "evaluated": {"evaluation": replace(EVALUATION, every=1, control=True)},
     "rollback": {"method": "rae", "learner": replace(LEARNER, minibatch=2), "alarms": EASILY_ALARMED},
 }
 """What the runs of a kind are told beside what all are told. per-round: optimiser and schedule of a round's own, over two epochs;
@@ -120,11 +112,11 @@ def settings(model: str, out: Path, variant: str = "plain") -> TrainConfig:
         rounds=3,
         games_per_round=8,
         group_size=4,
-        max_turns=2,
+        game_options={"max_turns": "2"},
         max_new_tokens=16,
         sft=SFTConfig(steps=4, minibatch=4, games=8),
         learner=LEARNER,
-        replay_pool=4,
+        sft_mix=SFTMixConfig(fraction=0.5),
         evaluation=EVALUATION,
         keep_checkpoints=1,
         out=out,

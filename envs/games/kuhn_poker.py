@@ -1,8 +1,9 @@
 """Kuhn poker by text (Kuhn 1950): three cards, one bet, two players.
 
-Each player antes one chip and holds one of jack, queen and king. The first player checks or bets one chip; behind a bet the other calls or
-folds, behind a check he checks or bets. The higher card wins the pot at a showdown. The game's value is -1/18 for the first player. What is
-no legal move loses two chips, the most that can be lost, as silence and over-long speech do.
+Each player antes one chip and holds one of jack, queen and king. The first player checks or bets one chip;
+behind a bet the other calls or folds, behind a check he checks or bets. The higher card wins the pot at a
+showdown. The game's value is -1/18 for the first player. What is no legal move loses two chips, the most that
+can be lost, as silence and over-long speech do.
 """
 
 import re

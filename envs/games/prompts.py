@@ -1,4 +1,4 @@
-"""The prompts of the games, and prompts of users read from files."""
+"""Prompts of the shipped games, and prompts that users give in files."""
 
 import difflib
 import json
@@ -32,7 +32,8 @@ TABOO_PROMPTS = Prompts(
     },
     opening="The game begins. You speak first.",
 )
-"""The full rules, for models that read: written after SPAG's prompts (arXiv 2404.10642, appendix), in our own words."""
+"""The full rules, for models that can read them: after SPAG's prompts (arXiv 2404.10642, appendix), in our
+own words."""
 
 
 TABOO_BRIEF = Prompts(
@@ -42,7 +43,7 @@ TABOO_BRIEF = Prompts(
     },
     opening="Begin.",
 )
-"""A few words instead of the rules, for a model that was trained on the game: sparring-mini."""
+"""Short prompts for a model that was trained on the game, as sparring-mini."""
 
 
 _OTHER_RULES = (
@@ -76,7 +77,8 @@ def _worded(prompts: Prompts, others: tuple[tuple[str, str], ...]) -> tuple[Prom
 
 
 def taboo_paraphrases(prompts: Renderer) -> tuple[Prompts, ...]:
-    """Adversarial Taboo's prompts in several wordings: brief ones for a model that plays by the brief ones, else the full rules."""
+    """Paraphrases of Adversarial Taboo's prompts: of the brief ones for a model that plays by those, else of
+    the full rules."""
     return _worded(TABOO_BRIEF, _OTHER_BRIEFS) if prompts == TABOO_BRIEF else _worded(TABOO_PROMPTS, _OTHER_RULES)
 
 
@@ -132,11 +134,11 @@ _ARENA_PLAYER = (
 
 
 TEXTARENA = Prompts(system={"player_0": _ARENA_PLAYER, "player_1": _ARENA_PLAYER}, opening="The game begins. You speak first.")
-"""Games of TextArena: each tells its rules itself, in the first message."""
+"""Games of TextArena explain their rules themselves, in the first message."""
 
 
 PROMPTS: Mapping[str, Prompts] = {"full": TABOO_PROMPTS, "brief": TABOO_BRIEF}
-"""Adversarial Taboo's, by the name that settings give them."""
+"""Prompts of Adversarial Taboo by the name that settings use."""
 
 
 register_prompts("AdversarialTaboo", TABOO_PROMPTS)
@@ -148,9 +150,10 @@ register_prompts("textarena", TEXTARENA)
 
 
 def load_prompts(name_or_path: str, roles: Iterable[str] = ()) -> Prompts:
-    """Named prompts, or a JSON file {"system": {role: template}, "opening": text}. Raises ValueError with what is wrong.
+    """Prompts by name, or from a JSON file {"system": {role: template}, "opening": text}. Raises ValueError
+    with what is wrong.
 
-    roles: of the game that is to be played; a file must have them all.
+    roles: of the game that will be played; a file must have a template for each.
     """
     if name_or_path in PROMPTS:
         return PROMPTS[name_or_path]
@@ -167,8 +170,8 @@ def load_prompts(name_or_path: str, roles: Iterable[str] = ()) -> Prompts:
 
 
 def read_prompts(data: Any) -> Prompts:
-    """The prompts in the JSON of a file. Raises ValueError where a text is none or holds characters that cannot be seen, or a template asks
-    for what its role does not know."""
+    """The prompts in a file's JSON. Raises ValueError for a value that is no text, for invisible characters,
+    and for a template that names a fact that its role does not know."""
     system = data.get("system") if isinstance(data, dict) else None
     if not isinstance(system, dict):
         raise ValueError("an object is needed, with system, an object of templates by role, and opening, a text")
@@ -184,7 +187,7 @@ def read_prompts(data: Any) -> Prompts:
 
 
 def _facts() -> dict[str, set[str]]:
-    """What templates may name, by role: the rules and private facts of all games that are known."""
+    """The facts that templates may name, by role: rules and private facts of all registered games."""
     facts: dict[str, set[str]] = {}
     for prompts in GAME_PROMPTS.values():
         for role, template in prompts.system.items():
@@ -199,24 +202,25 @@ def _facts() -> dict[str, set[str]]:
     return facts
 
 
-def _check_roles(given: Collection[str], wanted: Iterable[str]) -> None:
-    """Raises ValueError for roles that are of no game, or whose game has another one that is not given."""
+def _check_roles(roles: Collection[str], wanted: Iterable[str]) -> None:
+    """Raises ValueError for roles of no known game, and for a game of which only some roles are given."""
     games = [*(tuple(prompts.system) for prompts in GAME_PROMPTS.values()), *(tuple(spec.make().roles) for spec in GAMES.values())]
     known = dict.fromkeys(role for game in games for role in game)
-    if not given:
+    if not roles:
         raise ValueError(f"system holds no role; roles are {', '.join(known)}")
-    if unknown := [role for role in given if role not in known]:
+    if unknown := [role for role in roles if role not in known]:
         near = difflib.get_close_matches(unknown[0][:60], known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"no game has the role {brief(repr(unknown[0]), 60)}; {hint}roles are {', '.join(known)}")
-    whole = {role for game in games if set(game) <= set(given) for role in game}
-    needed = [*wanted, *(role for game in games if set(game) & set(given) - whole for role in game)]
-    if missing := [role for role in dict.fromkeys(needed) if role not in given]:
+    whole = {role for game in games if set(game) <= set(roles) for role in game}
+    needed = [*wanted, *(role for game in games if set(game) & set(roles) - whole for role in game)]
+    if missing := [role for role in dict.fromkeys(needed) if role not in roles]:
         raise ValueError(f"a template is missing for {' and '.join(missing)}")
 
 
 def _check_template(role: str, template: str, facts: Collection[str] | None) -> None:
-    """Raises ValueError for what `str.format` would do beyond putting facts into a template. facts: what the role knows; None: any."""
+    """Raises ValueError for a template that asks `str.format` for more than facts. facts: what the role
+    knows; None: any name."""
     try:
         fields = [field for field in Formatter().parse(template) if field[1] is not None]
     except ValueError as error:

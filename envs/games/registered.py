@@ -1,4 +1,4 @@
-"""The games that the project ships, and those of other libraries: importing this module makes them known."""
+"""Importing this module registers the games of this project and the families of other libraries."""
 
 from ..core import GameSpec, register_family
 from . import kuhn_poker, prompts, taboo, tictactoe, twenty_questions

@@ -1,7 +1,9 @@
-"""Adversarial Taboo (Cheng et al. 2024, SPAG, arXiv 2404.10642): the attacker tries to make the defender say a secret word unawares.
+"""Adversarial Taboo (Cheng et al. 2024, SPAG, arXiv 2404.10642): the attacker tries to make the defender say
+a secret word without noticing.
 
-Rules only: no prompts, no models, no rewards beyond the utilities of an outcome. The defender wins by declaring the word, loses by a wrong
-declaration or by saying the word otherwise; the attacker loses by saying it. Silence and over-long speech lose for their speaker.
+Rules only: no prompts, no models, no rewards beyond the utilities of an outcome. The defender wins by
+declaring the word, and loses by a wrong declaration or by saying the word otherwise; the attacker loses by
+saying it. Silence and over-long speech lose for their speaker.
 """
 
 from collections.abc import Mapping
@@ -19,10 +21,11 @@ _OTHER = {ATTACKER: DEFENDER, DEFENDER: ATTACKER}
 
 @dataclass(frozen=True)
 class Payoffs:
-    """What outcomes are worth; winners are decided by the rules alone.
+    """Utilities of outcomes; winners are decided by the rules alone.
 
-    guess: what a declaration brings the one and costs the other, right or wrong, in (0, 1]; every other loss costs 1. tie: the utility of
-    both roles when the turns run out, in [-1, 0]; below 0 the game is not zero-sum, and talk that leads nowhere does not pay.
+    guess: what a declaration, right or wrong, wins for one role and loses for the other, in (0, 1]; every
+    other win counts 1. tie: the utility of both roles when the turns run out, in [-1, 0]; below 0 the game is
+    not zero-sum.
     """
 
     guess: float = 1.0
@@ -35,12 +38,14 @@ class Payoffs:
 
 PUBLISHED = Payoffs()
 ELICITATION = Payoffs(guess=0.5, tie=-0.5)
-"""Payoffs under which eliciting the word is worth learning: it pays twice what a guess does, and ties cost both roles."""
+"""Payoffs that reward elicitation: eliciting the word pays twice what a declaration does, and ties cost both
+roles."""
 
 
 @dataclass(frozen=True)
 class AdversarialTaboo:
-    """The rules. max_turns: utterances per role. rule: how the judge matches words. max_characters: longer utterances are over-long."""
+    """The rules. max_turns: utterances per role. rule: how the judge matches words. max_characters: longer
+    utterances are over-long."""
 
     max_turns: int = 5
     rule: str = "lemma"
@@ -90,7 +95,7 @@ class AdversarialTaboo:
 
 
 class TabooState(NamedTuple):
-    """One position: the rules, the task and what has been said."""
+    """One position: the rules, the task and the utterances so far."""
 
     game: AdversarialTaboo
     task: Task
@@ -99,12 +104,12 @@ class TabooState(NamedTuple):
     outcome: Outcome | None = None
 
     def apply(self, text: str, *, truncated: bool = False) -> "TabooState":
-        said = next_utterance(self, text, truncated)
-        outcome = self._judge(said)
-        return TabooState(self.game, self.task, (*self.utterances, said), None if outcome else _OTHER[said.role], outcome)
+        utterance = next_utterance(self, text, truncated)
+        outcome = self._judge(utterance)
+        return TabooState(self.game, self.task, (*self.utterances, utterance), None if outcome else _OTHER[utterance.role], outcome)
 
-    def _judge(self, said: Utterance) -> Outcome | None:
-        role, text, truncated = said
+    def _judge(self, utterance: Utterance) -> Outcome | None:
+        role, text, truncated = utterance
         turn, limit = len(self.utterances), self.game.max_characters
         ruling = verdict(text[:limit], role, self.task.secret, self.game.rule)
         if ruling and ruling.reason != "silent":
@@ -130,7 +135,7 @@ class TabooState(NamedTuple):
         return Observation(self.game.name, role, rules, private, self.shown(role), self.to_act, self.outcome)
 
     def shown(self, role: str) -> tuple[Utterance, ...]:
-        """What a role is shown of what was said."""
+        """The utterances that a role is shown."""
         return heard(self.utterances, self.outcome, role) if self.outcome else self.utterances
 
 
@@ -155,7 +160,8 @@ register_game(
 
 
 def make_taboo(name: str, **settings: Any) -> AdversarialTaboo:
-    """A registered game of Adversarial Taboo by its name. Raises ValueError for any other name, naming those that are."""
+    """A registered variant of Adversarial Taboo by its name. Raises ValueError for any other name, with the
+    known ones."""
     known = [one for one, spec in GAMES.items() if isinstance(spec.make(), AdversarialTaboo)]
     game = GAMES[name].make(**settings) if name in known else None
     if not isinstance(game, AdversarialTaboo):

@@ -1,12 +1,15 @@
-"""TextArena's games for two players by the Game protocol (extra `textarena`): `make_game("textarena:TicTacToe-v0")`.
+"""TextArena's games for two players behind the Game protocol (extra `textarena`):
+`make_game("textarena:TicTacToe-v0")`.
 
-A game of that library changes as it is played and draws from Python's and numpy's global random numbers. Here a state is a value all the
-same: it holds task and utterances, and what the library showed each player. The newest state of a line of play also holds the library's
-own game, which the next utterance goes to; any other state that is gone on with plays its utterances again from the task's seed first, and
-a game that does not come out the same then is refused. The library draws from numbers of the game's own: the global ones are put back as
-they were. Not for several threads at once.
+A game of that library is mutable and draws from Python's and numpy's global random numbers. Here a state is
+still an immutable value: it holds the task, the utterances, and the texts that the library showed each
+player. The newest state of a line of play also holds the library's game object, which takes the next
+utterance. Continuing from any other state first replays its utterances from the task's seed, and raises
+ValueError where they do not come out the same. Each game has its own random state; the global ones are
+restored after every call. Not thread-safe.
 
-What a player is shown are the texts that the library's wrappers give its agents, each without what the one before it said already.
+A player is shown the texts that the library's wrappers give to its agents, each without what the previous one
+contained.
 """
 
 import contextlib
@@ -26,17 +29,19 @@ from textarena.envs.registration import ENV_REGISTRY
 from ..core import HOST, VOID, Evidence, GameSpec, Observation, Outcome, Task, Utterance, check_limits, next_utterance, replay
 
 ROLES = ("player_0", "player_1")
-"""By the library's numbers of players."""
+"""In the order of the library's player numbers."""
 
 
 @dataclass(frozen=True)
 class TextArenaGame:
-    """A game of the library's by its id. max_turns: utterances of both players together are at most twice as many, refused moves included;
-    the game is then a draw, if its own rules have not ended it. max_characters: longer utterances are over-long.
+    """A game of the library by its id. max_turns: the game is a draw after twice as many utterances of both
+    players together, refused moves included, if its own rules have not ended it. max_characters: longer
+    utterances are over-long.
 
-    Truncated and over-long speech loses at once. All else is left to the library: silence is a move that its games mostly refuse, and who
-    has a move refused again, as often as the game allows, loses by an invalid move. Rewards are utilities, cut to [-1, 1]. A game in which
-    the library itself fails is void, with a warning.
+    Truncated and over-long utterances lose at once. The library judges everything else: most of its games
+    refuse silence, and a player whose moves are refused as often as the game allows loses by an invalid move.
+    Utilities are the library's rewards, clipped to [-1, 1]. A game in which the library itself fails is void,
+    with a warning.
     """
 
     id: str
@@ -79,8 +84,8 @@ class TextArenaGame:
 
 
 class _Live:
-    """The library's own game, at one position. said: the utterances that led there; the state that holds this very tuple may go on. None:
-    no state may."""
+    """The library's mutable game at one position. said: the utterances that led to it. Only the state that
+    holds this very tuple may continue it; None: no state may."""
 
     def __init__(self, id: str, seed: int) -> None:
         self.said: tuple[Utterance, ...] | None = ()
@@ -101,7 +106,8 @@ class _Live:
 
     @contextlib.contextmanager
     def _own_numbers(self) -> Iterator[None]:
-        """The game's own random numbers in the place of the global ones; what the library prints goes to standard error."""
+        """Context in which the game's own random state replaces the global ones, and the library's prints go
+        to standard error."""
         before = random.getstate(), np.random.get_state()
         random.setstate(self.numbers[0])
         np.random.set_state(self.numbers[1])
@@ -114,19 +120,19 @@ class _Live:
             np.random.set_state(before[1])
 
     def look(self) -> tuple[str, str]:
-        """The role to act, and what it is shown."""
+        """The role to act, and the text that it is shown."""
         with self._own_numbers():
             player, text = self.env.get_observation()
         return ROLES[player], str(text)
 
     def step(self, text: str) -> bool:
-        """Plays a move; whether the game has ended."""
+        """Plays a move. Returns True if the game has ended."""
         with self._own_numbers():
             done, _ = self.env.step(action=text)
         return bool(done)
 
     def rewards(self) -> tuple[dict[str, float], bool]:
-        """After the end: what each role gets, and whether an invalid move ended the game."""
+        """Of an ended game: the reward of each role, and whether an invalid move ended it."""
         with self._own_numbers():
             rewards, infos = self.env.close()
         return {role: float(rewards[i]) for i, role in enumerate(ROLES)}, any(infos[i].get("invalid_move") for i in range(len(ROLES)))
@@ -134,7 +140,8 @@ class _Live:
 
 @dataclass(frozen=True)
 class TextArenaState:
-    """One position. heard: by role, what it was shown and has said. last: by role, the last text of the library as it was given."""
+    """One position. heard: by role, what it was shown and has said. last: by role, the last text that the
+    library gave it."""
 
     game: TextArenaGame
     task: Task
@@ -149,12 +156,12 @@ class TextArenaState:
         return {**self.__dict__, "live": None}
 
     def apply(self, text: str, *, truncated: bool = False) -> "TextArenaState":
-        said = next_utterance(self, text, truncated)
-        heard = {**self.heard, said.role: (*self.heard[said.role], said)}
-        after = replace(self, utterances=(*self.utterances, said), heard=heard, live=None)
+        utterance = next_utterance(self, text, truncated)
+        heard = {**self.heard, utterance.role: (*self.heard[utterance.role], utterance)}
+        after = replace(self, utterances=(*self.utterances, utterance), heard=heard, live=None)
         whole = Evidence(len(self.utterances), 0, len(text), "")
         if truncated or len(text) > self.game.max_characters:
-            rewards = {role: -1.0 if role == said.role else 1.0 for role in ROLES}
+            rewards = {role: -1.0 if role == utterance.role else 1.0 for role in ROLES}
             return after._ended(rewards, "overlong", whole)
         live = self._live_game()
         live.said = None
@@ -172,7 +179,7 @@ class TextArenaState:
         return replace(after, live=live).shown(seen)
 
     def shown(self, seen: tuple[str, str]) -> "TextArenaState":
-        """The state with what the library shows the role to act."""
+        """The state after the library has shown `seen` (role, text) to the role to act."""
         role, text = seen
         new = text.removeprefix(self.last[role]).strip()
         heard = {**self.heard, role: (*self.heard[role], Utterance(HOST, new))}
@@ -192,7 +199,7 @@ class TextArenaState:
         return again.live
 
     def _ended(self, rewards: Mapping[str, float], reason: str, evidence: Evidence | None) -> "TextArenaState":
-        """reason: "" where the rewards say it."""
+        """The state with its outcome. reason: "" where it follows from the rewards."""
         low, high = self.game.utility_range
         utilities = {role: min(max(reward, low), high) for role, reward in rewards.items()}
         best = [role for role in ROLES if utilities[role] == max(utilities.values())]
@@ -210,7 +217,8 @@ TASKS = (Task("example-0", "", "0", 0), Task("example-1", "1", "1", 0))
 
 
 def textarena_spec(id: str) -> GameSpec:
-    """The game of one of the library's ids. Raises ValueError for an unknown one, naming the nearest."""
+    """The spec of one of the library's games by its id. Raises ValueError for an unknown id, with the nearest
+    one."""
     if id not in ENV_REGISTRY:
         near = difflib.get_close_matches(id, ENV_REGISTRY, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; an id is one of its registry, as in textarena:TicTacToe-v0"

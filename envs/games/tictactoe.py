@@ -1,8 +1,8 @@
 """Tic-tac-toe by text: x and o name squares in turn, x first.
 
-At its turn a player is shown the position and nothing else, so that a policy is a function of the 4,520 positions in
-which somebody is to move, and exact play (minimax) and exact exploitability can be computed. A move that names no free
-square, or more than one number, loses.
+At its turn a player is shown the position and nothing else, so that a policy is a function of the 4,520
+positions in which somebody is to move, and exact play (minimax) and exact exploitability can be computed. A
+move that names no free square, or more than one number, loses.
 """
 
 import re
@@ -100,7 +100,8 @@ class BoardState:
 
 
 def named_square(text: str) -> int | None:
-    """The square that a move names; None where the text holds no number, several, or one that is no square."""
+    """The square that a move names; None where the text holds no number, several, or one that is no
+    square."""
     numbers = re.findall(r"[0-9]+", text)
     return int(numbers[0]) if len(numbers) == 1 and len(numbers[0]) == 1 and numbers[0] != "0" else None
 

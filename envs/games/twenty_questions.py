@@ -1,8 +1,10 @@
-"""Twenty Questions as a duel: the asker finds out a noun of the everyday world by questions that the answerer must answer by yes or no.
+"""Twenty Questions as a duel: the asker has to name a noun of the everyday world by questions that the
+answerer answers with yes or no.
 
-Rules only. The asker speaks first, and wins by declaring the word; a wrong declaration loses. The answerer wins when the questions have run
-out, and may not lie: where a question is one of the world's small English the world knows its answer, and a false one loses. Other
-questions may be answered either way. Silence and over-long speech lose for their speaker.
+Rules only. The asker speaks first, and wins by declaring the word; a wrong declaration loses. The answerer
+wins when the questions run out, and may not lie: where a question belongs to the world's small English its
+answer is known, and a false answer loses. Other questions may be answered either way. Silence and over-long
+speech lose for their speaker.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -22,8 +24,8 @@ _OTHER = {ASKER: ANSWERER, ANSWERER: ASKER}
 
 @dataclass(frozen=True)
 class TwentyQuestions:
-    """The rules. max_turns: utterances per role, so the last declaration takes the place of a question. max_characters: longer utterances
-    are over-long."""
+    """The rules. max_turns: utterances per role; a declaration takes the place of a question. max_characters:
+    longer utterances are over-long."""
 
     max_turns: int = 20
     max_characters: int = 2000
@@ -59,7 +61,7 @@ class TwentyQuestions:
 
 @dataclass(frozen=True)
 class QuestionsState:
-    """One position: the rules, the task and what has been said."""
+    """One position: the rules, the task and the utterances so far."""
 
     game: TwentyQuestions
     task: Task
@@ -75,20 +77,20 @@ class QuestionsState:
         return replace(self, utterances=utterances, outcome=self._judge(utterances))
 
     def _judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
-        said = utterances[-1]
-        whole = Evidence(len(utterances) - 1, 0, len(said.text), "")
-        if said.truncated or len(said.text) > self.game.max_characters:
-            return _won(_OTHER[said.role], "overlong", whole)
-        if is_silent(said.text):
-            return _won(_OTHER[said.role], "silent", whole)
-        if said.role == ASKER:
-            declared = declaration(said.text)
+        last = utterances[-1]
+        whole = Evidence(len(utterances) - 1, 0, len(last.text), "")
+        if last.truncated or len(last.text) > self.game.max_characters:
+            return _won(_OTHER[last.role], "overlong", whole)
+        if is_silent(last.text):
+            return _won(_OTHER[last.role], "silent", whole)
+        if last.role == ASKER:
+            declared = declaration(last.text)
             if declared is None:
                 return None
             right = declared.guess is not None and is_right(declared.guess, self.task.secret)
             evidence = Evidence(whole.turn, declared.start, declared.end, declared.guess or "")
             return _won(ASKER if right else ANSWERER, "declared_right" if right else "declared_wrong", evidence)
-        answer = yes_or_no(said.text)
+        answer = yes_or_no(last.text)
         if answer is None:
             return _won(ASKER, "foul", whole)
         if truth(utterances[-2].text, self.task.secret) not in (answer, None):
@@ -99,8 +101,8 @@ class QuestionsState:
         if role not in ROLES:
             raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
         private = {"word": self.task.secret} if role == ANSWERER else {}
-        said = heard(self.utterances, self.outcome, role)
-        return Observation(self.game.name, role, {"max_turns": self.game.max_turns}, private, said, self.to_act, self.outcome)
+        utterances = heard(self.utterances, self.outcome, role)
+        return Observation(self.game.name, role, {"max_turns": self.game.max_turns}, private, utterances, self.to_act, self.outcome)
 
 
 def _won(winner: str, reason: str, evidence: Evidence | None) -> Outcome:
@@ -108,7 +110,8 @@ def _won(winner: str, reason: str, evidence: Evidence | None) -> Outcome:
 
 
 def yes_or_no(text: str) -> bool | None:
-    """What an answer says; None if it is not exactly yes or no, in whatever case and punctuation. The text holds something to say."""
+    """What an answer means; None unless it is exactly yes or no, in any case and punctuation. The text is not
+    silent."""
     try:
         return {"yes": True, "no": False}.get(clean_target(text))
     except ValueError:
@@ -116,7 +119,8 @@ def yes_or_no(text: str) -> bool | None:
 
 
 def truth(question: str, secret: str) -> bool | None:
-    """The right answer; None where the world does not know it: the text is not exactly one yes/no question of its English."""
+    """The right answer; None where the text is not exactly one yes/no question of the world's small
+    English."""
     acts = [act for _, act in parse_sentences(question)]
     match acts:
         case [Probe(fact)]:

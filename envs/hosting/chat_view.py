@@ -1,4 +1,5 @@
-"""One role's chat so far, as messages and as text, which grows as the role hears more: no step renders or copies what came before."""
+"""One role's chat so far, as messages and as text. It grows with each utterance, so no step renders or copies
+the chat before it."""
 
 from dataclasses import dataclass
 from typing import Any, Never
@@ -7,12 +8,12 @@ from ..core import Observation, Utterance
 from ..views import Renderer
 
 LONGEST_VIEW = 1 << 20
-"""Characters of the longest observation: what is older is left out of it."""
+"""Longest observation in characters; older text is left out."""
 
 
 class ChatMessage(dict[str, str]):
-    """A message {"role", "content"} that one view hands out again and again: a dict that cannot be changed. Its copies are plain dicts,
-    deep copies and pickles among them."""
+    """A message {"role", "content"} that a view shares between observations: a dict that cannot be changed.
+    Its copies, deep copies and pickles are plain dicts."""
 
     __slots__ = ()
 
@@ -27,8 +28,8 @@ class ChatMessage(dict[str, str]):
 
 @dataclass
 class ChatView:
-    """What a role sees. messages: the chat, system message first. text: the same, one message a paragraph; of more than LONGEST_VIEW
-    characters the newest. heard: how many utterances are in it."""
+    """What a role sees. messages: the chat, system message first. text: the same, one message per paragraph,
+    cut to the newest LONGEST_VIEW characters. heard: how many utterances it contains."""
 
     role: str
     messages: list[ChatMessage]
@@ -42,11 +43,11 @@ class ChatView:
         return cls(observation.role, messages, text[-LONGEST_VIEW:], len(observation.utterances))
 
     def again(self) -> "ChatView":
-        """The same for another game."""
+        """A copy for another game with the same beginning."""
         return ChatView(self.role, self.messages.copy(), self.text, self.heard)
 
     def hear(self, utterances: tuple[Utterance, ...]) -> None:
-        """Adds those of all utterances so far that are new."""
+        """Adds the utterances that are new among all utterances so far."""
         for speaker, content, _ in utterances[self.heard :]:
             said_by = "assistant" if speaker == self.role else "user"
             self.messages.append(ChatMessage(role=said_by, content=content))

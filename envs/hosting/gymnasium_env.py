@@ -1,4 +1,4 @@
-"""Games of two roles, Adversarial Taboo above all, as a Gymnasium environment of free text."""
+"""Games of two roles, by default Adversarial Taboo, as a Gymnasium environment of free text."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -29,26 +29,28 @@ NOT_PLAYING = "the game has ended or not begun: call reset() first"
 Info = dict[str, Any]
 
 
-def told(outcome: Outcome) -> Info:
-    """What `info["outcome"]` holds: "winner", "reason", and "evidence" where something that was said decided the game (in place of a None,
-    which Gymnasium's vector environments cannot hold beside dictionaries)."""
+def outcome_info(outcome: Outcome) -> Info:
+    """The value of `info["outcome"]`: "winner", "reason", and "evidence" where an utterance decided the game
+    (left out otherwise, as Gymnasium's vector environments cannot mix None with dictionaries)."""
     info: Info = {"winner": outcome.winner, "reason": outcome.reason}
     return {**info, "evidence": dict(vars(outcome.evidence))} if outcome.evidence else info
 
 
 def info_of(state: State, view: ChatView) -> Info:
-    """What a role is told beside its observation: "role", "to_act" (None after the end), "messages", and after the end "outcome",
-    "rewards" by role and "secret". messages: its chat; its list is the caller's own, its messages are shared."""
+    """The info of one step: "role", "to_act" (None after the end), "messages", and after the end "outcome",
+    "rewards" by role and "secret". messages: the role's chat; the list belongs to the caller, its messages
+    are shared."""
     info: Info = {"role": view.role, "to_act": state.to_act, "messages": view.messages.copy()}
     if (outcome := state.outcome) is not None:
-        info["outcome"] = told(outcome)
+        info["outcome"] = outcome_info(outcome)
         info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
         info["secret"] = state.task.secret
     return info
 
 
 def hosted_game(name: str, rule: str | None, max_turns: int | None) -> Game:
-    """A game of two roles by its name. None: the game's own setting. Raises ValueError with what is wrong."""
+    """A game of two roles by its name. rule, max_turns: None keeps the game's own setting. Raises ValueError
+    with what is wrong."""
     make = find_game(name).make
     game = make()
     if rule is not None and not isinstance(game, AdversarialTaboo):
@@ -60,7 +62,8 @@ def hosted_game(name: str, rule: str | None, max_turns: int | None) -> Game:
 
 
 def asked_for(options: dict[str, Any] | None, words: Sequence[str]) -> str | None:
-    """The secret word that reset options ask for, if they do. Raises ValueError for other options and words that are not listed."""
+    """The secret word in reset options, if there is one. Raises ValueError for other options and for unlisted
+    words."""
     if not options:
         return None
     if unknown := set(options) - {"word"}:
@@ -73,9 +76,10 @@ def asked_for(options: dict[str, Any] | None, words: Sequence[str]) -> str | Non
 class GameEnv(gymnasium.Env[str, str]):
     """One player's side of a game, or both sides in turn.
 
-    Observation: what the role to act sees, as text (its chat, one message a paragraph). Action: what it says. Reward: the utility of the
-    role that acted, at the end of the game, else 0. terminated: the rules ended the game (the turn limit is a rule: a tie). truncated: the
-    opponent's infrastructure failed, and the game is void. info: see `info_of`; the infos of a game share their messages.
+    Observation: the chat of the role to act, as text, one message per paragraph. Action: what the role says.
+    Reward: at the end of the game the utility of the role that acted, else 0. terminated: the rules ended the
+    game (the turn limit is a rule: a tie). truncated: the opponent's infrastructure failed, and the game is
+    void. info: see `info_of`; the infos of a game share their messages.
     """
 
     metadata = {"render_modes": ["ansi", "human"]}  # noqa: RUF012  Gymnasium declares it so
@@ -92,9 +96,10 @@ class GameEnv(gymnasium.Env[str, str]):
         prompts: str = "card",
         render_mode: Literal["ansi", "human"] | None = None,
     ) -> None:
-        """role: one of the game's, or "both", where one policy plays both in turn. opponent: a function of the messages, an agent, or an
-        agent's name, for the other role; not used with role="both". game: a registered game. rule: how the judge of Adversarial Taboo
-        matches words; max_turns: utterances per role; None: the game's own. words: see `sparring.envs.words.lists.word_list`. prompts: see
+        """role: one of the game's roles, or "both" where one policy plays both in turn. opponent: a function
+        of the messages, an agent, or an agent's name, for the other role; unused with role="both". game: a
+        registered game. rule: how the judge of Adversarial Taboo matches words. max_turns: utterances per
+        role; None: the game's own number. words: see `sparring.envs.words.lists.word_list`. prompts: see
         `renderer_of`. Raises ValueError with what is wrong."""
         self.game = hosted_game(game, rule, max_turns)
         self.roles = self.game.roles
@@ -127,8 +132,8 @@ class GameEnv(gymnasium.Env[str, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, Info]:
         """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn.
 
-        An opponent that speaks first can end the game at once (by saying nothing, or the word): info then has the outcome already, and
-        the next step, whatever it says, ends the episode with its reward.
+        An opponent that speaks first can end the game at once (by silence, or by saying the word): info then
+        contains the outcome, and the next step, with any action, ends the episode with its reward.
         """
         self.begin(seed, options)
         if self._player is not None:
@@ -161,7 +166,8 @@ class GameEnv(gymnasium.Env[str, str]):
             self._player = make_player(self.opponent, self.game, self._other(self.role), game_seed, self.renderer)
 
     def act(self, action: str) -> None:
-        """The part of `step` before the opponent speaks. What is said to an opponent that has failed already is not heard."""
+        """The part of `step` before the opponent speaks. An action for an opponent that has already failed is
+        ignored."""
         if self._state is None or self._over:
             raise gymnasium.error.ResetNeeded(NOT_PLAYING)
         actor = self._state.to_act
@@ -172,17 +178,17 @@ class GameEnv(gymnasium.Env[str, str]):
             self._state = self._state.apply(action)
 
     def owed(self) -> TurnCoroutine | None:
-        """The opponent's turn, where it is its turn."""
+        """The opponent's turn as a coroutine, where the opponent is to act."""
         if self._player is None or self._failed or self._state.to_act != self._other(self.role):
             return None
         return self._player.turn(self._state.observe(self._state.to_act))
 
-    def hear(self, said: Reply | OpponentFailedError) -> None:
-        """Takes what the opponent has said."""
-        if isinstance(said, OpponentFailedError):
+    def hear(self, reply: Reply | OpponentFailedError) -> None:
+        """Applies the opponent's reply."""
+        if isinstance(reply, OpponentFailedError):
             self._failed = True
         else:
-            self._state = self._state.apply(said[0], truncated=said[1])
+            self._state = self._state.apply(reply[0], truncated=reply[1])
 
     def result(self) -> tuple[str, float, bool, bool, Info]:
         """What `step` returns."""
@@ -198,7 +204,8 @@ class GameEnv(gymnasium.Env[str, str]):
         return text, reward, outcome is not None and not self._failed, self._failed, info
 
     def seen(self) -> tuple[str, Info]:
-        """What `reset` returns: what the role to act sees, or the one that acted last. Only what is new to it is rendered."""
+        """What `reset` returns: the view of the role to act, or after the end of the role that acted last.
+        Only new utterances are rendered."""
         if self.render_mode == "human":
             print(self._new_lines(), end="")
         state = self._state
@@ -210,7 +217,8 @@ class GameEnv(gymnasium.Env[str, str]):
         return view.text, info_of(state, view)
 
     def _opened(self, role: str) -> ChatView:
-        """A role's view of a game. Those who do not know the secret see the same at the beginning of every game that has one."""
+        """A role's view at the beginning of a game. Roles that do not know the secret share one view for all
+        games."""
         if role in self.game.secret_roles or not self.game.secret_roles:
             return ChatView.opened(self.renderer, self._state.observe(role))
         if role not in self._openings:
@@ -218,15 +226,15 @@ class GameEnv(gymnasium.Env[str, str]):
         return self._openings[role].again()
 
     def _new_lines(self) -> str:
-        said = self._state.utterances[self._shown :]
-        self._shown += len(said)
-        lines = [f"{u.role}: {inset(u.text)}\n" for u in said]
+        new = self._state.utterances[self._shown :]
+        self._shown += len(new)
+        lines = [f"{u.role}: {inset(u.text)}\n" for u in new]
         if self._state.outcome:
             lines.append(f"-- {self._state.outcome.reason}, winner: {self._state.outcome.winner or 'nobody'}\n")
         return "".join(lines)
 
     def render(self) -> str | None:
-        """The talk so far ("ansi"); "human" prints by itself."""
+        """The utterances so far ("ansi"); "human" prints them itself."""
         if self.render_mode != "ansi" or self._state is None:
             return None
         lines = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances]
@@ -240,18 +248,20 @@ class GameEnv(gymnasium.Env[str, str]):
 
 
 class TabooEnv(GameEnv):
-    """Adversarial Taboo and its variants; by default the defender's side against scripted attackers."""
+    """Adversarial Taboo and its variants; by default the defender's role against scripted attackers."""
 
     def __init__(
         self, role: str = "defender", opponent: Opponent | None = "scripted", *, game: str = "AdversarialTaboo", **settings: Any
     ) -> None:
-        """game: a variant. settings: as in GameEnv. Raises ValueError as it does, and for other games."""
+        """game: a variant of Adversarial Taboo. settings: as in GameEnv. Raises ValueError as GameEnv does,
+        and for other games."""
         make_taboo(game)
         super().__init__(role, opponent, game=game, **settings)
 
 
 def opponents_speak(envs: Sequence[GameEnv]) -> None:
-    """Lets the opponents of some environments take the turns that are theirs, all at once."""
+    """Plays the opponents' turns in several environments at once, so that requests to one model form one
+    batch."""
     while owed := [(env, turn) for env in envs if (turn := env.owed()) is not None]:
-        for (env, _), said in zip(owed, speak([turn for _, turn in owed]), strict=True):
-            env.hear(said)
+        for (env, _), reply in zip(owed, speak([turn for _, turn in owed]), strict=True):
+            env.hear(reply)

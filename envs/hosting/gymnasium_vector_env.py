@@ -17,7 +17,8 @@ Texts = tuple[str, ...]
 class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
     """num_envs games at once; settings as in GameEnv. Observations and actions: one text per game.
 
-    A game that has ended begins anew at the next step (AutoresetMode.NEXT_STEP): its action is then not heard and its reward is 0.
+    An ended game is reset at the next step (AutoresetMode.NEXT_STEP): its action is ignored and its reward is
+    0.
     """
 
     single: type[GameEnv] = GameEnv
@@ -26,7 +27,8 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         first = self.single(**settings)
-        # Before its first reset an environment holds nothing but settings. One opponent serves all: an agent keeps nothing between games.
+        # Before its first reset an environment holds nothing but settings. One opponent serves all: an agent
+        # keeps nothing between games.
         self.envs = [first, *(copy(first) for _ in range(num_envs - 1))]
         self.num_envs = num_envs
         self.render_mode = first.render_mode
@@ -38,19 +40,19 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
         self._ended = np.zeros(num_envs, np.bool_)
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None) -> tuple[Texts, Info]:
-        """seed: one number (game i takes seed + i) or one for each game. options: {"word": ...} for all games."""
+        """seed: one number (game i uses seed + i) or one per game. options: {"word": ...} for all games."""
         seeds = list(seed) if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"{self.num_envs} games need as many seeds, got {len(seeds)}")
-        for env, own in zip(self.envs, seeds, strict=True):
-            env.begin(own, options)
+        for env, game_seed in zip(self.envs, seeds, strict=True):
+            env.begin(game_seed, options)
         self._opponents_speak()
         self._ended[:] = False
         texts, _, _, _, infos = self._results(np.ones(self.num_envs, np.bool_))
         return texts, infos
 
     def step(self, actions: Sequence[str]) -> tuple[Texts, NDArray[Any], NDArray[Any], NDArray[Any], Info]:
-        """Raises TypeError and ValueError for wrong actions, and then no game has gone on."""
+        """Raises TypeError and ValueError for wrong actions, before any game is stepped."""
         if isinstance(actions, str) or not all(isinstance(action, str) for action in actions):
             raise TypeError(f"actions are a sequence of one str for each game, got {actions!r}")
         if len(actions) != self.num_envs:
@@ -71,7 +73,8 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
             opponents_speak(self.envs)
 
     def _results(self, began: NDArray[np.bool_]) -> tuple[Texts, NDArray[Any], NDArray[Any], NDArray[Any], Info]:
-        """What came of all games, in columns. One that has just begun is not over yet, even if the opponent lost or failed at once."""
+        """The results of all games as arrays. A game that was just reset is not over yet, even if its
+        opponent lost or failed at once."""
         rows = []
         for env, new in zip(self.envs, began.tolist(), strict=True):
             if new:
@@ -79,12 +82,12 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
                 rows.append((text, 0.0, False, False, info))
             else:
                 rows.append(env.result())
-        texts, rewards, terminated, truncated, told = zip(*rows, strict=True)
+        texts, rewards, terminated, truncated, all_info = zip(*rows, strict=True)
         infos: Info = {}
         for key in ("role", "to_act", "messages"):
-            infos[key] = np.fromiter([info.pop(key) for info in told], object, self.num_envs)
+            infos[key] = np.fromiter([info.pop(key) for info in all_info], object, self.num_envs)
             infos[f"_{key}"] = np.ones(self.num_envs, np.bool_)
-        for i, info in enumerate(told):
+        for i, info in enumerate(all_info):
             if info:
                 infos = self._add_info(infos, info, i)
         return texts, np.array(rewards), np.array(terminated), np.array(truncated), infos
@@ -98,6 +101,6 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
 
 
 class TabooVectorEnv(GameVectorEnv):
-    """The same of Adversarial Taboo, with the defaults of TabooEnv."""
+    """GameVectorEnv for Adversarial Taboo, with the defaults of TabooEnv."""
 
     single = TabooEnv

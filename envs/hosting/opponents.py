@@ -1,7 +1,7 @@
-"""The other player of a single-player environment: a function, an agent, or the name of one.
+"""The other player of a single-player environment: a function, an agent, or an agent's name.
 
-Agents live in another package; here they are known by their shape alone (`player`, `act`), and names are resolved through the entry-point
-group `sparring.agents`.
+Agents live in another package. Here they are known by their methods alone (`player`, `act`), and names are
+resolved through the entry-point group `sparring.agents`.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -26,9 +26,10 @@ class OpponentFailedError(Exception):
 
 
 Reply = tuple[str, bool]
-"""An utterance, and whether it ran into the speaker's length limit."""
+"""An utterance, and True if it was cut at the speaker's length limit."""
 TurnCoroutine = Generator[Any, Any, Reply]
-"""One turn as a coroutine: yields requests to backends, is sent their replies, returns what is said."""
+"""One turn as a coroutine: it yields requests to backends, is sent their replies, and returns the reply of
+the player."""
 
 
 class Player(Protocol):
@@ -40,36 +41,38 @@ class Player(Protocol):
 
 
 def chat(renderer: Renderer, observation: Observation) -> list[dict[str, str]]:
-    """A role's view as plain chat messages."""
+    """A role's view as chat messages in plain dicts."""
     return [{"role": role, "content": content} for role, content in renderer.render(observation)]
 
 
 def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
-    """An agent for a name; anything else as it is. Raises ValueError for a name that means nothing, TypeError for what cannot play."""
+    """The agent of a name; anything else unchanged. Raises ValueError for an unknown name, TypeError for an
+    object that cannot play."""
     if isinstance(opponent, str):
-        found = list(entry_points(group="sparring.agents", name="resolve"))
-        if not found:
+        resolvers = list(entry_points(group="sparring.agents", name="resolve"))
+        if not resolvers:
             raise ValueError(f"the agent name {opponent!r} cannot be resolved: sparring is not installed (pip install -e .)")
-        return found[0].load()(opponent, role=role)
+        return resolvers[0].load()(opponent, role=role)
     if not callable(opponent) and not hasattr(opponent, "player"):
         raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
     return opponent
 
 
 def renderer_of(prompts: str, roles: Iterable[str], opponent: Any = None) -> Renderer:
-    """The prompts of an environment, with texts for these roles. prompts: "card" for those that its opponent, a model, was trained with,
-    where it is one, else the full rules; other names as in `load_prompts`."""
+    """The prompts of an environment, with texts for these roles. prompts: "card" for the prompts that its
+    opponent was trained with where that is a model, else the full rules; other names as in `load_prompts`."""
     if prompts != "card":
         return load_prompts(prompts, roles)
-    own: Renderer | None = getattr(opponent, "renderer", None)
-    return own or TABOO_PROMPTS
+    renderer: Renderer | None = getattr(opponent, "renderer", None)
+    return renderer or TABOO_PROMPTS
 
 
 def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
-    """Raises ValueError where a game cannot be about one of these words, or a player, by role, cannot play that role about them. Games
-    without a secret take no notice of words.
+    """Raises ValueError where a word cannot be the secret of a game, or a player cannot play its role about
+    it. players: by role. Games without a secret ignore words.
 
-    A player that has a method `require(role, words)` says so itself by raising ValueError; any other can play everything.
+    A player with a method `require(role, words)` raises ValueError itself; any other player can play
+    everything.
     """
     secrets = tuple(words) if game.secret_roles else ()
     for word in secrets:
@@ -81,7 +84,7 @@ def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str
 
 
 def make_player(opponent: Any, game: Game, role: str, seed: int, renderer: Renderer) -> Player:
-    """An opponent as a player of one game."""
+    """A player of one game for an opponent."""
     if hasattr(opponent, "player"):
         return _AgentPlayer(opponent.player(game, role, f"env-{next(_numbers)}:{role}", seed))
     return _FunctionPlayer(opponent, renderer)
@@ -93,10 +96,10 @@ class _FunctionPlayer:
         self.renderer = renderer
 
     def turn(self, observation: Observation) -> TurnCoroutine:
-        said = self.function(chat(self.renderer, observation))
-        if not isinstance(said, str):
-            raise TypeError(f"the opponent function must return a str, got {type(said).__name__}")
-        return said, False
+        text = self.function(chat(self.renderer, observation))
+        if not isinstance(text, str):
+            raise TypeError(f"the opponent function must return a str, got {type(text).__name__}")
+        return text, False
         yield  # a coroutine that never asks
 
     def close(self) -> None:
@@ -118,32 +121,33 @@ class _AgentPlayer:
 
 
 def speak(turns: Sequence[TurnCoroutine]) -> list[Reply | OpponentFailedError]:
-    """What is said in some turns, taken at once: requests to one model form one batch. A failure stands in the place of its turn."""
+    """The replies of several turns that are played at once: requests to one model form one batch. A turn that
+    failed has its error in place of a reply."""
     results: dict[int, Reply | OpponentFailedError] = {}
     waiting: dict[tuple[int, str], int] = {}
     backends: dict[int, Any] = {}
 
-    def advance(place: int, reply: Any) -> None:
+    def advance(number: int, reply: Any) -> None:
         try:
-            request = turns[place].send(reply)
+            request = turns[number].send(reply)
         except StopIteration as stop:
-            results[place] = stop.value
+            results[number] = stop.value
         except OpponentFailedError as error:
-            results[place] = error
+            results[number] = error
         else:
             backends[id(request.backend)] = request.backend
             try:
                 request.backend.submit(request)
             except OpponentFailedError as error:
-                results[place] = error
+                results[number] = error
             else:
-                waiting[id(request.backend), request.stream] = place
+                waiting[id(request.backend), request.stream] = number
 
-    for place in range(len(turns)):
-        advance(place, None)
+    for number in range(len(turns)):
+        advance(number, None)
     while waiting:
         for key, backend in list(backends.items()):
             if any(owner == key for owner, _ in waiting):
                 for request, reply in backend.poll():
                     advance(waiting.pop((key, request.stream)), reply)
-    return [results[place] for place in range(len(turns))]
+    return [results[number] for number in range(len(turns))]

@@ -1,6 +1,7 @@
-"""Games of two roles, Adversarial Taboo above all, for PettingZoo (extra `pettingzoo`): the one module that knows it.
+"""Games of two roles, by default Adversarial Taboo, for PettingZoo (extra `pettingzoo`). No other module
+imports PettingZoo.
 
-from sparring.envs.hosting.pettingzoo_env import aec_env, parallel_env
+    from sparring.envs.hosting.pettingzoo_env import aec_env, parallel_env
 """
 
 from typing import Any
@@ -20,14 +21,15 @@ from .spaces import UnicodeText
 
 
 class _Text(str):
-    """A str that says its dtype: PettingZoo's checkers ask every observation for one."""
+    """A str with a dtype, as PettingZoo's checkers require of every observation."""
 
     __slots__ = ()
     dtype = np.dtype(str)
 
 
 class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has no types
-    """The two roles in turn. Observations and actions are text; infos hold what those of the Gymnasium environment do, see `info_of`."""
+    """The two roles in turn. Observations and actions are text; infos are those of the Gymnasium environment,
+    see `info_of`."""
 
     def __init__(
         self,
@@ -65,8 +67,8 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
         return self._actions[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn. PettingZoo's checkers want
-        other options to be ignored."""
+        """options: {"word": ...} sets the secret word, one of the environment's words; otherwise it is drawn.
+        Other options are ignored, as PettingZoo's checkers require."""
         if seed is not None or self._rng is None:
             self._rng, _ = seeding.np_random(seed)
         drawn = self.words[int(self._rng.integers(len(self.words)))]
@@ -116,12 +118,12 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
             self.infos[role] = info_of(self._state, view)
 
     def render(self) -> str | None:
-        """The talk so far ("ansi"), or its last utterance, printed ("human")."""
-        said = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances] if self._state is not None else []
+        """The utterances so far ("ansi"), or the last utterance, printed ("human")."""
+        lines = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances] if self._state is not None else []
         if self.render_mode == "human":
-            print(said[-1] if said else "")
+            print(lines[-1] if lines else "")
             return None
-        return "\n".join(said) if self.render_mode == "ansi" else None
+        return "\n".join(lines) if self.render_mode == "ansi" else None
 
     def close(self) -> None:
         self._state = None
@@ -129,7 +131,8 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
 
 
 class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
-    """The same game with an action of both players at every step; that of the player whose turn it is not is not heard."""
+    """The same game with one action per player at every step; the action of the player who is not to act is
+    ignored."""
 
     def __init__(self, **settings: Any) -> None:
         self.inner = TabooAEC(**settings)
@@ -176,10 +179,11 @@ class TabooParallel(ParallelEnv[str, str, str]):  # type: ignore[misc]
 
 
 def aec_env(**settings: Any) -> TabooAEC:
-    """Adversarial Taboo, players in turn. settings: game, rule, max_turns, words, prompts, render_mode as in TabooEnv."""
+    """Adversarial Taboo, one player at a time. settings: game, rule, max_turns, words, prompts, render_mode
+    as in TabooEnv."""
     return TabooAEC(**settings)
 
 
 def parallel_env(**settings: Any) -> TabooParallel:
-    """Adversarial Taboo, an action of both players at every step."""
+    """Adversarial Taboo, one action per player at every step."""
     return TabooParallel(**settings)

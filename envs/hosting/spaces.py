@@ -1,6 +1,6 @@
 """A Gymnasium space of any Unicode text.
 
-`gymnasium.spaces.Text` holds strings over a finite character set; what language models say is not limited to one.
+`gymnasium.spaces.Text` is limited to a finite character set; language models are not.
 """
 
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ import gymnasium
 import numpy as np
 
 _RANGES = ((0x20, 0x7E), (0xA0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF), (0x4E00, 0x4EFF), (0x1F600, 0x1F64F))
-"""What `sample` draws from: printable ASCII, Latin, Greek, Cyrillic, some Han, some emoji."""
+"""Character ranges of `sample`: printable ASCII, Latin, Greek, Cyrillic, some Han, some emoji."""
 
 
 class UnicodeText(gymnasium.Space[str]):
-    """All strings of at most max_length characters that UTF-8 can hold (no lone surrogates)."""
+    """All strings of at most max_length characters that UTF-8 can encode (no lone surrogates)."""
 
     def __init__(self, max_length: int, *, seed: int | np.random.Generator | None = None) -> None:
         if max_length < 1:

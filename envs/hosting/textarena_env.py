@@ -1,4 +1,4 @@
-"""Adversarial Taboo for TextArena (extra `textarena`): importing this module adds it to that library's registry.
+"""Adversarial Taboo for TextArena (extra `textarena`): importing this module registers it with that library.
 
     import textarena
     import sparring.envs.hosting.textarena_env
@@ -6,8 +6,9 @@
     env = textarena.make("AdversarialTaboo-v0", rule="family", words="common")
     env.reset(num_players=2, seed=0)
 
-Player 0 is the attacker and speaks first. "AdversarialTaboo-v0" and "-train" show each player all that it may know, "-raw" as a list of
-messages. Rules, judge and words are those of `sparring.envs`; who says nothing, or too much, has made an invalid move and lost.
+Player 0 is the attacker and speaks first. "AdversarialTaboo-v0" and "-train" show each player all that it may
+know, "-raw" as a list of messages. Rules, judge and words are those of `sparring.envs`; a silent or over-long
+utterance is an invalid move and loses.
 """
 
 import random
@@ -22,23 +23,25 @@ from ..games.taboo import ATTACKER, ROLES, make_taboo
 from ..words.lists import word_list
 
 MISUSED = ("silent", "overlong")
-"""Reasons that TextArena counts as invalid moves."""
+"""Outcome reasons that TextArena counts as invalid moves."""
 
 
 class TextArenaTaboo(textarena.Env):  # type: ignore[misc]  # TextArena has no types
-    """One game after another between two players. Rewards are the utilities of our outcome, its reason is the game's."""
+    """One game after another between two players. Rewards and reasons are those of the game's outcome."""
 
     def __init__(
         self, game: str = "AdversarialTaboo", rule: str = "lemma", max_turns: int = 5, words: str = "everyday", prompts: str = "full"
     ) -> None:
-        """The settings of `sparring.envs.hosting.gymnasium_env.TabooEnv`. Raises ValueError with what is wrong."""
+        """The settings of `sparring.envs.hosting.gymnasium_env.TabooEnv`. Raises ValueError with what is
+        wrong."""
         self.game = make_taboo(game, rule=rule, max_turns=max_turns)
         self.words = word_list(words)
         self.prompts = load_prompts(prompts, self.game.roles)
         self.position: Any = None
 
     def reset(self, num_players: int, seed: int | None = None) -> None:
-        """Draws a word, as TextArena's own games draw: from Python's global random numbers, which a seed seeds."""
+        """Draws a word from Python's global random numbers, which the seed initialises, as TextArena's own
+        games do."""
         if num_players != len(ROLES):
             raise ValueError(f"Adversarial Taboo is a game for 2 players, got num_players={num_players}")
         self.state = textarena.TwoPlayerState(num_players=num_players, max_turns=self.game.horizon, seed=seed)
@@ -70,7 +73,7 @@ class TextArenaTaboo(textarena.Env):  # type: ignore[misc]  # TextArena has no t
         return bool(done), dict(info)
 
     def get_board_str(self) -> str:
-        """What TextArena's renderer shows beside the talk."""
+        """The board that TextArena's renderer shows beside the chat."""
         turns = len(self.position.utterances)
         return f"Adversarial Taboo, {turns} of {self.game.horizon} utterances; the {ATTACKER}'s word: {self.state.game_state['word']}"
 

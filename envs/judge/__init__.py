@@ -1,1 +1,1 @@
-"""Who has won by saying what: declarations, forms of words, text without disguises."""
+"""The judge: declarations, word forms, and text with its disguises removed."""

@@ -1,27 +1,28 @@
-"""Whether the formula "I know the word" is asserted: in the speaker's own voice, or merely talked about.
+"""Whether a speaker asserts the formula "I know the word", or merely talks about it.
 
-The formula stands between a lead, the words of its sentence before it, and a tail, those behind it.
-Whatever leads in, it is asserted, but for these that cancel it:
+The formula stands between its lead (the words of the sentence before it) and its tail (the words after it).
+Any lead leaves it asserted, except these, which cancel it:
 
 - a question: "Do I know the word?", "I know the word?";
-- a condition: "If it has keys, I know the word", "I know the word when I hear it"; not so "if I am not
+- a condition: "If it has keys, I know the word", "I know the word when I hear it"; but not "if I am not
   mistaken";
-- a denial, a doubt, a wish: "I don't think I know the word", "I know the word, but I am not sure", "I hope
-  I know the word soon";
+- a denial, a doubt, a wish: "I don't think I know the word", "I know the word, but I am not sure", "I hope I
+  know the word soon";
 - reported speech of others: "You think I know the word";
 - an order or an example of the rules: "Say: I know the word", "The rule is: I know the word! It is X";
 - a quotation that is cited: '"I know the word" is what you say'.
 
-Stage directions, speakers' labels, keys of JSON, tags and tokens of templates are no part of the sentence.
-A clause reaches back to the nearest comma, colon or conjunction; a condition reaches over commas and ends
-at "but". All texts are folded (see `normalise`).
+Stage directions, speakers' labels, JSON keys, tags and template tokens are not part of the sentence. A clause
+reaches back to the nearest comma, colon or conjunction; a condition reaches across commas and ends at "but".
+All texts are folded (see `normalise`).
 """
 
 import re
 
 
 def either(*phrases: str) -> str:
-    """An expression for any of the phrases, given as comma-separated lists of expressions, as whole words."""
+    """A regular expression that matches any of the phrases as whole words. phrases: comma-separated lists of
+    expressions."""
     return rf"(?<![^\W_])(?:{'|'.join(', '.join(phrases).split(', '))})(?![^\W_])"
 
 
@@ -34,7 +35,7 @@ _ASIDE = re.compile(
     r"<[^<>\n]*>|\[[^\[\]\n]*\]|\([^()\n]*\)"
     r"|(?<!\*)\*+(?=[^*\s])[^*\n]+\*+|(?<![^\W_])_+(?=[^_\s])[^_\n]+_+(?![^\W_])"
 )
-"""Stage directions, labels in brackets, tags and tokens of templates."""
+"""Stage directions, labels in brackets, tags and template tokens."""
 _OPEN_QUOTE = re.compile(r"(?<![^\W_])['`]+(?:(?=[^\W_*])(?:(?!['`](?![^\W_])).)*)?$")
 _CONJUNCTION = re.compile(either("and, so, because, since, as, now, then, therefore, thus, hence, that's how, this is how"))
 _BUT = re.compile(either("but, however, (?<!not )(?<!n't )yet"))
@@ -65,7 +66,7 @@ _SET_PHRASE = re.compile(
         "when you put it (?:that way|like that), if it pleases you",
     )
 )
-"""Phrases that only look like conditions or denials."""
+"""Phrases that look like conditions or denials but are none."""
 _CONDITION = re.compile(
     either(
         "if, unless, whether, suppose, supposing, assuming, imagine, imagining, pretend, provided",
@@ -93,7 +94,7 @@ _NOT_YET = re.compile(
     )
     + r"(?: (?:that|finally|really))?[^\w,:]*$|^\W*because\W*$"
 )
-"""What makes the formula the time or the ground of something else, right before it."""
+"""Words right before the formula that make it the time or the reason of something else."""
 _DENIAL = re.compile(
     r"n't(?![^\W_])|"
     + either(
@@ -135,17 +136,17 @@ _OTHERS = re.compile(
     rf"|an|another|any|each|some|most|other|both)"
     rf" \w+(?: \w)?|player(?: \w)?|defender|attacker|guesser)(?: \w+(?:'\w+)?){{0,3}} {_SAYS}){_FILLER}\W*$"
 )
-"""Others say, think or want it."""
+"""Subjects and verbs by which others say, think or want it."""
 _IN_PASSING = re.compile(
     r"^\W*(?:as|like|from|after|since|with|given|based|because|when|now|what|considering|by|judging"
     r"|going|following|thanks)(?![^\W_])"
 )
-"""So begins an adverbial that names others' words without reporting them: "Based on what you said, ..."."""
+"""Openings that mention others' words without reporting them: "Based on what you said, ..."."""
 _RUMOUR = re.compile(
     r"(?<![^\W_])(?:(?:rumou?r|legend|word|gossip) (?:has it|is)|it(?:'s| is| was) (?:said|rumou?red|claimed|believed|thought|reported))"
     r"(?: that)?\W*$"
 )
-"""Nobody in particular says it: "Rumour has it that ..."."""
+"""Reports without a speaker: "Rumour has it that ..."."""
 _MY_HINT = re.compile(
     r"(?:something|gut|feeling|instincts?|intuition|hints?|clues?|brain|logic|heart|mind|reasoning"
     r"|experience|which|evidence) (?:\w+ )?(?:tells? me|says?|makes? me (?:think|believe|sure|certain))"
@@ -168,7 +169,7 @@ _BARGAIN = re.compile(
     r"^\W*(?:\w+ )?(?:please |just |only )*(?:give|tell|show|offer|grant|lend|one more|one last|one final|another|a few more"
     r"|a little more|a bit more)(?![^\W_])[^:]*?(?:,? (?:and|so))(?: then| that)?(?: maybe| perhaps)?\W*$"
 )
-"""An order or a wish that the formula would follow: "One more clue and I know the word"."""
+"""Orders or wishes that the formula would follow: "One more clue and I know the word"."""
 _EXAMPLE = re.compile(
     rf"(?<![^\W_]){_RULES}(?: \w+){{0,4}} (?:is|are|was|be|goes|reads|like)(?: this| simply| just)?\W*$"
     rf"|^\W*(?:for |an |the |as an? |one |winning |required |correct )*(?:{_RULES}(?: declaration"
@@ -183,7 +184,7 @@ _CITED = re.compile(
     r"|in order|at|correctly|but|until|now)(?![^\W_])"
     r"(?! my(?![^\W_]))"
 )
-"""So a sentence goes on behind a quotation that it cites."""
+"""How a sentence continues after a quotation that it cites."""
 _WEAK = re.compile(
     either(
         "maybe, perhaps, possibly, probably, presumably, apparently, (?:think|believe|guess|suppose|reckon|feel|suspect|assume"
@@ -237,19 +238,20 @@ _ABOUT = re.compile(
     r"|(?:can|could|may|might|will|would|should|must)(?! (?:\w+ )?be (?:an? "
     r"|the )?['\"`*]*\w+['\"`*]*\W*$))(?![^\W_])"
 )
-"""A tail that says something of the word: "I know the word has to do with music"."""
+"""Tails that say something about the word: "I know the word has to do with music"."""
 _MENTIONED = re.compile(
     r"\s*[\"'`*]+[^\"'`*\n]+[\"'`*]+ (?:(?:that )?(?:you|we) \w+ )?(?:has|have|had|means?|refers?|relates?|plays|isn't|doesn't"
     r"|is (?:not|related|relevant|important|connected|about|part|in|involved))(?![^\W_])"
 )
-"""A tail that says something of a word that it quotes: 'I know the word "keys" you used has two meanings'."""
+"""Tails that say something about a word that they quote: 'I know the word "keys" you used has two meanings'.
+"""
 _TRAITS = frozenset(
     "short long secret hidden easy hard tricky difficult simple common rare noun verb adjective adverb "
     "plural "
     "singular familiar close near here there unusual abstract concrete tough obvious clear mystery "
     "anything everything important relevant".split()
 )
-"""What a word may be, apart from its meaning: "I know the word is short" names none."""
+"""Properties of a word apart from its meaning: "I know the word is short" names no word."""
 _QUOTES = re.compile(r"[\"'`*]")
 _COPULA = re.compile(r"[^,:;()]{0,40}(?<![^\W_])(?:is|was|be)(?![^\W_])")
 
@@ -257,13 +259,13 @@ _COPULA = re.compile(r"[^,:;()]{0,40}(?<![^\W_])(?:is|was|be)(?![^\W_])")
 _THEN = re.compile(r"(?:\s+(?:now|then))+\W*$")
 _SAID = re.compile(r"[^\W_]")
 _HEADINGS = ("say,", "answer:", "reply:", "state:", "response:", "speak:", "utter:")
-"""Verbs of speech that a comma or a colon makes an interjection or a label."""
+"""Verbs of speech that a comma or a colon turns into an interjection or a label."""
 _INTERJECTED = re.compile(either("oh, ah, aha, well, ok, okay, yes, so, and, then, now, hmm"))
 
 
 def lead_of(text: str, at: int) -> tuple[str, str, str]:
-    """The words before position `at` in its sentence; the mark of the quotation that is open there, "" if none is; the
-    words before the quotation in its sentence."""
+    """(words before position `at` in its sentence, mark of the quotation that is open there or "", words
+    before that quotation in its sentence)."""
     before = text[max(0, at - _WINDOW) : at]
     line = before[before.rfind("\n") + 1 :]
     opened = line.rfind('"') if line.count('"') % 2 else -1
@@ -281,15 +283,15 @@ def _sentence_end(text: str) -> str:
 
 
 def _without(aside: re.Match[str]) -> str:
-    """Blanks for an aside, but not for an emphasised word that decides ("*if*")."""
+    """Blanks in place of an aside, but an emphasised word that decides ("*if*") is kept."""
     inside = aside[0].strip("*_ ")
     decides = _CONDITION.fullmatch(inside) or (" " not in inside and _DENIAL.search(inside))
     return f" {inside} " if decides else " "
 
 
 def is_cancelled_by_lead(lead: str, asks: bool, cites: bool = False) -> bool:
-    """Whether what leads in takes the assertion away. asks: the sentence ends with a question mark. cites: the lead is followed by a
-    quotation, not by the formula itself."""
+    """Whether the lead cancels the assertion. asks: the sentence ends with a question mark. cites: the lead
+    is followed by a quotation instead of the formula itself."""
     lead = _SET_PHRASE.sub(" ", lead)
     if asks and _INTERROGATIVE.search(lead):
         return True
@@ -319,7 +321,8 @@ def is_weak(lead: str) -> bool:
 
 
 def is_cancelled_by_tail(tail: str, asks: bool, named: str | None) -> bool:
-    """Whether what follows in the sentence takes the assertion away. named: what it names, "" for several words, None for none."""
+    """Whether the tail cancels the assertion. named: the word that the tail names, "" for several, None for
+    none."""
     if _HINGE.search(_SET_PHRASE.sub(" ", tail)) or _RETRACTED.search(tail) or _ABOUT.match(tail) or _MENTIONED.match(tail):
         return True
     several = named == "" and " or " not in tail
@@ -329,5 +332,5 @@ def is_cancelled_by_tail(tail: str, asks: bool, named: str | None) -> bool:
 
 
 def is_cited(behind: str) -> bool:
-    """Whether the sentence goes on about a quotation that ends before `behind`."""
+    """Whether the sentence goes on about the quotation that ends before `behind`."""
     return _CITED.match(behind) is not None

@@ -1,35 +1,34 @@
-"""Declarations: "I know the word!" and the one word that is then named.
+"""Declarations: "I know the word!" and the one word that is named after it.
 
-The formula declares when its speaker asserts it, whatever leads in ("Based on your hints, ...", "*smiles*
-...", "Nice try, but ..."); it does not when it is asked, under a condition, denied, doubted, hoped for,
-said by others, or quoted as an example of the rules; `assertions` has this grammar. Hedged ("I think",
-"maybe") or in quotes it declares only together with a word. Talk of the word ("I know the word has to do
-with music") is none.
+The formula declares when its speaker asserts it, whatever the lead ("Based on your hints, ...", "*smiles*
+...", "Nice try, but ..."). It does not declare when it is asked, conditional, denied, doubted, hoped for,
+said by others, or quoted as an example of the rules; `assertions` defines this grammar. Hedged ("I think",
+"maybe") or in quotes it declares only together with a word. Talk about the word ("I know the word has to do
+with music") is no declaration.
 
-The guess is the quoted word of the declaring sentence or of one after it, else what follows "it is", "it
-must be", "the word is", a colon and the like, else a sentence of a single word. Exactly one word must be
-named: after a declaration with none or with alternatives ("piano or organ", "piano, guitar") the guess is
-None. What is denied is not named ("piano, not organ"), and small talk is not ("piano, good game!"). The
-first sentence that names a word decides, and later ones cannot mend it; one that only remarks ("That was
-easy!") names a word if no other does.
+The guess is the quoted word of the declaring sentence or of one after it, else what follows "it is", "it must
+be", "the word is", a colon and the like, else a sentence of a single word. Exactly one word must be named:
+after a declaration with no word or with alternatives ("piano or organ", "piano, guitar") the guess is None.
+Denied words ("piano, not organ") and small talk ("piano, good game!") are not named. The first sentence that
+names a word decides, and later sentences cannot correct it; a mere remark ("That was easy!") names a word
+only if no other sentence does.
 
-Works on folded text (see `normalise`), so that case, quotes of all kinds and look-alikes need no care here.
-Markup is emphasis: Markdown's, tags in pairs, LaTeX's \\boxed; a spelled word (c a t) is one word.
+Works on folded text (see `normalise`), so case, quotes of all kinds and look-alike letters are already
+handled. Markup counts as emphasis: Markdown's, paired tags, LaTeX's \\boxed; a spelled word (c a t) is one
+word.
 """
 
-import re
 from dataclasses import dataclass
 
-from .assertions import is_cancelled_by_lead, is_cancelled_by_tail, is_cited, is_weak, lead_of
-from .guesses import INTERJECTIONS, named_in_tail, named_word
 from .normalise import fold
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """Characters [start, end) of the raw text, from the opening to the end of the sentence that names the guess.
+    """Characters [start, end) of the raw text, from the formula to the end of the sentence that names the
+    guess.
 
-    guess: the folded word that is named; None if none is, or two are, or it is negated.
+    guess: the folded word that is named; None for none, for several, and for a denied one.
     """
 
     start: int
@@ -37,116 +36,16 @@ class Declaration:
     guess: str | None
 
 
-_SEP = r"[\s*_`\"'~]+"
-_ADVERBS = (
-    rf"(?:{_SEP}(?:do|really|honestly|now|already|finally|pretty|quite|very|absolutely|truly|fairly|just"
-    rf"|still|also|totally"
-    rf"|completely|clearly|definitely|certainly|actually|surely|almost(?={_SEP}(?:sure|certain"
-    rf"|positive))|[0-9]+ ?%))*"
-)
-_OPENING = re.compile(
-    rf"(?<![^\W_])(?<![^\W_]')(?:i(?:'m|'d|{_SEP}am)?{_ADVERBS}{_SEP}(?:(?P<hedge>think|believe|guess"
-    rf"|assume|suspect|imagine|suppose|reckon|feel)"
-    rf"|bet|say|sure|certain|confident|positive)(?:{_SEP}that)?[,:]?{_SEP})?"
-    rf"i{_ADVERBS}(?:{_SEP}(?P<maybe>think|probably|maybe|perhaps))?{_SEP}know(?:{_SEP}now)?{_SEP}the"
-    rf"{_SEP}(?:(?:secret|hidden|target|mystery|magic){_SEP})?word(?!'s)(?! (?:limit|count|order"
-    rf"|game|choice|association|list|search|play|puzzle|length)s?(?![^\W_]))(?![^\W_])"
-)
-_INTERJECTION = re.compile(INTERJECTIONS + "$")
-"""What belongs to the opening that it stands right before."""
-_AGAIN = re.compile(rf"[\W_]*(?:{INTERJECTIONS}[\W_]+)*")
-"""What may stand between an opening and the same said again."""
-_BOUNDARY = re.compile(r"[.!?;\n\u2013\u2014]|\s-+\s")
-_PLACEHOLDERS = ("x", "xyz", "word", "blank", "guess", "whatever", "answer", "something")
-_BLANK = re.compile(r"[\[{<][^\[\]{}<>]*(?:your|insert|word|guess|answer)[^\[\]{}<>]*[\]}>]")
-"""A blank to be filled in: "{your_guess}"."""
-_TAG = re.compile(r"<(/?)([a-z]{1,12})>")
-_INLINE = frozenset("b i u em strong code mark span".split())
-_LATEX = re.compile(r"\\(?:boxed|text|textbf|textit|textrm|mathbf|mathrm|mathit|emph)\{")
-_SPELLED = re.compile(r"(?<![^\W_])((?:[ai] (?=(?:[^\W\d_] ){2}))?)([^\W\d_](?:([ .])[^\W\d_](?![^\W_]))(?:\3[^\W\d_](?![^\W_]))+)")
-_SENTENCE = re.compile(r"(?:[^.!?\n]|\.{2,})*")
-
-
 def declaration(text: str) -> Declaration | None:
     """The first declaration in `text`, or None if there is none."""
     folded = fold(text)
     if "know" not in folded.text or "word" not in folded.text:
         return None
-    plain = _without_markup(folded.text)
-    for opening in _OPENING.finditer(plain):
-        named = _declares(plain, opening)
-        if named is not None:
-            guess, end = named
-            return Declaration(*folded.raw_span(_start(plain, opening.start()), end), guess or None)
-    return None
 
+    from .openings import first_declared  # a grammar of large expressions, which take time to compile and are seldom needed
 
-def _declares(text: str, opening: re.Match[str]) -> tuple[str | None, int] | None:
-    """What an opening names, and where; None if it does not declare."""
-    lead, quote, outside = lead_of(text, opening.start())
-    tail = _sentence(text, opening.end())
-    asks = text.startswith("?", opening.end() + len(tail))
-    if is_cancelled_by_lead(lead, asks):
+    declared = first_declared(folded.text)
+    if declared is None:
         return None
-    if quote:
-        closing = _closing(text, opening.end(), quote)
-        behind = _sentence(text, closing + 1) if closing >= 0 else ""
-        asks_outside = bool(behind.strip()) and text.startswith("?", closing + 1 + len(behind))
-        if is_cancelled_by_lead(outside, asks_outside, cites=True) or is_cited(behind):
-            return None
-    if (tail.strip() or asks) and is_cancelled_by_tail(tail, asks, named_in_tail(tail)):
-        return None
-    at = _last_opening(text, opening.end())
-    quoted = text[at:closing] if quote and closing >= at else ""
-    named, end = named_word(text[:closing] if any(map(str.isalnum, quoted)) else text, at)
-    if quote and (named in (None, *_PLACEHOLDERS) or _BLANK.search(quoted)):
-        return None
-    weak = opening["hedge"] or opening["maybe"] or is_weak(lead)
-    return None if weak and named is None else (named, end)
-
-
-def _closing(text: str, at: int, quote: str) -> int:
-    """Where a quotation ends that is open at position `at`; -1 if it does not. Quotes escaped as in JSON are inside it."""
-    closing = re.compile(rf"(?<!\\){quote}").search(text, at)
-    return closing.start() if closing else -1
-
-
-def _sentence(text: str, at: int) -> str:
-    """What follows position `at` in its sentence."""
-    rest = _SENTENCE.match(text, at)
-    return rest[0] if rest else ""
-
-
-def _start(text: str, at: int) -> int:
-    """Where an opening starts with its interjections: the formula alone stands at `at`."""
-    while True:
-        head = at
-        while head and not text[head - 1].isalnum():
-            head -= 1
-        before = text[max(0, head - 40) : head]
-        interjection = _INTERJECTION.search(before)
-        if not head or _BOUNDARY.search(text[head:at]) or not interjection:
-            return at
-        at = head - (len(before) - interjection.start())
-
-
-def _without_markup(text: str) -> str:
-    """Folded text, as long as before, with pairs of tags and commands of LaTeX as emphasis, and spelled words (c a t, c.a.t) hyphened."""
-    if "<" in text:
-        closed = set(re.findall(r"</([a-z]{1,12})>", text))
-        text = _TAG.sub(lambda tag: _emphasis(tag) if tag[2] in closed else tag[0], text)
-    if "\\" in text:
-        text = _LATEX.sub(lambda command: "*" * len(command[0]), text)
-    return _SPELLED.sub(lambda run: run[1] + re.sub(r"[ .]", "-", run[2]), text)
-
-
-def _emphasis(tag: re.Match[str]) -> str:
-    """Asterisks in the place of a tag; lines end behind one that is not for words within a line."""
-    return ("\n" if tag[1] and tag[2] not in _INLINE else "*") * len(tag[0])
-
-
-def _last_opening(text: str, at: int) -> int:
-    """The end of the last opening, where one that ends at `at` is said again and again."""
-    while (before := _AGAIN.match(text, at)) and (again := _OPENING.match(text, before.end())):
-        at = again.end()
-    return at
+    start, end, guess = declared
+    return Declaration(*folded.raw_span(start, end), guess or None)

@@ -1,9 +1,9 @@
 """The word that is named after "I know the word": the guess of a declaration.
 
-A sentence names by a quoted word, else by what follows "it is", "it must be", "the word is", a colon and
-the like, else by being a single word. What is denied is not named ("piano, not organ" names piano), nor is
-what is said beside the name: small talk, asides, stage directions, emoticons. Alternatives ("piano or
-organ", "piano, guitar") name several. All texts are folded (see `normalise`).
+A sentence names a word by quoting it, else by "it is", "it must be", "the word is", a colon and the like,
+else by being a single word. Denied words are not named ("piano, not organ" names piano), and neither are
+small talk, asides, stage directions and emoticons beside the name. Alternatives ("piano or organ", "piano,
+guitar") name several. All texts are folded (see `normalise`).
 """
 
 import re
@@ -42,18 +42,18 @@ _CONNECTOR = re.compile(
     rf"|(?:is|was|(?:will|must|should|would|could|can|might|may)(?= {_IT} be)) {_IT}(?: be)?|(?:word"
     rf"|answer|guess|i (?:say|guess|choose|pick)) ?:|you (?:mean|meant)(?! to| that| well))(?![^\W_])"
 )
-"""What the guess follows: it is, it must be, the word is, a colon, and their like; also "is it"."""
+"""Connectors before a guess: it is, it must be, the word is, a colon, and the like; also "is it"."""
 _INVERTED = re.compile(rf"(?:is|was|will|must|should|would|could|can|might|may) {_IT}")
 _TAIL_CONNECTOR = re.compile(
     rf"[\s*_`\"']*(?:, ?(?:which|(?:and )?(?:that|the|this)) )?(?:[^,:;()]{{0,40}}? )??{_BE}(?![^\W_])|[^,:;()]{{0,40}}:"
 )
-"""The same where the sentence of the opening goes on: "I know the word you mean is cat"."""
+"""Connectors within the sentence of the formula: "I know the word you mean is cat"."""
 _REASON = re.compile(r"\s*,?\s*" + either("because, since, as, thanks, from, when, if, although, though, after, (?:that|which) (?:is|was)"))
 _WHICH_IS = re.compile(r"\s*,?\s*(?:that|which) (?:is|was)(?![^\W_])")
 """What names the guess if no later sentence does: "I know the word, which is piano"."""
 _AFTER_REASON = re.compile(rf"(?:[:;\u2013\u2014]|\s-+\s|,(?=\s*(?:and |so )?(?:{_IT}|the|my)\b))(.*)", re.DOTALL)
 _RELATIVE = re.compile(r"\s*,?\s*(?:but|and|so|though|yet|you|you're|that|which|we|for|of|to|in|on|behind)\b")
-"""So goes on what says more of the word, and does not name it unless by a connector: "the word you mean"."""
+"""Clauses about the word that name it only with a connector: "the word you mean"."""
 
 _ONLY = re.compile(
     either(
@@ -65,7 +65,7 @@ _ONLY = re.compile(
         "(?:can't|cannot|can not) be (?:anything|something) (?:but|else than|other than)(?= )",
     )
 )
-"""Phrases that deny nothing."""
+"""Phrases that look like denials but are none."""
 _DENIED = re.compile(
     r"(?:(?:(?<![^\W_])(?:and|but|so|or|definitely|certainly) )?(?<![\"'`])(?<![^\W_])(?:not|never"
     r"|cannot|hardly|neither|nor|no|rather than"
@@ -95,7 +95,7 @@ _NOISE = re.compile(
     r"<\|[^|<>\n]*\|?>|</[a-z_]+>|<(?:s|eos|bos|pad|unk|0x[0-9a-f]{2}|end|eot|br|(?:end|start)_of_turn)/?>|\[/?inst\]"
     r"|(?<=\s)[:;=][-']?[a-z0-9)(\[\]*/\\|]{1,2}(?![^\W_])|<3|\\o/|(?<=\s)x+d+(?![^\W_])|\^_+\^"
 )
-"""Tokens of templates, stray tags, emoticons."""
+"""Template tokens, stray tags, emoticons."""
 _STAGED = re.compile(r"\*+(?:\w+(?:s|ing|ly)|drum\w*|dramatic|pause|beat|wink|grin|smile|nod)(?![^\W_])[^*\n]*\*+")
 _SPLIT = re.compile(r"[,;:()\[\]\u2013\u2014|]|\s-+\s|\.{2,}")
 _BRACKETED = re.compile(r"\((?!\s*(?:or|and|nor|not)\b)[^()]*\)|\[(?!\s*(?:or|and|nor|not)\b)[^\[\]]*\]")
@@ -109,12 +109,12 @@ _CUT = frozenset(
 )
 """Words that end the naming phrase: "cat because it purrs"."""
 _REASONS = frozenset("because since given based considering judging thanks due owing which who whose".split())
-"""Words that begin a reason, or more of the name."""
+"""Words that begin a reason, or say more about the name."""
 _CLAUSE = frozenset(
     "i you it we he she they i'm it's you're am is are was were have has had do did "
     "that that's let's lets love like for with of in at from by".split()
 )
-"""Words that tell a clause ("and I love it") from a name ("and the organ")."""
+"""Words by which a clause ("and I love it") differs from a name ("and the organ")."""
 _TALK = frozenset(
     "lol lmao rofl hehe haha hihi xd gg ggwp wp yay woo woohoo woot w00t bro bruh dude fam yo duh imo "
     "imho tbh ngl fr ez easy simple obvious "
@@ -142,7 +142,7 @@ _SKIP = frozenset(
     "talking about referring describing but "
     "absolutely totally 100 lol".split()
 )
-"""Words around a guess that are none themselves, unless nothing else is named."""
+"""Words around a guess that are guesses only if nothing else is named."""
 _REMARKS = frozenset(
     "easy hard tricky tough clever obvious clear simple fun great good nice smart brilliant amazing "
     "interesting challenging difficult helpful "
@@ -151,15 +151,16 @@ _REMARKS = frozenset(
     "enough time over crystal very so too quite rather such all bit little long last helpful revealing "
     "giveaway it this makes sense".split()
 )
-"""What a remark is made of: "That was a good hint"."""
+"""Words of remarks: "That was a good hint"."""
 _LAST_SENTENCES = 8
-"""How many sentences after the opening may name the guess."""
+"""How many sentences after the formula may name the guess."""
 _REACH = 2000
-"""How many characters after the opening are read."""
+"""How many characters after the formula are read."""
 
 
 def named_word(text: str, at: int) -> tuple[str | None, int]:
-    """The word that is named behind an opening that ends at `at`, "" for several, None for none, and the end of the naming sentence."""
+    """(the word named after a formula that ends at `at`, "" for several, None for none; the end of the naming
+    sentence)."""
     bare_allowed, remark = True, None
     tail = text[at : at + 1] not in (".", "!", "?", "\n")
     for sentence, end in list(_sentences(text[: at + _REACH], at))[:_LAST_SENTENCES]:
@@ -183,19 +184,20 @@ def named_word(text: str, at: int) -> tuple[str | None, int]:
 
 
 def named_in_tail(tail: str) -> str | None:
-    """What the sentence of an opening names where it goes on, as `named_word` says it."""
+    """The word named by the rest of the formula's own sentence, as in `named_word`."""
     return _named(tail, True, not _RELATIVE.match(tail)) if not _REASON.match(tail) else None
 
 
 def _sentences(text: str, at: int) -> Iterator[tuple[str, int]]:
-    """The sentences from position `at` on, each with its end. Ellipses end no sentence."""
+    """The sentences from position `at` on, each with its end. An ellipsis does not end a sentence."""
     for match in re.finditer(r"(?:[^.!?\n]|\.{2,})+", text[at:]):
         end = at + match.end()
         yield match[0], end + (text[end : end + 1] in (".", "!", "?"))
 
 
 def _is_remark(sentence: str, connected: bool = False) -> bool:
-    """Whether a sentence only remarks: "That was easy!". connected: the sentence is what follows its connector."""
+    """Whether a sentence is only a remark: "That was easy!". connected: the sentence is what follows its
+    connector."""
     if connected:
         return (_REMARKS | _SKIP).issuperset(_WORD.findall(_STOCK.sub(" ", sentence)))
     connector = _CONNECTOR.search(sentence)
@@ -229,62 +231,65 @@ def _named(sentence: str, is_tail: bool, bare_allowed: bool) -> str | None:
 
 
 def _alone(sentence: str) -> str | None:
-    """What a sentence names that has no verb: its one word, also behind a pause ("Drum roll... piano") and before small talk."""
+    """What a sentence names that has no verb: its one word, also behind a pause ("Drum roll... piano") and
+    before small talk."""
     pieces = [piece for piece in re.split(r"\.{2,}|:", _STOCK.sub(",", sentence)) if content(piece)]
     if len(pieces) > 1 and len(content(pieces[-1])) == 1:
         sentence = pieces[-1]
-    found = [word for word in content(sentence) if word not in _TALK] or content(sentence)
-    if len(found) == 1:
+    candidates = [word for word in content(sentence) if word not in _TALK] or content(sentence)
+    if len(candidates) == 1:
         return _one_word(sentence)
-    return "" if len(found) == 2 and _LISTED.search(sentence) else None
+    return "" if len(candidates) == 2 and _LISTED.search(sentence) else None
 
 
 def _after_connector(sentence: str, connector: re.Match[str]) -> str | None:
-    """What a sentence names behind its connector ("it is"); None if nothing follows it, or a question about it does ("is it played")."""
-    said = sentence[connector.end() :]
-    while (again := _CONNECTOR.search(said)) and _is_remark(said[: again.start()], connected=True):
-        connector, said = again, said[again.end() :]
-    if not _WORD.search(_STOCK.sub(" ", said)):
+    """The word that a sentence names after its connector ("it is"); None if nothing follows, or a question
+    does ("is it played")."""
+    rest = sentence[connector.end() :]
+    while (again := _CONNECTOR.search(rest)) and _is_remark(rest[: again.start()], connected=True):
+        connector, rest = again, rest[again.end() :]
+    if not _WORD.search(_STOCK.sub(" ", rest)):
         return None
-    named = _one_word(said)
-    if _INVERTED.match(connector[0]) and not _LISTED.search(said) and (not named or _is_cut(said)):
+    named = _one_word(rest)
+    if _INVERTED.match(connector[0]) and not _LISTED.search(rest) and (not named or _is_cut(rest)):
         return None
     return named
 
 
-def _is_cut(said: str) -> bool:
-    return not _CUT.isdisjoint(_WORD.findall(_SPLIT.split(said)[0]))
+def _is_cut(text: str) -> bool:
+    return not _CUT.isdisjoint(_WORD.findall(_SPLIT.split(text)[0]))
 
 
 def _inside(match: re.Match[str]) -> str:
-    """What stands between the quotes."""
+    """The text between the quotes."""
     return str(match[match.lastindex or 0])
 
 
 def content(piece: str) -> list[str]:
-    """The words of a piece that could be named: no articles, adverbs, interjections, stock phrases."""
-    found = _WORD.findall(_STOCK.sub(" ", piece))
-    return [word for word in found if word not in _SKIP and not _INTERJECTION.fullmatch(word)]
+    """The words of a piece that could be a name: without articles, adverbs, interjections and stock
+    phrases."""
+    words = _WORD.findall(_STOCK.sub(" ", piece))
+    return [word for word in words if word not in _SKIP and not _INTERJECTION.fullmatch(word)]
 
 
 def _one_of(quotes: list[str], after: str) -> str:
-    """The word in quotes; "" if they hold several, or it is joined by one without quotes."""
+    """The word in quotes; "" if they contain several, or a word without quotes is joined to it."""
     if _rivals(after, "", joined=True):
         return ""
-    found: set[str] = set()
+    names: set[str] = set()
     for quote in quotes:
         connector = _CONNECTOR.search(quote)
-        found.add(_one_word(quote[connector.end() :] if connector else quote))
-    return found.pop() if len(found) == 1 else ""
+        names.add(_one_word(quote[connector.end() :] if connector else quote))
+    return names.pop() if len(names) == 1 else ""
 
 
-def _one_word(said: str) -> str:
-    """The one word of what follows "it is"; "" if it is none, or several."""
-    said = _STOCK.sub(",", said)
-    without_asides = _BRACKETED.sub(",", said)
+def _one_word(text: str) -> str:
+    """The single word of what follows "it is"; "" for none or several."""
+    text = _STOCK.sub(",", text)
+    without_asides = _BRACKETED.sub(",", text)
     if content(without_asides):
-        said = without_asides
-    pieces = [piece for piece in _SPLIT.split(said) if _WORD.search(piece)]
+        text = without_asides
+    pieces = [piece for piece in _SPLIT.split(text) if _WORD.search(piece)]
     while pieces and _TALK.issuperset(content(pieces[0])) and any(_is_name(piece) for piece in pieces[1:]):
         pieces.pop(0)
     if not pieces:
@@ -302,7 +307,8 @@ def _one_word(said: str) -> str:
 
 
 def _ends_name(named: list[str], i: int) -> bool:
-    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love it"."""
+    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love
+    it"."""
     if named[0] in ("something", "anything", "someone"):
         return False
     joins = named[i] in ("and", "or", "so")
@@ -310,8 +316,9 @@ def _ends_name(named: list[str], i: int) -> bool:
 
 
 def _rivals(piece: str, named: str, joined: bool = False) -> bool:
-    """Whether a later piece of the sentence names another word than `named`: "dog", "or a dog", "dog or bird". Clauses, small talk and
-    what says more of the name ("the instrument") do not. joined: only those with "or" or "and" do."""
+    """Whether a later piece of the sentence names another word than `named`: "dog", "or a dog", "dog or
+    bird". Clauses, small talk and more about the name ("the instrument") do not. joined: only pieces with
+    "or" or "and" count."""
     piece = _STOCK.sub(" ", piece)
     if (again := _CONNECTOR.search(piece)) and again[0] != "its":
         piece = piece[again.end() :]
@@ -334,13 +341,14 @@ def _rivals(piece: str, named: str, joined: bool = False) -> bool:
 
 
 def _alike(word: str, named: str) -> bool:
-    """Whether two words may stand for each other: they are, as far as is known, the same part of speech."""
+    """Whether two words can be alternatives: they are the same part of speech, as far as is known."""
     first, second = ([part for part in PARTS if one in words_of(part)] for one in (word, named))
     return not first or first == (second or ["noun"])
 
 
 def _without_reasons(pieces: list[str]) -> Iterator[str]:
-    """The pieces after the first that may name, too: behind a reason ("based on fur, milk and mice") only alternatives do."""
+    """The later pieces that may name a word: after a reason ("based on fur, milk and mice") only alternatives
+    do."""
     reasons = False
     for piece in pieces:
         words = _WORD.findall(piece)
@@ -350,15 +358,16 @@ def _without_reasons(pieces: list[str]) -> Iterator[str]:
 
 
 def _compounds(word: str) -> bool:
-    """Whether a word of small talk is a noun, which a name right before it belongs to: "video game"."""
+    """Whether a word of small talk is a noun that forms a compound with a name before it: "video game"."""
     return word in words_of("noun")
 
 
 def _same(word: str, named: str) -> bool:
-    """Whether two words are one, spelled or inflected: "piano" and "p-i-a-n-o", "color" and "colours"."""
+    """Whether two words are the same, spelled or inflected: "piano" and "p-i-a-n-o", "color" and
+    "colours"."""
     return word.replace("-", "") == named.replace("-", "") or bool(named and (named in forms(word) or word in forms(named)))
 
 
 def _is_name(piece: str) -> bool:
-    """Whether a piece of a sentence holds one word that could be the name."""
+    """Whether a piece of a sentence contains exactly one word that could be the name."""
     return len([word for word in content(piece) if word not in _TALK]) == 1

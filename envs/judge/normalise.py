@@ -1,15 +1,14 @@
-"""What an utterance says once its disguise is off: folded text, the words in it, and where in the raw text
-they stand.
+"""Removes disguises from an utterance: folded text, the words in it, and their positions in the raw text.
 
-Folding goes character by character: compatibility decomposition (fullwidth, circled, mathematical letters),
-invisible and combining characters dropped, look-alikes of other scripts read as the Latin letters they
-imitate, case folded. Vowel signs of scripts that write words with them stay. `words` then reads the folded
-text: plain words, clitics taken off, hyphens and emphasis inside words closed up, words broken over a line
-end joined, leet spelling read with two maps, numbers taken off their ends, and runs of three or more
-separated single letters joined.
+Folding works character by character: compatibility decomposition (fullwidth, circled, mathematical letters),
+removal of invisible and combining characters, look-alike letters of other scripts read as Latin ones, case
+folding. Vowel signs of scripts that write words with them are kept. `words` then reads the folded text: plain
+words, clitics removed, hyphens and emphasis inside words closed up, words broken over a line end joined, leet
+spelling read with two maps, numbers at the ends of words removed, and runs of three or more separated single
+letters joined.
 
-Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"),
-reversal, words run together, translations and rhymes.
+Knows no language beyond English clitics. Out of scope: acrostics, spelling hints ("starts with C"), reversal,
+words run together, translations and rhymes.
 """
 
 import re
@@ -24,14 +23,14 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Folded:
-    """Folded text; character i of `text` came from characters [starts[i], ends[i]) of the raw text."""
+    """Folded text; character i of `text` comes from characters [starts[i], ends[i]) of the raw text."""
 
     text: str
     starts: Sequence[int]
     ends: Sequence[int]
 
     def raw_span(self, start: int, end: int) -> tuple[int, int]:
-        """The raw span of the folded span [start, end); an empty one lies where it starts."""
+        """The raw span of the folded span [start, end); of an empty one its start twice."""
         if start >= end:
             at = self.starts[start] if start < len(self.text) else (self.ends[-1] if self.text else 0)
             return at, at
@@ -39,7 +38,7 @@ class Folded:
 
 
 class Word(NamedTuple):
-    """One reading of a piece of the raw text: its characters [start, end) can be read as the folded word `text`."""
+    """One reading of the raw text: its characters [start, end) can be read as the folded word `text`."""
 
     text: str
     start: int
@@ -68,16 +67,17 @@ _LOOKALIKES = {odd: plain for odds, plains in _PAIRS for odd, plain in zip(odds,
 _LOOKALIKES |= {"æ": "ae", "œ": "oe", "ӕ": "ae"}
 _LOOKALIKES |= dict.fromkeys("’‘‛ʼʹ′´‵‹›‚", "'") | dict.fromkeys("“”„‟″«»「」『』", '"') | dict.fromkeys("‐‑‒−⁃·‧•∙⋅", "-")
 _LOOKALIKES["。"] = "."
-"""By raw character: some capitals look like other letters than their small ones."""
+"""By raw character: some capitals look like other letters than their small ones do."""
 _ENCLOSED = (0x1F130, 0x1F150, 0x1F170, 0x1F1E6)
-"""Squared, negative circled and squared, regional-indicator letters: alphabets that Unicode does not decompose."""
+"""Starts of alphabets that Unicode does not decompose: squared, negative circled, negative squared and
+regional-indicator letters."""
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800\u2065\u17b4\u17b5")
-"""Letters and symbols that show nothing."""
+"""Letters and symbols that are invisible."""
 _TAG_BASE = 0xE0000
 
 
 def _reduce(char: str) -> str:
-    """One step of folding, for one character."""
+    """One step of folding of one character."""
     if char in _LOOKALIKES:
         return _LOOKALIKES[char]
     out = []
@@ -93,7 +93,7 @@ def _reduce(char: str) -> str:
 
 
 _SIGNED_BLOCKS = ((0x0900, 0x1100), (0x1700, 0x1800), (0x1900, 0x1AB0), (0x1B00, 0x1D00), (0xA800, 0xAC00))
-"""Where the scripts of South and South-East Asia stand, which spell vowels with combining characters."""
+"""Blocks of the scripts of South and South-East Asia, which spell vowels with combining characters."""
 _SIGNS = frozenset(
     chr(code)
     for first, end in _SIGNED_BLOCKS
@@ -102,12 +102,13 @@ _SIGNS = frozenset(
 )
 _SIGN = re.compile(f"[{''.join(sorted(_SIGNS))}]")
 LETTER = rf"(?:[^\W_]|[{''.join(sorted(_SIGNS))}])"
-"""An expression for a letter, a digit or a sign that spells a word with them."""
+"""An expression for a letter, a digit or a vowel sign."""
 NO_LETTER_BEFORE = rf"(?<![^\W_])(?<![{''.join(sorted(_SIGNS))}])"
 
 
 def _is_invisible(char: str) -> bool:
-    """Format and combining characters, control characters other than white space, blanks that call themselves letters."""
+    """Whether a character is invisible: format and combining characters, control characters other than white
+    space, blanks that Unicode counts as letters."""
     category = unicodedata.category(char)
     if char in _SIGNS:
         return False
@@ -117,15 +118,15 @@ def _is_invisible(char: str) -> bool:
 
 
 def _is_odd(char: str) -> bool:
-    """Whether a character of no case that does not decompose is folded all the same."""
+    """Whether a caseless character that does not decompose is folded all the same."""
     return char in _LOOKALIKES or _is_invisible(char)
 
 
 @lru_cache(maxsize=1 << 17)
 def fold_char(char: str) -> str:
-    """What one raw character becomes: nothing, one character or several, none of which folding would change again.
+    """The folding of one raw character: no character, one or several, none of which folding changes again.
 
-    The table has room for nearly all characters there are, some 20 MB of them, so that no text empties it for the next.
+    The cache holds nearly all characters that exist (some 20 MB), so that no text evicts those of the next.
     """
     if unicodedata.category(char) in ("Lo", "Cn", "Co") and unicodedata.is_normalized("NFKD", char) and not _is_odd(char):
         return char
@@ -141,7 +142,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 
 
 def fold(text: str) -> Folded:
-    """Takes the disguise off `text`. Folding folded text changes nothing."""
+    """Removes the disguises of `text`. Folding is idempotent."""
     if text.isascii() and (text.isprintable() or not _CONTROL.search(text)):
         return Folded(text.lower(), range(len(text)), range(1, len(text) + 1))
     return _fold_each(text, fold_char)
@@ -163,16 +164,16 @@ def _fold_each(text: str, fold_one: Callable[[str], str]) -> Folded:
 
 _PLAIN_MARKS = b" \t\n.,;:?!'\"()[]{}<>/&%+=#^~`"
 _SHAPE = bytes(b"a"[0] if chr(code) in ascii_lowercase else b" -"[code not in _PLAIN_MARKS] for code in range(256))
-"""Letters to a, plain marks to blanks, all else to hyphens."""
+"""Maps letters to a, plain punctuation to blanks, everything else to hyphens."""
 _OTHER = ord("-")
 _LONE = re.compile(b" a {1,4}a ")
 _BANG = re.compile("![a-z]")
 
 
 def undisguised(text: str) -> str | None:
-    """The folded text where its words are what they seem: ASCII letters between blanks and plain punctuation, no two of them alone side by
-    side, no contraction of "not". What it does not contain is not said in it. None where `words` must tell.
-    """
+    """The folded text if its words have no disguise: ASCII letters between blanks and plain punctuation, no
+    two single letters side by side, no contraction of "not". A string that it does not contain is not said.
+    None where `words` has to decide."""
     if not text.isascii():
         return None
     folded = text.lower()
@@ -183,7 +184,7 @@ def undisguised(text: str) -> str | None:
 
 
 def is_silent(text: str) -> bool:
-    """Whether nothing visible is said: empty, white space, or characters that show nothing."""
+    """Whether nothing visible is said: empty text, white space, or invisible characters."""
     return not (text[:1].isascii() and text[:1].isalnum()) and not fold(text).text.strip()
 
 
@@ -207,25 +208,27 @@ _MEASURE = re.compile(
 )
 """Numbers with an ordinal ending or a unit ("5in", "80s"), which are no leet spelling."""
 _SPELLS = re.compile(r"(?:[^\W\d_]|[@$!|])(?:[0-9]+|)(?:[^\W\d_]|[@$!|])")
-"""Leet spelling has letters on both sides of a digit, or two in a row, unlike codes and units ("F16", "70p")."""
+"""Leet spelling: letters on both sides of a digit, or two letters in a row, unlike codes and units ("F16",
+"70p")."""
 _NUMBERED = re.compile(r"[0-9]*([^\W\d_]{3,})[0-9]*")
-"""A word of three letters and more, and what numbers stand at its ends."""
+"""A word of three letters or more, with the numbers at its ends."""
 
 _NOT = {"can't": "can", "won't": "will", "shan't": "shall", "ain't": ""}
 _WHOLE = frozenset({"o'clock"})
-"""Words with an apostrophe that are no contraction of their parts."""
+"""Words with an apostrophe that are no contraction."""
 _CLITICS = frozenset({"s", "d", "m", "t", "ll", "re", "ve"})
 
 
 def _is_disguised(folded: str) -> bool:
-    """Whether there may be leet spellings or spelled words; false is a proof that there are none."""
+    """Whether the text may contain leet spellings or spelled words; False proves that it contains none."""
     return bool((_ODD.search(folded) and _LEETISH.search(folded)) or _SPELLED.search("\n" + folded))
 
 
 def haystack(text: str) -> str | None:
-    """A string that holds all readings of the words of `text`, quickly made; None where `words` must tell.
+    """A string that contains all readings of the words of `text`, for a quick search; None where `words` has
+    to decide.
 
-    What is not in it is not said. Most texts have one.
+    A string that it does not contain is not said. Most texts have one.
     """
     folded = fold(text).text
     if _is_disguised(folded) or (not text.isascii() and _TAGS.search(text)):
@@ -243,7 +246,8 @@ def haystack(text: str) -> str | None:
 def words(text: str) -> Iterator[Word]:
     """All readings of the words of `text`, with their raw spans, in no particular order.
 
-    One place may have several. Tag characters are invisible, and copy ASCII: they are read both ways.
+    One position may have several readings. Tag characters are invisible copies of ASCII and are read both
+    ways.
     """
     folds = [fold(text)]
     if not text.isascii() and _TAGS.search(text):
@@ -296,8 +300,8 @@ def _without_clitics(token: str, at: int) -> Iterator[Word]:
 
 
 def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
-    """Leet spellings of three letters and more: c4t, 5un, m0u$e; and words with a number at an end: 3lemons. Numbers with units and codes
-    stay what they are."""
+    """Readings of leet spellings of three letters or more: c4t, 5un, m0u$e; and of words with a number at an
+    end: 3lemons. Numbers with units, and codes, are left as they are."""
     if len(token) < 3 or not _SPELLS.search(token) or _MEASURE.fullmatch(token) or not any(map(str.isalpha, token)):
         return
     if (numbered := _NUMBERED.fullmatch(token)) and numbered[1] != token:
@@ -309,7 +313,8 @@ def _unleet(token: str, start: int, end: int) -> Iterator[Word]:
 
 
 def _joined(run: str, at: int) -> Iterator[Word]:
-    """The words of a run of letters: all of it, without "a" or "I" at its head, equally spaced parts."""
+    """The words of a run of letters: the whole run, the run without "a" or "I" at its start, equally spaced
+    parts."""
     letters = [(match[0], match.start()) for match in re.finditer(r"[^\W_]", run)]
     groups = [letters]
     if letters[0][0] in "ai" and len(letters) > 3:

@@ -1,8 +1,10 @@
-"""The judge of Adversarial Taboo: whether one utterance decides the game, who wins by it, and which characters of it say so.
+"""The judge of Adversarial Taboo: whether an utterance ends the game, who wins by it, and which of its
+characters decide.
 
-Rules of word matching: "lemma" (the target and its inflections), "family" (derivations too) and "spag", which repeats the judge of SPAG
-(arXiv 2404.10642, code Linear95/SPAG) with its faults: substrings, and a guess expression that takes "It is a category" for cat. Knows one
-utterance at a time; turns, lengths and utilities belong to the game.
+Rules of word matching: "lemma" (the target and its inflections), "family" (also derivations) and "spag", the
+judge of SPAG (arXiv 2404.10642, code Linear95/SPAG) with its errors: it matches substrings, and its guess
+expression takes "It is a category" for cat. Judges single utterances; turns, lengths and utilities belong to
+the game.
 """
 
 import re
@@ -33,7 +35,7 @@ ROLES = ("attacker", "defender")
 
 @dataclass(frozen=True)
 class Match:
-    """The target was said: characters [start, end) of the raw text, which read as the form `matched`."""
+    """The target was said: characters [start, end) of the raw text, read as the form `matched`."""
 
     start: int
     end: int
@@ -44,9 +46,9 @@ class Match:
 class Verdict:
     """How one utterance ended the game.
 
-    reason: of the attacker's "foul" or "silent", of the defender's "declared_right", "declared_wrong", "uttered" or "silent". start, end:
-    the deciding characters of the raw utterance; all of it for "silent". matched: the form of the target that was said, or the guess that
-    was named; empty where there is none.
+    reason: of the attacker "foul" or "silent"; of the defender "declared_right", "declared_wrong", "uttered"
+    or "silent". start, end: the deciding characters of the raw utterance; the whole utterance for "silent".
+    matched: the form of the target that was said, or the guess that was named; "" for neither.
     """
 
     reason: str
@@ -58,7 +60,8 @@ class Verdict:
 
 @lru_cache(maxsize=1 << 14)
 def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
-    """The function that finds the first place where a text says `target`. Raises ValueError for an unknown rule or an empty target."""
+    """A function that returns the first position where a text says `target`, or None. Raises ValueError for
+    an unknown rule or an empty target."""
     check_rule(rule)
     if rule == "spag":
         return _substring_matcher(target)
@@ -70,12 +73,12 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
         hay = haystack(text) if stems else None
         if hay is not None and not any(map(hay.__contains__, stems)):
             return None
-        found = [word for word in words(text) if word.text in wanted]
+        readings = [word for word in words(text) if word.text in wanted]
         if written:
-            found += _phrases(text, target, rule)
-        if not found:
+            readings += _phrases(text, target, rule)
+        if not readings:
             return None
-        first = min(found, key=lambda word: (word.start, word.end))
+        first = min(readings, key=lambda word: (word.start, word.end))
         return Match(first.start, first.end, first.text)
 
     return match
@@ -83,7 +86,8 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
 
 @lru_cache(maxsize=1 << 14)
 def _written(target: str, rule: str) -> tuple[re.Pattern[str], tuple[str, ...]] | None:
-    """An expression for a target written as several words or with signs in it, and the form that each of its groups is."""
+    """An expression for a target of several words or with symbols in it, and the form that each of its groups
+    stands for."""
     ways = sorted(written_forms(target, rule).items(), key=lambda way: (-len(way[1]), way))
     if not ways:
         return None
@@ -102,13 +106,14 @@ def _phrases(text: str, target: str, rule: str) -> list[Word]:
 
 
 def is_right(guess: str, target: str) -> bool:
-    """Whether a guess is the target or one of its inflections. Right whatever the rule, since "family" widens only what may not be said."""
+    """Whether a guess is the target or one of its inflections. The rule does not matter, as "family" only
+    forbids more words."""
     wanted = forms(target, "lemma")
     folded = fold(guess)
-    said = [match.span() for match in re.finditer(f"{LETTER}+", folded.text.removesuffix("'s"))]
-    if not said:
+    spans = [match.span() for match in re.finditer(f"{LETTER}+", folded.text.removesuffix("'s"))]
+    if not spans:
         return False
-    start, end = folded.raw_span(said[0][0], said[-1][1])
+    start, end = folded.raw_span(spans[0][0], spans[-1][1])
     readings = [*words(guess), *_phrases(guess, target, "lemma")]
     return any(word.text in wanted and word.start <= start and word.end >= end for word in readings)
 
@@ -116,25 +121,26 @@ def is_right(guess: str, target: str) -> bool:
 def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict | None:
     """How `text`, said by `role`, ends the game; None if the game goes on.
 
-    A declaration decides by its guess alone. The target said before it opens counts as uttered; said inside it or after it, as nothing.
-    Silence loses under every rule; SPAG itself plays on after an empty utterance.
+    A declaration decides by its guess alone. The target said before the declaration counts as uttered; inside
+    or after it, it does not count. Silence loses under every rule; SPAG itself plays on after an empty
+    utterance.
     """
     if role not in ROLES:
         raise ValueError(f"unknown role {role!r}; known roles: {', '.join(ROLES)}")
     stems = _stems(target, rule)
     if stems and _says_nothing(text, stems):
         return None
-    said = matcher(target, rule)(text)
+    match = matcher(target, rule)(text)
     declared, right = _declared(text, target, rule)
     other = "defender" if role == "attacker" else "attacker"
     if role == "attacker":
-        if said:
-            return Verdict("foul", other, said.start, said.end, said.matched)
+        if match:
+            return Verdict("foul", other, match.start, match.end, match.matched)
         if declared:
             return Verdict("foul", other, declared.start, declared.end, declared.guess or "")
     else:
-        if said and (not declared or (said.start < declared.start and rule != "spag")):
-            return Verdict("uttered", other, said.start, said.end, said.matched)
+        if match and (not declared or (match.start < declared.start and rule != "spag")):
+            return Verdict("uttered", other, match.start, match.end, match.matched)
         if declared:
             reason, winner = ("declared_right", role) if right else ("declared_wrong", other)
             return Verdict(reason, winner, declared.start, declared.end, declared.guess or "")
@@ -143,7 +149,8 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
 
 @lru_cache(maxsize=1 << 14)
 def _stems(target: str, rule: str) -> tuple[str, ...]:
-    """Without any of these an undisguised text does not say the target. None for "spag" and for targets of several words."""
+    """Strings of which an undisguised text must contain one to say the target. Empty for "spag" and for
+    targets of several words."""
     check_rule(rule)
     if rule == "spag" or not clean_target(target).replace("'", "").isalnum():
         return ()
@@ -153,8 +160,8 @@ def _stems(target: str, rule: str) -> tuple[str, ...]:
 
 
 def _says_nothing(text: str, stems: tuple[str, ...]) -> bool:
-    """The quick way for most of what is said: whether it can be seen at once that a text neither says a target of these stems nor declares,
-    and is not silence."""
+    """The quick path for most texts: True proves that a text neither says a target with these stems nor
+    declares, and is not silent."""
     plain = undisguised(text)
     if plain is None or not plain[:1].isalpha() or ("know" in plain and "word" in plain):
         return False
@@ -165,7 +172,8 @@ def _says_nothing(text: str, stems: tuple[str, ...]) -> bool:
 
 
 def judge_line(record: dict[str, Any], rule: str = "lemma") -> dict[str, Any]:
-    """Judges {"target", "role", "text"}: {"reason", "winner", "span", "matched"}, all None if the utterance does not end the game.
+    """Judges {"target", "role", "text"}. Returns {"reason", "winner", "span", "matched"}, all None if the
+    utterance does not end the game.
 
     Raises ValueError for a missing key, a value that is no string, an unknown role or rule.
     """
@@ -184,7 +192,7 @@ def judge_line(record: dict[str, Any], rule: str = "lemma") -> dict[str, Any]:
 
 
 def _declared(text: str, target: str, rule: str) -> tuple[Declaration | None, bool]:
-    """The declaration in a text, if there is one, and whether its guess is right."""
+    """(the declaration in a text or None, whether its guess is right)."""
     if rule == "spag":
         return _spag_declaration(text, target)
     declared = declaration(_in_one_piece(text, target))
@@ -192,23 +200,26 @@ def _declared(text: str, target: str, rule: str) -> tuple[Declaration | None, bo
 
 
 _GAP = re.compile(rf"(?:(?!{LETTER})[^+#'\u2019]|['\u2019](?!\w)|(?<!\w)['\u2019])+")
-"""What stands between the words of a target: no letters, no signs at the end of a word, no apostrophes within one."""
+"""What may stand between the words of a target: no letters, no symbols at the end of a word, no apostrophes
+within a word."""
 
 
 def _in_one_piece(text: str, target: str) -> str:
-    """The text, as long as before, with a target of several words hyphened where it is said, so that it reads as one word."""
+    """The text, of equal length, with a target of several words hyphenated wherever it is said, so that it
+    reads as one word."""
     for word in _phrases(text, target, "lemma"):
         text = text[: word.start] + _GAP.sub(_hyphen, text[word.start : word.end]) + text[word.end :]
     return text
 
 
 def _hyphen(gap: re.Match[str]) -> str:
-    """A hyphen as long as a gap; what shows nothing stays."""
+    """A hyphen as long as a gap; invisible characters are kept."""
     return "-" + "\u200b" * (len(gap[0]) - 1) if fold(gap[0]).text else gap[0]
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:
-    """The text in lower case, as SPAG compares it, and the raw position of each of its characters (and of its end)."""
+    """The lower-case text that SPAG compares, and the raw position of each of its characters and of its
+    end."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered, range(len(text) + 1)
@@ -221,10 +232,10 @@ def _substring_matcher(target: str) -> Callable[[str], Match | None]:
 
     def match(text: str) -> Match | None:
         lowered, raw = _lower(text)
-        found = [(at, form) for form in wanted if (at := lowered.find(form)) >= 0]
-        if not found:
+        positions = [(at, form) for form in wanted if (at := lowered.find(form)) >= 0]
+        if not positions:
             return None
-        start, form = min(found)
+        start, form = min(positions)
         return Match(raw[start], raw[start + len(form) - 1] + 1, form)
 
     return match
@@ -235,8 +246,8 @@ _SPAG_PREDICTION = re.compile(r"i know the word! it.{1,8}")
 
 @lru_cache(maxsize=1 << 14)
 def _spag_guess(target: str) -> re.Pattern[str]:
-    """SPAG's expression for a right guess. The source does not escape the word; here it is escaped, so that no target can break or stall
-    it."""
+    """SPAG's expression for a right guess. The source does not escape the word; here it is escaped, so no
+    target can break or stall the expression."""
     one_of = "|".join(re.escape(form) for form in sorted(forms(target, "spag")))
     return re.compile(rf"i know the word! it.{{1,8}}({one_of})")
 

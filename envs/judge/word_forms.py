@@ -1,8 +1,9 @@
 """The forms of a word: what counts as saying it.
 
-From the target downward only: the forms of "market" hold "marketing", those of "marketing" do not hold "market". A shipped table (made by
-data/build_forms.py) knows the inflections and derivations of some 25,000 words; for all others regular inflection rules stand in, and
-`is_known` says so. Forms are folded as `normalise` folds text.
+Forms go from the target downward only: those of "market" include "marketing", those of "marketing" do not
+include "market". A shipped table (made by data/build_forms.py) has the inflections and derivations of some
+25,000 words; all other words are inflected by regular rules, and `is_known` says which. Forms are folded as
+in `normalise`.
 """
 
 import gzip
@@ -15,7 +16,8 @@ from pathlib import Path
 from .normalise import LETTER, fold
 
 RULES = ("lemma", "family", "spag")
-"""lemma: inflections. family: derivations and their inflections too. spag: the strings that SPAG's judge looks for."""
+"""lemma: inflections. family: also derivations and their inflections. spag: the strings that SPAG's judge
+looks for."""
 
 TABLE_PATH = Path(__file__).parents[1] / "data" / "forms.txt.gz"
 
@@ -35,15 +37,15 @@ _TARGET_WORD = re.compile(rf"{LETTER}+(?:'{LETTER}+)*[+#]*")
 
 
 def check_rule(rule: str) -> None:
-    """Raises ValueError, naming the known rules, for a rule that is none of them."""
+    """Raises ValueError for an unknown rule, with the known ones."""
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; known rules: {', '.join(RULES)}")
 
 
 @lru_cache(maxsize=1 << 12)
 def clean_target(target: str) -> str:
-    """The folded target, its words joined by single blanks; + and # stay at the end of a word (C++). Raises ValueError if
-    there is nothing in it that can be said."""
+    """The folded target, its words joined by single blanks; + and # at the end of a word are kept (C++).
+    Raises ValueError for a target without a letter or digit."""
     cleaned = " ".join(_TARGET_WORD.findall(fold(target).text))
     if not cleaned:
         raise ValueError(f"the target {target!r} holds no letter or digit")
@@ -51,17 +53,18 @@ def clean_target(target: str) -> str:
 
 
 def is_known(target: str) -> bool:
-    """Whether the table knows the forms of `target`; if not, `forms` follows the regular rules."""
+    """Whether the table has the forms of `target`; if not, `forms` uses regular rules."""
     return clean_target(target) in _table()
 
 
 def known_targets() -> Iterable[str]:
-    """All words whose forms the table knows, in alphabetical order."""
+    """All words whose forms are in the table, in alphabetical order."""
     return _table().keys()
 
 
 def forms(target: str, rule: str = "lemma") -> frozenset[str]:
-    """All folded forms that count as `target` under `rule`, the target itself among them. A target of several words inflects its last one.
+    """All folded forms that count as `target` under `rule`, including the target itself. Of a target of
+    several words the last word is inflected.
 
     Raises ValueError for an unknown rule and for a target without a letter or digit.
     """
@@ -72,11 +75,11 @@ def forms(target: str, rule: str = "lemma") -> frozenset[str]:
 
 @lru_cache(maxsize=1 << 12)
 def written_forms(target: str, rule: str = "lemma") -> dict[str, str]:
-    """Expressions for the ways to write a target that is not one word of letters, and for a closed compound as two words; by each the form
-    that it is.
+    """Expressions for the spellings of a target that is not one word of letters, and of a closed compound as
+    two words; each with the form that it stands for.
 
-    An abbreviation of two letters may have a dot between them: "P.C.". Between the words of a target stand blanks or
-    hyphens, nothing, or what stands there in the target: "St. Louis", "AC/DC", "R&B".
+    An abbreviation of two letters may contain a dot: "P.C.". Words of a target may be separated by blanks or
+    hyphens, by nothing, or as the target itself separates them: "St. Louis", "AC/DC", "R&B".
     """
     word = clean_target(target)
     if " " in word or word[-1] in "+#":
@@ -94,7 +97,7 @@ def written_forms(target: str, rule: str = "lemma") -> dict[str, str]:
 
 
 def _gap(gap: str) -> str:
-    """An expression for what may stand between two words of a target that stand so far apart."""
+    """An expression for the gap between two words of a target."""
     sign = gap.strip()
     ways = [r"[\s_-]{1,3}"]
     if sign not in ("", "-", "_"):
@@ -112,17 +115,18 @@ def _joined(words: list[str], gaps: list[str]) -> str:
 
 
 def _is_part(word: str) -> bool:
-    """Whether a word may be half of a compound: one of the table, of three letters and more, and no word of grammar."""
+    """Whether a word may be half of a compound: in the table, of three letters or more, and no function
+    word."""
     return len(word) > 2 and word in _table() and word not in _GRAMMAR
 
 
 def table_hash() -> str:
-    """Short hash of the table's content, for the record of a game."""
+    """Short hash of the table's content, recorded with every game."""
     return hashlib.sha256(_table_text().encode()).hexdigest()[:12]
 
 
 def _spag_forms(target: str) -> frozenset[str]:
-    """What SPAG looks for: lower-cased, not folded, so that accents and hyphens count."""
+    """The strings that SPAG looks for: lower-cased but not folded, so accents and hyphens count."""
     word = " ".join(target.lower().split())
     return frozenset({word, word + "ing", word + "ed", plural(word)})
 
@@ -132,10 +136,10 @@ def _forms(word: str, rule: str) -> frozenset[str]:
     first, blank, last = word.rpartition(" ")
     if blank:
         return frozenset(f"{first} {form}" for form in _forms(last, "lemma"))
-    found = {word, *_inflections(word)}
+    forms = {word, *_inflections(word)}
     if rule == "family" and word in _table():
-        found.update(_decode(word, _table()[word].partition("\t")[2]))
-    return frozenset(found)
+        forms.update(_decode(word, _table()[word].partition("\t")[2]))
+    return frozenset(forms)
 
 
 def _inflections(word: str) -> frozenset[str]:
@@ -146,7 +150,8 @@ def _inflections(word: str) -> frozenset[str]:
 
 
 def _decode(word: str, coded: str) -> list[str]:
-    """Forms as the table writes them: how many letters to drop from the end of the word (none: 0), then what to append."""
+    """Decodes the table's entry of a word: how many letters to drop from its end (no number: 0), then what to
+    append."""
     decoded = []
     for code in coded.split():
         drop = int(re.match(r"[0-9]+", code)[0])  # type: ignore[index]
@@ -161,7 +166,7 @@ def _table_text() -> str:
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, str]:
-    """The table, one undecoded line of forms per target. Read once, at first use."""
+    """The table: one encoded line of forms per target. Read once, at first use."""
     lines = _table_text().splitlines()
     return {target: rest for target, _, rest in (line.partition("\t") for line in lines if not line.startswith("#"))}
 
@@ -170,13 +175,13 @@ _VOWELS = "aeiou"
 
 
 def doubles(word: str) -> bool:
-    """Whether the last consonant is doubled before -ed and -ing: one syllable, consonant-vowel-consonant (stop, but not open, fix or
-    rain)."""
+    """Whether the last consonant is doubled before -ed and -ing: one syllable, consonant-vowel-consonant
+    (stop, but not open, fix or rain)."""
     return re.fullmatch(r"[^aeiouy]*(?:qu)?[aeiouy][^aeiouywx]", word) is not None
 
 
 def plural(word: str) -> str:
-    """The plural of a noun, by rule and a list of irregular ones; the same letters make the third person of a verb."""
+    """The plural of a noun, by rule and a list of irregular ones; also the third person of a verb."""
     if word in IRREGULAR_PLURALS:
         return IRREGULAR_PLURALS[word]
     if word.endswith(("s", "x", "z", "ch", "sh")):
@@ -187,24 +192,25 @@ def plural(word: str) -> str:
 
 
 def regular_inflections(word: str) -> frozenset[str]:
-    """Plural and third person, -ed and -ing with doubling, e-dropping and y -> ie: what a word that nobody has listed most likely becomes.
+    """Plural and third person, -ed and -ing with doubling, e-dropping and y -> ie: the likely forms of a word
+    that is in no list.
 
-    Possessives need no form of their own, since `normalise.words` takes the 's off.
+    Possessives need no form of their own, as `normalise.words` removes the 's.
     """
     if not word.isalpha() or len(word) < 2:
         return frozenset({word, word + "s"} if len(word) > 1 else {word})
-    found = {word, plural(word)}
+    forms = {word, plural(word)}
     if word.endswith("ie"):
-        found |= {word + "d", word[:-2] + "ying"}
+        forms |= {word + "d", word[:-2] + "ying"}
     elif word.endswith("e"):
-        found |= {word + "d", word + "ing" if word.endswith(("ee", "oe", "ye")) else word[:-1] + "ing"}
+        forms |= {word + "d", word + "ing" if word.endswith(("ee", "oe", "ye")) else word[:-1] + "ing"}
     elif word.endswith("y") and word[-2] not in _VOWELS:
-        found |= {word[:-1] + "ied", word + "ing"}
+        forms |= {word[:-1] + "ied", word + "ing"}
     elif doubles(word):
-        found |= {word + word[-1] + "ed", word + word[-1] + "ing"}
+        forms |= {word + word[-1] + "ed", word + word[-1] + "ing"}
     else:
-        found |= {word + "ed", word + "ing"}
-    return frozenset(found)
+        forms |= {word + "ed", word + "ing"}
+    return frozenset(forms)
 
 
 IRREGULAR_PLURALS = dict(
@@ -222,4 +228,4 @@ IRREGULAR_PLURALS = dict(
         "series, species species, aircraft aircraft, penny pence, die dice, quiz quizzes"
     ).split(", ")
 )
-"""For `plural` alone; the table knows many more."""
+"""For `plural` alone; the table has many more."""

@@ -1,4 +1,5 @@
-"""Words by frequency: the one module that knows wordfreq (Robyn Speer, frozen list of English; data CC BY-SA 4.0)."""
+"""Words by frequency. No other module imports wordfreq (Robyn Speer; a frozen list of English words, data CC
+BY-SA 4.0)."""
 
 from functools import lru_cache
 

@@ -6,11 +6,13 @@
     band:1000-5000:verb       another part of speech: noun, verb, adjective, adverb; `:profane` keeps profane words too
     words.txt                 a text file with one word a line, of at most 100 characters that can be seen; # beside a blank
                               or at the start begins a comment (C# is a word)
+    everyday+LIST             the nouns of the everyday world, and those words of a list that no sentence of its small English holds
     LIST@train, LIST@heldout  the words of a list to train on, and those to keep for a test
     LIST,LIST                 the words of several lists, in order; a curriculum takes them one after the other
 
-Bands hold words of letters alone, three or more, that WordNet knows. Left out are names (of persons, places, days ...), inflected forms
-(cities, taking), words of grammar (can, something), and profane words (data/profane.txt and what is made of them).
+Bands hold words of letters alone, three or more, that WordNet knows. Left out are names (of persons, places,
+days ...), inflected forms (cities, taking), words of grammar (can, something), and profane words
+(data/profane.txt and what is made of them).
 """
 
 import difflib
@@ -24,6 +26,7 @@ from pathlib import Path
 
 from ..judge.word_forms import clean_target, forms
 from ..text_files import hidden_character, read_text
+from ..world.english import sentence_words
 from ..world.facts import everyday, word_groups
 from .parts_of_speech import PARTS, words_of
 
@@ -31,23 +34,25 @@ COMMON = "band:501-5000"
 LAST_RANK = 50_000
 """Parts of speech are known up to this rank."""
 LARGEST_FILE = 64 << 20
-"""Bytes of the largest file of words."""
+"""Largest file of words in bytes."""
 LONGEST_WORD = 100
-"""Characters of the longest word that a file may hold."""
+"""Longest word in a file, in characters."""
 _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#|#(?=[ \t])")
 """Where a comment begins in a line of a file; C# and F#m are words."""
+BESIDE = "everyday+"
 SPLITS = ("train", "heldout")
 HELDOUT = 0.1
 """Share of a list's words that `@heldout` takes; the everyday world has held-out words of its own."""
 
 
 def word_list(words: str) -> tuple[str, ...]:
-    """The words of a list, without repetition. Raises ValueError for what is no list, naming what is, and for a list without words."""
+    """The words of a list, without repetition. Raises ValueError for an unknown list, with the known ones,
+    and for a list without words."""
     return tuple(dict.fromkeys(word for stage in curriculum(words) for word in stage))
 
 
 def require_listed(word: str, words: Sequence[str]) -> None:
-    """Raises ValueError where a secret word that was asked for is not among an environment's words."""
+    """Raises ValueError where a requested secret word is not among an environment's words."""
     if word not in words:
         near = difflib.get_close_matches(word, words, n=3) if isinstance(word, str) else []
         raise ValueError(
@@ -58,9 +63,11 @@ def require_listed(word: str, words: Sequence[str]) -> None:
 
 
 def curriculum(words: str) -> tuple[tuple[str, ...], ...]:
-    """The lists that a comma-separated list names, in its order: "everyday,band:1-2000,band:2001-8000" goes from easy to hard.
+    """The lists that a comma-separated list names, in its order: "everyday,band:1-2000,band:2001-8000" goes
+    from easy to hard.
 
-    A word comes where it is first met. Raises ValueError as `word_list` does, and for a list that adds no words.
+    Each word is in the first list that contains it. Raises ValueError as `word_list` does, and for a list
+    that adds no words.
     """
     met: set[str] = set()
     stages = []
@@ -74,16 +81,17 @@ def curriculum(words: str) -> tuple[tuple[str, ...], ...]:
 
 
 def list_names(words: str) -> list[str]:
-    """The single lists of a comma-separated list; a file's name may hold commas. Raises TypeError for what is no str."""
+    """The single lists of a comma-separated list; a file name may contain commas. Raises TypeError for a
+    value that is no str."""
     if not isinstance(words, str):
         raise TypeError(f"words is the name of a list or of a file with one word a line, as a str; got {words!r}")
     return [words] if isfile(words) else words.split(",")
 
 
 def split_words(words: Iterable[str], heldout: float = HELDOUT) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words to train on and words held out, in their order. A word's own hash decides, so that it falls on the same side in every list, on
-    every machine. heldout: the share held out, in [0, 1], which short lists meet roughly.
-    """
+    """(words to train on, words held out), in their order. The hash of each word decides, so a word is on the
+    same side in every list and on every machine. heldout: share of held-out words, in [0, 1]; short lists
+    have it only roughly."""
     kept: tuple[list[str], list[str]] = ([], [])
     for word in words:
         digest = hashlib.sha256(f"heldout {clean_target(word)}".encode()).digest()
@@ -92,9 +100,10 @@ def split_words(words: Iterable[str], heldout: float = HELDOUT) -> tuple[tuple[s
 
 
 def band_words(first: int, last: int, part: str = "noun", *, profane: bool = False) -> tuple[str, ...]:
-    """Words with ranks from `first` to `last`, both included, most frequent first; the top of this module says what is left out.
+    """Words with ranks from `first` to `last`, both included, most frequent first; the module's docstring
+    says what is left out.
 
-    Raises ValueError for ranks that the list lacks and for an unknown part of speech.
+    Raises ValueError for ranks beyond the list and for an unknown part of speech.
     """
     from .frequency import ranked
 
@@ -106,13 +115,13 @@ def band_words(first: int, last: int, part: str = "noun", *, profane: bool = Fal
 
 @lru_cache(maxsize=1)
 def profane_words() -> frozenset[str]:
-    """The words of data/profane.txt, their inflections and what is derived from them."""
+    """The words of data/profane.txt with their inflections and derivations."""
     lines = (files("sparring.envs") / "data" / "profane.txt").read_text(encoding="ascii").splitlines()
     return frozenset(form for line in lines if not line.startswith("#") for form in forms(line, "family"))
 
 
 def _list(name: str) -> tuple[str, ...]:
-    """One list, perhaps with a split."""
+    """One list, with its split if it has one."""
     source, at, split = name.rpartition("@")
     if not at or isfile(name):
         return _whole(name)
@@ -124,7 +133,24 @@ def _list(name: str) -> tuple[str, ...]:
     return split_words(_whole(source))[SPLITS.index(split)]
 
 
+def of_everyday(words: str) -> bool:
+    """Whether these are the nouns of the everyday world, which scripted experts know, perhaps with others beside them."""
+    return words == "everyday" or (words.startswith(BESIDE) and not isfile(words) and "," not in words)
+
+
+def outside_words(name: str) -> tuple[str, ...]:
+    """The words of LIST in everyday+LIST that are outside the everyday world: neither its nouns nor words of its sentences, in any form.
+    Raises ValueError for a list without such words."""
+    inside = {form for word in sentence_words() for form in forms(word, "lemma")}
+    found = tuple(word for word in dict.fromkeys(_list(name.removeprefix(BESIDE))) if not set(forms(word, "lemma")) & inside)
+    if not found:
+        raise ValueError(f"the word list {name!r} holds no words that the everyday world lacks")
+    return found
+
+
 def _whole(name: str) -> tuple[str, ...]:
+    if of_everyday(name) and name != "everyday":
+        return (*everyday().nouns, *outside_words(name))
     if name == "everyday":
         return everyday().nouns
     if name == "common":
@@ -139,13 +165,13 @@ def _whole(name: str) -> tuple[str, ...]:
 
 
 def _band(name: str) -> tuple[str, ...]:
-    found = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
-    if not found:
+    match = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
+    if not match:
         raise ValueError(
             f"cannot read the band {name!r:.100}; a band is band:FIRST-LAST, as band:1-5000, then perhaps :PART ({', '.join(PARTS)}), then "
             "perhaps :profane"
         )
-    first, last, part, profane = found.groups()
+    first, last, part, profane = match.groups()
     return band_words(int(first), int(last), part or "noun", profane=profane is not None)
 
 
@@ -162,7 +188,8 @@ def _file_words(path: Path) -> tuple[str, ...]:
 
 
 def _file_word(written: str) -> str:
-    """The word of a line, its parts joined by single blanks. Raises ValueError where it is none that can be said and shown."""
+    """The word in a line, its parts joined by single blanks. Raises ValueError for a line without a word that
+    can be said and shown."""
     if len(written) > LONGEST_WORD:
         raise ValueError(f"a word has at most {LONGEST_WORD} characters, got {len(written):,}, beginning with {written[:20]!r}")
     if hidden := hidden_character(written):

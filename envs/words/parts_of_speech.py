@@ -1,6 +1,7 @@
-"""What part of speech a word mainly is, from a shipped table (made by data/build_parts.py) of words among the 50,000 most frequent.
+"""The main part of speech of a word, from a shipped table (made by data/build_parts.py) of the 50,000 most
+frequent words.
 
-Names, inflected forms and words of grammar are in none of its parts.
+Names, inflected forms and function words are not in the table.
 """
 
 import gzip

@@ -1,8 +1,8 @@
 """The small English of the everyday world: what players say to each other, rendered and parsed.
 
-Every sentence is an *act* (a hint, a request to name something, an answer, a declaration ...) put into one of a few phrasings, and every
-such sentence parses back into its act, so that the truth of what a model says can be checked exactly. Text that is none of these sentences
-parses to nothing; that is data, not an error. Knows nothing of games, roles or models.
+Every sentence is an *act* (a hint, a request to name something, an answer, a declaration ...) in one of a few
+phrasings, and every such sentence parses back into its act, so the truth of a model's claims can be checked
+exactly. Other text parses to nothing; that is data, not an error. Knows nothing of games, roles or models.
 """
 
 import re
@@ -15,9 +15,9 @@ from .facts import Fact, World, everyday
 
 
 class Phrasing(NamedTuple):
-    """How one kind of fact is talked about. {s}: the subject ("it", "a lemon"); {v}: the value.
+    """The sentences about one kind of fact. {s}: the subject ("it", "a lemon"); {v}: the value.
 
-    says: several affirmative sentences, the first the plain one. denies: the negative sentence. asks: the yes/no question.
+    says: affirmative sentences, the plainest first. denies: the negative sentence. asks: the yes/no question.
     clause: the relative clause after "a thing". what: the question for the value.
     """
 
@@ -107,7 +107,7 @@ REACTIONS = ("Good.", "I see.", "All right.", "Nice try.")
 
 @dataclass(frozen=True)
 class Hint:
-    """A claim about the thing that the talk is about: it has, or has not, the fact."""
+    """A claim about the thing under discussion: it has the fact, or it has not."""
 
     fact: Fact
     positive: bool = True
@@ -122,7 +122,7 @@ class NotIt:
 
 @dataclass(frozen=True)
 class Ask:
-    """A request to name something that has all of one or two facts. Claims nothing about the secret."""
+    """A request to name something that has one or two given facts. Claims nothing about the secret."""
 
     facts: tuple[Fact, ...]
 
@@ -136,7 +136,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Guess:
-    """A yes/no question whether the thing is this noun: it names the noun without declaring it."""
+    """A yes/no question whether the thing is this noun, without declaring it."""
 
     noun: str
 
@@ -155,19 +155,19 @@ class Declare:
 
 @dataclass(frozen=True)
 class Deflect:
-    """Says something without content."""
+    """An utterance without content."""
 
 
 @dataclass(frozen=True)
 class React:
-    """A word on what was said before."""
+    """A comment on the utterance before."""
 
 
 Act = Hint | NotIt | Ask | Probe | Guess | Answer | Declare | Deflect | React
 
 
 def sentence(template: str, subject: str, value: str) -> str:
-    """A phrasing filled in, with a capital letter."""
+    """A phrasing with its subject and value, capitalised."""
     text = template.format(s=subject, v=value)
     return text[0].upper() + text[1:]
 
@@ -182,7 +182,7 @@ def thing_with(facts: tuple[Fact, ...]) -> str:
 
 
 def phrasings(act: Act, world: World | None = None) -> tuple[str, ...]:
-    """All ways to say an act, the plain one first."""
+    """All sentences for an act, the plainest first."""
     world = world or everyday()
     match act:
         case Hint(fact, True):
@@ -210,7 +210,7 @@ def phrasings(act: Act, world: World | None = None) -> tuple[str, ...]:
 
 @cache
 def _sentences() -> dict[str, Act]:
-    """Every sentence but the requests, whose facts combine freely."""
+    """Every sentence except requests, whose facts combine freely."""
     world = everyday()
     acts: list[Act] = [Deflect(), React()]
     for kind in PHRASINGS:
@@ -236,11 +236,11 @@ _KNOW = "i know the word!"
 
 def _parse_ask(text: str) -> Ask | None:
     for opener in _OPENERS:
-        if found := opener.match(text):
+        if match := opener.match(text):
             break
     else:
         return None
-    head, _, clauses = found.group(1).partition(" that ")
+    head, _, clauses = match.group(1).partition(" that ")
     facts: list[Fact] = []
     if head.startswith("a kind of "):
         category = Fact("category", head.removeprefix("a kind of "))
@@ -258,12 +258,13 @@ def _parse_ask(text: str) -> Ask | None:
 
 
 def parse(text: str) -> tuple[Act, ...]:
-    """The acts of an utterance, in order; sentences that are no sentence of this English are left out."""
+    """The acts of an utterance, in order; other sentences are left out."""
     return tuple(act for _, act in parse_sentences(text) if act is not None)
 
 
 def parse_sentences(text: str) -> Iterator[tuple[str, Act | None]]:
-    """Each sentence with its act, None where it is not of this English. A declaration's two sentences count as one."""
+    """Each sentence with its act, None for sentences outside this English. A declaration's two sentences
+    count as one."""
     pieces = _BREAK.split(" ".join(text.split()))
     index = 0
     while index < len(pieces):
@@ -279,8 +280,16 @@ def parse_sentences(text: str) -> Iterator[tuple[str, Act | None]]:
             yield piece, _sentences().get(lowered) or _parse_ask(lowered)
 
 
+@cache
+def sentence_words() -> frozenset[str]:
+    """The words, in lower case, of all sentences and requests of this English."""
+    texts = (*_sentences(), *_clauses(), *ASK_OPENERS, *(f"a kind of {kind}" for kind in everyday().values("category")))
+    return frozenset(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
+
+
 class Truth(NamedTuple):
-    """How many claims about the secret were made, how many of them true, and how many sentences were not of this English."""
+    """claims: claims about the secret. true: true ones among them. unparsed: sentences outside this English.
+    sentences: all of them."""
 
     claims: int
     true: int
@@ -294,26 +303,29 @@ class Truth(NamedTuple):
 
     @property
     def unparsed_share(self) -> float | None:
-        """Sentences that were not of this English, whose truth nobody can tell, as a share of all; None without sentences."""
+        """Sentences outside this English, whose truth is unknown, as a share of all; None without
+        sentences."""
         return self.unparsed / self.sentences if self.sentences else None
 
 
 TruthOf = Callable[[Iterable[str], str], Truth]
-"""What the claims in some utterances about a secret are worth."""
+"""Counts the claims that utterances make about a secret."""
 
 
 def truth(texts: Iterable[str], secret: str, world: World | None = None) -> Truth:
-    """Checks what was said about a secret noun against the world."""
+    """Checks the claims about a secret noun against the world. Nothing can be checked of a secret that the
+    world does not know."""
     world = world or everyday()
+    known = secret in world.facts
     claims = true = unparsed = sentences = 0
     for text in texts:
         for _, act in parse_sentences(text):
             sentences += 1
             match act:
-                case Hint(fact, positive):
+                case Hint(fact, positive) if known:
                     claims += 1
                     true += world.has(secret, fact) == positive
-                case NotIt(noun):
+                case NotIt(noun) if known:
                     claims += 1
                     true += noun != secret
                 case None:

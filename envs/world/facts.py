@@ -1,7 +1,7 @@
-"""The everyday world: a few hundred nouns and what is true of them.
+"""The everyday world: a few hundred nouns and the facts that are true of them.
 
-A closed world: a fact that the table (data/everyday.tsv) does not list is taken as not so. This module knows nouns and facts; it knows no
-sentences (how a fact is said), no games and no experts.
+A closed world: a fact that the table (data/everyday.tsv) does not list is false. Knows nouns and facts; knows
+no sentences, games or experts.
 """
 
 import csv
@@ -32,9 +32,10 @@ class Fact(NamedTuple):
 
 
 class WordGroups(NamedTuple):
-    """Who may be a secret word where, each sorted. No word is in two groups.
+    """The groups of secret words, each sorted and disjoint.
 
-    sft: targets in imitation and in self-play. rl: targets in self-play only. heldout: never a target while training.
+    sft: targets in SFT and in self-play. rl: targets in self-play only. heldout: never a target while
+    training.
     """
 
     sft: tuple[str, ...]
@@ -44,11 +45,11 @@ class WordGroups(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """Nouns, their facts and their indefinite articles; answers questions in both directions.
+    """Nouns, their facts and their indefinite articles; finds the facts of a noun and the nouns of a fact.
 
-    nouns: sorted. facts: noun -> what is true of it. articles: noun -> "a", "an" or "" (a mass noun: bread). all_facts: every fact of the
-    world, by kind in the order of KINDS, then by value: the columns of `matrix`. matrix: bool [nouns, facts], True where the fact holds of
-    the noun; not writable.
+    nouns: sorted. facts: noun -> facts that are true of it. articles: noun -> "a", "an" or "" (a mass noun:
+    bread). all_facts: every fact of the world, by kind in the order of KINDS, then by value: the columns of
+    `matrix`. matrix: bool [nouns, facts], True where the fact is true of the noun; not writable.
     """
 
     nouns: tuple[str, ...]
@@ -93,7 +94,7 @@ class World:
         return self._values[kind]
 
     def has(self, noun: str, fact: Fact) -> bool:
-        """Whether the fact is true of the noun. A fact that the world does not know is true of nothing."""
+        """Whether the fact is true of the noun. A fact outside the world is true of nothing."""
         return fact in self.facts[noun]
 
     def nouns_with(self, *facts: Fact) -> tuple[str, ...]:
@@ -105,7 +106,8 @@ class World:
         return self.unpack(self.candidates(positive, negative))
 
     def candidates(self, positive: Iterable[Fact], negative: Iterable[Fact]) -> int:
-        """As `consistent`, as a bit mask: bit i is nouns[i]; `int.bit_count` counts the nouns unnamed."""
+        """As `consistent`, as a bit mask in which bit i stands for nouns[i]; `int.bit_count` counts the
+        nouns."""
         mask = self._everything
         for fact in positive:
             mask &= self._masks.get(fact, 0)
@@ -129,7 +131,7 @@ class World:
 
 @cache
 def everyday() -> World:
-    """The world that the project ships, from data/everyday.tsv."""
+    """The everyday world that the project ships, from data/everyday.tsv."""
     facts: dict[str, frozenset[Fact]] = {}
     articles: dict[str, str] = {}
     with (files("sparring.envs") / "data" / "everyday.tsv").open(encoding="utf-8") as table:
@@ -140,10 +142,10 @@ def everyday() -> World:
 
 
 def word_groups(world: World | None = None) -> WordGroups:
-    """The world's nouns in three groups, 3 : 3 : 2, every category split alike.
+    """The world's nouns in three groups of sizes 3 : 3 : 2, with every category split alike.
 
-    world: None means the everyday world. Decided by the SHA-256 of the nouns, so the same on every machine. A noun of two categories counts
-    in the one that comes first in the alphabet.
+    world: None means the everyday world. The SHA-256 of the nouns decides, so groups are equal on every
+    machine. A noun of two categories counts in the alphabetically first one.
     """
     world = everyday() if world is None else world
     strata: dict[str, list[str]] = {}

@@ -1,6 +1,8 @@
-"""Questions about the everyday world with exact answers: the material of the embedded model's base and of the everyday reasoning test.
+"""Questions about the everyday world with exact answers: the material of the embedded model's base and of the
+everyday reasoning test.
 
-A *format* is a way to ask; `TRAINED` formats occur in the base texts (on words that are not held out), `HELDOUT` formats never do.
+A *format* is a way to ask. `TRAINED` formats occur in the base texts (about words that are not held out),
+`HELDOUT` formats never do.
 """
 
 import random
@@ -14,8 +16,8 @@ SIZES = ("tiny", "small", "middle-sized", "big", "huge")
 
 
 class Question(NamedTuple):
-    """One question. options: the possible answers, the right one among them (multiple choice); words: the nouns it is about, the
-    right one first where the answer names one."""
+    """One question. options: the possible answers, including the right one (multiple choice). words: the
+    nouns that it is about, the right one first where the answer is a noun."""
 
     format: str
     text: str
@@ -42,12 +44,12 @@ def _fact(world: World, noun: str, rng: random.Random) -> Fact:
 
 def _without(world: World, words: Sequence[str], facts: Sequence[Fact], n: int, rng: random.Random) -> list[str]:
     """n words that lack at least one of the facts."""
-    found: list[str] = []
-    while len(found) < n:
+    chosen: list[str] = []
+    while len(chosen) < n:
         word = rng.choice(words)
-        if word not in found and not all(world.has(word, fact) for fact in facts):
-            found.append(word)
-    return found
+        if word not in chosen and not all(world.has(word, fact) for fact in facts):
+            chosen.append(word)
+    return chosen
 
 
 def _shuffled(items: Sequence[str], rng: random.Random) -> list[str]:
@@ -60,33 +62,34 @@ def _values(world: World, noun: str, kind: str) -> tuple[str, ...]:
 
 
 def _wrong_values(world: World, right: tuple[str, ...], kind: str, rng: random.Random, n: int = 3) -> list[tuple[str, ...]]:
-    """n wrong answers of the shape of the right one, as many values, not all of them true: what other nouns have, no value in two answers;
-    where that cannot be, any values of the kind."""
-    found: list[tuple[str, ...]] = []
+    """n wrong answers in the form of the right one: as many values, not all of them true, taken from other
+    nouns, no value in two answers; where that is impossible, any values of the kind."""
+    answers: list[tuple[str, ...]] = []
     for noun in _shuffled(world.nouns, rng):
         values = _values(world, noun, kind)
-        if len(values) == len(right) and not set(values) & {v for answer in (right, *found) for v in answer}:
-            found.append(values)
-            if len(found) == n:
-                return found
-    while len(found) < n:  # from all values: were the right one's left out, the answer that shares no value would be the right one
+        if len(values) == len(right) and not set(values) & {v for answer in (right, *answers) for v in answer}:
+            answers.append(values)
+            if len(answers) == n:
+                return answers
+    while len(answers) < n:  # from all values: were the right one's left out, the answer that shares no value would be the right one
         values = tuple(sorted(rng.sample(world.values(kind), k=len(right))))
-        if values not in (right, *found):
-            found.append(values)
-    return found
+        if values not in (right, *answers):
+            answers.append(values)
+    return answers
 
 
 def recall(world: World, words: Sequence[str], rng: random.Random) -> Question:
-    """The values of one kind for one word. Who knows nothing but how many nouns have each value is right in .40 of the cases."""
+    """The values of one kind for one word. Knowing only how common each value is gives 0.40 right answers."""
     word = rng.choice(words)
     kind = _fact(world, word, rng).kind
     text = _capital(PHRASINGS[kind].what.format(s=world.a(word)))
     right = _values(world, word, kind)
     others = [v for v in world.values(kind) if v not in right]
-    # NOTE: the base texts, which show no options, hang on these draws; so options come from a generator that they seed.
-    own = random.Random(repr(rng.sample(others, k=min(3, len(others)))))
-    answer, *wrong = (_capital(" and ".join(values)) + "." for values in (right, *_wrong_values(world, right, kind, own)))
-    return Question("recall", text, answer, tuple(_shuffled((answer, *wrong), own)), (word,))
+    # NOTE: the base texts, which show no options, hang on these draws; so options come from a generator that
+    # they seed.
+    option_rng = random.Random(repr(rng.sample(others, k=min(3, len(others)))))
+    answer, *wrong = (_capital(" and ".join(values)) + "." for values in (right, *_wrong_values(world, right, kind, option_rng)))
+    return Question("recall", text, answer, tuple(_shuffled((answer, *wrong), option_rng)), (word,))
 
 
 def yes_no(world: World, words: Sequence[str], rng: random.Random) -> Question:
@@ -185,6 +188,6 @@ Format = Callable[[World, Sequence[str], random.Random], Question]
 BASE: tuple[Format, ...] = (recall, yes_no)
 """Facts themselves: in the base texts for all words."""
 TRAINED: tuple[Format, ...] = (choose, odd_one, bigger, both)
-"""Reasoning formats of the base texts, on words that are not held out."""
+"""Reasoning formats of the base texts, about words that are not held out."""
 HELDOUT: tuple[Format, ...] = (choose_two_facts, leave_out, smaller)
-"""Reasoning formats that no text of ours contains."""
+"""Reasoning formats that no training text contains."""

@@ -1,16 +1,17 @@
-"""sparring collect: games as data for imitation."""
+"""sparring collect: games as data for supervised fine-tuning."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .common import parse, positional, print_json
+from .common import print_json
 from .matches import MatchOptions, bar_of, listed, make, players, require_names, shown
+from .options import parse, positional
 
 
 @dataclass(frozen=True)
 class Collect(MatchOptions):
-    """Plays games and writes what a teacher said as data, for imitation here (--sft.data FILE) or elsewhere.
+    """Plays games and writes what a teacher said as data, for fine-tuning here (--sft.data FILE) or elsewhere.
 
     The teacher plays both roles, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, smollm2,
     scripted, scripted:NAME, PATH, FILE.gguf, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
@@ -43,7 +44,7 @@ class Collect(MatchOptions):
 
 
 def collect(arguments: list[str]) -> int:
-    """Writes games of any agents as data for imitation."""
+    """Writes games of any agents as data for supervised fine-tuning."""
     options: Collect = parse(positional(Collect), "sparring collect", arguments)
 
     from sparring.envs.games.prompts import load_prompts
@@ -52,7 +53,7 @@ def collect(arguments: list[str]) -> int:
         raise ValueError(f"{options.out} exists; choose a new file")
     if options.games < 1 or options.group_size < 1 or options.games % options.group_size:
         raise ValueError(f"games ({options.games}) must be a multiple of group_size ({options.group_size}), and at least 1")
-    game = make(options.game, options.max_turns)
+    game = make(options.game, options.game_options)
     if options.role is not None and options.role not in game.roles:
         raise ValueError(f"unknown role {options.role!r}; the roles of {game.name} are {', '.join(game.roles)}")
     if options.role is not None and options.opponent is None:

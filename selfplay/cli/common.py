@@ -1,4 +1,4 @@
-"""What all commands share: options, errors, output."""
+"""What all commands share: errors and output."""
 
 import json
 import os
@@ -21,37 +21,6 @@ LONGEST_ERROR = 4000
 PLAYING_NEEDS_LESS = "a smaller --max-memory (GiB of cached keys and values) or fewer --games"
 TRAINING_NEEDS_LESS = "a smaller --learner.token-budget (learning) and --max-memory (playing, in GiB)"
 """Which settings decide how much memory commands need."""
-
-
-class BadOptionsError(ValueError):
-    """Bad options; the parser has said so already."""
-
-
-def parse(kind: Any, program: str, arguments: list[str] | None, default: Any = None, *, description: str | None = None) -> Any:
-    """Options by tyro. program: its whole name. arguments: None for those of this process. Raises BadOptionsError where they are bad (tyro
-    has said why), ValueError for a number that is NaN or infinite, SystemExit(0) after --help."""
-    import tyro
-
-    from ..config.yaml_io import not_finite
-
-    options: dict[str, Any] = {} if default is None else {"default": default}
-    try:
-        found = tyro.cli(kind, prog=program, args=arguments, description=description or kind.__doc__, **options)
-    except SystemExit as end:
-        if end.code:
-            raise BadOptionsError from end
-        raise
-    wrong = not_finite(found)
-    if wrong:
-        raise ValueError("; ".join(wrong))
-    return found
-
-
-def positional(kind: Any) -> Any:
-    """Required fields as positional arguments."""
-    import tyro
-
-    return tyro.conf.configure(tyro.conf.PositionalRequiredArgs)(kind)
 
 
 def json_line(data: Any) -> str:
@@ -93,8 +62,6 @@ def guarded(program: str, run: Callable[[], int], *, saving: str = PLAYING_NEEDS
             raise
         _flush()
         return status
-    except BadOptionsError:
-        status = 2
     except BrokenPipeError:
         status = 0
     except Exception as error:

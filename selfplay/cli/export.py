@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .common import parse, positional, print_json
+from .common import print_json
+from .options import parse, positional
 
 
 @dataclass(frozen=True)

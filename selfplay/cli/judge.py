@@ -4,7 +4,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from .common import parse, positional, print_json
+from .common import print_json
+from .options import parse, positional
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ from sparring.agents.engine.cores import share_cores
 from .bench import bench
 from .collect import collect
 from .common import PLAYING_NEEDS_LESS, TRAINING_NEEDS_LESS, guarded
+from .data import data
 from .export import export
 from .games import games
 from .judge import judge
 from .play import play
+from .reference import reference
 from .report import report
 from .tournament import tournament
 from .train import train
@@ -72,7 +74,7 @@ def _run(given: list[str]) -> int:
         return 0
     name, rest = given[0], given[1:]
     if name not in COMMANDS:
-        from ..config.yaml_io import near
+        from ..config.checks import near
 
         raise ValueError(f"unknown command {name!r}; {near(name, COMMANDS)} (sparring --help)")
     return COMMANDS[name](rest)
@@ -82,8 +84,10 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "play": play,
     "tournament": tournament,
+    "reference": reference,
     "bench": bench,
     "collect": collect,
+    "data": data,
     "games": games,
     "words": words,
     "judge": judge,

@@ -1,12 +1,12 @@
 """What the commands that play games share: options, games, players, words."""
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sparring.agents.models.memory import require_gib
+from ..config.checks import MOST_GIB, above, at_least
 
 if TYPE_CHECKING:
     from sparring.agents.core import Agent
@@ -23,42 +23,33 @@ class MatchOptions:
     game: str = "AdversarialTaboo"
     """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two, textarena:ID (extra textarena)."""
     words: str | None = None
-    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help). Not for
-    games of TextArena, which have no secret words."""
-    max_turns: int | None = None
-    """Utterances per player; None: the game's own number."""
-    temperature: float = 1.0
+    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help); heldout
+    alone is everyday@heldout. Not for games of TextArena, which have no secret words."""
+    game_options: Mapping[str, str] = field(default_factory=dict)
+    """Options of the game, as max_turns=3 rule=family (docs/games.md)."""
+    temperature: float = field(default=1.0, metadata=at_least(0))
     """Sampling temperature of models; 0 is greedy."""
-    top_p: float = 1.0
+    top_p: float = field(default=1.0, metadata=above(0, 1))
     """Models draw from the most probable tokens that together have this probability, in (0, 1]; 1 draws from all."""
-    max_new_tokens: int | None = None
+    max_new_tokens: int | None = field(default=None, metadata=at_least(1))
     """Tokens of a model's longest utterance, at least 1; None: as many as the model was trained with, else 256."""
     seed: int = 0
     """Decides words and what is said."""
     device: str = "auto"
     """auto, cpu, cuda."""
-    max_memory: float = 0.0
+    max_memory: float = field(default=0.0, metadata=at_least(0, MOST_GIB))
     """GiB that the cached keys and values of local models may take, shared equally; 0 sets no bound. Less: fewer games at once, and talks
     computed again."""
     json: bool = False
     """Print one JSON object instead."""
 
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature cannot be negative, got {self.temperature}; 0 is greedy")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}; 1 draws from all tokens")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
-        require_gib("max_memory", self.max_memory)
 
-
-def make(name: str, max_turns: int | None = None) -> "Game":
-    """A game by its name. max_turns: None for its own number."""
-    from sparring.envs.core import make_game
+def make(name: str, options: Mapping[str, str]) -> "Game":
+    """A game by its name, with its options."""
+    from sparring.envs.core import game_from_options
     from sparring.envs.games import registered as _games  # noqa: F401  registers the games
 
-    return make_game(name) if max_turns is None else make_game(name, max_turns=max_turns)
+    return game_from_options(name, options)
 
 
 def require_names(specs: Iterable[tuple[str, str]], game: "Game", words: Collection[str]) -> None:
@@ -83,15 +74,16 @@ def agents_of(
     *,
     top_p: float = 1.0,
     max_new_tokens: int | None = None,
+    models: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Agents by role (or by name); names of one model share it. max_memory: GiB for the caches of all local models, 0 for no bound.
-    max_new_tokens: None for each model's own number."""
+    max_new_tokens: None for each model's own number. models: loaded ones, see `resolve`."""
     from sparring.agents.core import Sampling
-    from sparring.agents.names import is_model, local_place, model_card, resolve
+    from sparring.agents.names import is_model, local_location, model_card, resolve
 
-    local = {place for place in map(local_place, specs.values()) if place is not None}
+    local = {place for place in map(local_location, specs.values()) if place is not None}
     memory = int(max_memory * 2**30 / len(local)) if max_memory and local else None
-    loaded: dict[str, Any] = {}
+    loaded = {} if models is None else models
     agents = {}
     # Those without a model first: what is wrong with them is then said at once.
     for key, spec in sorted(specs.items(), key=lambda item: is_model(item[1])):
@@ -102,7 +94,7 @@ def agents_of(
     return {key: agents[key] for key in specs}
 
 
-def players(specs: Mapping[str, str], options: MatchOptions) -> dict[str, Any]:
+def players(specs: Mapping[str, str], options: MatchOptions, models: MutableMapping[str, Any] | None = None) -> dict[str, Any]:
     """The agents of a command, see `agents_of`."""
     return agents_of(
         specs,
@@ -111,6 +103,7 @@ def players(specs: Mapping[str, str], options: MatchOptions) -> dict[str, Any]:
         options.max_memory,
         top_p=options.top_p,
         max_new_tokens=options.max_new_tokens,
+        models=models,
     )
 
 
@@ -152,10 +145,10 @@ def bar_of(*, json: bool) -> "Quiet | Shown":
 
 def listed(game: "Game", words: str | None) -> tuple[str, ...]:
     """What games are about: the words of a list, the everyday world's if None; nothing in a game without a secret."""
-    from sparring.envs.words.lists import word_list
+    from sparring.envs.words.lists import SPLITS, word_list
 
     if game.secret_roles:
-        return word_list(words or "everyday")
+        return word_list(f"everyday@{words}" if words in SPLITS else words or "everyday")
     refuse_words(game, words)
     return ("",)
 

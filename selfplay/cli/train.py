@@ -1,89 +1,140 @@
 """sparring train: self-play training."""
 
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import console, parse, print_json
+from ..config.checks import at_least
+from ..config.config import TrainConfig
+from .common import console, print_json
 from .matches import bar_of, make, refuse_words
+from .options import parse, switches, with_values
+from .train_help import show_help
 
 if TYPE_CHECKING:
     from sparring.agents.players.player_card import PlayerCard
 
-    from ..config.config import TrainConfig
     from ..runtime.progress import Progress
-    from ..storage.summary import Evaluation
+    from ..storage.summary import Evaluation, Summary
+
+PROGRAM = "sparring train"
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """How a run begins: everything that is no setting of the run itself."""
 
     preset: str | None = None
-    """quick (minutes on two cores), full (the study's run, from the base model), sft (makes the shipped model mini@imitation), rae,
-    spag-faithful, spag-corrected (docs/objectives.md)."""
+    """Where settings start from: quick, full, sft, rae, spag-faithful, spag-corrected (docs/objectives.md); quick if not given."""
     config: Path | None = None
-    """A YAML file of settings, as config.yaml in a run folder; options given beside it win."""
+    """A YAML file of settings to start from, as a run's config.yaml."""
     resume: Path | None = None
-    """Continue the run in this folder after its last finished round. No setting may be given but --rounds: how many it is to have from now
-    on, also where it had ended."""
+    """Continue the run in this folder. Only --rounds may be given beside it: how many it is to have from now on."""
     json: bool = False
     """Print the summary as one JSON object."""
     print_config: bool = False
-    """Print the resolved settings as YAML, for --config, and do nothing else."""
+    """Print the resolved settings as YAML, for --config, and stop."""
     dry_run: bool = False
-    """Print what the run would need and write (parameters, memory, tokens, disk), and do nothing else."""
+    """Print what the run would need and write, and how 16 first games end where these take less than a minute, and stop."""
+    help_all: bool = False
+    """Show every setting."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Settings that decide what the others start from."""
+
+    model: str | None = None
+    words: str | None = None
+    rounds: int | None = field(default=None, metadata=at_least(0))
 
 
 def train(arguments: list[str]) -> int:
     """Self-play training: play, judge, learn, measure, report."""
-    from ..storage.folder import RunFolder
-
-    chosen, rest = _start_options(arguments)
-    progress = bar_of(json=chosen.json)
-    if chosen.resume is not None:
-        rounds = _rounds(rest)
-        if (rest and rounds is None) or chosen.config or chosen.preset or chosen.print_config or chosen.dry_run:
+    start, rest = parse(switches(Start), PROGRAM, arguments, rest=True)
+    if start.help_all or {"-h", "--help"} & set(rest):
+        show_help(PROGRAM, Start, every=start.help_all)
+    known, others = parse(Known, PROGRAM, rest, rest=True)
+    progress = bar_of(json=start.json)
+    if start.resume is not None:
+        if others or known != Known(rounds=known.rounds) or start != Start(resume=start.resume, json=start.json):
             raise ValueError("--resume continues a run as it was set, with another number of --rounds at most; leave the other options out")
-        folder = RunFolder.open(chosen.resume)
-
-        from ..config.config import TrainConfig
-        from ..config.yaml_io import load
-        from ..run.train import first_card, resume
-
-        config = load(folder.config, TrainConfig)
-        evaluations = _evaluations(first_card(chosen.resume, config), progress)
-        summary = resume(chosen.resume, rounds=rounds, evaluations=evaluations, progress=progress)
-    else:
-        default = _base_config(chosen, rest)
-        config = parse(_settings(), "sparring train", rest, default)
-        game = make(config.game)
-        if not game.secret_roles:
-            refuse_words(game, _value_of("--words", rest))
-
-        from sparring.agents.names import model_card
-
+        return _report(_resume(start.resume, known.rounds, progress), as_json=start.json)
+    config = _config(start, known, rest)
+    if not (game := make(config.game, config.game_options)).secret_roles:
+        refuse_words(game, known.words)
+    if start.print_config:
         from ..config.yaml_io import to_yaml
 
-        if chosen.print_config:
-            print(to_yaml(config), end="")
-            return 0
-        if chosen.dry_run:
-            from ..run.dry_run import plan
-            from ..run.method import method_of
-            from ..run.session import prepare
+        print(to_yaml(config), end="")
+        return 0
+    if start.dry_run:
+        from ..run.dry_run import plan, tried
+        from ..run.method import method_of
+        from ..run.session import prepare
 
-            method = method_of(config)
-            _print_plan(plan(prepare(config), method), as_json=chosen.json)
-            return 0
+        method = method_of(config)
+        session = prepare(config)
+        _print_plan(plan(session, method) | tried(session, method, progress), as_json=start.json)
+        return 0
 
-        from ..run.train import train as start_run
+    from sparring.agents.names import model_card
 
-        summary = start_run(config, evaluations=_evaluations(model_card(config.model), progress), progress=progress)
+    from ..run.train import train as start_run
+
+    preset = None if start.config else start.preset or "quick"
+    evaluations = _evaluations(model_card(config.model), progress)
+    return _report(start_run(config, evaluations=evaluations, progress=progress, preset=preset), as_json=start.json)
+
+
+def _resume(folder: Path, rounds: int | None, progress: "Progress") -> "Summary":
+    from ..storage.folder import RunFolder
+
+    settings = RunFolder.open(folder).config
+
+    from ..config.yaml_io import load
+    from ..run.train import first_card, resume
+
+    config = load(settings, TrainConfig)
+    return resume(folder, rounds=rounds, evaluations=_evaluations(first_card(folder, config), progress), progress=progress)
+
+
+def _config(start: Start, known: Known, arguments: list[str]) -> TrainConfig:
+    """The settings: those of the file, or of the preset fitted to the model, changed by the arguments."""
+    from ..config.presets import preset
+    from ..config.yaml_io import load
+
+    if start.config is not None:
+        if start.preset:
+            raise ValueError("--config and --preset both say where to start; give one of them")
+        base = replace(load(start.config, TrainConfig), out=None)
+    else:
+        base = preset(start.preset or "quick", known.model, **_about(known.model))
+    config: TrainConfig = parse(with_values(TrainConfig), PROGRAM, arguments, base)
+    return replace(
+        config,
+        game_options={**base.game_options, **config.game_options},
+        method_options={**base.method_options, **config.method_options},
+    )
+
+
+def _about(model: str | None) -> dict[str, Any]:
+    """What presets are fitted by."""
+    if model is None:
+        return {}
+
+    from sparring.agents.names import model_card, parameters
+    from sparring.agents.players.player_card import PlayerCard
+
+    card = model_card(model)
+    return {"everyday": card.everyday, "parameters": parameters(model), "plays": card != PlayerCard()}
+
+
+def _report(summary: "Summary", *, as_json: bool) -> int:
     if os.environ.get("RANK", "0") != "0":
         return 0
-    if chosen.json:
+    if as_json:
         print_json({"folder": str(summary.folder), **summary.data})
     else:
         from ..report.tables import show_summary
@@ -108,110 +159,6 @@ def _print_plan(found: dict[str, Any], *, as_json: bool) -> None:
             print(f"{topic.removesuffix('_bytes')}: {', '.join(parts)}")
         else:
             print(f"{topic.replace('_', ' ')}: {values}")
-
-
-def _start_options(arguments: list[str]) -> tuple[_Start, list[str]]:
-    """Takes the options of `_Start` out of the arguments; --help shows both kinds."""
-    names = {f"--{field.name.replace('_', '-')}": field.name for field in fields(_Start)}
-    found: dict[str, Any] = {}
-    rest: list[str] = []
-    place = 0
-    while place < len(arguments):
-        name, equals, value = arguments[place].partition("=")
-        if name in ("-h", "--help"):
-            _train_help()
-        if name not in names:
-            rest.append(arguments[place])
-        elif name in ("--json", "--print-config", "--dry-run"):
-            found[names[name]] = True
-        else:
-            if not equals:
-                place += 1
-                if place >= len(arguments):
-                    raise ValueError(f"{name} needs a value")
-                value = arguments[place]
-            found[names[name]] = value if name == "--preset" else Path(value)
-        place += 1
-    return _Start(**found), rest
-
-
-def _settings() -> Any:
-    """The settings of a run, each as an option with a value (--learner.shuffle-rewards True), as in a file of settings."""
-    import tyro
-
-    from ..config.config import TrainConfig
-
-    return tyro.conf.configure(tyro.conf.FlagConversionOff)(TrainConfig)
-
-
-def _train_help() -> None:
-    import tyro
-
-    from ..config.presets import PRESETS
-
-    print("usage: sparring train [--preset NAME | --config FILE | --resume DIR] [--json | --print-config | --dry-run] [settings]\n")
-    for field, text in zip(fields(_Start), _docs(_Start), strict=True):
-        print(f"  --{field.name.replace('_', '-'):<13} {text}")
-    print(
-        "\nexamples:\n"
-        "  sparring train\n"
-        "  sparring train --preset full --seed 1 --out runs/full-1\n"
-        "  sparring train --model ./my-model --words words.txt --rounds 3 --learner.lr 1e-6\n"
-        "  sparring train --model ./my-model --dry-run\n"
-        "  sparring train --print-config > mine.yaml; sparring train --config mine.yaml --learner.lr 1e-4\n"
-        "  sparring train --resume runs/full-1\n"
-        "  sparring train --resume runs/full-1 --rounds 20\n\n"
-        "settings, with the values of the preset quick:\n"
-    )
-    tyro.cli(_settings(), prog="sparring train", args=["--help"], default=PRESETS["quick"], description="")
-
-
-def _docs(kind: Any) -> list[str]:
-    """The docstrings under a dataclass's fields."""
-    import ast
-    import inspect
-
-    body = ast.parse(inspect.getsource(kind)).body[0]
-    assert isinstance(body, ast.ClassDef)
-    texts = [node.value.value for node in body.body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
-    return [str(text) for text in texts[1:]]
-
-
-def _base_config(chosen: _Start, rest: list[str]) -> "TrainConfig":
-    """What options start from: the file, or the preset fitted to the model."""
-    from sparring.agents.names import model_card
-
-    if chosen.config is not None and chosen.preset:
-        raise ValueError("--config and --preset both say where to start; give one of them")
-    model = _value_of("--model", rest)
-    card = model_card(model) if model and chosen.config is None else None
-
-    from ..config.config import TrainConfig
-    from ..config.presets import preset
-    from ..config.yaml_io import load
-
-    if chosen.config is not None:
-        return replace(load(chosen.config, TrainConfig), out=None)
-    return preset(chosen.preset or "quick", model, everyday=card is None or card.everyday)
-
-
-def _rounds(rest: list[str]) -> int | None:
-    """The number in --rounds N, where nothing else is given; None otherwise. Raises ValueError where it is no whole number."""
-    given = rest[0].split("=", 1) if len(rest) == 1 else rest
-    if len(given) != 2 or given[0] != "--rounds":
-        return None
-    if not (given[1].isascii() and given[1].isdecimal()):
-        raise ValueError(f"--rounds must be a whole number of at least 0, got {given[1]!r}")
-    return int(given[1])
-
-
-def _value_of(name: str, arguments: list[str]) -> str | None:
-    for place, argument in enumerate(arguments):
-        if argument == name and place + 1 < len(arguments):
-            return arguments[place + 1]
-        if argument.startswith(f"{name}="):
-            return argument.partition("=")[2]
-    return None
 
 
 def _evaluations(card: "PlayerCard", progress: "Progress") -> tuple["Evaluation", ...]:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from .common import parse, print_json
+from .common import print_json
+from .options import parse
 
 
 @dataclass(frozen=True)

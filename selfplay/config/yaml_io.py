@@ -4,12 +4,11 @@ Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples,
 """
 
 import dataclasses
-import difflib
 import math
 import reprlib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +16,8 @@ import yaml
 
 from sparring.envs.text_files import hidden_character, read_text
 from sparring.envs.views import brief
+
+from .checks import near
 
 T = TypeVar("T")
 
@@ -87,33 +88,15 @@ def load(path: Path, kind: type[T]) -> T:
 
 def flat(config: Any) -> dict[str, Any]:
     """The configuration by dotted names, with plain values; tuples as text with commas."""
-    found: dict[str, Any] = {}
-    for name, value in _plain(config).items():
-        if isinstance(value, dict):
-            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+    return dict(_flattened(_plain(config), ""))
+
+
+def _flattened(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}.")
         else:
-            found[name] = ",".join(map(str, value)) if isinstance(value, list) else value
-    return found
-
-
-def not_finite(config: Any, prefix: str = "") -> list[str]:
-    """What is wrong with numbers of a dataclass that are NaN or infinite, nested ones too, a sentence each."""
-    wrong = []
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), prefix + field.name
-        if dataclasses.is_dataclass(value):
-            wrong += not_finite(value, f"{name}.")
-        numbers = value if isinstance(value, tuple) else (value,)
-        wrong += [f"{name} must be a finite number, got {v}" for v in numbers if isinstance(v, float) and not math.isfinite(v)]
-    return wrong
-
-
-def near(given: str, known: Iterable[str]) -> str:
-    """ "did you mean X?" where something is near, and what is known."""
-    names = list(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names)}"
+            yield prefix + key, ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
@@ -149,9 +132,9 @@ def _build(data: Any, kind: Any, where: str) -> Any:
             raise ValueError(f"{where} must be one of {', '.join(map(str, args))}, got {_quoted(data)}")
         return data
     if origin is Mapping:
-        if not isinstance(data, Mapping) or not all(isinstance(part, str) for pair in data.items() for part in pair):
-            raise ValueError(f"{where} must be a mapping of texts to texts, got {data!r}")
-        return dict(data)
+        if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+            raise ValueError(f"{where} must be a mapping of names to values, got {_quoted(data)}")
+        return {key: _build(_text(value) if args[1] is str else value, args[1], f"{where}.{key}") for key, value in data.items()}
     if origin is tuple:
         if not isinstance(data, list | tuple):
             raise ValueError(f"{where} must be a list, got {_quoted(data)}")
@@ -160,6 +143,11 @@ def _build(data: Any, kind: Any, where: str) -> Any:
             raise ValueError(f"{where} must have {len(inner)} entries, got {_quoted(data)}")
         return tuple(_build(v, k, where) for v, k in zip(data, inner, strict=True))
     return _scalar(data, kind, where)
+
+
+def _text(value: Any) -> Any:
+    """A number or truth value as a text: options are texts, whatever YAML takes them for."""
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _scalar(data: Any, kind: Any, where: str) -> Any:

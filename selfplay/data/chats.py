@@ -1,4 +1,4 @@
-"""Conversations to imitate: what they are, what they teach, and those that a game holds. Files of them: `formats.py`.
+"""Demonstrations: conversations to learn from, as samples, and those that a game holds. Files of them: `formats.py`.
 
 A game gives one conversation per role, rendered as in play, so that the learner sees what the player will see. Knows no learner.
 """
@@ -18,7 +18,7 @@ Conversation = tuple[Message, ...]
 
 @dataclass(frozen=True)
 class Chat:
-    """A conversation to imitate. start: number of the first message whose assistant text is learnt. weight: of all of it. role: whose side
+    """A demonstration. start: number of the first message whose assistant text is learnt. weight: of all of it. role: whose side
     of a game it is, empty where it is of none."""
 
     messages: Conversation

@@ -26,8 +26,7 @@ class StepData:
     """What one optimiser step learns from.
 
     examples: of the method's loss. sft_mix: samples of another loss beside them, in all with `sft_mix_weight`. number: optimiser steps
-    taken before. norm: the divisor of a set of examples under a loss. token_budget: tokens in one portion; packed: samples lie in one
-    sequence.
+    taken before. norm: the divisor of a set of examples under a loss. token_budget: tokens in one portion; packed, shared: see `collate`.
     """
 
     examples: Sequence[Example]
@@ -39,6 +38,7 @@ class StepData:
     norm: Callable[[Loss, Sequence[Example]], float]
     token_budget: int
     packed: bool
+    shared: bool
 
 
 Split = Callable[[StepData, int, int], list[Portion]]
@@ -54,7 +54,7 @@ def whole_step(step: StepData, process: int, processes: int) -> list[Portion]:
     return [
         Portion(part, loss, step.norm(loss, examples), weight)
         for examples, loss, weight in groups
-        for part in micro_batches(_share(examples, process, processes), step.token_budget, packed=step.packed)
+        for part in micro_batches(_share(examples, process, processes), step.token_budget, packed=step.packed, shared=step.shared)
     ]
 
 

@@ -11,7 +11,7 @@ from ..objectives.preference_loss import PreferenceLoss
 from ..objectives.returns import outcome_returns
 from ..run.collectors import games
 from ..run.method import Method
-from ..run.recipe import dropping, needs_groups, options_of
+from ..run.recipe import DROP_REASONS, beta_of, dropping, needs_groups, options_of
 
 
 def method(config: TrainConfig) -> Method:
@@ -20,13 +20,13 @@ def method(config: TrainConfig) -> Method:
 
 def preferences(config: TrainConfig, name: str, form: Callable[..., Tensor]) -> Method:
     """Pairs of games won and lost, under one of the two losses."""
-    options_of(config)
+    options = options_of(config, "beta", DROP_REASONS)
     needs_groups(config)
     return Method(
         name=name,
         collect=games,
         reward=outcome_returns,
         credit=dropping(config, preference_pairs),
-        loss=PreferenceLoss(form, config.learner.beta),
+        loss=PreferenceLoss(form, beta_of(options)),
         reference=config.learner.reference,
     )

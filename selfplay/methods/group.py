@@ -6,11 +6,11 @@ from ..objectives.credit import group_samples
 from ..objectives.returns import outcome_returns
 from ..run.collectors import games
 from ..run.method import Method
-from ..run.recipe import dropping, needs_groups, options_of, policy_loss, policy_reference
+from ..run.recipe import DROP_REASONS, dropping, needs_groups, options_of, policy_loss, policy_reference
 
 
 def method(config: TrainConfig) -> Method:
-    options_of(config)
+    options_of(config, DROP_REASONS)
     needs_groups(config)
     return Method(
         name="group",

@@ -7,17 +7,17 @@ from ..objectives.preference_loss import PreferenceLoss
 from ..objectives.returns import outcome_returns
 from ..run.collectors import answers_beside_experts
 from ..run.method import Method
-from ..run.recipe import needs_experts, options_of
+from ..run.recipe import beta_of, needs_experts, options_of
 
 
 def method(config: TrainConfig) -> Method:
-    options_of(config)
+    options = options_of(config, "beta")
     needs_experts(config)
     return Method(
         name="spin",
         collect=answers_beside_experts,
         reward=outcome_returns,
         credit=given_examples,
-        loss=PreferenceLoss(dpo_loss, config.learner.beta),
+        loss=PreferenceLoss(dpo_loss, beta_of(options)),
         reference="behaviour",
     )

@@ -8,11 +8,11 @@ from ..objectives.credit import turn_samples
 from ..objectives.returns import outcome_returns
 from ..run.collectors import games
 from ..run.method import Method
-from ..run.recipe import dropping, number, options_of, policy_loss, policy_reference
+from ..run.recipe import DROP_REASONS, dropping, number, options_of, policy_loss, policy_reference
 
 
 def method(config: TrainConfig) -> Method:
-    discount = number(options_of(config, "discount"), "discount", default=1.0, low=0.0, high=1.0)
+    discount = number(options_of(config, "discount", DROP_REASONS), "discount", default=1.0, low=0.0, high=1.0)
     return Method(
         name="turns",
         collect=games,

@@ -213,9 +213,9 @@ def main(config: MiniConfig) -> None:
             token_budget=1200,
             schedule="cosine",
             warmup=50,
-            total_steps=steps,
             kl=0.0,
         ),
+        total_steps=steps,
     )
     source = samples(texts(config), chat)
     started, tokens, metrics = time.perf_counter(), 0, {}

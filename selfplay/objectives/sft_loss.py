@@ -1,4 +1,4 @@
-"""Supervised losses: how unlikely the text is that is to be imitated."""
+"""Losses of supervised fine-tuning (SFT): the negative log-likelihood of demonstrations."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -36,7 +36,7 @@ class SFTLoss:
 
 @dataclass(frozen=True)
 class SFTWithKLLoss:
-    """SPAG's imitation: cross-entropy per sample with a KL to the model as it came, whose log-probabilities the samples hold as
+    """SPAG's SFT loss: cross-entropy per sample with a KL to the initial model, whose log-probabilities the samples hold as
     reference."""
 
     kl: float
@@ -54,6 +54,6 @@ class SFTWithKLLoss:
 
     def __call__(self, batch: TokenBatch, scores: Scores) -> LossOutput:
         if batch.reference_logprobs is None:
-            raise ValueError("imitation with a KL needs the reference's log-probabilities")
+            raise ValueError("SFT with a KL needs the reference's log-probabilities")
         now, reference = (sample_means(x, batch.sample_index, len(batch.lengths)) for x in (scores.logprobs, batch.reference_logprobs))
         return LossOutput(sft_with_kl_loss(now, reference, kl=self.kl), {"sft_loss": -scores.logprobs})

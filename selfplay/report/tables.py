@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..storage.summary import INITIAL, Summary, commands
-from .report import endings_table, win_rate_table
+from .run_page import endings_table, win_rate_table
 
-NAMES = ("player", "against", "task")
+NAMES = ("player", "against", "other", "task")
 """Columns that are folded, never cut, where a terminal is too narrow."""
 
 
@@ -21,7 +21,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         rows.append((before["opponent"], before["role"], before["words"], *(rate(row[name]) for name in ("before", "after", "control"))))
     if rows:
         title = "Games won (95 % Wilson interval; initial: the frozen model of round 0)"
-        console.print(_table(title, ("against", "as", "words", "before", "after", "control"), rows))
+        console.print(plain_table(title, ("against", "as", "words", "before", "after", "control"), rows))
         console.print()
         console.print(endings(summary.data))
     for name, result in summary.data["evaluations"].items():
@@ -41,7 +41,7 @@ def endings(data: Mapping[str, Any]) -> Table:
         for row in endings_table(data)
         if row["opponent"] == INITIAL
     ]
-    return _table("How games against the frozen model ended (shares of games, or of hints)", ("as", "ended", *kinds), rows)
+    return plain_table("How games against the frozen model ended (shares of games, or of hints)", ("as", "ended", *kinds), rows)
 
 
 def evaluation_table(name: str, result: Mapping[str, Any], columns: Sequence[str] = ("first", "last")) -> Table:
@@ -57,7 +57,7 @@ def evaluation_table(name: str, result: Mapping[str, Any], columns: Sequence[str
     sizes = sorted({before["n"] for before in tasks.values()})
     title = f"{name} test: {len(tasks)} tasks, {'-'.join(map(str, sizes))} questions each (guess: the best of four ways to answer blindly)"
     heads = {"difference": "difference", "control_difference": "control's"}
-    table = _table(title, ("task", "guess", *columns[: len(kinds)], *(heads[kind] for kind in differences)), rows, gap=1)
+    table = plain_table(title, ("task", "guess", *columns[: len(kinds)], *(heads[kind] for kind in differences)), rows, gap=1)
     if differences:
         table.caption = (
             "Differences are paired, question by question. \u00b1 is half of a 95 % interval over the questions of a task, clustered by "
@@ -72,12 +72,6 @@ def difference(paired: Mapping[str, float]) -> str:
     if paired["low"] == paired["high"]:
         return "no difference" if paired["mean"] == 0 else f"{paired['mean']:+.3f}"
     return f"{paired['mean']:+.3f} \u00b1 {(paired['high'] - paired['low']) / 2:.3f}"
-
-
-def tournament_table(title: str, entries: Sequence[Mapping[str, Any]]) -> Table:
-    """Games of players, over all opponents or against one."""
-    rows = [(e["player"], e["role"], e["opponent"], *(str(e[n]) for n in ("wins", "losses", "ties")), rate(e)) for e in entries]
-    return _table(f"{title}: games won (95 % Wilson interval)", ("player", "as", "against", "won", "lost", "tied", "rate"), rows, gap=1)
 
 
 def of_gibberish(players: Sequence[Mapping[str, Any]]) -> str | None:
@@ -99,7 +93,8 @@ def rate(entry: Mapping[str, Any] | None) -> str:
     return f"{entry['win_rate']:.3f} {entry['low']:.2f}-{entry['high']:.2f}"
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], gap: int = 2) -> Table:
+def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], gap: int = 2) -> Table:
+    """A table without lines, whose columns are `gap` blanks apart."""
     table = Table(
         title=title, title_justify="left", box=None, pad_edge=False, padding=(0, gap, 0, 0), title_style="bold", header_style="dim"
     )

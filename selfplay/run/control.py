@@ -8,7 +8,7 @@ from sparring.agents.models.language_model import LanguageModel
 from ..learner.learner import Learner
 from ..objectives.sft_loss import SFTLoss
 from ..storage.sealed import write_sealed
-from .demonstrations import round_demonstrations, sft_mix_samples, tokens_of
+from .demonstrations import round_demonstrations, round_sft_mix, tokens_of
 from .evaluations import Evaluator
 from .partial_updates import PartialUpdates
 
@@ -33,7 +33,14 @@ def _control(evaluator: Evaluator, partial_updates: PartialUpdates, last: int) -
     """The control itself. What it has learnt is saved when a signal stops it, and at the end, until it has been measured."""
     session, folder, config = evaluator.session, evaluator.folder, evaluator.config
     model = session.load_first(folder.path)
-    learner = Learner(model.model, SFTLoss(), sft_mix_loss=SFTLoss("sft_mix_loss"), config=config.learner)
+    learner = Learner(
+        model.model,
+        SFTLoss(),
+        sft_mix_loss=SFTLoss("sft_mix_loss"),
+        config=config.learner,
+        mix=config.sft_mix,
+        products=model.products,
+    )
     model.adapter = learner.adapter
     tokens = [tokens_of(folder.path, number) for number in range(1, last + 1)]
     about = {"seed": config.seed, "tokens": tokens}
@@ -44,10 +51,11 @@ def _control(evaluator: Evaluator, partial_updates: PartialUpdates, last: int) -
         for number in range(1, last + 1):
             if number >= at:
                 seed = derive_seed(config.seed, NAME, number)
+                samples = round_demonstrations(session, seed, tokens[number - 1])
                 learner.update(
-                    round_demonstrations(session, seed, tokens[number - 1]),
+                    samples,
                     seed=seed,
-                    sft_mix=sft_mix_samples(session, config.replay_pool, derive_seed(seed, "replay")),
+                    sft_mix=round_sft_mix(session, len(samples), derive_seed(seed, "replay")),
                     watch=lambda *_, now=number: partial_updates.after_step(NAME, learner, {**about, "number": now}),
                     partial=saved["metrics"] if number == at else None,
                 )

@@ -1,6 +1,6 @@
-"""What a run measures of its models: strength against the frozen first model and scripted players, and evaluations that were passed in.
+"""Evaluates the models of a run: win rates against the frozen initial model and scripted players, and evaluations that were passed in.
 
-Results are kept in evaluation/ in the run's folder, so that a resumed run measures nothing twice.
+Results are kept in evaluation/ in the run's folder, so that a resumed run evaluates nothing twice.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.players.scripted import scripted
 
+from ..evaluation.gate import WON, require_can_win, sentence
+from ..evaluation.round_metrics import describe
 from ..evaluation.win_rates import win_rates
 from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress, counted
@@ -20,10 +22,12 @@ from ..storage.sealed import read_sealed, write_sealed
 from ..storage.summary import INITIAL, Evaluation, Result
 from .rollouts import play_across
 from .session import Session
+from .start import NAME as START
+from .start import start_games
 
 
 class Evaluator:
-    """Loads the frozen model of round 0 when somebody asks for it first."""
+    """Evaluates models of one run. The frozen model of round 0 is loaded when it is first needed."""
 
     def __init__(
         self,
@@ -42,15 +46,29 @@ class Evaluator:
 
     @cached_property
     def first(self) -> LanguageModel:
-        """The frozen model of round 0: opponent, reference, and what is measured before training."""
+        """The frozen model of round 0: opponent, reference, and what is evaluated before training."""
         return self.session.first_model(self.folder.path)
 
     def evaluate(self, number: int, model: LanguageModel | None = None, *, between: bool = False) -> None:
         """Measures the model of a round, None for the first, and keeps the result; what was measured already is left as it is. between: of
-        a round that is neither the first nor the last one, with fewer games and without evaluations."""
+        a round that is neither the first nor the last one, without evaluations."""
         if not self.ranks.from_main(lambda: self.known(number)):
             found = self.results_of(model, number, f"model of round {number}", between=between)
             self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(number), found))
+
+    def require_start(self) -> None:
+        """Lets the model of the session, that of round 0, play against itself, or against its fixed opponent, before anything else is spent
+        on it. Raises NoStart where it cannot win. Only where that is asked for, and of games that know a win by skill."""
+        config, session = self.config, self.session
+        games = config.evaluation.gate
+        if not games or not set(WON) <= set(session.game.reasons):
+            return
+        if not self.ranks.from_main(lambda: self.known(START)):
+            record = describe(start_games(session, games, self.ranks, self.progress), session.words.truth)
+            self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(START), record))
+        record = self.ranks.from_main(lambda: self.read(START))
+        self.progress.say(f"the start: {sentence(record)}")
+        require_can_win(record, config.sft.steps, f"{self.folder.path}@0")
 
     def known(self, name: int | str) -> bool:
         """Whether a round or a control has been measured, and the result is what was written; where it is not, it is deleted, and said."""
@@ -73,7 +91,7 @@ class Evaluator:
         of, run = self.config.evaluation, self.folder.path
 
         def missing(number: int) -> bool:
-            wanted = self.folder.evaluation_file(number).exists() or (of.games_between > 0 and number % of.every == 0)
+            wanted = self.folder.evaluation_file(number).exists() or (of.games > 0 and of.every > 0 and number % of.every == 0)
             if not wanted or self.known(number):
                 return False
             if checkpoint_model(run, number).is_dir():
@@ -91,7 +109,7 @@ class Evaluator:
 
     def results_of(self, model: LanguageModel | None, number: int, title: str, *, between: bool = False) -> dict[str, Any]:
         """{"win_rates": entries, "evaluations": {name: result}} of a model, None for the first."""
-        games = self.config.evaluation.games_between if between else self.config.evaluation.games
+        games = self.config.evaluation.games
         evaluations = () if between else self.evaluations
         if not games and not evaluations:
             return {"win_rates": [], "evaluations": {}}
@@ -109,7 +127,7 @@ class Evaluator:
     def _win_rates(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
         config, session = self.config, self.session
         opponents: dict[str, Agent] = {INITIAL: session.agent(self.first, INITIAL)}
-        if config.evaluation.scripted and session.words.everyday:
+        if config.evaluation.scripted and session.words.everyday and not session.words.outside:
             opponents["scripted"] = scripted()
         total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)
         with self.progress.phase(f"win rates of the {title}", total) as advance:

@@ -1,4 +1,4 @@
-"""The loop: imitate, then round by round play, judge, learn, measure, save.
+"""The loop: supervised fine-tuning, then round by round play, learn, evaluate, save.
 
 Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
 round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them. An
@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from sparring.agents.core import derive_seed
-from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.models.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
@@ -28,7 +27,7 @@ from ..league.options import league_options
 from ..learner import lora
 from ..learner.batch import Example, digest
 from ..learner.learner import Learner
-from ..learner.scoring import Scorer, with_behaviour, with_reference
+from ..learner.scoring import language_model_scorer, with_behaviour, with_reference
 from ..objectives.sft_loss import SFTLoss
 from ..report.report import write_report
 from ..runtime.distributed import Ranks
@@ -39,7 +38,8 @@ from ..storage.folder import RunFolder, read_lines
 from ..storage.summary import Evaluation, Summary, summarise
 from ..storage.trackers import Log, as_text, tracked
 from .control import evaluate_control
-from .demonstrations import sft_mix_samples
+from .demonstrations import round_sft_mix
+from .dry_run import steps_at_most
 from .evaluations import Evaluator
 from .league import League
 from .method import Method, Round
@@ -117,6 +117,8 @@ class Loop:
             done = 0
         self.model.set_version(str(done))
         evaluator = Evaluator(self.session, self.folder, self.evaluations, self.progress, self.ranks)
+        if not done and config.rounds and not self.method.baseline:
+            evaluator.require_start()
         evaluator.evaluate(0)
         evaluator.repair(done)
         if done:
@@ -175,7 +177,7 @@ class Loop:
     def _evaluate_between(self, number: int, evaluator: Evaluator) -> None:
         """Measures the model of a round that is neither the first nor the last, where that is asked for and has not been done."""
         of = self.config.evaluation
-        if of.games_between and 0 < number < self.config.rounds and number % of.every == 0:
+        if of.games and of.every and 0 < number < self.config.rounds and number % of.every == 0:
             evaluator.evaluate(number, self.model, between=True)
 
     def _whole(self, last: int) -> int:
@@ -211,6 +213,10 @@ class Loop:
             reference=reference,
             config=self.config.learner,
             split=method.split,
+            mix=self.config.sft_mix,
+            total_steps=self.config.rounds * steps_at_most(self.session, method),
+            per_round=method.per_round,
+            products=self.model.products,
         )
         self.model.adapter = learner.adapter
         self.state = {}
@@ -249,7 +255,7 @@ class Loop:
             if (number, alarm.name) in known:
                 continue
             self.alarms.append({"round": number, **alarm.record})
-            self.progress.say(f"alarm in round {number}: {alarm.text}")
+            self.progress.say(f"alarm in round {number}: {alarm.text}{alarm.advice}")
         if found and self.config.alarms.action != "warn":
             raise UnhealthyRunError(found)
 
@@ -283,9 +289,10 @@ class Loop:
             record |= self.league.update(episodes)
         if self.method.loss.unit == "pair":
             record["pairs"] = len(examples)
-        samples = self._with_reference(examples, evaluator)
+        self.model.forget_caches()  # whose memory the update needs, and which its weights would make useless
+        samples = self._with_reference(learner.with_old_logprobs(examples), evaluator)
         between = time.perf_counter()
-        sft_mix = sft_mix_samples(self.session, config.replay_pool, derive_seed(seed, "replay")) if samples else []
+        sft_mix = round_sft_mix(self.session, len(samples), derive_seed(seed, "replay"))
         about = {"seed": seed, "samples": digest(samples)}
         with self.interrupts.held():
             saved = self.partial_updates.load(number, about, learner)
@@ -324,12 +331,8 @@ class Loop:
             return examples
         if method.reference == "behaviour":
             known = with_behaviour(examples)
-            return known if known is not None else with_reference(self._scorer(self.model), examples, budget, ranks=self.ranks)
-        return with_reference(self._scorer(evaluator.first), examples, budget, ranks=self.ranks)
-
-    @staticmethod
-    def _scorer(model: LanguageModel) -> Scorer:
-        return Scorer(model.model, context=model.active_adapter)
+            return known if known is not None else with_reference(language_model_scorer(self.model), examples, budget, ranks=self.ranks)
+        return with_reference(language_model_scorer(evaluator.first), examples, budget, ranks=self.ranks)
 
 
 def _free() -> None:

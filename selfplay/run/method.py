@@ -57,7 +57,8 @@ class Method:
     collect: plays games, or gathers examples otherwise. reward: returns of the episodes. credit: training samples or pairs, and the state
     (running baselines) for the next round. loss: of these examples. reference: see `Reference`; a KL penalty of the loss to the initial
     model is computed by the learner itself. split: how the learner cuts an optimiser step. baseline: whether the method is itself what
-    others are compared with, so that a run of it has no further control.
+    others are compared with, so that a run of it has no further control. per_round: whether optimiser and learning-rate schedule
+    begin anew in every round.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Method:
     reference: Reference = "none"
     split: Split = whole_step
     baseline: bool = False
+    per_round: bool = False
 
     @property
     def frozen_model(self) -> bool:

@@ -7,6 +7,7 @@ unnoticed.
 import datetime
 import hashlib
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ SHOWN = 4
 """Changed settings that a message names at most."""
 
 
-def began(config: TrainConfig, processes: int, day: datetime.date) -> dict[str, Any]:
-    """The provenance of a run that begins now. processes: how many it has. day: what chat templates are told as today's date."""
+def began(config: TrainConfig, processes: int, day: datetime.date, preset: str | None = None) -> dict[str, Any]:
+    """The provenance of a run that begins now. processes: how many it has. day: what chat templates are told as today's date. preset: that
+    its settings came from."""
     return provenance(
         config.seed,
         model=config.model,
@@ -37,6 +39,7 @@ def began(config: TrainConfig, processes: int, day: datetime.date) -> dict[str, 
         inputs=inputs(config),
         processes=processes,
         schema=RUN,
+        preset=preset,
         day=day.isoformat(),
     )
 
@@ -61,7 +64,7 @@ def _kept(settings: Mapping[str, Any]) -> dict[str, Any]:
 def inputs(config: TrainConfig) -> dict[str, str]:
     """The files that a run reads, with their SHA-256; several lists of words count as one file, and so do the files of a model."""
     lists = [Path(path) for name in list_names(config.words) for path in dict.fromkeys((name, name.rpartition("@")[0])) if path]
-    paths = {"words": lists, "prompts": [Path(config.prompts)], "replay": [Path(config.replay)]}
+    paths = {"words": lists, "prompts": [Path(config.prompts)], "sft_mix.source": [Path(config.sft_mix.source)]}
     if config.sft.data is not None:
         paths["sft.data"] = [config.sft.data]
     found = {
@@ -80,7 +83,9 @@ def require_settings(folder: RunFolder, config: TrainConfig, kept: Mapping[str, 
     of its last checkpoint, empty where there is none."""
     now = _kept(flat(config))
     then = _kept(_provenance(folder, kept).get("settings", now))
-    changed = [f"{name} is {_short(now.get(name))} and was {_short(then.get(name))}" for name in now if now[name] != then.get(name)]
+    changed = [
+        f"{name} is {_short(now.get(name))} and was {_short(then.get(name))}" for name in now | then if now.get(name) != then.get(name)
+    ]
     if not changed and kept and kept["config"] != config_digest(config):
         changed = [f"{folder.provenance.name}, which says what it was, is gone or damaged too"]
     if changed:
@@ -105,7 +110,7 @@ def require_inputs(folder: RunFolder, config: TrainConfig, kept: Mapping[str, An
         models = name in ("model", "opponent")
         if now.get(name) == then or (models and name not in now) or (name == "model" and kept):
             continue
-        file = config.sft.data if name == "sft.data" else getattr(config, name)
+        file = attrgetter(name)(config)
         kind = "a model whose files the run reads" if models else f"the file of {name}"
         raise ValueError(f"{file}, {kind}, is gone or has changed since the run began")
 

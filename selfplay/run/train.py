@@ -33,11 +33,13 @@ def train(
     evaluations: Sequence[Evaluation] = (),
     progress: Progress | None = None,
     initial_evaluation: Mapping[str, Any] | None = None,
+    preset: str | None = None,
 ) -> Summary:
     """Starts a run and carries it to its end.
 
     evaluations: measured before the first round and after the last. initial_evaluation: what another run with the same first model, seed
-    and evaluations measured of it before training, so that it need not be measured again. Raises ValueError for what the configuration has
+    and evaluations measured of it before training, so that it need not be measured again. preset: that the
+    configuration came from, for the record. Raises ValueError for what the configuration has
     wrong, before anything is written, and Stopped when it is interrupted.
     """
     ranks = join(config.device)
@@ -54,7 +56,7 @@ def train(
 
         def begin() -> None:
             require_space(out, bytes_needed(session))
-            folder = RunFolder.create(out, to_yaml(config), began(config, ranks.size, day))
+            folder = RunFolder.create(out, to_yaml(session.config), began(session.config, ranks.size, day, preset))
             if initial_evaluation is not None:
                 write_sealed(folder.evaluation_file(0), initial_evaluation)
 

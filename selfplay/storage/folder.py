@@ -174,8 +174,8 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """An existing run. Raises ValueError where there is none, for one of another version, and where a file is in the place of one of its
-        folders."""
+        """An existing run. Raises ValueError where there is none, for one of another version, and where a file is in the place of one
+        of its folders."""
         if not path.is_dir():
             raise ValueError(f"{path}: no such run folder")
         if not (path / CONFIG).is_file():

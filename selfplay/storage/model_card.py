@@ -1,4 +1,4 @@
-"""The model card (README.md) beside an exported model: what it came from, how it was trained, what is known of its strength.
+"""The model card (README.md) beside an exported model: what it came from, how it was trained, its win rates.
 
 Everything that names or settings bring in is escaped, so that none of it becomes markup, and of paths only the last part is told.
 """
@@ -19,7 +19,7 @@ from ..config.yaml_io import load
 
 EMBEDDED = ("mini", "mini@imitation")
 _MADE = " (sparring's embedded model; `sparring.selfplay.mini.make` makes it)"
-_UNTOLD = ("out", "device", "preset", "concurrency", "keep_checkpoints")
+_UNTOLD = ("out", "device", "concurrency", "keep_checkpoints")
 """Settings that change nothing of the model."""
 
 CARD = """---
@@ -122,7 +122,7 @@ def _origin(config: TrainConfig, number: int) -> str:
     """One run in a line."""
     parts = []
     if config.sft.steps:
-        parts.append(f"{config.sft.steps} steps of imitation")
+        parts.append(f"{config.sft.steps} steps of SFT")
     if number:
         parts.append(f"{number} rounds of {config.games_per_round} games of {code(config.game)} (method {code(config.method)})")
     return f"- {', then '.join(parts) or 'nothing learnt'}; seed {config.seed}"

@@ -11,7 +11,8 @@ from typing import Any
 from accelerate import tracking
 from accelerate.utils import LoggerType
 
-from ..config.yaml_io import flat, near
+from ..config.checks import near
+from ..config.yaml_io import flat
 from .episodes import record, transcript
 from .folder import RunFolder
 

@@ -25,10 +25,10 @@ class Thinker:
         self.shown: dict[tuple[str, str], list[Observation]] = {}
 
     def player(self, game, role, key, seed):
-        return _Seat(self, role, key.rpartition(":")[0].rpartition(":")[2])
+        return _Player(self, role, key.rpartition(":")[0].rpartition(":")[2])
 
 
-class _Seat:
+class _Player:
     def __init__(self, agent: Thinker, role: str, match: str) -> None:
         self.agent, self.role, self.match = agent, role, match
 

@@ -15,9 +15,11 @@ from sparring.selfplay.objectives.policy_loss import PolicyLoss
 from sparring.selfplay.objectives.sft_loss import SFTLoss
 
 
-def learner_of(model: Any, loss: Loss | None = None, *, reference: Any = None, config: LearnerConfig, split: Split = whole_step) -> Learner:
-    loss = loss or PolicyLoss(config.clip_low, config.clip_high, config.kl, config.kl_form)
-    return Learner(model, loss, sft_mix_loss=SFTLoss("sft_mix_loss"), reference=reference, config=config, split=split)
+def learner_of(
+    model: Any, loss: Loss | None = None, *, reference: Any = None, config: LearnerConfig, split: Split = whole_step, **options: Any
+) -> Learner:
+    loss = loss or PolicyLoss(*config.clip, config.kl, config.kl_form)
+    return Learner(model, loss, sft_mix_loss=SFTLoss("sft_mix_loss"), reference=reference, config=config, split=split, **options)
 
 
 def sampled_by(model: Any, samples: list[Sample]) -> list[Sample]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, TrainConfig
 from sparring.selfplay.runtime.progress import Quiet
 
-LEARNER = LearnerConfig(minibatch=8, replay_per_minibatch=2)
+LEARNER = LearnerConfig(minibatch=8)
 NO_EVALUATION = EvaluationConfig(games=0, control=False)
 
 
@@ -18,9 +18,8 @@ def small_run(model: str, out: Path, **changes) -> TrainConfig:
         rounds=2,
         games_per_round=8,
         group_size=4,
-        max_turns=2,
+        game_options={"max_turns": "2"},
         max_new_tokens=8,
-        replay_pool=8,
         learner=LEARNER,
         evaluation=EvaluationConfig(games=2, control=False),
         out=out,

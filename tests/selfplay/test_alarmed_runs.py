@@ -12,30 +12,32 @@ from small_runs import LEARNER, NO_EVALUATION, Heard, small_run
 
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.selfplay.config.config import AlarmsConfig, LearnerConfig, SFTConfig, TrainConfig
+from sparring.selfplay.config.config import AlarmsConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.evaluation.alarms import Alarm
 from sparring.selfplay.learner.learner import Learner
 from sparring.selfplay.run.train import train
 from sparring.selfplay.runtime.interrupts import Stopped
 from sparring.selfplay.runtime.progress import Quiet
 
-DEAF = AlarmsConfig(reward_std=None, mute=None, repeated=None, imbalance=None, ties=None)
+DEAF = AlarmsConfig(limits=dict.fromkeys(("reward_std", "mute", "repeated", "imbalance", "ties")))
 """To what a random model's games sound like."""
 
 
 def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
     """A learning rate far too high, and an alarm that hears the fall of entropy at its beginning."""
     alarms = replace(DEAF, action=action, entropy=0.9)
-    learner = LearnerConfig(lr=0.05, minibatch=2, replay_per_minibatch=2)
+    learner = LearnerConfig(lr=0.05, minibatch=2)
     return small_run(model, out, alarms=alarms, learner=learner, **changes)
 
 
 @pytest.mark.full
 def test_the_alarms_as_they_come_hear_a_collapse_of_the_embedded_model_before_it_is_complete(tmp_path: Path):
-    """At a learning rate of 1e-3, held back by neither an reference nor replay, its hints become false and then no English, until the
+    """At a learning rate of 1e-3, held back by neither a reference nor an SFT mix, its hints become false and then no English, until the
     defender hardly wins."""
     learner = LearnerConfig(lr=1e-3, kl=0.0, minibatch=4, token_budget=2048)
-    made = TrainConfig(rounds=10, games_per_round=64, replay="none", learner=learner, evaluation=NO_EVALUATION, out=tmp_path / "run")
+    made = TrainConfig(
+        rounds=10, games_per_round=64, sft_mix=SFTMixConfig(source="none"), learner=learner, evaluation=NO_EVALUATION, out=tmp_path / "run"
+    )
     assert made.alarms == AlarmsConfig() and made.model == "mini@imitation"
     summary = train(made).data
     rounds = {record["round"]: record for record in summary["rounds"]}
@@ -118,7 +120,7 @@ def test_who_goes_back_drops_one_learner_before_the_next_is_made(model: str, tmp
     sft = SFTConfig(steps=1, minibatch=4, games=4)
     run = small_run(model, tmp_path / "run", evaluation=NO_EVALUATION, alarms=replace(DEAF, action="rollback"), sft=sft)
     train(replace(run, learner=replace(LEARNER, minibatch=4)))
-    assert len(made) == 3, "of imitation, and two of rounds"
+    assert len(made) == 3, "of SFT, and two of rounds"
 
 
 @pytest.mark.parametrize(("action", "nth"), [("rollback", 4), ("rollback", 1), ("stop", 1), ("warn", 4)])

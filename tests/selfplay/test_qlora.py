@@ -28,7 +28,7 @@ if find_spec("bitsandbytes") is None:
     pytest.skip("needs the extra qlora", allow_module_level=True)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # of peft, when it makes adapters
-CONFIG = LearnerConfig(lr=1e-2, minibatch=8, replay_per_minibatch=2, lora_rank=4, four_bit=True)
+CONFIG = LearnerConfig(lr=1e-2, minibatch=8, lora_rank=4, four_bit=True)
 IDS = torch.arange(12)[None]
 
 

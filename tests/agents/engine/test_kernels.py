@@ -43,7 +43,7 @@ def in_blocks(data: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same caches in blocks that lie in any order, among others: tables and blocks."""
     x, rows, heads, length, size = data.shape
     numbers = torch.randperm(rows * length // BLOCK + 3, generator=torch.Generator().manual_seed(2))[3:].view(rows, -1)
-    blocks = torch.full((int(numbers.max()) + 1, x, heads, BLOCK * size), torch.nan)
+    blocks = torch.full((int(numbers.max()) + 1, x, heads, BLOCK * size), torch.nan, dtype=data.dtype)
     blocks[numbers.flatten()] = data.view(x, rows, heads, -1, BLOCK * size).permute(1, 3, 0, 2, 4).flatten(0, 1)
     return numbers, blocks
 
@@ -61,8 +61,10 @@ def lines(firsts: list[int], counts: list[int]) -> torch.Tensor:
 
 
 def attended(data: torch.Tensor, firsts: list[int], counts: list[int], groups: int, window: int | None):
-    """What our kernel and torch's operations in twice the precision make of the same rows: outputs and caches of both."""
+    """What our kernel and torch's operations in twice the precision make of the same rows: outputs and caches of both. Where caches are in
+    bfloat16, new keys and values are such numbers too."""
     q, k, v = packed(sum(counts), data.shape[2], groups, data.shape[4])
+    k, v = (x.to(data.dtype).float() for x in (k, v))
     out = torch.full_like(q, torch.nan, memory_format=torch.contiguous_format)
     numbers, blocks = in_blocks(data)
     kernels.attend(q, k, v, out, lines(firsts, counts), numbers, blocks, 1, window, 0.3)
@@ -70,12 +72,12 @@ def attended(data: torch.Tensor, firsts: list[int], counts: list[int], groups: i
     one = all(count == 1 for count in counts)
     part = Decode(0, cache, torch.tensor(firsts)) if one else Prefill(0, cache, firsts, counts)
     part.attend(1, *(x.double() for x in (q, k, v)), wanted, window, scale=0.3, softcap=None, sinks=None)
-    return (out, dense(numbers, blocks, data.shape[4])), (wanted.float(), cache.float())
+    return (out, dense(numbers, blocks, data.shape[4]).float()), (wanted.float(), cache.float())
 
 
 @needs_compiler
 def test_it_was_compiled():
-    assert kernels.AVAILABLE, "a compiler is here, so installation should have built agents/engine/kernels.cpp: make install"
+    assert kernels.AVAILABLE, "a compiler is here, so installation should have built agents/engine/*.cpp: make install"
 
 
 @needs_compiler
@@ -88,6 +90,17 @@ def test_rows_attend_as_they_should(size: int, groups: int, window: int | None):
         (out, cache), (wanted, filled) = attended(data, firsts, counts, groups, window)
         torch.testing.assert_close(out, wanted, atol=3e-6, rtol=1e-5)
         assert torch.equal(cache, filled), "the same cells of the cache are written, and no others"
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [16, 48, 64, 256])
+@pytest.mark.parametrize("window", [None, 7, 50])
+def test_caches_in_bfloat16_are_read_and_written(size: int, window: int | None):
+    data = caches(3, 2, 128, size).bfloat16()
+    for firsts, counts in (([0, 100, 127], [1, 1, 1]), ([0, 70, 17], [128, 3, 20])):
+        (found, kept), (wanted, cached) = attended(data, firsts, counts, 3, window)
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+        assert torch.equal(kept, cached)
 
 
 @needs_compiler
@@ -308,7 +321,7 @@ def test_a_library_of_another_version_is_not_used(monkeypatch: pytest.MonkeyPatc
     built = Path(kernels.__file__).with_name(f"_kernels{sysconfig.get_config_var('EXT_SUFFIX')}")
     assert kernels.load(built) is not None
     monkeypatch.setattr(kernels, "VERSION", -1)
-    with pytest.warns(RuntimeWarning, match="another version of kernels.cpp; install the package again"):
+    with pytest.warns(RuntimeWarning, match="other versions of its sources; install the package again"):
         assert kernels.load(built) is None
     (tmp_path / "no.so").write_bytes(b"no library")
     with pytest.warns(RuntimeWarning, match=r"without no\.so and is slower"):

@@ -1,4 +1,4 @@
-"""Kept beginnings: what is found, what leaves first, and that streams which share say what they would have said alone."""
+"""Cached prefixes: what is found, what leaves first, and that streams which share say what they would have said alone."""
 
 import pytest
 import torch

@@ -75,13 +75,23 @@ def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply(widt
     model = tiny_model(length=64, hidden_size=width)
     _, roomy, _, _ = play(model, streams=9, turns=2)
     loop = HFLoop(model, end_ids=frozenset())
-    memory = 2 * loop.packed.layout.bytes_per_token * loop._beside(2)
+    memory = 2 * loop.packed.layout.bytes_per_token * loop._extra_positions(2)
     loop, tight, _, _ = play(model, streams=9, turns=2, max_memory=memory)
     assert loop.max_rows == 2
     assert loop.memory_bound() <= memory
     assert tight == roomy
     with pytest.raises(ValueError, match=r"the 9\.31e-07 GiB for its caches hold no stream of 64 tokens; 0\.001 are the least"):
         HFLoop(model, end_ids=frozenset(), max_memory=1000)
+
+
+@needs_compiler
+def test_streams_that_outgrow_their_pool_lower_what_is_done_at_once_and_change_no_reply():
+    model = tiny_model(length=256, hidden_size=64)
+    _, roomy, _, _ = play(model, streams=9, turns=6)
+    with pytest.warns(RuntimeWarning, match=r"out of memory: [421] replies at once from now on"):
+        loop, tight, _, _ = play(model, streams=9, turns=6, pool_memory=1)
+    assert tight == roomy
+    assert loop.memory_bound() == 17 * 16 * loop.packed.layout.bytes_per_token, "17 blocks: a stream of 256, and one more"
 
 
 def small_pool(self, whole, layout, limit):

@@ -111,9 +111,8 @@ def test_one_token_that_two_experts_share_does_not_refuse_a_model(monkeypatch: p
 
 
 def test_half_precision_and_short_contexts_pass(tmp_path: Path):
-    for dtype in ("bfloat16", "float16"):
-        folder = save_tiny(tmp_path / dtype)
-        assert load_language_model(folder, device="cpu", dtype=dtype).model.dtype == getattr(torch, dtype)
+    folder = save_tiny(tmp_path / "half")
+    assert load_language_model(folder, device="cpu", dtype="float16").model.dtype == torch.float16
     for length in (1, 8, 20):
         require_faithful(HFLoop(tiny_model(length=length), end_ids=frozenset()), "short")
 

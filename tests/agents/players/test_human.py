@@ -109,7 +109,7 @@ class Terminal:
 
 def test_a_game_at_a_terminal():
     """Arrow keys move and bring lines back, an empty line is asked about, /quit leaves without an error."""
-    terminal = Terminal("play", "--role", "attacker", "--opponent", "random", "--games", "2", "--max-turns", "4")
+    terminal = Terminal("play", "--role", "attacker", "--opponent", "random", "--games", "2", "--game-options", "max_turns=4")
     terminal.until("/quit leaves it.")
     terminal.until("attacker (you): ")
     terminal.type("t is sour.\x1b[H\x1b[D\x1b[AI\n")  # home, left and up before what is missing

@@ -24,11 +24,10 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
         rounds=1,
         games_per_round=4,
         group_size=2,
-        max_turns=2,
+        game_options={"max_turns": "2"},
         max_new_tokens=6,
-        replay_pool=4,
         sft=SFTConfig(steps=2, minibatch=4, games=6),
-        learner=LearnerConfig(minibatch=8, replay_per_minibatch=2),
+        learner=LearnerConfig(minibatch=8),
     )
     monkeypatch.setattr(study, "preset", lambda name, model: replace(small, model=model))
     some = {
@@ -66,7 +65,10 @@ def test_every_arm_runs_and_is_compared_with_every_control(tmp_path: Path, monke
     mending = replace(config, arms=("published", "detached-kl"), seeds=1, result=None)
     study.main(mending)
     mended = load(study.run_of(mending, "detached-kl", 0) / "config.yaml", TrainConfig)
-    assert (mended.method, mended.method_options) == ("spag", {"corrections": "detached-kl"})
+    assert (mended.method, mended.method_options) == (
+        "spag",
+        {"drop_reasons": "turn_limit,foul,silent,overlong", "corrections": "detached-kl"},
+    )
     elsewhere = replace(config, out=tmp_path / "elsewhere")
     study.main(elsewhere)
     assert not elsewhere.out.exists(), "seeds in the result file are not run again"

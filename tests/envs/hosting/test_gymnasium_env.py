@@ -75,7 +75,7 @@ def test_the_turn_limit_is_a_rule_and_terminates():
     assert (reward, terminated, truncated, info["outcome"]["reason"]) == (0.0, True, False, "turn_limit")
 
 
-def test_one_policy_can_play_both_seats():
+def test_one_policy_can_play_both_roles():
     env = gymnasium.make(ID, role="both")
     _, info = env.reset(seed=3, options={"word": "lemon"})
     assert info["role"] == "attacker"

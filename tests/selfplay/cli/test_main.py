@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,10 +26,12 @@ from sparring.selfplay.cli.common import guarded, print_json
 from sparring.selfplay.cli.games import show_game
 from sparring.selfplay.cli.main import COMMANDS, main
 from sparring.selfplay.cli.matches import agents_of
+from sparring.selfplay.config.config import TrainConfig
+from sparring.selfplay.config.yaml_io import flat
 from sparring.selfplay.runtime.progress import Quiet
 from sparring.selfplay.storage.episodes import write_episodes
 
-SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-turns", "2", "--max-new-tokens", "6", "--replay-pool", "4"]
+SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-new-tokens", "6", "--game-options", "max_turns=2"]
 
 AGAINST = [
     "train",
@@ -43,13 +46,13 @@ AGAINST = [
     "--evaluation.scripted",
     "False",
 ]
-AGAINST += ["--evaluation.control", "False", "--replay", "none"]
+AGAINST += ["--evaluation.control", "False", "--sft-mix.source", "none"]
 UNKNOWN = "scripted players know the nouns of the everyday world alone"
 
 
-def sparring(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def sparring(*arguments: str | Path, cwd: Path | None = None, columns: int = 200) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).with_name("sparring"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": "200"})
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, "COLUMNS": str(columns)})
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +165,16 @@ def test_every_command_has_help_with_an_example(name: str):
     assert f"sparring {name}" in done.stdout
 
 
+def test_the_help_of_train_fits_two_screens_and_help_all_has_the_rest():
+    both = [sparring("train", switch, columns=100).stdout for switch in ("--help", "--help-all")]
+    short, every = (set(re.findall(r"--[a-z0-9._-]+", text.split("options ─", 1)[1])) for text in both)
+    assert len(both[0].splitlines()) <= 60
+    assert {"--model", "--rounds", "--learner.lr", "--resume", "--dry-run", "--help-all"} <= short
+    assert short < every and {f"--{name.replace('_', '-')}" for name in flat(TrainConfig()) if name != "out"} <= every
+
+
 def test_the_help_of_train_shows_switches_as_they_are_given():
-    shown = sparring("train", "--help").stdout
+    shown = sparring("train", "--help-all").stdout
     assert "--compile {True,False}" in shown and "--no-compile" not in shown
     assert "compile: true" in sparring("train", "--compile", "True", "--print-config").stdout
 
@@ -181,23 +192,31 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["collect", "x.jsonl", "--teacher", "mini", "--device", "cuda:99"], "device 'cuda:99' was given, but"),
         (["train", "--resume", "nowhere"], "no such run folder"),
         (["train", "--resume", "nowhere", "--seed", "3"], "leave the other options out"),
-        (["train", "--rounds", "-1"], "rounds cannot be negative"),
+        (["train", "--rounds", "-1"], "rounds must be at least 0, got -1"),
         (["train", "--method", "goup"], "unknown method 'goup'; did you mean 'group'?"),
         (["train", "--method", "nowhere.py:make"], "nowhere.py: no such file"),
         (["train", "--method", "shuffled(ppo)"], "unknown method 'ppo'"),
-        (["train", "--method-options", "corrections", "token-ratio"], "method group has no option 'corrections'"),
-        (["train", "--method", "turns", "--method-options", "discount", "2"], "must be a number above 0 and at most 1"),
-        (["train", "--method", "spag", "--method-options", "corrections", "all"], "unknown correction of SPAG 'all'"),
+        (["train", "--method-options", "corrections=token-ratio"], "method group has no option 'corrections'"),
+        (["train", "--method", "turns", "--method-options", "discount=2"], "must be a number above 0 and at most 1"),
+        (["train", "--method", "spag", "--method-options", "corrections=all"], "unknown correction of SPAG 'all'"),
         (["train", "--method", "spag", "--learner.kl-form", "sampled"], "set learner.kl_form reward"),
         (["train", "--learner.reference", "behaviour", "--learner.kl-form", "exact"], "whole distributions"),
         (["train", "--method", "dpo", "--group-size", "1"], "method dpo compares games about the same word"),
-        (["train", "--method", "dpo", "--learner.beta", "0"], "learner.beta must be above 0"),
+        (["train", "--method", "dpo", "--method-options", "beta=0"], "method option beta must be a number above 0, got '0'"),
         (["train", "--method", "spin", "--words", "common", "--evaluation.scripted", "False"], "spin learns from experts"),
         (["train", "--role", "defnder", "--opponent", "scripted"], "did you mean 'defender'"),
         (["train", "--role", "defender"], "needs an opponent"),
         (["train", "--opponent", "scripted"], "plays against one role"),
-        (["train", "--drop-reasons", "tie"], "no outcome 'tie'"),
-        (["train", "--rule", "lema"], "did you mean 'lemma'"),
+        (["train", "--method-options", "drop_reasons=fowl"], "has no outcome 'fowl'; did you mean 'foul'"),
+        (["train", "--game-options", "rule=lema"], "known rules: lemma, family, spag"),
+        (["play", "--game-options", "turns=3"], "AdversarialTaboo has no option 'turns'; did you mean 'max_turns'?"),
+        (["train", "--game-options", "rule"], "--game-options: give NAME=VALUE, got 'rule'"),
+        (["train", "--rounds", "x"], "--rounds must be a whole number, got 'x'"),
+        (["train", "--rounds"], "Missing value for argument '--rounds'"),
+        (["train", "--rond", "3"], "Unrecognized options: --rond, 3; perhaps you meant --rounds (sparring train --help)"),
+        (["train", "--learner.schedule", "x"], "invalid choice 'x' for argument '--learner.schedule'. Expected one of"),
+        (["train", "--alarms.limits", "tie=0.5"], "there is no alarm 'tie'; did you mean 'ties'?"),
+        (["train", "--alarms.limits", "ties=many"], "ties must be a number or none, got 'many'"),
         (["train", "--game", "TwentyQuestions"], "evaluation.scripted needs"),
         (["train", "--config", "nowhere.yaml"], "no such configuration file"),
         (["play", "--opponent", "nobody"], "unknown agent 'nobody'"),
@@ -248,16 +267,26 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["train", "--learner.betas", "0.9", "inf"], "learner.betas must be a finite number, got inf"),
         (["train", "--learner.betas", "0.9", "1"], "learner.betas must be in [0, 1)"),
         (["train", "--learner.grad-clip", "0"], "learner.grad_clip must be above 0"),
-        (["train", "--sft.lr", "-1"], "sft.lr cannot be negative"),
-        (["train", "--alarms.ties", "nan"], "alarms.ties must be a finite number"),
+        (["train", "--sft.lr", "-1"], "sft.lr must be at least 0"),
+        (["train", "--alarms.limits", "ties=nan"], "alarms.limits must be a finite number"),
         (["play", "--player", "silent", "--temperature", "nan"], "temperature must be a finite number, got nan"),
-        (["play", "--player", "silent", "--temperature", "-1"], "temperature cannot be negative, got -1"),
-        (["collect", "x.jsonl", "--temperature", "-0.5"], "temperature cannot be negative"),
+        (["play", "--player", "silent", "--temperature", "-1"], "temperature must be at least 0, got -1"),
+        (["collect", "x.jsonl", "--temperature", "-0.5"], "temperature must be at least 0"),
         (["tournament", "silent", "random", "--temperature", "inf"], "temperature must be a finite number"),
         (["games", "nowhere"], "no such run folder"),
         (["report", "nowhere"], "nowhere: no such run folder"),
         (["bench", "mini", "--items", "0"], "--items must be at least 1"),
-        (["bench", "mini", "mini@imitation", "--items", "3"], "--items must be at least 4 to compare two models"),
+        (["bench"], "at least one model"),
+        (["bench", "mini", "--control", "mini"], "--control needs --against"),
+        (["bench", "mini", "--against", "mini", "mini@imitation"], "--against takes one model, got 2"),
+        (["bench", "mini", "--suite", "piqa"], "need --data DIR"),
+        (["bench", "mini", "--suite", "piqa", "--data", "nowhere"], "nowhere has no task 'piqa'"),
+        (["bench", "mini", "--suite", "nowhere.jsonl"], "nowhere.jsonl cannot be read"),
+        (["bench", "--compare", "a.json"], "two files of answers"),
+        (["bench", "--compare", "a.json", "b.json"], "a.json holds no answers"),
+        (["data", "convert", "nowhere"], "nowhere is no folder"),
+        (["data"], "data has one command"),
+        (["bench", "mini", "--against", "mini@imitation", "--items", "3"], "--items must be at least 4 to compare two models"),
         (["train", "--model", "scripted"], "only language models can be trained"),
         (["export", "scripted", "x"], "no weights to export"),
         (["collect", "x.jsonl", "--teacher", "nobody"], "unknown agent 'nobody'"),
@@ -268,7 +297,7 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["train", "--sft.data", "nowhere.json", "--sft.steps", "3"], "no such file of conversations"),
         (["play", "--opponent", "silent", "--top-p", "0"], "top_p must be above 0 and at most 1, got 0"),
         (["collect", "x.jsonl", "--top-p", "1.5"], "top_p must be above 0 and at most 1, got 1.5"),
-        (["tournament", "silent", "random", "--top-p", "nan"], "top_p must be above 0 and at most 1, got nan"),
+        (["tournament", "silent", "random", "--top-p", "nan"], "top_p must be a finite number, got nan"),
         (["play", "--opponent", "silent", "--max-new-tokens", "0"], "max_new_tokens must be at least 1, got 0"),
         (["play", "--player", "scripted", "--opponent", "random", "--role", "attacker", "--words", "common"], UNKNOWN),
         (["play", "--player", "random", "--opponent", "scripted", "--role", "attacker", "--words", "common"], UNKNOWN),
@@ -290,8 +319,8 @@ def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message:
     before = set(Path.cwd().iterdir())
     assert main([part.replace("WORDS", str(words)) for part in arguments]) == 2
     captured = capsys.readouterr()
-    assert message in captured.err + captured.out
-    assert "Traceback" not in captured.err
+    *_, sentence = captured.err.splitlines()
+    assert sentence.startswith("sparring: ") and message in sentence and "Traceback" not in captured.err
     assert set(Path.cwd().iterdir()) == before
 
 
@@ -318,7 +347,7 @@ def test_what_a_run_cannot_begin_with_is_status_two(
         damage(folder)
     before = sorted(path.stat().st_mtime_ns for path in run.rglob("*"))
     own = [str(run) if word == "RUN" else word for word in arguments]
-    assert main(["train", "--model", str(folder), *SMALL[:-4], "--out", str(tmp_path / "new"), *own]) == 2
+    assert main(["train", "--model", str(folder), *SMALL, "--out", str(tmp_path / "new"), *own]) == 2
     captured = capsys.readouterr()
     assert message in captured.err + captured.out
     assert "Traceback" not in captured.err
@@ -343,7 +372,7 @@ def test_a_model_that_says_nothing_is_reported_at_the_end_of_its_run(
     shown = " ".join(captured.out.split())
     assert "nothing was said: the model does not play this game yet" in shown
     assert "no reasoning is measured" in captured.err, "at the beginning"
-    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@0 {tmp_path}/run@latest" in shown
+    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@latest --against {tmp_path}/run@0" in shown
     assert "initial: the frozen model of round 0" in shown
     assert "How games against the frozen model ended" in shown and "silent 1.000 1.000" in shown
 
@@ -359,7 +388,7 @@ def test_games_are_printed_as_they_were_played(run: Path):
 def test_a_report_can_be_written_anew(run: Path):
     (run / "report.html").unlink()
     done = sparring("report", run, "--json")
-    assert json.loads(done.stdout) == {"report": str(run / "report.html")}
+    assert json.loads(done.stdout) == {"report": str(run / "report.html"), "unreadable": 0}
     assert (run / "report.html").is_file()
 
 
@@ -390,14 +419,14 @@ def test_players_meet_in_games_and_tournaments(run: Path):
         "2",
         "--show",
         "1",
-        "--max-turns",
-        "2",
+        "--game-options",
+        "max_turns=2",
         "--json",
     )
     found = json.loads(done.stdout)
     assert len(found["games"]) == 2, "JSON holds all, whatever is shown"
     assert {cell["role"] for cell in found["cells"]} == {"attacker", "defender"}
-    done = sparring("tournament", "scripted", "silent", f"{run}@latest", "--games", "2", "--max-turns", "2", "--json")
+    done = sparring("tournament", "scripted", "silent", f"{run}@latest", "--games", "2", "--game-options", "max_turns=2", "--json")
     found = json.loads(done.stdout)
     assert len(found["pairs"]) == 12
     assert {p["player"] for p in found["players"]} == {"scripted", "silent", f"{run}@latest"}
@@ -415,7 +444,7 @@ def typed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     return play
 
 
-def test_a_person_can_play_either_seat(typed):
+def test_a_person_can_play_either_role(typed):
     shown = typed("It is sour.\n", "--role", "attacker", "--opponent", "silent")
     assert "You are the attacker." in shown
     assert "  attacker: It is sour." in shown
@@ -507,7 +536,7 @@ WITHOUT_TORCH = [
     ["collect", "x.jsonl", "--teacher", "mini", "--games", "3", "--group-size", "2"],
     ["collect", "x.jsonl", "--teacher", "mini", "--prompts", "nowhere"],
     ["bench", "scripted"],
-    ["bench", "mini", "./nowhere"],
+    ["bench", "mini", "--against", "./nowhere"],
     ["bench", "mini", "--items", "0"],
     ["train", "--model", "./nowhere"],
     ["train", "--resume", "nowhere"],
@@ -579,7 +608,7 @@ def test_commands_that_play_say_how_far_they_are_and_how_full_batches(
         "tournament": [str(model), "scripted"],
         "collect": [str(tmp_path / "x.jsonl"), "--teacher", str(model), "--opponent", "scripted"],
     }[command]
-    assert main([command, *who, "--games", "4", "--max-turns", "2", "--temperature", "1"]) == 0
+    assert main([command, *who, "--games", "4", "--game-options", "max_turns=2", "--temperature", "1"]) == 0
     total = 4 if command == "play" else 8
     assert [(title, of, steps) for title, of, steps, _, _ in told] == [(command, total, 1)] * total
     assert sum(tokens for *_, tokens, _ in told) > 0
@@ -600,9 +629,9 @@ def test_the_memory_of_caches_is_bounded_and_shared_by_the_models_that_play(mode
 def test_too_little_memory_is_said(command: list[str], model: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*command, str(model), "--max-memory", "0.000001"]) == 2
     assert "are the least" in capsys.readouterr().err
-    for wrong, shown in (("-1", "-1"), ("1e300", "1e+300"), ("1e7", "1e+07")):
+    for wrong, shown in (("-1", "-1.0"), ("1e300", "1e+300"), ("1e7", "10000000.0")):
         assert main([*command, str(model), "--max-memory", wrong]) == 2
-        assert f"max_memory must be 0 to 1048576 GiB, got {shown}" in capsys.readouterr().err
+        assert f"max_memory must be 0 to 1,048,576, got {shown}" in capsys.readouterr().err
 
 
 NO_MEMORY = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
@@ -651,10 +680,10 @@ def test_a_config_file_is_taken_and_can_be_overridden(run: Path, tmp_path: Path)
 
 
 def test_the_everyday_test_compares_two_models(model: Path):
-    done = sparring("bench", model, model, "--items", "4", "--json")
+    done = sparring("bench", model, "--against", model, "--items", "4", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert all(d["mean"] == 0 for d in found["difference"].values())
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) > 10 and all(row["difference"] == 0 for row in rows)
 
 
 def test_settings_can_be_printed_and_taken_back(model: Path, tmp_path: Path):

@@ -6,7 +6,9 @@ from typing import Literal
 
 import pytest
 
-from sparring.selfplay.config.yaml_io import from_yaml, load, near, to_yaml
+from sparring.selfplay.config.checks import near
+from sparring.selfplay.config.config import AlarmsConfig, TrainConfig
+from sparring.selfplay.config.yaml_io import flat, from_yaml, load, to_yaml
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,19 @@ def test_load_names_the_file(tmp_path: Path):
         load(tmp_path / "bad.yaml", Outer)
     (tmp_path / "good.yaml").write_bytes(b"\xef\xbb\xbfsteps: 4\r\n")
     assert load(tmp_path / "good.yaml", Outer).steps == 4
+
+
+def test_mappings_hold_texts_or_numbers():
+    text = "game_options: {max_turns: 3, rule: family}\nalarms: {limits: {ties: null, entropy: 0.4}}"
+    settings = from_yaml(text, TrainConfig)
+    assert settings.game_options == {"max_turns": "3", "rule": "family"}
+    assert settings.alarms == AlarmsConfig(limits={"ties": None, "entropy": 0.4})
+    assert from_yaml(to_yaml(settings), TrainConfig) == settings
+    assert flat(settings)["alarms.limits.entropy"] == 0.4 and flat(settings)["game_options.max_turns"] == "3"
+    with pytest.raises(ValueError, match=r"alarms\.limits\.ties must be float, got 'many'"):
+        from_yaml("alarms: {limits: {ties: many}}", TrainConfig)
+    with pytest.raises(ValueError, match="game_options must be a mapping of names to values"):
+        from_yaml("game_options: spag", TrainConfig)
 
 
 def test_near():

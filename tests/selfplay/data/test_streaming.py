@@ -23,7 +23,7 @@ from sparring.selfplay.storage.episodes import read_episodes, record, write_epis
 from sparring.selfplay.storage.locks import new_file
 
 GAME = AdversarialTaboo(max_turns=2)
-PLAY = ["play", "--player", "scripted", "--role", "attacker", "--opponent", "scripted", "--max-turns", "2"]
+PLAY = ["play", "--player", "scripted", "--role", "attacker", "--opponent", "scripted", "--game-options", "max_turns=2"]
 
 
 def games(n: int, agent=None):
@@ -171,7 +171,7 @@ class Full:
 def test_a_full_folder_of_temporary_files_costs_no_game_of_a_file(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     assert main([*PLAY, "--games", "20", "--json"]) == 0
     whole = capsys.readouterr().out
-    monkeypatch.setattr("sparring.selfplay.cli.play.TemporaryFile", Full)
+    monkeypatch.setattr("sparring.selfplay.storage.spool.TemporaryFile", Full)
     assert main([*PLAY, "--games", "20", "--json", "--out", str(tmp_path / "f.jsonl.gz")]) == 0
     assert capsys.readouterr().out == whole
     assert len(list(read_episodes(tmp_path / "f.jsonl.gz"))) == 20

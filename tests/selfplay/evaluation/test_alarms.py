@@ -1,17 +1,16 @@
 """Alarms: each metric beyond its limit raises its own, and a run stops, goes back or goes on as it was told."""
 
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
-from sparring.selfplay.config.config import AlarmsConfig
+from sparring.selfplay.config.config import LIMITS, AlarmsConfig
 from sparring.selfplay.evaluation.alarms import _WATCHED, Alarm, check_health
 
 HEALTHY: dict[str, Any] = {
     "games": 100, "attacker_wins": 50, "defender_wins": 40, "ties": 10,
     "reasons": {"declared_right": 40, "declared_wrong": 45, "foul": 5, "turn_limit": 10},
-    "attacker/reward_std": 0.9, "defender/reward_std": 0.9, "repeated": 0.01, "truth": 0.9,
+    "attacker/reward_std": 0.9, "defender/reward_std": 0.9, "repeated": 0.01, "truth": 0.9, "decisive": 0.4,
     "entropy": 0.6, "mismatch_kl": 1e-8, "grad_norm": 0.3,
 }  # fmt: skip
 SICK: dict[str, dict[str, Any]] = {
@@ -20,6 +19,7 @@ SICK: dict[str, dict[str, Any]] = {
     "mute": {"reasons": {"silent": 15, "overlong": 6}},
     "repeated": {"repeated": 0.21},
     "imbalance": {"attacker_wins": 97, "defender_wins": 2},
+    "decisive": {"decisive": 0.04},
     "ties": {"ties": 61},
     "fouls": {"reasons": {"foul": 21}},
     "mismatch_kl": {"mismatch_kl": 0.02},
@@ -29,8 +29,7 @@ SICK: dict[str, dict[str, Any]] = {
 
 
 def test_every_limit_is_watched_and_has_a_case_here():
-    limits = {f.name for f in fields(AlarmsConfig)} - {"action"}
-    assert limits == set(_WATCHED) == set(SICK)
+    assert set(LIMITS) == set(_WATCHED) == set(SICK)
 
 
 def test_a_healthy_round_raises_none():
@@ -41,7 +40,7 @@ def test_a_healthy_round_raises_none():
 def test_one_sick_metric_raises_its_alarm_alone(name: str):
     record = HEALTHY | SICK[name]
     assert [alarm.name for alarm in check_health(record, HEALTHY, AlarmsConfig())] == [name]
-    assert check_health(record, HEALTHY, replace(AlarmsConfig(), **{name: None})) == []
+    assert check_health(record, HEALTHY, AlarmsConfig(limits={name: None})) == []
 
 
 @pytest.mark.parametrize(("attacker", "defender", "heard"), [(31_273, 2_700, True), (90, 10, True), (79, 21, False), (21, 79, False)])
@@ -69,9 +68,14 @@ def test_a_first_round_that_taught_next_to_nothing_is_no_measure_of_gradients(fi
 @pytest.mark.parametrize("first", [{}, {"grad_norm": 0.0}, {"grad_norm": float("inf")}, {"grad_norm": 0.3}])
 @pytest.mark.parametrize("limit", [10.0, None])
 def test_a_gradient_that_is_not_finite_is_an_alarm_whatever_came_first(value: float, first: dict[str, float], limit: float | None):
-    (alarm,) = check_health({"grad_norm": value}, first, AlarmsConfig(grad_norm=limit), 1)
+    (alarm,) = check_health({"grad_norm": value}, first, AlarmsConfig(limits={"grad_norm": limit}), 1)
     assert alarm.text == "gradient not finite at step 1"
     assert alarm.record["value"] is None and alarm.name == "grad_norm"
+
+
+def test_what_helps_against_stalling_is_said():
+    assert Alarm("decisive", 0.0, 0.05).advice.startswith(": ") and "rollback" in Alarm("ties", 0.9, 0.6).advice
+    assert Alarm("entropy", 0.3, 0.5).advice == ""
 
 
 def test_an_alarm_says_what_was_found_and_what_is_allowed():

@@ -79,3 +79,45 @@ def test_minibatches_are_drawn_by_the_seed_and_hold_every_row_once():
     assert sorted(len(r.ids) for part in parts for r in part) == list(range(2, 12))
     assert [[len(r.ids) for r in part] for part in parts] == [[len(r.ids) for r in part] for part in minibatches(samples, 4, seed=1)]
     assert [len(part) for part in minibatches(samples[:9], 4, seed=1)] == [4, 5]
+
+
+def talk(*ids: int, trained: int = 1) -> Sample:
+    """Its last tokens are trained on."""
+    return sft_sample(ids, [i >= len(ids) - trained for i in range(len(ids))])
+
+
+def test_equal_beginnings_lie_in_the_sequence_once():
+    first, second, third = talk(5, 6, 7, 8, 9), talk(1, 2), talk(5, 6, 7, 4, 3, trained=3)
+    batch = collate([first, second, third], packed=True, shared=True)
+    # In the order of their tokens: 1 2, then 5 6 7 4 3, then 8 9 of the sample that begins with 5 6 7 too.
+    assert batch.ids.tolist() == [[1, 2, 5, 6, 7, 4, 3, 8, 9]]
+    assert (batch.lengths, batch.starts) == ((2, 5, 5), (0, 0, 3))
+    assert batch.positions is not None
+    assert batch.positions.tolist() == [[0, 1, 0, 1, 2, 3, 4, 3, 4]]
+    assert batch.sample_index.tolist() == [0, 1, 2, 2, 2]
+    assert batch.targets.tolist() == [9, 2, 7, 4, 3]
+    # Before 9 there is 8 at index 7, before 2 there is 1 at 0, before 7, 4 and 3 there are 6, 7 and 4.
+    assert batch.logit_index.tolist() == [7, 0, 3, 4, 5]
+
+
+def test_equal_samples_keep_a_token_each():
+    batch = collate([talk(5, 6, 7), talk(5, 6, 7), talk(5, 6)], packed=True, shared=True)
+    assert batch.ids.tolist() == [[5, 6, 7, 7]]
+    assert (batch.lengths, batch.starts) == ((2, 3, 3), (0, 2, 2))
+    assert batch.logit_index.tolist() == [1, 1, 0]
+
+
+def test_hardly_any_equal_tokens_stay_where_they_are():
+    samples = [talk(5, *range(10, 20)), talk(5, *range(30, 40))]
+    batch = collate(samples, packed=True, shared=True)
+    assert (batch.starts, batch.ids.tolist()) == ((0, 0), [[*samples[0].ids, *samples[1].ids]])
+    assert [len(part) for part in micro_batches(samples, 21, packed=True, shared=True)] == [1, 1]
+
+
+def test_micro_batches_count_shared_tokens_once():
+    one, other = [talk(*range(10), 50 + i) for i in range(4)], [talk(*range(20, 30), 50 + i) for i in range(3)]
+    mixed = [one[0], other[0], one[1], other[1], one[2], other[2], one[3]]
+    parts = [[sample.ids.tolist() for sample in part] for part in micro_batches(mixed, 13, packed=True, shared=True)]
+    # 11 tokens, and one more for each that begins alike: three of them are 13.
+    assert parts == [[s.ids.tolist() for s in group] for group in (one[:3], one[3:], other)]
+    assert [len(part) for part in micro_batches(mixed, 13, packed=True)] == [1] * 7

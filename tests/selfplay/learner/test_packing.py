@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny import tiny_model
 from torch import Tensor
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import BloomConfig, BloomForCausalLM, Phi3Config, Phi3ForCausalLM
 
-from sparring.selfplay.learner.batch import sample_positions
-from sparring.selfplay.learner.packing import attending, can_pack
+from sparring.selfplay.learner.batch import packed_places, sample_positions
+from sparring.selfplay.learner.packing import attending, can_pack, can_share
 
 LENGTHS = (31, 5, 44, 1, 18, 44)
 OPTIONS = {
@@ -22,6 +22,12 @@ OPTIONS = {
 
 def model(kind: str, attention: str | None = None):
     return tiny_model(kind, vocab=60, **OPTIONS.get(kind, {}), **({"attn_implementation": attention} if attention else {}))
+
+
+def phi3():
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return Phi3ForCausalLM(Phi3Config(**sizes, num_key_value_heads=2, sliding_window=10, pad_token_id=0)).eval()
 
 
 def alone(of, ids: Tensor) -> Tensor:
@@ -65,6 +71,46 @@ def test_packed_rows_are_alone(kind: str, attention: str | None):
     assert gradients.keys() == wanted.keys()
     for name, gradient in gradients.items():
         assert (gradient - wanted[name]).norm() <= 1e-4 * wanted[name].norm() + 1e-5, name
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2", "mistral", "gemma2", "gemma3", "gpt-oss", "phi3"])
+def test_samples_that_share_their_beginning_are_alone(kind: str):
+    """The second shares with the first, the third with what the second shares and more, the fourth nothing, the fifth with the fourth."""
+    of = phi3() if kind == "phi3" else model(kind)
+    assert can_share(of)
+    lengths, starts = (30, 27, 41, 9, 38), (0, 12, 26, 0, 8)
+    places = [torch.from_numpy(indices) for indices in packed_places(lengths, starts)]
+    ids = torch.randint(0, 60, (sum(lengths) - sum(starts),), generator=torch.Generator().manual_seed(1))
+    weights = torch.randn(sum(lengths), 60, generator=torch.Generator().manual_seed(2))
+
+    def gradients(logits: Tensor) -> dict[str, Tensor]:
+        (logits.log_softmax(-1) * weights).sum().backward()
+        summed = {name: p.grad.clone() for name, p in of.named_parameters() if p.grad is not None}
+        of.zero_grad()
+        return summed
+
+    expected = torch.cat([of(input_ids=ids[indices][None], use_cache=False).logits[0] for indices in places])
+    wanted = gradients(expected)
+    with attending(of, lengths, starts):
+        logits = of(input_ids=ids[None], position_ids=sample_positions(lengths, starts)[None], use_cache=False).logits[0]
+        shared = logits[torch.cat(places)]
+        assert torch.allclose(shared, expected, atol=1e-5, rtol=1e-5)
+        summed = gradients(shared)
+    assert summed.keys() == wanted.keys()
+    for name, gradient in summed.items():
+        assert (gradient - wanted[name]).norm() <= 1e-5 * wanted[name].norm() + 1e-5, name
+
+
+def test_a_model_that_is_told_no_positions_is_found_out():
+    class Odd(type(model("llama"))):  # type: ignore[misc]
+        """Its positions are those of the sequence."""
+
+        def forward(self, input_ids=None, position_ids=None, **kwargs):
+            return super().forward(input_ids=input_ids, **kwargs)
+
+    of = model("llama")
+    of.__class__ = Odd
+    assert not can_share(of)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mistral"])

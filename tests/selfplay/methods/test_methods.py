@@ -63,8 +63,9 @@ def test_any_method_can_be_given_shuffled_rewards(wrapped: str, inner: str):
 def test_outcomes_are_dropped_as_the_configuration_says():
     games = [make_episode("a", "It is sour.", WIN), make_episode("b", "It is sour.", "Hm.", "It is a lemon.")]
     assert games[1].outcome.reason == "foul"
-    for name, drop, sides in (("group", None, 4), ("group", ("foul",), 2), ("spag-corrected", None, 1), ("spag-corrected", (), 2)):
-        made = method_of(TrainConfig(method=name, drop_reasons=drop))
+    for name, drop, sides in (("group", None, 4), ("group", "foul", 2), ("spag-corrected", None, 1), ("spag-corrected", "none", 2)):
+        options = {} if drop is None else {"drop_reasons": drop}
+        made = method_of(TrainConfig(method=name, method_options=options))
         assert len(made.credit(Experience(games), outcome_returns(games), {})[0]) == sides, (name, drop)
 
 
@@ -101,7 +102,7 @@ def test_a_method_of_another_package_is_an_entry_point(monkeypatch: pytest.Monke
     ("config", "message"),
     [
         (TrainConfig(method="group", group_size=1), "group_size must be at least 2"),
-        (TrainConfig(method="rae", method_options={"decay": "1"}), "method rae has no option 'decay'; it has none"),
+        (TrainConfig(method="rae", method_options={"decay": "1"}), "method rae has no option 'decay'; known: drop_reasons"),
         (TrainConfig(method="turns", method_options={"discount": "much"}), "discount must be a number above 0 and at most 1, got 'much'"),
         (TrainConfig(method="spag", learner=LearnerConfig(kl_form="sampled")), "set learner.kl_form reward"),
         (TrainConfig(method="expert", method_options={"like": "nowhere"}), "nowhere"),

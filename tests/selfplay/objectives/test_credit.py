@@ -6,7 +6,6 @@ import pytest
 from handmade import LOSS, WIN, make_episode
 
 from sparring.agents.players.simple import RandomAgent
-from sparring.selfplay.config.config import DROPS
 from sparring.selfplay.learner.batch import samples_of
 from sparring.selfplay.objectives.credit import (
     Credit,
@@ -74,7 +73,7 @@ def test_outcomes_can_be_left_out():
     assert [sample.role for sample in SPAG(Experience(games), returns, {})[0]] == ["defender"], "a tie has no winner"
     for reasons, left in ((("foul", "turn_limit"), 0), (("turn_limit",), 2), ((), 4)):
         assert len(without_outcomes(group_samples, reasons)(Experience(games), returns, {})[0]) == left
-    assert without_outcomes(SPAG, DROPS)(Experience(games), returns, {})[0] == []
+    assert without_outcomes(SPAG, ("turn_limit", "foul"))(Experience(games), returns, {})[0] == []
 
 
 def test_pairs_are_of_one_word_and_role():
@@ -108,7 +107,7 @@ def test_swapped_roles_swap_what_is_learnt():
     assert [p.chosen.ids.tolist() for p in one] == [p.rejected.ids.tolist() for p in two]
 
 
-def test_one_seat_can_be_trained_alone():
+def test_one_role_can_be_trained_alone():
     games = [make_episode("a", "It is sour.", WIN), make_episode("b", "It is sour.", LOSS)]
     for credit in (group_samples, baseline_samples, turn_samples, SPAG, preference_pairs):
         examples, baselines = credit(Experience(games, roles=("defender",)), outcome_returns(games), {})

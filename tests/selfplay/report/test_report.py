@@ -1,6 +1,8 @@
 """The page and the summary: what models wrote is text there, never markup."""
 
+import base64
 import gzip
+import hashlib
 import json
 import shutil
 from html.parser import HTMLParser
@@ -13,8 +15,10 @@ from sparring.agents.rollout import Match, play_all
 from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.selfplay.config.config import TrainConfig
-from sparring.selfplay.report.report import endings_table, won_by_round, write_report
+from sparring.selfplay.report.report import write_report
+from sparring.selfplay.report.run_page import endings_table, win_rate_chart
 from sparring.selfplay.storage.episodes import write_episodes
+from sparring.selfplay.storage.game_files import Unreadable
 from sparring.selfplay.storage.summary import commands, next_steps, notes
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} lemon"
@@ -23,14 +27,30 @@ HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)> {{ 7*7 }} l
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
-        self.seen: set[str] = set()
+        self.seen: list[str] = []
         self.text = ""
+        self.scripts: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.add(tag)
+        self.seen.append(tag)
+        assert not any(name.startswith("on") for name, _ in attrs), "scripts in attributes"
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if self.seen[-1:] == ["script"] and self.cdata_elem == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
+
+    @property
+    def games(self) -> dict:
+        """The data of the page's browser."""
+        return json.loads(gzip.decompress(base64.b64decode(self.scripts[0])))
+
+
+def tags_of(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    return tags
 
 
 def entry(round_number: int, wins: int) -> dict:
@@ -59,7 +79,7 @@ def run(tmp_path: Path) -> Path:
     data = {
         "schema": 3,
         "run": {
-            "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "preset": "quick", "seed": 0,
+            "model": "/else/m", "game": "AdversarialTaboo", "method": "group", "seed": 0,
             "rounds": 1, "games_per_round": 1, "sft_steps": 0, "word_counts": {"sft": 1},
         },
         "win_rates": [entry(0, 50), entry(1, 70)],
@@ -73,32 +93,26 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def test_hostile_text_is_shown_and_never_run(run: Path):
+def test_hostile_text_is_data_and_never_markup(run: Path):
     page = write_report(run).read_text()
-    tags = Tags()
-    tags.feed(page)
-    assert not {"script", "img", "b", "iframe"} & tags.seen
-    assert "<script>alert(1)</script>" in tags.text
-    assert "{{ 7*7 }}" in tags.text
-    assert "default-src 'none'" in page
+    tags = tags_of(page)
+    assert not {"img", "b", "iframe"} & set(tags.seen) and tags.seen.count("script") == 2
+    assert "alert" not in page and "a &lt;b&gt;run" in page
+    assert [text for _, text in tags.games["games"][0][6]] == [HOSTILE]
+
+
+def test_the_page_runs_its_own_script_alone_and_loads_nothing(run: Path):
+    page = write_report(run).read_text()
+    digest = base64.b64encode(hashlib.sha256(tags_of(page).scripts[1].encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'" in page
+    assert not any(word in page for word in ("http:", "https:", "src=", "@import", "url("))
 
 
 def test_the_page_shows_strength_rounds_and_games(run: Path):
-    tags = Tags()
-    tags.feed(write_report(run).read_text())
-    for expected in (
-        "0.700",
-        "foul 100%",
-        "declared_right",
-        "Secret word: lemon",
-        "90%",
-        "1.6%",
-        "2 (40%)",
-        f"sparring games '{run}'",
-        "a note",
-        "m learns",
-    ):
+    tags = tags_of(write_report(run).read_text())
+    for expected in ("0.700", "foul 100%", "declared_right", "90%", "1.6%", "2 (40%)", f"sparring games '{run}'", "a note", "m learns"):
         assert expected in tags.text
+    assert tags.games["words"] == ["lemon"] and tags.games["files"] == ["round 1"]
     assert "svg" in tags.seen
     assert "/else" not in tags.text and "control" not in tags.text, "there was none"
     assert "by playing against itself" in tags.text
@@ -108,17 +122,17 @@ def changed(folder: Path, *, run: dict | None = None, **about) -> str:
     """The text of the page of a run whose summary says something else."""
     data = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps({**data, **about, "run": {**data["run"], **(run or {})}}))
-    tags = Tags()
-    tags.feed(write_report(folder).read_text())
-    return tags.text
+    return tags_of(write_report(folder).read_text()).text
 
 
-def test_a_line_of_strength_is_drawn_where_rounds_in_between_were_measured():
-    entries = [entry(number, wins) for number, wins in ((0, 50), (4, 60), (8, 70))]
-    assert won_by_round({"win_rates": entries[::2]}) == []
-    assert won_by_round({"win_rates": [*entries, {**entry(2, 1), "opponent": "scripted"}]}) == [
-        {"round": number, "defender": rate} for number, rate in ((0, 0.5), (4, 0.6), (8, 0.7))
-    ]
+def test_strength_against_a_frozen_opponent_is_a_line_with_its_interval():
+    entries = [entry(0, 50), {**entry(4, 70), "words": "heldout"}, {**entry(2, 1), "opponent": "scripted"}]
+    assert win_rate_chart({"win_rates": entries}, "initial") is None, "one round is no line"
+    chart = win_rate_chart({"win_rates": [*entries, entry(4, 70)]}, "initial")
+    assert chart is not None
+    assert "as defender, round 0: 50% (40% to 60%)" in chart and "as defender, round 4: 70% (60% to 80%)" in chart
+    assert chart.count("<circle") == 2 and chart.count("<polygon") == 1
+    assert "the model of round 0" in chart
 
 
 def test_how_measured_games_ended_is_told_by_role():
@@ -143,16 +157,6 @@ def test_a_fixed_opponent_is_named(run: Path):
     assert "as defender against run@3" in text and "itself" not in text
 
 
-def test_a_game_without_a_secret_names_none(run: Path):
-    game = AdversarialTaboo()
-    agent = FunctionAgent(lambda observation, rng: "Hm.")
-    episodes = play_all([Match("m", game, Task("m", "lemon", "lemon", 0), dict.fromkeys(game.roles, agent), 0)])
-    path = run / "rounds" / "001" / "games.jsonl.gz"
-    write_episodes(path, episodes)
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b'"lemon"', b'""')))
-    assert "Secret word" not in changed(run)
-
-
 def test_a_round_whose_truth_is_not_known_says_so(run: Path):
     data = json.loads((run / "summary.json").read_text())
     data["rounds"][0] |= {"truth": None, "unparsed": None}
@@ -170,11 +174,38 @@ def test_halves_of_characters_and_line_breaks_are_shown_and_harmless(run: Path):
     write_episodes(path, play_all([match]))
     games = gzip.decompress(path.read_bytes()).replace(b'"secret": "lemon"', b'"secret": "le\\ud800mon"')
     path.write_bytes(gzip.compress(games.replace(b'"role": "attacker"', b'"role": "end\\n\\ud800"')))
-    page = write_report(run).read_text(encoding="utf-8")
-    assert "Secret word: le\ufffdmon" in page and '<span class="who">end\n\ufffd:</span>' in page
-    assert '<p class="say">' in page and "say end" not in page, "a role is no class of its own making"
-    assert "the attacker wins\ufffd[2J\ufffd <mark>lemon</mark>" in page
-    assert "padding-left: 2rem; text-indent: -2rem" in page, "further lines of an utterance stand to the right"
+    games = tags_of(write_report(run).read_text(encoding="utf-8")).games
+    assert games["words"] == ["le\ufffdmon"] and games["roles"][-1] == "end\ufffd\ufffd"
+    assert games["games"][0][6][0][1] == "Red?\n \u2013 the attacker wins\ufffd[2J\ufffd lemon"
+
+
+def test_lines_that_cannot_be_read_are_named_and_the_others_shown(run: Path):
+    path = run / "rounds" / "001" / "games.jsonl.gz"
+    good = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(b"{}\n" + good + b"<img>\n"))
+    unreadable = Unreadable()
+    page = write_report(run, unreadable).read_text()
+    assert unreadable.count == 2 and "line 1: not a game" in unreadable.messages[0] and "line 3" in unreadable.messages[1]
+    assert "2 lines of game files could not be read and are left out" in page and "<img>" not in page
+    assert len(tags_of(page).games["games"]) == 1
+
+
+def test_alarms_are_a_table_and_no_notes(run: Path):
+    alarm = {"round": 3, "step": None, "name": "ties", "text": "share of ties 0.7, above 0.6", "value": 0.7, "limit": 0.6}
+    text = changed(run, alarms=[alarm], notes=["alarm in round 3: share of ties 0.7, above 0.6"])
+    assert text.count("share of ties 0.7, above 0.6") == 1
+
+
+def test_the_page_tells_settings_provenance_and_cost_without_folders(run: Path):
+    (run / "config.yaml").write_text("model: /home/somebody/m\nlearner:\n  lr: 0.0003\n")
+    (run / "provenance.json").write_text(
+        json.dumps({"commit": "0123456789abcdef", "schema": 2, "versions": {"torch": "2.13.0"}, "settings": {"x": 1}})
+    )
+    (run / "timings.jsonl").write_text('{"round": 1, "play_seconds": 61.0, "learn_seconds": 3700.0, "sampled_tokens": 12345}\n')
+    text = changed(run)
+    for expected in ("learner.lr 0.0003", "model m", "versions.torch 2.13.0", "0123456789", "12,345", "1 min 1 s", "1 h 1 min"):
+        assert expected in text
+    assert "somebody" not in text and "settings.x" not in text
 
 
 def test_equal_runs_give_equal_pages(run: Path, tmp_path: Path):
@@ -208,5 +239,5 @@ def test_the_commands_after_a_run_name_it_as_a_shell_takes_it(folder: str, expec
 def test_a_run_that_measured_no_reasoning_says_so_and_how_to():
     config = TrainConfig(rounds=1)
     assert "no reasoning was measured" in notes([], reasoning=False)[0] and notes([]) == []
-    assert "sparring bench RUN@0 RUN@latest" in next_steps(config, reasoning=False)
+    assert "sparring bench RUN@latest --against RUN@0" in next_steps(config, reasoning=False)
     assert not any("bench" in step for step in next_steps(config))

@@ -55,7 +55,7 @@ def edit(run: Path, **changes) -> None:
         ({"games_per_round": 16}, "games_per_round is 16 and was 8"),
         ({"model": "mini"}, "model is 'mini' and was "),
         ({"learner__lora_rank": 4}, r"learner\.lora_rank is 4 and was 0"),
-        ({"drop_reasons": ["foul"]}, "drop_reasons is 'foul' and was None"),
+        ({"method_options": {"drop_reasons": "foul"}}, r"method_options\.drop_reasons is 'foul' and was None"),
         (None, r"games_per_round is 512 and was 8; .*, and \d+ more"),
     ],
 )
@@ -94,7 +94,7 @@ def test_the_same_settings_written_otherwise_are_the_same(run: Path):
 
 def test_a_finished_run_is_lengthened(model: str, run: Path, tmp_path: Path, capsys):
     train(small_run(model, tmp_path / "whole", evaluation=NO_EVALUATION))
-    for wrong, said in (("0", "has 1 rounds already"), ("two", "of at least 0, got 'two'"), ("-1", "of at least 0, got '-1'")):
+    for wrong, said in (("0", "has 1 rounds already"), ("two", "a whole number, got 'two'"), ("-1", "at least 0, got -1")):
         assert main(["train", "--resume", str(run), "--rounds", wrong]) == 2
         assert said in capsys.readouterr().err
     assert main(["train", "--resume", str(run), "--seed", "2"]) == 2

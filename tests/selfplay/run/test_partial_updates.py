@@ -13,10 +13,14 @@ import pytest
 from forked import command, start
 from small_runs import NO_EVALUATION, Heard, Signalling, files, small_run
 
-from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, SFTConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import to_yaml
+from sparring.selfplay.objectives.spag import NAMES
 from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.interrupts import Stopped
+
+ALL_CORRECTED = {"corrections": ",".join(NAMES), "drop_reasons": "none"}
+"""Of the method spag, whose optimiser begins anew in every round."""
 
 
 @pytest.mark.parametrize(
@@ -27,17 +31,18 @@ from sparring.selfplay.runtime.interrupts import Stopped
         (
             "round 1/1: learn",
             1,
-            {"rounds": 1, "method": "spag-corrected", "drop_reasons": (), "schedule": "cosine", "per_round": True},
+            {"rounds": 1, "method": "spag", "method_options": ALL_CORRECTED, "schedule": "cosine"},
             signal.SIGTERM,
         ),
+        ("round 1/1: learn", 5, {"rounds": 1, "dtype": "bfloat16"}, signal.SIGTERM),
         ("round 1/1: play", 5, {"rounds": 1}, signal.SIGTERM),
     ],
 )
 def test_a_signal_ends_a_step_saves_it_and_the_run_goes_on_from_there(
     model: str, tmp_path: Path, dealt: None, title: str, steps: int, changes: dict, number: int
 ):
-    schedule = {name: changes.pop(name) for name in ("schedule", "per_round") if name in changes}
-    given = LearnerConfig(minibatch=4, replay_per_minibatch=2, epochs=2, reference="behaviour", kl_form="sampled", **schedule)
+    schedule = {name: changes.pop(name) for name in ("schedule",) if name in changes}
+    given = LearnerConfig(minibatch=4, epochs=2, reference="behaviour", kl_form="sampled", **schedule)
     made = small_run(model, tmp_path / "stopped", learner=given, evaluation=NO_EVALUATION, **changes)
     train(replace(made, out=tmp_path / "whole"))
     with pytest.raises(Stopped) as stop:
@@ -71,8 +76,8 @@ def test_a_stopped_update_that_is_damaged_begins_anew(model: str, tmp_path: Path
 @pytest.mark.parametrize(("title", "saved"), [("sft", "update-000"), ("round 1/1: learn", "round-000"), ("round 1/1: learn", "update-001")])
 def test_another_number_of_processes_is_said_however_early_the_run_was_stopped(model: str, tmp_path: Path, title: str, saved: str):
     sft = SFTConfig(steps=2, minibatch=4, games=4)
-    steps = LearnerConfig(minibatch=1, replay_per_minibatch=0)
-    made = small_run(model, tmp_path / "run", rounds=1, learner=steps, sft=sft, evaluation=NO_EVALUATION)
+    steps, mix = LearnerConfig(minibatch=1), SFTMixConfig(fraction=0)
+    made = small_run(model, tmp_path / "run", rounds=1, learner=steps, sft_mix=mix, sft=sft, evaluation=NO_EVALUATION)
     with pytest.raises(Stopped):
         train(made, progress=Signalling(title, 1, signal.SIGTERM))
     checkpoints = tmp_path / "run" / "checkpoints"
@@ -96,7 +101,7 @@ def by_two(folder: Path) -> None:
 
 def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
     folder, said = tmp_path / "run", tmp_path / "said"
-    made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, replay_per_minibatch=0, epochs=10_000), replay="none")
+    made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, epochs=10_000), sft_mix=SFTMixConfig(source="none"))
     (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NO_EVALUATION)))
     process = start(said, command, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
     while not (said.exists() and "learn" in said.read_text()):
@@ -110,8 +115,8 @@ def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
 
 
 def measured(model: str, out: Path) -> TrainConfig:
-    evaluation = EvaluationConfig(games=2, games_between=2, scripted=False, control=True)
-    return small_run(model, out, learner=LearnerConfig(minibatch=1, replay_per_minibatch=1), evaluation=evaluation)
+    evaluation = EvaluationConfig(games=2, every=1, scripted=False, control=True)
+    return small_run(model, out, learner=LearnerConfig(minibatch=1), sft_mix=SFTMixConfig(fraction=1), evaluation=evaluation)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from sparring.selfplay.run.train import resume, train
 @pytest.fixture(scope="module")
 def finished(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repairs") / "run"
-    train(small_run(model, folder, evaluation=EvaluationConfig(games=1, games_between=1, scripted=False, control=False)))
+    train(small_run(model, folder, evaluation=EvaluationConfig(games=1, every=1, scripted=False, control=False)))
     return folder
 
 

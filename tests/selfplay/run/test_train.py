@@ -8,12 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from small_runs import LEARNER, NO_EVALUATION, Heard, Interrupting, files, small_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import save_tiny
 
+from sparring.agents.engine import kernels
+from sparring.agents.models import precision
 from sparring.agents.names import checkpoint_folder, checkpoint_model
-from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, TrainConfig
+from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
 from sparring.selfplay.config.yaml_io import load
 from sparring.selfplay.learner.learner import Learner
@@ -78,6 +82,26 @@ def test_a_stopped_run_resumes_to_the_same_bytes(run: Path, model: str, tmp_path
     assert not (folder / "summary.json").exists()
     resume(folder)
     assert files(folder) == files(run)
+
+
+@pytest.mark.skipif(kernels.instructions() == kernels.WIDENED, reason="needs a CPU with AVX512_BF16")
+def test_a_run_that_plays_in_bfloat16_keeps_float32_weights_and_resumes_to_the_same_bytes(
+    run: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What a trial decided when it began holds for the run."""
+    monkeypatch.setattr(precision, "LARGE", 0)
+    monkeypatch.setattr(precision, "gain", lambda: 2.0)
+    train(small_run(model, tmp_path / "whole", evaluation=NO_EVALUATION))
+    with pytest.raises(Stopped, match="--resume"):
+        train(small_run(model, tmp_path / "stopped", evaluation=NO_EVALUATION), progress=Interrupting("round 2/2: learn"))
+    monkeypatch.setattr(precision, "gain", lambda: 1.0)
+    resume(tmp_path / "stopped")
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+    config = (tmp_path / "whole" / "config.yaml").read_text()
+    assert "dtype: bfloat16" in config and "dtype: auto" in (run / "config.yaml").read_text()
+    weights = load_file(checkpoint_model(tmp_path / "whole", 2) / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    assert 1e-9 < read_lines(tmp_path / "whole" / "metrics.jsonl")[0]["mismatch_kl"] < 1e-3
 
 
 def test_a_damaged_round_is_done_again_to_the_same_bytes(run: Path, tmp_path: Path):
@@ -200,7 +224,10 @@ def test_a_run_goes_on_after_a_full_disk_to_the_same_bytes(
 
 @pytest.mark.parametrize("method", ["spag-corrected", "rae", "turns", "shuffled(group)", "winning-expert"])
 def test_other_methods_run(model: str, tmp_path: Path, method: str, dealt: None):
-    summary = train(small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method, drop_reasons=()))
+    options = {} if method == "winning-expert" else {"drop_reasons": "none"}
+    summary = train(
+        small_run(model, tmp_path / "run", rounds=1, evaluation=EvaluationConfig(games=0), method=method, method_options=options)
+    )
     (record,) = summary.data["rounds"]
     assert record["steps"] > 0 and record["grad_norm"] > 0, "something is learnt"
     assert summary.data["run"]["method"] == method
@@ -209,9 +236,10 @@ def test_other_methods_run(model: str, tmp_path: Path, method: str, dealt: None)
 @pytest.mark.parametrize("name", ["spag-faithful", "spag-corrected", "rae"])
 def test_presets_of_objectives_run(model: str, tmp_path: Path, name: str, dealt: None):
     made = preset(name, model)
-    learner = replace(made.learner, minibatch=4, replay_per_minibatch=2)
-    small = {"games_per_round": 8, "max_turns": 2, "max_new_tokens": 8, "replay_pool": 4, "rounds": 2}
-    given = replace(made, **small, learner=learner, evaluation=NO_EVALUATION, drop_reasons=(), out=tmp_path / "run")
+    learner = replace(made.learner, minibatch=4)
+    small = {"games_per_round": 8, "game_options": {**made.game_options, "max_turns": "2"}, "max_new_tokens": 8, "rounds": 2}
+    options = {} if name == "rae" else {"drop_reasons": "none"}
+    given = replace(made, **small, method_options=options, learner=learner, evaluation=NO_EVALUATION, out=tmp_path / "run")
     rounds = train(given).data["rounds"]
     assert len(rounds) == 2
     for record in rounds:
@@ -273,7 +301,7 @@ def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, mod
 
 
 TALKS = (("Begin.", "It is red."), ("It is red.", "I know the word! It is apple."), ("It is red.", "Do you know what it is?"))
-"""What a user might give to imitate, that a random model first speaks at all."""
+"""Demonstrations of a user, so that a random model first speaks at all."""
 
 
 @pytest.mark.parametrize(("kind", "template"), [("llama", "llama3"), ("qwen3", "gemma"), ("gpt2", None), ("qwen2", "llama2")])
@@ -281,9 +309,9 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
     place = save_tiny(tmp_path / "model", kind, template, length=512, everyday=False)
     words = tmp_path / "words.txt"
     words.write_text("river\nmountain\nwindow\ngarden\n")
-    replay = tmp_path / "chats.jsonl"
+    mix = tmp_path / "chats.jsonl"
     chats = [[{"role": "user", "content": said}, {"role": "assistant", "content": reply}] for said, reply in TALKS]
-    replay.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    mix.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     summary = train(
         small_run(
             place,
@@ -291,7 +319,7 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
             rounds=1,
             words=str(words),
             heldout=0.25,
-            replay=str(replay),
+            sft_mix=SFTMixConfig(source=str(mix)),
             max_new_tokens=24,
             games_per_round=16,
             sft=SFTConfig(steps=100, minibatch=8, lr=1e-2),
@@ -321,7 +349,14 @@ def test_a_curriculum_brings_in_its_lists_one_by_one(model: str, tmp_path: Path)
     for name, words in lists.items():
         (tmp_path / name).write_text("\n".join(words))
     names = ",".join(str(tmp_path / name) for name in lists)
-    made = small_run(model, tmp_path / "run", words=names, heldout=0.0, replay="none", evaluation=EvaluationConfig(games=1, control=False))
+    made = small_run(
+        model,
+        tmp_path / "run",
+        words=names,
+        heldout=0.0,
+        sft_mix=SFTMixConfig(source="none"),
+        evaluation=EvaluationConfig(games=1, control=False),
+    )
     summary = train(replace(made, group_size=2))
     played = [{game.task.secret for game in read_episodes(tmp_path / "run" / "rounds" / f"00{n}" / "games.jsonl.gz")} for n in (1, 2)]
     assert played == [lists["one.txt"], lists["one.txt"] | lists["two.txt"]]
@@ -335,8 +370,10 @@ def test_a_game_of_textarena_can_be_trained_on(tmp_path: Path):
     pytest.importorskip("textarena", reason="needs the extra textarena")
     model = save_tiny(tmp_path / "model", length=2048, everyday=False)
     evaluation = EvaluationConfig(games=0, control=False, scripted=False)
-    made = small_run(model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, replay="none", evaluation=evaluation)
-    summary = train(replace(made, games_per_round=4, group_size=2, max_turns=1))
+    made = small_run(
+        model, tmp_path / "run", game="textarena:KuhnPoker-v0-short", rounds=1, sft_mix=SFTMixConfig(source="none"), evaluation=evaluation
+    )
+    summary = train(replace(made, games_per_round=4, group_size=2, game_options={"max_turns": "1"}))
     games = list(read_episodes(tmp_path / "run" / "rounds" / "001" / "games.jsonl.gz"))
     assert len(games) == 4 and len({game.task.seed for game in games}) == 2
     assert [game.replayed().outcome for game in games] == [game.outcome for game in games]
@@ -359,7 +396,7 @@ def test_a_model_that_says_nothing_ends_its_run_and_is_reported(model: str, tmp_
         ({"prompts": "nonsense"}, "unknown prompts"),
         ({"game": "Chess"}, "unknown game"),
         ({"max_new_tokens": 5000}, "context holds 512 tokens"),
-        ({"replay": "nowhere.jsonl"}, "no such file of conversations"),
+        ({"sft_mix": SFTMixConfig(source="nowhere.jsonl")}, "no such file of conversations"),
         ({"role": "defender", "opponent": "nobody"}, "unknown agent 'nobody'"),
         ({"role": "defender", "opponent": "scripted:blunt"}, "unknown style"),
         ({"role": "defender", "opponent": "human"}, "plays by itself"),
@@ -400,7 +437,8 @@ def test_no_second_model_is_loaded_where_nobody_asks_for_it(model: str, tmp_path
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_going_on_without_an_optimiser_says_what_is_lost(model: str, tmp_path: Path, dtype: str):
+def test_going_on_without_an_optimiser_says_what_is_lost(model: str, tmp_path: Path, dtype: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kernels, "AVAILABLE", False)  # with which weights on a CPU stay float32
     train(small_run(model, tmp_path / "run", rounds=1, dtype=dtype, evaluation=NO_EVALUATION))
     folder, config = checkpoint_folder(tmp_path / "run", 1), tmp_path / "run" / "config.yaml"
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -18,7 +18,7 @@ from tiny import save_tiny, tiny_model
 from torch import Tensor
 
 from sparring.agents.names import checkpoint_folder
-from sparring.selfplay.config.config import LearnerConfig, SFTConfig, TrainConfig
+from sparring.selfplay.config.config import LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import load, to_yaml
 from sparring.selfplay.learner.batch import Example, Pair, Sample, samples_of, sft_sample
 from sparring.selfplay.learner.portions import whole_step
@@ -152,8 +152,8 @@ def test_two_processes_compute_the_gradients_of_one(tmp_path: Path):
 
 
 def settings(model: str, out: Path) -> TrainConfig:
-    learner = LearnerConfig(lr=1e-5, minibatch=8, replay_per_minibatch=2)
-    return small_run(model, out, rounds=1, games_per_round=12, method="rae", learner=learner, replay_pool=4, device="cpu")
+    learner = LearnerConfig(lr=1e-5, minibatch=8)
+    return small_run(model, out, rounds=1, games_per_round=12, method="rae", learner=learner, device="cpu")
 
 
 @pytest.mark.parametrize(("lora_rank", "before", "after"), [(0, 2, 1), (4, 1, 2)])
@@ -212,7 +212,7 @@ def _resume(run: Path) -> None:
 
 def end_one_of_two(work, folder: Path, **environment: str) -> Path:
     """Two processes that run `sparring`, by `work`, until one is told to end while they learn; the checkpoint of that update."""
-    made = replace(settings(save_tiny(folder / "model"), folder / "run"), sft=SFTConfig(), replay="none")
+    made = replace(settings(save_tiny(folder / "model"), folder / "run"), sft=SFTConfig(), sft_mix=SFTMixConfig(source="none"))
     made = replace(made, evaluation=NO_EVALUATION, learner=replace(made.learner, epochs=10_000))
     (folder / "config.yaml").write_text(to_yaml(made))
     both = two(work, folder, ["train", "--config", str(folder / "config.yaml"), "--out", str(folder / "run")], **environment)

@@ -10,7 +10,7 @@ from tiny import tiny_model, tiny_tokenizer
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.players.player_card import PlayerCard
-from sparring.selfplay.config.config import LearnerConfig, TrainConfig
+from sparring.selfplay.config.config import LearnerConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import to_yaml
 from sparring.selfplay.storage.folder import to_json
 from sparring.selfplay.storage.model_card import code, escaped, write_card
@@ -49,7 +49,7 @@ def test_a_card_tells_origin_settings_and_strength(model: LanguageModel, tmp_pat
 
 
 def test_the_license_of_another_base_is_unknown(model: LanguageModel, tmp_path: Path):
-    made = run(tmp_path / "run", TrainConfig(model="hf:some/model", words="common", replay="none"))
+    made = run(tmp_path / "run", TrainConfig(model="hf:some/model", words="common", sft_mix=SFTMixConfig(source="none")))
     card = write_card(f"{made}@2", model, PlayerCard(), "x")
     assert (front(card)["license"], front(card)["base_model"]) == ("unknown", "some/model")
     assert "License of the base: unknown" in card and "Not measured." in card

@@ -108,7 +108,7 @@ def test_trackers_are_named_once_each(kept):
 
 
 def test_a_tracker_gets_settings_and_numbers_and_tensorboard_texts_too(folder: RunFolder, kept):
-    settings = TrainConfig(drop_reasons=("foul", "silent"))
+    settings = TrainConfig(method_options={"drop_reasons": "foul,silent"})
     with tracked("tensorboard,kept", folder, settings, first=1, say=print) as log:
         log(1, {"kl": 0.5}, {"games": "said"})
         log(2, {"kl": 0.25}, {})
@@ -116,7 +116,9 @@ def test_a_tracker_gets_settings_and_numbers_and_tensorboard_texts_too(folder: R
     assert own.logged == [(1, {"kl": 0.5}), (2, {"kl": 0.25})]
     assert (own.project, own.place, own.finished) == ("sparring", folder.path, True)
     assert (
-        own.settings["learner.lr"] == settings.learner.lr and own.settings["drop_reasons"] == "foul,silent" and own.settings["out"] is None
+        own.settings["learner.lr"] == settings.learner.lr
+        and own.settings["method_options.drop_reasons"] == "foul,silent"
+        and own.settings["out"] is None
     )
     found = board(folder.path)
     assert [(event.step, event.value) for event in found.Scalars("kl")] == [(1, 0.5), (2, 0.25)]
