@@ -16,8 +16,8 @@ from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.rollout import Episode, Match
 from sparring.envs.core import VOID, Task
 
+from ..config.league import LeagueOptions
 from ..league.matchmaking import Pairing, Record, pairings
-from ..league.options import LeagueOptions
 from ..objectives.credit import LEARNING_ROLE
 from .session import Session, load_agent
 

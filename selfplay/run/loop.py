@@ -21,9 +21,9 @@ from sparring.agents.models.loading import load_language_model
 from sparring.agents.models.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 
+from ..config.league import league_options
 from ..evaluation.alarms import UnhealthyRunError, check_health
 from ..evaluation.round_metrics import describe, reward_spread, round_line, scalars
-from ..league.options import league_options
 from ..learner import lora
 from ..learner.batch import Example, digest
 from ..learner.learner import Learner

@@ -26,6 +26,7 @@ from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
 from ..config.config import NAMED_SOURCES, TrainConfig
+from ..config.league import league_options
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
@@ -117,6 +118,10 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     require_playable(
         game, {_other_role(config, game): _opponent(config, game, day)} if without_model else {}, (*words.played, *words.heldout)
     )
+    league = league_options(config.league)
+    for spec in league.fixed if league else ():
+        players = {role: load_agent(config, spec, role, day) for role in game.roles}
+        require_playable(game, players, (*words.played, *words.heldout))
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
