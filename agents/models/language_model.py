@@ -21,9 +21,9 @@ from .token_streams import TokenStreams
 class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
-    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version`
-    after an update. max_rows, max_streams, max_length, max_memory, compiler, products: see HFLoop. adapter:
-    what it speaks through where a request names no other; None, the model itself. day: see ChatFormat.
+    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
+    max_streams, max_length, max_memory, pool_memory, compiler, products: see HFLoop. adapter: what it speaks through where a request names
+    no other; None, the model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class LanguageModel:
         max_streams: int = 1024,
         max_length: int | None = None,
         max_memory: int | None = None,
+        pool_memory: int | None = None,
         compiler: str | None = None,
         products: torch.dtype | None = None,
         day: datetime.date | None = None,
@@ -53,6 +54,7 @@ class LanguageModel:
             max_length=max_length,
             max_streams=max_streams,
             max_memory=max_memory,
+            pool_memory=pool_memory,
             compiler=compiler,
             products=products,
         )

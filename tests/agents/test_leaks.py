@@ -10,7 +10,8 @@ from sparring.envs.core import GAMES, Observation, Outcome, Task
 from sparring.envs.games import registered as games  # noqa: F401  registers the games
 from sparring.envs.views import GAME_PROMPTS
 
-NAMES = sorted(GAMES)
+NAMES = sorted(name for name, spec in GAMES.items() if "turn_limit" in spec.make().reasons)
+"""Games of free talk, in which any text may be said; in games of moves other texts end the game at once."""
 SECRETS = ("lemon", "piano", "horse", "bread")
 
 
