@@ -343,6 +343,14 @@ def model_card(spec: str) -> PlayerCard:
     return load_card(Path(model_location(_split_adapter(spec)[0])))
 
 
+def parameters(spec: str) -> int | None:
+    """How many parameters the model of a name has; None where its weights are not on this machine. Raises
+    ValueError as `model_location`."""
+    from .models.size import parameters_at
+
+    return None if _SERVER.fullmatch(spec) or spec.startswith(HUB) else parameters_at(model_location(_split_adapter(spec)[0]))
+
+
 def unless_auto(setting: str) -> str | None:
     """The setting, or None for "auto", which leaves the choice to the machine."""
     return None if setting == "auto" else setting

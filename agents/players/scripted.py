@@ -7,7 +7,7 @@ to win and to lose.
 """
 
 import random
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -26,7 +26,8 @@ class AttackerStyle:
     ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another
     word. generous: a hint has two sentences. lie: a hint is false. react: begins with a comment on the last
     utterance. thank: gives a hint after the defender has named something (which rewards answering this
-    attacker). stumble: says the secret word itself.
+    attacker). stumble: says the secret word itself. pointed: of what could be
+    said or asked, takes what fits the fewest nouns.
     """
 
     ask: float = 0.6
@@ -36,6 +37,7 @@ class AttackerStyle:
     react: float = 0.15
     thank: float = 0.6
     stumble: float = 0.004
+    pointed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,15 @@ class DefenderStyle:
     late: float = 0.1
 
 
+CLEAR = ("pointed", "patient")
+"""The styles, attacker's and defender's, that are played only where they are asked for: games that one can win by knowing the words."""
 ATTACKERS: Mapping[str, AttackerStyle] = MappingProxyType(
     {
         "hinter": AttackerStyle(ask=0.2, generous=0.7, thank=0.9),
         "asker": AttackerStyle(ask=0.8, decoy=0.1, thank=0.4),
         "mixer": AttackerStyle(),
         "trickster": AttackerStyle(ask=0.65, decoy=0.3, generous=0.2, lie=0.08),
+        "pointed": AttackerStyle(ask=0.5, decoy=0.05, lie=0.0, stumble=0.0, pointed=0.8),
     }
 )
 DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
@@ -70,6 +75,7 @@ DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
     "careful": DefenderStyle(talk=0.6, care=0.7, sure=1),
     "hasty": DefenderStyle(sure=4, talk=0.9),
     "prober": DefenderStyle(probe=0.6, guess=0.3, sure=1),
+    "patient": DefenderStyle(talk=0.8, probe=0.15, guess=0.05, slip=0.0, late=0.0),
 })  # fmt: skip
 
 
@@ -130,13 +136,33 @@ def _hints(secret: str, style: AttackerStyle, used: frozenset[Fact], world: Worl
     if rng.random() < style.lie:
         false = sorted(world.facts[rng.choice(world.nouns)] - world.facts[secret])
         fresh = false or fresh
-    return [Hint(fact) for fact in rng.sample(fresh, k=min(len(fresh), 1 + (rng.random() < style.generous)))]
+    hints = min(len(fresh), 1 + (rng.random() < style.generous))
+    if style.pointed and rng.random() < style.pointed:
+        return [Hint(fact) for fact in _telling(fresh, used, hints, world, rng)]
+    return [Hint(fact) for fact in rng.sample(fresh, k=hints)]
+
+
+def _telling(facts: Sequence[Fact], known: Iterable[Fact], n: int, world: World, rng: random.Random) -> list[Fact]:
+    """n of the facts, one after the other: what kind of thing it is, where that is not known, then one of the three that leave the fewest
+    nouns beside what is known and what was taken."""
+    taken: list[Fact] = []
+    for _ in range(n):
+        so_far = [*known, *taken]
+        left = [fact for fact in facts if fact not in taken]
+        kinds = [fact for fact in left if fact.kind == "category"]
+        if not kinds or any(fact.kind == "category" for fact in so_far):
+            rng.shuffle(left)
+            kinds = sorted(left, key=lambda fact: world.candidates([*so_far, fact], ()).bit_count())[:3]
+        taken.append(rng.choice(kinds))
+    return taken
 
 
 def _request(secret: str, style: AttackerStyle, asked: Sequence[Fact], world: World, rng: random.Random) -> Ask:
     about = rng.choice(world.nouns) if rng.random() < style.decoy else secret
     facts = sorted(world.facts[about] - set(asked)) or sorted(world.facts[about])
-    chosen = rng.sample(facts, k=min(2, len(facts)))
+    k = min(2, len(facts))
+    clear = style.pointed and rng.random() < style.pointed
+    chosen = _telling(facts, (), k, world, rng) if clear else rng.sample(facts, k=k)
     return Ask(tuple(sorted(chosen, key=lambda fact: fact.kind != "category")))
 
 
@@ -256,9 +282,9 @@ class ScriptedAgent:
         rng = random.Random(derive_seed(seed, "style"))
         style: AttackerStyle | DefenderStyle
         if role == "attacker":
-            style = ATTACKERS[self.attacker or rng.choice(sorted(ATTACKERS))]
+            style = ATTACKERS[self.attacker or rng.choice(sorted(ATTACKERS.keys() - CLEAR))]
         else:
-            style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS))]
+            style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS.keys() - CLEAR))]
         return _ScriptedPlayer(role, style, seed, everyday())
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sparring.agents.core import Agent, Sampling
 from sparring.agents.models.manifest import model_digests
-from sparring.agents.names import model_place
+from sparring.agents.names import model_location
 from sparring.agents.players.player_card import MINI_CARD
 from sparring.agents.players.scripted import ScriptedAgent
 from sparring.agents.players.simple import RandomAgent, SilentAgent
@@ -67,7 +67,7 @@ def manifest() -> dict[str, Any]:
         "seed": SEED,
         "temperature": TEMPERATURE,
         "players": list(pool()),
-        "weights": {BASE: digest(model_digests(Path(model_place(BASE)))), **{name: _sha256(_file(f)) for name, f in TRAINED.items()}},
+        "weights": {BASE: digest(model_digests(Path(model_location(BASE)))), **{name: _sha256(_file(f)) for name, f in TRAINED.items()}},
         "games": digest(_games_without_a_model()),
     }
 
@@ -128,7 +128,7 @@ def _model(file: str | None) -> Agent:
 
     from .weight_difference import read_difference
 
-    model = load_language_model(model_place(BASE), name=BASE, device="cpu", dtype=torch.float32)
+    model = load_language_model(model_location(BASE), name=BASE, device="cpu", dtype=torch.float32)
     if file is not None:
         changed = read_difference(weights_of(model.model), _file(file))
         with torch.no_grad():

@@ -11,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import checkpoint_model, model_place
+from sparring.agents.names import checkpoint_model, model_location
 
 from ..config.presets import preset
 from ..evaluation.reference import BASE, TRAINED, weights_of
@@ -46,7 +46,7 @@ def main(config: ReferenceConfig) -> None:
 
 def pack(model: Path, file: Path) -> None:
     """Writes how the model of a folder differs from mini@imitation."""
-    base, changed = (load_language_model(place, device="cpu", dtype="float32").model for place in (model_place(BASE), model))
+    base, changed = (load_language_model(place, device="cpu", dtype="float32").model for place in (model_location(BASE), model))
     write_difference(weights_of(base), weights_of(changed), file)
 
 

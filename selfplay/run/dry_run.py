@@ -1,4 +1,5 @@
-"""What a run is going to need and write, before it begins. Bounds, from the configuration and the model alone; nothing is played."""
+"""What a run is going to need and write, before it begins: bounds, from the configuration and the model alone. And what becomes of a few
+first games, where they are soon played."""
 
 import resource
 import sys
@@ -7,14 +8,21 @@ from typing import Any
 from sparring.agents.models.chat_format import ChatFormat
 from sparring.envs.views import Message
 
+from ..evaluation.gate import MUTE, share_of
+from ..evaluation.round_metrics import describe
 from ..learner import lora
 from ..learner.footprint import learning_bytes, playing_bytes
 from ..learner.scoring import language_model_scorer
+from ..runtime.distributed import Ranks
+from ..runtime.progress import Progress
 from .method import Method
 from .session import Session, first_prompt
+from .start import seconds_at_most, start_games
 
 MASTER_BYTES = 4
 ADAM_BYTES = 8
+TRIED, PATIENCE = 16, 60.0
+"""First games that are played, and the seconds that they may take."""
 
 
 def plan(session: Session, method: Method) -> dict[str, Any]:
@@ -70,6 +78,22 @@ def steps_at_most(session: Session, method: Method) -> int:
     config, learner = session.config, session.config.learner
     examples = config.games_per_round * len(session.trained) // (2 if method.loss.unit == "pair" else 1)
     return learner.epochs * -(-examples // learner.minibatch)
+
+
+def tried(session: Session, method: Method, progress: Progress) -> dict[str, Any]:
+    """{"first_games": how the first games of the model end, by reason, and a warning where most are silence or babble}. Empty where they
+    may take more than a minute, where nothing is played, and where the model learns from demonstrations before it plays."""
+    config = session.config
+    if config.sft.steps or method.baseline or not config.rounds or seconds_at_most(session, TRIED) > PATIENCE:
+        return {}
+    record = describe(start_games(session, TRIED, Ranks(), progress))
+    found: dict[str, Any] = {"games": record["games"], **record["reasons"]}
+    if (share_of(record, MUTE) or 0.0) > 0.5:
+        found["warning"] = (
+            "most games end by silence or over-long speech, so that there is nothing to learn from; a supervised start "
+            "(--sft.steps 100), a lower --temperature or more --max-new-tokens may help"
+        )
+    return {"first_games": found}
 
 
 def _longest(session: Session) -> int:

@@ -113,6 +113,8 @@ class Loop:
             done = 0
         self.model.set_version(str(done))
         evaluator = Evaluator(self.session, self.folder, self.evaluations, self.progress, self.ranks)
+        if not done and config.rounds and not self.method.baseline:
+            evaluator.require_start()
         evaluator.evaluate(0)
         evaluator.repair(done)
         if done:
@@ -245,7 +247,7 @@ class Loop:
             if (number, alarm.name) in known:
                 continue
             self.alarms.append({"round": number, **alarm.record})
-            self.progress.say(f"alarm in round {number}: {alarm.text}")
+            self.progress.say(f"alarm in round {number}: {alarm.text}{alarm.advice}")
         if found and self.config.alarms.action != "warn":
             raise UnhealthyRunError(found)
 

@@ -25,7 +25,7 @@ from sparring.envs.games.prompts import load_prompts
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
-from ..config.config import BASE_TEXTS, NO_MIX, TrainConfig
+from ..config.config import NAMED_SOURCES, TrainConfig
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
@@ -108,7 +108,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     game = game_from_options(config.game, config.game_options)
     with_sft = config.sft.steps > 0
     words = word_sets(config.words, config.heldout, with_sft=with_sft) if game.secret_roles else NO_SECRETS
-    if with_sft and not words.everyday and config.sft_mix.source in (BASE_TEXTS, NO_MIX) and not config.sft.data:
+    if with_sft and not words.everyday and config.sft_mix.source in NAMED_SOURCES and not config.sft.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set sft.steps to 0, "
             "or give demonstrations with --sft.data FILE"
@@ -124,7 +124,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
     source = config.sft_mix.source
-    sft_mix = read_chats(Path(source), prompts, game) if source not in (BASE_TEXTS, NO_MIX) else None
+    sft_mix = read_chats(Path(source), prompts, game) if source not in NAMED_SOURCES else None
     demonstrations = read_chats(config.sft.data, prompts, game) if config.sft.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.secret_roles)

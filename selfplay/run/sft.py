@@ -9,7 +9,7 @@ from itertools import islice
 from sparring.agents.core import derive_seed
 from sparring.agents.models.adapter_folders import merge
 
-from ..config.config import NO_MIX
+from ..config.config import EXPERT_GAMES, NO_MIX
 from ..learner.batch import Example, Sample
 from ..learner.learner import Learner
 from ..learner.scoring import language_model_scorer, with_reference
@@ -56,7 +56,8 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
     shown = demonstration_samples(session, settings.games, seed, winners_only=settings.winners_only)
     examples = with_kl_reference(_balanced(shown) if settings.winners_only else shown)
     order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=provided_chats(session) is None)
-    mixed_in = round(settings.minibatch * settings.mix_share) if session.words.everyday and config.sft_mix.source != NO_MIX else 0
+    mixed = session.words.everyday and config.sft_mix.source not in (NO_MIX, EXPERT_GAMES)
+    mixed_in = round(settings.minibatch * settings.mix_share) if mixed else 0
     starts = range(0, settings.steps, CHUNK)
     sft_mix = {
         s: with_kl_reference(sft_mix_samples(session, min(CHUNK, settings.steps - s) * mixed_in, derive_seed(seed, "replay", s)))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_place
+from sparring.agents.names import model_location
 from sparring.agents.players.scripted import ScriptedAgent
 from sparring.agents.players.simple import FunctionAgent, SilentAgent
 from sparring.selfplay.cli.main import main
@@ -79,7 +79,7 @@ def test_bad_input_is_one_sentence(arguments: list[str], message: str, capsys: p
 
 
 def test_trained_players_differ_from_what_they_were_trained_from():
-    base = reference.weights_of(load_language_model(model_place(reference.BASE), device="cpu", dtype="float32").model)
+    base = reference.weights_of(load_language_model(model_location(reference.BASE), device="cpu", dtype="float32").model)
     for name in reference.TRAINED:
         agent = reference.pool()[name]()
         weights = reference.weights_of(agent.model.model)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from sparring.selfplay.cli.common import console
 from sparring.selfplay.report.tables import difference, evaluation_table, of_gibberish, plain_table, rate
