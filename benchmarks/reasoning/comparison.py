@@ -86,7 +86,7 @@ def needed(difference: Difference) -> int | None:
     spread = difference.se * math.sqrt(difference.n)
     if spread == 0:
         return None
-    return math.ceil(normal_sample_size_one_tail(POINTS, POWER, 0.025, std_null=spread))  # two-sided at 5 %
+    return int(np.ceil(normal_sample_size_one_tail(POINTS, POWER, 0.025, std_null=spread)))  # two-sided at 5 %
 
 
 def geometric_mean(
