@@ -50,7 +50,7 @@ _SEARCH = """async (text) => {
   field.value = text;
   const began = performance.now();
   field.dispatchEvent(new Event("input"));
-  while (status.textContent === before) await new Promise((done) => setTimeout(done, 1));
+  while (status.textContent === before || !status.textContent.includes("games")) await new Promise((done) => setTimeout(done, 1));
   return performance.now() - began;
 }"""
 
