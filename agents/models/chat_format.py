@@ -1,7 +1,7 @@
-"""Chat formats: from messages to token ids and back, without ever tokenising a sampled token again.
+"""Chat formats: from messages to token ids and back. Sampled tokens are never tokenised again.
 
-The tokenizer's chat template is probed once, at load, with sentinel texts; afterwards streams are built from
-the pieces found. Text that others wrote (every message content) is tokenised so that it can never act as a
+The tokenizer's chat template is probed once, at load, with marker texts; streams are then built from the
+pieces that were found. Text from outside (every message content) is tokenised so that it can never act as a
 control token.
 """
 
@@ -22,17 +22,17 @@ from . import templates
 _SYSTEM, _USER, _REPLY, _NEXT, _THOUGHT = "QZSYSTEMQZ", "QZUSERQZ", "QZREPLYQZ", "QZNEXTQZ", "QZTHOUGHTQZ"
 
 Part = tuple[str, bool]
-"""A stretch of text, and whether others wrote it."""
+"""A text, and True if it comes from outside (a message content)."""
 
 
 @dataclass(frozen=True)
 class Thinking:
-    """How a format keeps thoughts apart from what is said aloud.
+    """How a format separates thoughts from the answer.
 
     opens: the text that begins a thought. answers: the text after whose last occurrence the answer begins.
-    between: what stands between a thought and `answers`. needed: a reply that does not begin with an answer's
-    lead begins with a thought, because the prompt has opened one already or because answers have a header of
-    their own (channels). ends: what ends an answer where the reply goes on after it.
+    between: the text between a thought and `answers`. needed: a reply that does not begin with an answer's
+    lead begins with a thought, because the prompt has opened one or because answers have a header of their
+    own (channels). ends: the text that ends an answer where the reply continues after it.
     """
 
     opens: str
@@ -42,8 +42,7 @@ class Thinking:
     ends: str | None = None
 
     def split(self, text: str) -> tuple[str, str]:
-        """(private, public) parts of a reply. Where a thought is opened and never closed, nothing after it is
-        public."""
+        """(private, public) parts of a reply. Nothing after a thought that is never closed is public."""
         marks = list(_loose(self.answers).finditer(text))
         mark = marks[-1] if marks else None
         private, public = (text[: mark.start()], text[mark.end() :]) if mark else ("", text)
@@ -60,15 +59,15 @@ class Thinking:
 
 @lru_cache(maxsize=64)
 def _loose(marker: str) -> re.Pattern[str]:
-    """Finds a marker, white space before and within it left open: tokenizers put spaces after control
-    tokens."""
+    """An expression that finds a marker with any white space before and inside it, as tokenizers add spaces
+    after control tokens."""
     return re.compile(r"\s*" + r"\s*".join(map(re.escape, _WORDS.findall(marker))))
 
 
 def _past(marker: str, text: str) -> str:
-    """A text without the marker, where it begins with that."""
-    found = _loose(marker).match(text) if marker.strip() else None
-    return text[found.end() :].lstrip() if found else text.removeprefix(marker)
+    """The text without the marker, if it begins with it."""
+    match = _loose(marker).match(text) if marker.strip() else None
+    return text[match.end() :].lstrip() if match else text.removeprefix(marker)
 
 
 _WORDS = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^<>\[\]\s]+|\S")
@@ -84,7 +83,7 @@ TAGS = (
     Thinking("\u25c1think\u25b7", "\u25c1/think\u25b7"),
     Thinking("<thinking>", "</thinking>"),
 )
-"""Those that templates do not always show, the usual ones first."""
+"""Tags that templates do not always show, the usual ones first."""
 CHANNELS = Thinking("<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|><|start|>assistant", ends="<|end|>")
 
 
@@ -93,12 +92,12 @@ class Pieces:
     """The template's own text around the contents.
 
     head: before the first user content of a chat without a system message. system: before and after the
-    system content, or None where the template has no system role (it is then put in front of the first user
-    message). generate: after the last user content, up to where the reply begins. lead: what an answer
-    without a thought begins with: white space, an empty thought or the rest of one that `generate` has
-    opened, the header of a channel. end: the text of the end token of a reply, or None where it is eos
-    without a place in the template. after: between the end token and the next user content. trimmed: roles
-    and sides ("left", "right") on which their contents lose white space. thinking: None where there are no
+    system content, or None where the template has no system role (the system message is then put in front of
+    the first user message). generate: after the last user content, up to the start of the reply. lead: the
+    beginning of an answer without a thought: white space, an empty thought, the rest of a thought that
+    `generate` opened, or the header of a channel. end: the text of a reply's end token, or None where it is
+    eos without a position in the template. after: between the end token and the next user content. trimmed:
+    roles and sides ("left", "right") on which contents lose white space. thinking: None for formats without
     thoughts.
     """
 
@@ -115,9 +114,9 @@ class Pieces:
 class ChatFormat:
     """How one tokenizer turns chats into ids.
 
-    end_ids: every id that ends a reply. end_id: the one that is put after a reply that was cut off. day: what
-    the template takes for today, by default the day on which the format is made. Raises ValueError where the
-    template cannot be probed, or costs too much.
+    end_ids: every id that ends a reply. end_id: the id that is appended to a truncated reply. day: today's
+    date for the template, by default the day on which the format is made. Raises ValueError for a template
+    that cannot be probed, or exceeds the bounds.
     """
 
     def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = (), day: datetime.date | None = None) -> None:
@@ -131,9 +130,9 @@ class ChatFormat:
         thinking = self.pieces.thinking
         inside = self._codec.texts(f"{thinking.between}{thinking.answers}") if thinking else ()
         ends = set(stops) - {self._codec.control[text] for text in inside}
-        found = self._codec.pieces(((self.pieces.end or "", False),))
-        if len(found) == 1:
-            self.end_id = found[0]
+        end = self._codec.pieces(((self.pieces.end or "", False),))
+        if len(end) == 1:
+            self.end_id = end[0]
         elif not ends:
             raise ValueError("the chat template ends a reply with no special token, and there is no eos token either")
         else:
@@ -145,68 +144,66 @@ class ChatFormat:
         self.encode = lru_cache(maxsize=4096)(self._encode)
 
     def open(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of a first prompt, generation prompt included. The last message must not be the assistant's."""
+        """Ids of a first prompt, including the generation prompt. The last message must not be the
+        assistant's."""
         _must_be_answered(messages)
         return [i for ids, _ in self._blocks(messages) for i in ids]
 
     def extend(self, messages: Sequence[Message], *, ended: bool) -> list[int]:
-        """Ids that follow a sampled reply: what ends its turn, the new messages, the generation prompt.
+        """Ids that follow a sampled reply: the end of its turn, the new messages, the generation prompt.
 
-        ended: whether the reply's own last token ended it; if not, the end token comes first (it is no
-        action).
+        ended: True if the reply's own last token ended it; otherwise the end token comes first (with
+        loss_mask False).
         """
         _must_be_answered(messages)
         return [*([] if ended else [self.end_id]), *(i for ids, _ in self._blocks(messages, first=False) for i in ids)]
 
     def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """A whole conversation for supervised training: ids [n] and loss_mask [n], True on what the assistant
-        says and its end token.
+        """A whole conversation for supervised training: ids [n], and loss_mask [n], True on assistant
+        messages and their end tokens.
 
-        Equal to what `open`, sampling and `extend` give for the same texts. It ends with the last assistant
+        Equal to what `open`, sampling and `extend` give for the same texts. Ends with the last assistant
         message.
         """
         last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
         if last < 0:
             raise ValueError("a conversation to learn from needs an assistant message")
         blocks = list(self._blocks(messages[: last + 1]))
-        return [i for ids, _ in blocks for i in ids], [said for ids, said in blocks for _ in ids]
+        return [i for ids, _ in blocks for i in ids], [is_reply for ids, is_reply in blocks for _ in ids]
 
     def reply(self, text: str) -> list[int]:
-        """The ids a model would sample to say `text` aloud and think nothing, end token included."""
+        """The ids of a reply that says `text` without a thought, including the end token."""
         before = self._codec.last_section(self.pieces.generate)
-        said = ((self.pieces.lead, False), (self._content(Message("assistant", text)), True))
+        parts = ((self.pieces.lead, False), (self._content(Message("assistant", text)), True))
         if self.pieces.end:
-            ids = self._follow(before, (*said, (self.pieces.end, False)))
+            ids = self._follow(before, (*parts, (self.pieces.end, False)))
             if ids[-1] in self.end_ids:
                 return ids
-        return [*self._follow(before, said), self.end_id]
+        return [*self._follow(before, parts), self.end_id]
 
     def raw(self, ids: Sequence[int]) -> str:
-        """The text of sampled ids without end tokens. Other special tokens show as they are."""
+        """The text of sampled ids without end tokens. Other special tokens are shown as text."""
         text = self._codec.decode([i for i in ids if i not in self._silent])
         return text if self.templated else text.split("\n", 1)[0]
 
     def decode(self, ids: Sequence[int], stop: Sequence[str] = ()) -> str:
-        """A sampled reply as a text of its own, for `split_thinking`, up to the first of the stop strings:
-        without what the format puts in front of any answer, and with the beginning of a thought where the
-        prompt holds that.
-        """
+        """A sampled reply as text for `split_thinking`, up to the first stop string: without the lead of
+        answers, and with the beginning of a thought where the prompt contains it."""
         text, thinking = self.raw(ids), self.pieces.thinking
         for one in stop:
             text = text.split(one, 1)[0]
-        said = _past(self.pieces.lead, text)
-        if said != text or thinking is None or not thinking.needed or _past(thinking.opens, text) != text:
-            return said
+        answer = _past(self.pieces.lead, text)
+        if answer != text or thinking is None or not thinking.needed or _past(thinking.opens, text) != text:
+            return answer
         return thinking.opens + text
 
     def split_thinking(self, text: str) -> tuple[str, str]:
-        """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is
-        public."""
+        """(private, public) parts of a reply's text. If a thought is never closed, nothing is public."""
         return self.pieces.thinking.split(text) if self.pieces.thinking else ("", text.strip())
 
     def _content(self, message: Message) -> str:
-        """A message's text as the format has it. Without a template a line break would end a turn, so
-        contents are one line each."""
+        """A message's text in this format. Without a template a line break would end a turn, so contents are
+        put on one line."""
         text = encodable(message.content)
         if not self.templated:
             return " ".join(text.split())
@@ -215,8 +212,8 @@ class ChatFormat:
         return text
 
     def _blocks(self, messages: Sequence[Message], *, first: bool = True) -> Iterator[tuple[list[int], bool]]:
-        """Ids of what the assistant is given and of what it says, in turn, and which it is. first: nothing
-        stands before the messages."""
+        """Ids of alternating context and assistant text, with True for the latter. first: nothing precedes
+        the messages."""
         turns = _turns(messages)
         begun = not first
         while turns:
@@ -243,8 +240,8 @@ class ChatFormat:
         return self.pieces.end or self._codec.text_of(self.end_id)
 
     def _follow(self, before: str, parts: tuple[Part, ...]) -> list[int]:
-        """Ids of parts that follow a template's text, tokenised together with it where that leaves its own
-        ids as they are."""
+        """Ids of parts that follow a template's text, tokenised together with it where that keeps the
+        template's ids."""
         known = self.encode(((before, False),), False)
         whole = self.encode(((before, False), *parts), False)
         return list(whole[len(known) :] if whole[: len(known)] == known else self._codec.pieces(parts))
@@ -254,7 +251,7 @@ class ChatFormat:
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """(private, public) parts of a reply of which only the text is known: whatever tags its thoughts have."""
+    """(private, public) parts of a reply of which only the text is known, with any of the usual tags."""
     known = next((kind for kind in (*TAGS, CHANNELS) if kind.opens in text or kind.answers in text), TAGS[0])
     return known.split(text)
 
@@ -265,11 +262,11 @@ def _must_be_answered(messages: Sequence[Message]) -> None:
 
 
 def _turns(messages: Sequence[Message]) -> list[Message]:
-    """Merges neighbours of one role, so that users and assistants alternate; a system message after the first
+    """Merges consecutive messages of one role, so users and assistants alternate; a later system message
     counts as the user's."""
     turns: list[Message] = []
-    for place, message in enumerate(messages):
-        role = message.role if message.role == "assistant" or (message.role == "system" and place == 0) else "user"
+    for number, message in enumerate(messages):
+        role = message.role if message.role == "assistant" or (message.role == "system" and number == 0) else "user"
         if turns and turns[-1].role == role:
             turns[-1] = Message(role, f"{turns[-1].content}\n\n{message.content}")
         else:
@@ -278,8 +275,8 @@ def _turns(messages: Sequence[Message]) -> list[Message]:
 
 
 class _Codec:
-    """Ways through one tokenizer: text of the template and of others to ids, and back. control: the added
-    tokens that mean something."""
+    """One tokenizer's conversions: template and outside text to ids, and back. control: the added tokens that
+    have a meaning."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -292,15 +289,15 @@ class _Codec:
         if backend is not None:
             from tokenizers import Tokenizer
 
-            def made(spec: dict[str, Any]) -> Any:
+            def build(spec: dict[str, Any]) -> Any:
                 return Tokenizer.from_str(json.dumps(spec))
 
             spec = {**json.loads(backend.to_str()), "post_processor": None, "truncation": None, "padding": None}
             blank = [token for token in spec.get("added_tokens") or () if token["id"] not in self._texts]
             bare = _without_magic(spec)
-            self._live = made(spec)
-            self._begin, self._bare = made({**spec, "added_tokens": blank}), made({**bare, "added_tokens": blank})
-            self._reader, self._drops = _reader(made(bare), spec.get("decoder"))
+            self._live = build(spec)
+            self._begin, self._bare = build({**spec, "added_tokens": blank}), build({**bare, "added_tokens": blank})
+            self._reader, self._drops = _reader(build(bare), spec.get("decoder"))
         # A token that is normalised may not be found where the template has it: its own text is given a dummy
         # prefix, too.
         seen = {i: text for i, text in self._texts.items() if not getattr(added[i], "normalized", False) or i in self._whole(f"a{text}")}
@@ -309,18 +306,18 @@ class _Codec:
         self._wanted = lru_cache(maxsize=256)(self._controls)
 
     def texts(self, text: str) -> list[str]:
-        """The texts of the control tokens in a text of the template, in order."""
+        """The control tokens in a template's text, in order, as texts."""
         return list(self._pattern.findall(text))
 
     def beyond(self, text: str, other: str) -> str:
-        """What a template's text has, from a control token on, where it no longer is the other text; empty
-        where none begins there."""
+        """The rest of a template's text from the first control token at which it differs from `other`; "" if
+        there is none."""
         at = _shared(text, other)
         starts = [match.start() for match in self._pattern.finditer(text) if match.start() <= at < match.end()]
         return text[starts[0] :] if starts else ""
 
     def text_of(self, token: int) -> str:
-        """A control token's text; empty for any other token."""
+        """A control token's text; "" for any other token."""
         return self._texts.get(token, "")
 
     def last_section(self, text: str) -> str:
@@ -328,18 +325,18 @@ class _Codec:
         return text[max((match.start() for match in self._pattern.finditer(text)), default=0) :]
 
     def holding(self, text: str) -> frozenset[int]:
-        """Every token whose text holds a line break or another single character."""
+        """Every token whose text contains `text`, a line break or another single character."""
         marks = {text, *self.tokenizer.convert_ids_to_tokens(self.template(text)), f"<0x{ord(text):02X}>"}
         likely = [i for token, i in self.tokenizer.get_vocab().items() if any(mark in token for mark in marks)]
         return frozenset(i for i in likely if i not in self._texts and text in self.decode([i]))
 
     def template(self, text: str) -> list[int]:
-        """Ids of a text of the template alone."""
+        """Ids of a template's text."""
         return self.encode(((text, False),), first=False)
 
     def encode(self, parts: Sequence[Part], *, first: bool) -> list[int]:
-        """Ids of the parts as one text, with the control tokens of the template's parts and no others. first:
-        nothing stands before it."""
+        """Ids of the parts as one text; control tokens are recognised in the template's parts only. first:
+        nothing precedes it."""
         ids = self._whole("".join(part for part, _ in parts))
         wanted = self._wanted("".join("a" if foreign and part else part for part, foreign in parts))
         return ids if [i for i in ids if i in self._texts] == wanted else self.pieces(parts, first=first)
@@ -348,7 +345,8 @@ class _Codec:
         return [i for i in self._whole(text) if i in self._texts]
 
     def pieces(self, parts: Sequence[Part], *, first: bool = False) -> list[int]:
-        """Ids of the parts one by one, control tokens of others' text cut up."""
+        """Ids of the parts tokenised one by one; control tokens in outside text are split into plain
+        tokens."""
         ids: list[int] = []
         for part, foreign in parts:
             starts = [] if foreign else [match.start() for match in self._pattern.finditer(part)]
@@ -357,7 +355,7 @@ class _Codec:
         return ids
 
     def _inert(self, text: str, first: bool = False) -> list[int]:
-        """Ids of a text without control tokens."""
+        """Ids of a text in which no control token is recognised."""
         if not text:
             return []
         ids = self._dead(text, first)
@@ -388,8 +386,8 @@ class _Codec:
 
 
 def _reader(tokenizer: Any, decoder: Any) -> tuple[Any, bool]:
-    """The tokenizer that decodes, and whether a space that comes first is none. That of tokenizers' Metaspace
-    takes every space out of the first token, those between its words, too."""
+    """(the tokenizer that decodes, True if a leading space is dropped). tokenizers' Metaspace decoder removes
+    every space from the first token, also those between its words."""
     drops = isinstance(decoder, dict) and decoder.get("type") == "Metaspace" and decoder.get("prepend_scheme") != "never"
     if drops:
         from tokenizers import decoders
@@ -399,8 +397,8 @@ def _reader(tokenizer: Any, decoder: Any) -> tuple[Any, bool]:
 
 
 def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer's JSON without what looks at more than the text given: prefix spaces, post-processing,
-    padding and truncation."""
+    """A tokenizer's JSON without anything that depends on more than the text: prefix spaces, post-processing,
+    padding, truncation."""
 
     def clean(part: Any) -> Any:
         if isinstance(part, list):
@@ -422,7 +420,7 @@ def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _plain(tokenizer: Any) -> Pieces:
-    """The format of a tokenizer without a template: lines of plain text, each turn one line."""
+    """The format of a tokenizer without a chat template: plain text, one line per turn."""
     bos = tokenizer.bos_token or ""
     return Pieces(
         head=f"{bos}User: ",
@@ -435,7 +433,8 @@ def _plain(tokenizer: Any) -> Pieces:
 
 
 def _between(text: str | None, *marks: str) -> list[str] | None:
-    """The pieces of `text` around the marks, each of which must appear once and in this order."""
+    """The parts of `text` between the marks, or None unless each mark appears exactly once and in this
+    order."""
     if text is None or any(text.count(mark) != 1 for mark in marks):
         return None
     pieces = []
@@ -448,17 +447,17 @@ def _between(text: str | None, *marks: str) -> list[str] | None:
 
 
 class _Rendered:
-    """A template's texts of some short chats, with and without a system message. as_list: contents are lists
-    of parts, as templates for pictures want them."""
+    """A template's output for some short chats, with and without a system message. as_list: contents are
+    lists of parts, as templates for images expect."""
 
     def __init__(self, tokenizer: Any, day: datetime.date, *, as_list: bool) -> None:
-        def said(role: str, text: str, **fields: str) -> dict[str, Any]:
+        def message(role: str, text: str, **fields: str) -> dict[str, Any]:
             return {"role": role, "content": [{"type": "text", "text": text}] if as_list else text, **fields}
 
         def padded(text: str) -> str:
             return f"\n {text} \n"
 
-        user, reply, more = said("user", _USER), said("assistant", _REPLY), said("user", _NEXT)
+        user, reply, more = message("user", _USER), message("assistant", _REPLY), message("user", _NEXT)
         thoughtful = {**reply, "reasoning_content": _THOUGHT, "thinking": _THOUGHT, "reasoning": _THOUGHT}
         asks, silent = {"add_generation_prompt": True}, {"add_generation_prompt": False}
         thoughtless = {**asks, "enable_thinking": False, "thinking": False}
@@ -468,10 +467,10 @@ class _Rendered:
             "talk": ([user, reply, more], asks),
             "thought": ([user, thoughtful], silent),
             "thoughtless": ([user], thoughtless),
-            "padded": ([said("user", padded(_USER)), said("assistant", padded(_REPLY)), more], asks),
+            "padded": ([message("user", padded(_USER)), message("assistant", padded(_REPLY)), more], asks),
         }
-        with_system = {name: ([said("system", _SYSTEM), *chat], options) for name, (chat, options) in chats.items()}
-        with_system["padded"] = ([said("system", padded(_SYSTEM)), *chats["padded"][0]], asks)
+        with_system = {name: ([message("system", _SYSTEM), *chat], options) for name, (chat, options) in chats.items()}
+        with_system["padded"] = ([message("system", padded(_SYSTEM)), *chats["padded"][0]], asks)
         variables = dict(tokenizer.special_tokens_map)
         both = [*chats.values(), *with_system.values()]
         texts = templates.render(tokenizer.get_chat_template(), variables, day, both)
@@ -479,15 +478,15 @@ class _Rendered:
         self.system = dict(zip(chats, texts[len(chats) :], strict=True))
 
     def around(self, name: str, *marks: str) -> list[str] | None:
-        """The pieces of a chat from its user message on, of the one with a system message where there is
-        one."""
+        """The parts of a rendered chat from its user message on, of the variant with a system message if
+        there is one."""
         with_system = _between(self.system[name], _SYSTEM, *marks)
         return with_system[1:] if with_system else _between(self.without[name], *marks)
 
 
 def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.date) -> Pieces:
-    """Reads the pieces off the chat template. stops: ids that are known to end replies. Raises ValueError
-    where they cannot be told apart."""
+    """The pieces of a chat template. stops: ids that are known to end replies. Raises ValueError where the
+    pieces cannot be told apart."""
     for as_list in (False, True):
         seen = _Rendered(tokenizer, day, as_list=as_list)
         first, talk = _between(seen.without["asked"], _USER), seen.around("talk", _USER, _REPLY, _NEXT)
@@ -501,7 +500,7 @@ def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.d
         )
     generate = (system or first or [""])[-1]
     answered = seen.around("answered", _USER, _REPLY)
-    answers = [found[1] for found in (answered, talk) if found]
+    answers = [pieces[1] for pieces in (answered, talk) if pieces]
     lead, thinking = _thinking(tokenizer, seen, codec, generate, answers)
     last = answered[2] if answered else None
     token, after = _end(talk[2], codec, tokenizer)
@@ -532,22 +531,22 @@ def _probe(tokenizer: Any, codec: _Codec, stops: frozenset[int], day: datetime.d
 
 
 def _of_each_message(token: str, tokenizer: Any, codec: _Codec, thinking: Thinking, lead: str, generate: str) -> bool:
-    """Whether a token ends every message of a format whose answers have a header of their own, and so
-    thoughts that its template never shows: the reply ends with eos."""
+    """Whether a token ends every message in a format whose answers have a header of their own, and so ends
+    thoughts, which its template never shows, too: replies then end with eos."""
     headed = thinking.needed and thinking.answers == lead.strip() and thinking.opens in codec.texts(lead)
     return headed and token in generate and tokenizer.eos_token in codec.control and tokenizer.eos_token != token
 
 
 def _end(text: str, codec: _Codec, tokenizer: Any) -> tuple[str | None, str]:
-    """Splits what follows a reply at its end token, the first added token: (end, after); (None, text) where
+    """Splits the text after a reply at its end token, the first added token: (end, after); (None, text) if
     there is none."""
     known = {*codec.control, *([tokenizer.eos_token] if tokenizer.eos_token else [])}
-    found = sorted((text.find(token), -len(token), token) for token in known if token in text)
+    matches = sorted((text.find(token), -len(token), token) for token in known if token in text)
     # Where the template closes a turn in words first, they cannot be sampled as one token, so eos ends the
     # reply.
-    if not found or text[: found[0][0]].strip():
+    if not matches or text[: matches[0][0]].strip():
         return None, text
-    at, _, token = found[0]
+    at, _, token = matches[0]
     return token, text[at + len(token) :]
 
 
@@ -559,12 +558,12 @@ def _trimmed(seen: _Rendered) -> frozenset[tuple[str, str]]:
 
 
 def _shared(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
+    """Length of the longest common prefix of two texts."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _left_open(generate: str) -> Thinking | None:
-    """The tag of a thought that a prompt ends with, and the tag that closes it, such as <reasoning> and
+    """The tag of a thought that the prompt leaves open, and its closing tag, such as <reasoning> and
     </reasoning>."""
     tag = re.search(r"(<\|?|\[|\u25c1)([\w:]*(?:think|thought|reason|reflect)[\w:]*)(\|?>|\]|\u25b7)\s*$", generate, re.IGNORECASE)
     if tag is None:
@@ -577,9 +576,9 @@ def _left_open(generate: str) -> Thinking | None:
 
 
 def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, answers: Sequence[str]) -> tuple[str, Thinking | None]:
-    """What an answer without a thought begins with, and how thoughts are told apart.
+    """The lead of an answer without a thought, and how thoughts are separated.
 
-    answers: what stands between a question and its answer, in the last turn and in an earlier one.
+    answers: the text between a question and its answer, in the last turn and in an earlier one.
     """
     lead = next((answer[len(generate) :] for answer in answers if answer.startswith(generate)), None)
     shown = seen.around("thought", _USER, _THOUGHT, _REPLY)
@@ -594,7 +593,7 @@ def _thinking(tokenizer: Any, seen: _Rendered, codec: _Codec, generate: str, ans
             opens = tag.group(1)
     else:
         places = tokenizer.get_chat_template(), codec.control
-        known = _left_open(generate) or next((kind for place in places for kind in TAGS if kind.answers in place), None)
+        known = _left_open(generate) or next((kind for text in places for kind in TAGS if kind.answers in text), None)
         opens, close = (known.opens, known.answers) if known else ("", "")
         opened = bool(opens) and generate.rstrip().endswith(opens)
         if opened and generate.endswith("\n"):

@@ -8,8 +8,8 @@ from .language_model import LanguageModel
 
 
 def write_model(model: LanguageModel, card: PlayerCard, folder: Path, base: Path | None = None) -> None:
-    """A model, its tokenizer and its card as a plain transformers folder. base: where it speaks through an
-    adapter, the folder of the weights under it; the adapter alone is written."""
+    """Writes a model, its tokenizer and its card as a plain transformers folder. base: for a model with an
+    adapter, the folder of the base weights; then only the adapter is written."""
     folder.mkdir(parents=True, exist_ok=True)
     if model.adapter is not None and base is not None:
         save_adapter(model.model, model.adapter, folder, base)

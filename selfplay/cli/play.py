@@ -1,14 +1,12 @@
 """sparring play: games against an agent, or between two."""
 
-import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from .common import console, json_line
 from .games import show_game
@@ -16,7 +14,9 @@ from .matches import MatchOptions, bar_of, make, players, require_names, secrets
 from .options import parse
 
 if TYPE_CHECKING:
-    from ..evaluation.win_rates import Cell
+    from sparring.agents.rollout import Episode
+
+    from ..storage.summary import Cell
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Play(MatchOptions):
     """How many of them are printed, each when it has ended; JSON holds all."""
     out: Path | None = None
     """A new file for the games, .jsonl.gz, as in a run folder. None: they are not kept."""
+    tournament: Path | None = None
+    """The folder of a tournament that a person joins against --opponent, one of its players, on its words; other settings are its own."""
 
 
 def play(arguments: list[str]) -> int:
@@ -58,6 +60,10 @@ def play(arguments: list[str]) -> int:
 
     if options.games < 1 or options.show < 0:
         raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
+    if options.tournament is not None:
+        from .tournament_guest import join
+
+        return join(options, options.tournament)
     with new_file(options.out) if options.out is not None else nullcontext():
         return _play(options)
 
@@ -72,13 +78,12 @@ def _play(options: Play) -> int:
     specs = {each: options.player if each == role else options.opponent for each in game.roles}
     require_names(specs.items(), game, words)
 
-    from sparring.agents.players.human import Left, human
-    from sparring.agents.rollout import Episode
+    from sparring.agents.players.human import human
 
-    from ..data.streaming import play_to
-    from ..evaluation.win_rates import Tally, schedule
+    from ..data.play import play_games
     from ..runtime.progress import Quiet
-    from ..storage.episodes import episode_writer, read_episodes, record
+    from ..storage.episodes import read_episodes, record
+    from ..storage.spool import Spool
 
     agents = players(specs, options)
     by_hand = "human" in specs.values()
@@ -88,49 +93,40 @@ def _play(options: Play) -> int:
     if by_hand and sys.stdin.isatty():
         terminal.print("/help explains the game, /quit leaves it.\n")
     bar = Quiet() if by_hand else bar_of(json=options.json)
-    tallies = {role: Tally(role) for role in game.roles}
-    ended = 0
+    left = options.games if by_hand else 0 if options.json else options.show
     # Games that are in a file are read from there when they are printed as JSON.
-    spooled = options.json and options.out is None
-    with (
-        TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") if spooled else nullcontext() as spool,
-        ExitStack() as stack,
-    ):
-        write = stack.enter_context(episode_writer(options.out)) if options.out is not None else None
-        progress = stack.enter_context(shown(bar, "play", options.games, agents.values()))
+    with Spool() if options.json and options.out is None else nullcontext() as spool:
 
-        def keep(p: Episode) -> None:
-            nonlocal ended
-            if write is not None:
-                write(p)
+        def each(episode: "Episode") -> None:
+            nonlocal left
             if spool is not None:
-                _put(spool, record(p))
-            if by_hand or (ended < options.show and not options.json):
+                spool.put(record(episode))
+            if left > 0:
                 with bar.aside():
-                    show_game(terminal, record(p))
-            for tally in tallies.values():
-                tally.add(p)
-            ended += 1
+                    show_game(terminal, record(episode))
+            left -= 1
 
-        stopped = play_to(
-            keep,
-            schedule(agents, game, words, options.games, options.seed),
-            concurrency=1 if by_hand else 256,
-            progress=progress,
-        )
-        left = isinstance(stopped, Left)
-        if stopped is not None and not ended and not left:
-            raise stopped
-        stack.close()
-        cells = [tallies[role].cell(agents[other].name, "all") for role, other in zip(game.roles, reversed(game.roles), strict=True)]
+        with shown(bar, "play", options.games, agents.values()) as progress:
+            result = play_games(
+                agents,
+                game,
+                words,
+                options.games,
+                options.seed,
+                out=options.out,
+                each=each,
+                concurrency=1 if by_hand else 256,
+                progress=progress,
+            )
         if options.json:
-            _print_json(cells, _lines(spool) if spool else (e.record for e in read_episodes(cast(Path, options.out))))
+            games = spool if spool is not None else (episode.record for episode in read_episodes(cast(Path, options.out)))
+            _print_json(result.cells, games)
         else:
-            terminal.print(_line(cells))
-    if stopped is not None and not left:
+            terminal.print(_line(result.cells))
+    if result.stopped is not None:
         kept = f"; they are in {options.out}" if options.out is not None else ""
-        stopped.add_note(f"{ended} of {options.games} games had ended{kept}")
-        raise stopped
+        result.stopped.add_note(f"{result.episodes} of {options.games} games had ended{kept}")
+        raise result.stopped
     return 0
 
 
@@ -140,24 +136,6 @@ def _ask_aside(prompt: str) -> str:
 
     print(prompt, end="", file=sys.stderr, flush=True)
     return ask_line("")
-
-
-def _put(spool: TextIO, game: Mapping[str, Any]) -> None:
-    """Keeps a game until it is printed. Raises OSError that names the folder of temporary files where its disk is full."""
-    try:
-        spool.write(json.dumps(game, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
-        spool.flush()
-    except OSError as error:
-        raise OSError(
-            f"no more games can be kept in {gettempdir()} until they are printed ({error.strerror}): free some space there, set TMPDIR to "
-            "another folder, or keep the games with --out FILE"
-        ) from error
-
-
-def _lines(spool: TextIO) -> Iterator[dict[str, Any]]:
-    """The games that `_put` kept."""
-    spool.seek(0)
-    yield from map(json.loads, spool)
 
 
 def _print_json(cells: list["Cell"], games: Iterable[Mapping[str, Any]]) -> None:

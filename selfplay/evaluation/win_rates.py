@@ -7,8 +7,6 @@ never utilities. Knows agents by their protocol; the truth of hints comes from a
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 from sparring.agents.core import Agent, AgentMap, derive_seed
 from sparring.agents.names import with_sampling
@@ -17,43 +15,13 @@ from sparring.envs.core import VOID, Game, Task
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.world.english import Truth, TruthOf
 
+from ..storage.summary import Cell
 from .statistics import wilson
 
 TELLS = "attacker"
 """The role that knows the secret, whose claims can be true or false."""
 SEED_NAMES = {"sft": "imitated", "rl": "selfplayed"}
 """The names by which the word groups' orders are drawn: those under which results were recorded, so that new ones compare with them."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Games of one player in one role against one opponent on one group of words.
-
-    games: those that count, void ones apart. win_rate and its 95 % Wilson interval: wins of games, a tie is no win; None without games.
-    truth: the share of the player's claims about the secret that are true; unparsed: the share of its sentences that could not be checked,
-    as they are no sentences of the everyday world's English; both None in the role that makes no claims, and where truth is not known.
-    mean_turns: utterances of the player per game.
-    """
-
-    opponent: str
-    role: str
-    words: str
-    games: int
-    wins: int
-    losses: int
-    ties: int
-    void: int
-    win_rate: float | None
-    low: float | None
-    high: float | None
-    reasons: Mapping[str, int]
-    truth: float | None
-    unparsed: float | None
-    mean_turns: float | None
-
-    def record(self, round_number: int) -> dict[str, Any]:
-        """The entry of summary.json."""
-        return {"round": round_number, **asdict(self)}
 
 
 def schedule(

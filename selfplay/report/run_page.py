@@ -51,7 +51,7 @@ def win_rate_table(data: Record) -> list[dict[str, Any]]:
 
 
 def endings_table(data: Record) -> list[dict[str, Any]]:
-    """How the games of the table of strength ended, on all words: a row per opponent, role and reason that at least one game in 200 had,
+    """How the games of the table of win rates ended, on all words: a row per opponent, role and reason that at least one game in 200 had,
     and one for true hints where they are known; each with its share before, after and of the control, None where it is not known.
     """
     rows = []

@@ -1,7 +1,7 @@
 """The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal bytes: no times, no paths."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,19 +38,78 @@ INITIAL = "initial"
 
 
 @dataclass(frozen=True)
+class Cell:
+    """Games of one player in one role against one opponent on one group of words.
+
+    opponent: its name; `INITIAL` is the frozen model of round 0, "scripted" the scripted players. words: sft (of the demonstrations),
+    rl (met in self-play only), heldout (never played), list-1, list-2, ... or all of them. games: those that count, void ones apart.
+    wins, losses, ties: of games; void: games that the infrastructure broke, counted nowhere else. win_rate and the bounds low and
+    high of its 95 % Wilson interval: shares of games in [0, 1], a tie is no win; None without games. reasons: games by why they
+    ended. truth: the share of the player's claims about the secret that are true; unparsed: the share of its sentences that could
+    not be checked, as they are no sentences of the everyday world's English; both in [0, 1], None in the role that makes no claims,
+    and where truth is not known. mean_turns: utterances of the player per game; None without games.
+    """
+
+    opponent: str
+    role: str
+    words: str
+    games: int
+    wins: int
+    losses: int
+    ties: int
+    void: int
+    win_rate: float | None
+    low: float | None
+    high: float | None
+    reasons: Mapping[str, int]
+    truth: float | None
+    unparsed: float | None
+    mean_turns: float | None
+
+    def record(self, round_number: int) -> dict[str, Any]:
+        """The entry of summary.json."""
+        return {"round": round_number, **asdict(self)}
+
+
+@dataclass(frozen=True)
 class Summary:
-    """folder: the run. data: summary.json, whose keys are run, strength, rounds, evaluations, control, notes, alarms and next_steps."""
+    """What a run came to. folder: the run. data: summary.json, whose keys are schema, run, win_rates, rounds, evaluations, control,
+    notes, alarms and next_steps."""
 
     folder: Path
     data: Mapping[str, Any]
 
-    def cell(self, round_number: int, opponent: str, role: str, words: str = "all") -> Mapping[str, Any]:
-        """One entry of the table of win rates. Raises KeyError where it was not measured."""
-        wanted = (round_number, opponent, role, words)
-        for entry in self.data["win_rates"]:
-            if (entry["round"], entry["opponent"], entry["role"], entry["words"]) == wanted:
-                return dict(entry)
+    def cells(self, round_number: int) -> list[Cell]:
+        """What was measured of the model after a round, 0 for the first model; nothing for a round that was not measured."""
+        return [_cell(entry) for entry in self.data["win_rates"] if entry["round"] == round_number]
+
+    def cell(self, round_number: int, opponent: str, role: str, words: str = "all") -> Cell:
+        """The cell of a round's model in a role against an opponent on a group of words, see `Cell`. Raises KeyError where it was
+        not measured."""
+        wanted = (opponent, role, words)
+        for cell in self.cells(round_number):
+            if (cell.opponent, cell.role, cell.words) == wanted:
+                return cell
         raise KeyError(f"round {round_number} against {opponent} as {role} on {words} words was not measured")
+
+    @property
+    def control(self) -> list[Cell]:
+        """What was measured of the control; nothing where the run has none."""
+        return [_cell(entry) for entry in (self.data["control"] or {"win_rates": ()})["win_rates"]]
+
+    @property
+    def rounds(self) -> list[Mapping[str, Any]]:
+        """The metrics of each round of self-play, in order (docs/metrics.md)."""
+        return list(self.data["rounds"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should be told first, a sentence each."""
+        return list(self.data["notes"])
+
+
+def _cell(entry: Mapping[str, Any]) -> Cell:
+    return Cell(**{name: value for name, value in entry.items() if name != "round"})
 
 
 def summarise(
@@ -128,7 +187,7 @@ def next_steps(config: "TrainConfig", *, reasoning: bool = True) -> list[str]:
     if config.rounds:
         steps.append("sparring tournament RUN@0 RUN@latest")
         if not reasoning:
-            steps.append("sparring bench RUN@0 RUN@latest")
+            steps.append("sparring bench RUN@latest --against RUN@0")
         steps.append("sparring train --model RUN@latest")
     return steps
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import sparring.selfplay
 
@@ -11,6 +12,7 @@ def test_every_public_name_is_there():
         assert getattr(sparring.selfplay, name).__doc__, name
         assert name in dir(sparring.selfplay)
     assert not hasattr(sparring.selfplay, "nothing")
+    assert sparring.selfplay.__version__ == version("sparring")
 
 
 def test_importing_the_package_imports_nothing_heavy():

@@ -276,7 +276,17 @@ def test_the_help_of_train_shows_switches_as_they_are_given():
         (["games", "nowhere"], "no such run folder"),
         (["report", "nowhere"], "nowhere: no such run folder"),
         (["bench", "mini", "--items", "0"], "--items must be at least 1"),
-        (["bench", "mini", "mini@imitation", "--items", "3"], "--items must be at least 4 to compare two models"),
+        (["bench"], "at least one model"),
+        (["bench", "mini", "--control", "mini"], "--control needs --against"),
+        (["bench", "mini", "--against", "mini", "mini@imitation"], "--against takes one model, got 2"),
+        (["bench", "mini", "--suite", "piqa"], "need --data DIR"),
+        (["bench", "mini", "--suite", "piqa", "--data", "nowhere"], "nowhere has no task 'piqa'"),
+        (["bench", "mini", "--suite", "nowhere.jsonl"], "nowhere.jsonl cannot be read"),
+        (["bench", "--compare", "a.json"], "two files of answers"),
+        (["bench", "--compare", "a.json", "b.json"], "a.json holds no answers"),
+        (["data", "convert", "nowhere"], "nowhere is no folder"),
+        (["data"], "data has one command"),
+        (["bench", "mini", "--against", "mini@imitation", "--items", "3"], "--items must be at least 4 to compare two models"),
         (["train", "--model", "scripted"], "only language models can be trained"),
         (["export", "scripted", "x"], "no weights to export"),
         (["collect", "x.jsonl", "--teacher", "nobody"], "unknown agent 'nobody'"),
@@ -362,7 +372,7 @@ def test_a_model_that_says_nothing_is_reported_at_the_end_of_its_run(
     shown = " ".join(captured.out.split())
     assert "nothing was said: the model does not play this game yet" in shown
     assert "no reasoning is measured" in captured.err, "at the beginning"
-    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@0 {tmp_path}/run@latest" in shown
+    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@latest --against {tmp_path}/run@0" in shown
     assert "initial: the frozen model of round 0" in shown
     assert "How games against the frozen model ended" in shown and "silent 1.000 1.000" in shown
 
@@ -526,7 +536,7 @@ WITHOUT_TORCH = [
     ["collect", "x.jsonl", "--teacher", "mini", "--games", "3", "--group-size", "2"],
     ["collect", "x.jsonl", "--teacher", "mini", "--prompts", "nowhere"],
     ["bench", "scripted"],
-    ["bench", "mini", "./nowhere"],
+    ["bench", "mini", "--against", "./nowhere"],
     ["bench", "mini", "--items", "0"],
     ["train", "--model", "./nowhere"],
     ["train", "--resume", "nowhere"],
@@ -670,10 +680,10 @@ def test_a_config_file_is_taken_and_can_be_overridden(run: Path, tmp_path: Path)
 
 
 def test_the_everyday_test_compares_two_models(model: Path):
-    done = sparring("bench", model, model, "--items", "4", "--json")
+    done = sparring("bench", model, "--against", model, "--items", "4", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert all(d["mean"] == 0 for d in found["difference"].values())
+    rows = json.loads(done.stdout)["rows"]
+    assert len(rows) > 10 and all(row["difference"] == 0 for row in rows)
 
 
 def test_settings_can_be_printed_and_taken_back(model: Path, tmp_path: Path):

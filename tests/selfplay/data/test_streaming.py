@@ -171,7 +171,7 @@ class Full:
 def test_a_full_folder_of_temporary_files_costs_no_game_of_a_file(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     assert main([*PLAY, "--games", "20", "--json"]) == 0
     whole = capsys.readouterr().out
-    monkeypatch.setattr("sparring.selfplay.cli.play.TemporaryFile", Full)
+    monkeypatch.setattr("sparring.selfplay.storage.spool.TemporaryFile", Full)
     assert main([*PLAY, "--games", "20", "--json", "--out", str(tmp_path / "f.jsonl.gz")]) == 0
     assert capsys.readouterr().out == whole
     assert len(list(read_episodes(tmp_path / "f.jsonl.gz"))) == 20

@@ -80,6 +80,7 @@ def watched() -> Iterator[tuple[Any, list[str]]]:
 def page(watched: tuple[Any, list[str]], folder: Path) -> Iterator[Any]:
     """The page as it opens; every complaint, dialog and request is an error."""
     made, seen = watched
+    seen.clear()
     made.set_viewport_size({"width": 1200, "height": 900})
     made.emulate_media(media="screen", color_scheme="light")
     yield opened(made, folder)

@@ -55,7 +55,7 @@ def edit(run: Path, **changes) -> None:
         ({"games_per_round": 16}, "games_per_round is 16 and was 8"),
         ({"model": "mini"}, "model is 'mini' and was "),
         ({"learner__lora_rank": 4}, r"learner\.lora_rank is 4 and was 0"),
-        ({"method_options": {"beta": 1}}, r"method_options\.beta is '1' and was None"),
+        ({"method_options": {"drop_reasons": "foul"}}, r"method_options\.drop_reasons is 'foul' and was None"),
         (None, r"games_per_round is 512 and was 8; .*, and \d+ more"),
     ],
 )
