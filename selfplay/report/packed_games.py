@@ -114,7 +114,11 @@ class _Tables:
         return self._numbers[table].setdefault(one_line(name), len(self._numbers[table]))
 
     def _utterance(self, said: Mapping[str, Any]) -> list[Any]:
-        role, text, thought = self._number("roles", said["role"]), printable(said["text"]), printable(said.get("private", ""))
+        role, text, thought = (
+            self._number("roles", said["role"]),
+            printable(said["text"]),
+            printable(said.get("private", "")),
+        )
         return [role, text, int(said["truncated"]), thought] if said["truncated"] or thought else [role, text]
 
     @staticmethod
