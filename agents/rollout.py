@@ -1,8 +1,8 @@
-"""Playing many games at once: drives the players' coroutines, collects their requests, and hands them to each
+"""Plays many games at once: runs the players' coroutines, collects their requests, and hands them to each
 backend in batches.
 
-Knows games, agents and backends by their protocols only. What a match comes to depends on the match (its
-seeds), not on how many others are played beside it.
+Knows games, agents and backends by their protocols only. The result of a match depends on its seeds, not on
+how many other games run beside it.
 """
 
 import logging
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Match:
     """One game to be played. seed: the agents' only source of randomness; the game's own is task.seed. tags:
-    what the caller wants to know of the game again when it has ended; nothing is read out of ids."""
+    data of the caller that the finished episode carries, so nothing has to be parsed from ids."""
 
     id: str
     game: Game
@@ -37,7 +37,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Turn:
-    """How one utterance came about. private: thinking. tokens: sampled ones, 0 if no model spoke."""
+    """How one utterance was produced. private: thinking. tokens: sampled tokens, 0 if no model spoke."""
 
     role: str
     private: str
@@ -47,11 +47,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished game. state: its last position; in a void game the one that the failure left. turns: one per
-    utterance, in order.
+    """A finished game. state: its last position; of a void game the position before the failure. turns: one
+    per utterance, in order.
 
-    segments: by role, what may be trained on. seconds: from its first turn to its end, other games' work
-    included.
+    segments: by role, what may be trained on. seconds: wall time from its first turn to its end, work on
+    other games included.
     """
 
     match: Match
@@ -64,7 +64,8 @@ class Episode:
 
 @dataclass(eq=False)
 class _RunningEpisode:
-    """A game in play. number: its place among the matches. coroutine: of the player that is to act."""
+    """A game in play. number: its index among the matches. coroutine: the turn of the player that is to
+    act."""
 
     number: int
     match: Match
@@ -77,16 +78,16 @@ class _RunningEpisode:
 
 _runs = count()
 _AHEAD = 4
-"""Times `concurrency`: how many games `play_in_order` begins before the first of them has ended."""
+"""`play_in_order` starts at most this times `concurrency` games before the first of them has ended."""
 
 
 def play(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Episode], None] | None = None) -> Iterator[Episode]:
-    """Plays matches, at most `concurrency` at a time, and yields each as it ends; holds no more than those in
-    play.
+    """Plays at most `concurrency` matches at a time, and yields each episode as it ends; finished episodes
+    are not kept.
 
     A failure of the infrastructure (a reply that finishes by "error", a first prompt without room for a
-    reply) voids its game alone. What a player, a game or a backend raises otherwise propagates. Raises
-    ValueError for a match that lacks an agent, or shares its id with one in play.
+    reply) voids only its own game. Other exceptions of players, games and backends propagate. Raises
+    ValueError for a match without an agent for each role, or with the id of another one in play.
     """
     return (episode for _, episode in _Scheduler(iter(matches), concurrency, progress).run())
 
@@ -98,13 +99,12 @@ def play_in_order(
     concurrency: int = 256,
     progress: Callable[[Episode], None] | None = None,
 ) -> None:
-    """Plays matches as `play` does and gives each game to `each`, in the matches' own order, once those
-    before it have ended.
+    """Plays matches as `play` does and passes the episodes to `each` in the order of the matches.
 
-    progress: called when a game ends, in whatever order they do. A long game holds back those that began
-    after it: no more than 4 * concurrency games are in play or held back, and where they are, none begins
-    until it ends. Where anything breaks this off (Ctrl-C, a server that refuses), `each` is given all games
-    that have ended until then, in order but with gaps, before it propagates.
+    progress: called whenever a game ends, in any order. A long game delays those that started after it: at
+    most 4 * concurrency games are in play or delayed, and no new game starts while that many are. On an
+    exception (Ctrl-C, a server that refuses) `each` first gets all episodes that have ended, in order but
+    with gaps; then it propagates.
     """
     scheduler = _Scheduler(iter(matches), concurrency, progress, ahead=_AHEAD * concurrency)
     waiting: dict[int, Episode] = {}
@@ -123,7 +123,7 @@ def play_in_order(
 
 
 def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Callable[[Episode], None] | None = None) -> list[Episode]:
-    """Plays matches and returns them in their own order."""
+    """Plays matches and returns their episodes in the order of the matches."""
     numbered: dict[str, int] = {}
 
     def number() -> Iterator[Match]:
@@ -140,10 +140,9 @@ def play_all(matches: Iterable[Match], *, concurrency: int = 256, progress: Call
 
 
 class _Scheduler:
-    """One call of `play`. asked: who waits for the reply to a request, by backend and stream. finished: ended
-    games by number, not yet handed out. ahead: how many games may have begun that are not yet `handed_on`.
-    warned: names of models whose context was too short.
-    """
+    """One call of `play`. asked: the game that waits for the reply to a request, by backend and stream.
+    finished: (index, episode) of ended games that were not yielded yet. ahead: largest number of started
+    games that are not yet `handed_on`. warned: names of models whose context was too short."""
 
     def __init__(
         self, matches: Iterator[Match], concurrency: int, progress: Callable[[Episode], None] | None, ahead: float = math.inf
@@ -163,7 +162,7 @@ class _Scheduler:
         self.warned: set[str] = set()
 
     def run(self) -> Generator[tuple[int, Episode]]:
-        """Each game as it ends, with its place among the matches."""
+        """(index among the matches, episode) as each game ends."""
         try:
             while self._fill():
                 yield from self._hand_out()
@@ -181,7 +180,8 @@ class _Scheduler:
             yield self.finished.popleft()
 
     def _fill(self) -> bool:
-        """Starts games while there is room; False when nothing is in play or to be handed out."""
+        """Starts games while there is room. Returns False when nothing is in play or waiting to be
+        yielded."""
         while len(self.running) + len(self.finished) < self.concurrency and self.begun - self.handed_on < self.ahead:
             match = next(self.matches, None)
             if match is None:
@@ -202,7 +202,7 @@ class _Scheduler:
         return bool(self.running or self.finished)
 
     def _advance(self, running: _RunningEpisode, reply: Reply | None) -> None:
-        """Lets a game run until it asks a backend for something, or ends."""
+        """Advances a game until it makes a request or ends."""
         while True:
             role = running.state.to_act
             if role is None:
@@ -217,13 +217,13 @@ class _Scheduler:
                     assert reply is not None
                     request = running.coroutine.send(reply)
             except StopIteration as stop:
-                said: Reply = stop.value
+                answer: Reply = stop.value
                 running.coroutine, reply = None, None
-                running.turns.append(Turn(role, said.private, said.finish, said.tokens))
-                if said.finish == "error":
+                running.turns.append(Turn(role, answer.private, answer.finish, answer.tokens))
+                if answer.finish == "error":
                     self._end(running, Outcome(dict.fromkeys(running.match.game.roles, 0.0), None, VOID))
                     return
-                running.state = running.state.apply(said.text, truncated=said.finish == "length")
+                running.state = running.state.apply(answer.text, truncated=answer.finish == "length")
                 continue
             self._ask(running, request)
             return
@@ -243,9 +243,8 @@ class _Scheduler:
             self._advance(running, Reply("", finish="error"))
 
     def _poll(self) -> None:
-        """Takes what each backend that owes replies has finished. One that has none yet and only waits for
-        them (`ready` is False, as of a server) is left for later where another one can work.
-        """
+        """Collects finished replies from each backend with open requests. A backend that would only wait
+        (`ready` is False, as of a server) is skipped while another one can work."""
         waits: list[Backend] = []
         polled = False
         for backend in list(self.backends.values()):

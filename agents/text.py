@@ -1,7 +1,7 @@
-"""Words of others for messages of ours."""
+"""Texts from outside for use in our messages."""
 
 
-def one_line(said: object, most: int = 300) -> str:
-    """A text, or what an error of a library says, as one short line that a terminal can show."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(said)[: 10 * most]).split()) or type(said).__name__
+def one_line(value: object, most: int = 300) -> str:
+    """A text or a library's error as one short line that a terminal can show."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(value)[: 10 * most]).split()) or type(value).__name__
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -59,7 +59,8 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a game ended. utilities: by role, all 0 in a void game. winner: None for a tie and for a void game."""
+    """How a game ended. utilities: by role, all 0 in a void game. winner: None for a tie and for a void
+    game."""
 
     utilities: Mapping[str, float]
     winner: str | None
@@ -250,10 +251,11 @@ def make_game(name: str, **config: Any) -> Game:
 
 
 def game_from_options(name: str, options: Mapping[str, str]) -> Game:
-    """A game by its name, with options as texts, as users give them: those of its settings that are whole numbers or texts.
+    """A game by its name, with options as texts, as users give them: those of its settings that are whole
+    numbers or texts.
 
-    Raises ValueError for an unknown game, for an option that the game does not have, naming the nearest, and for a value that
-    the game refuses.
+    Raises ValueError for an unknown game, for an option that the game does not have, naming the nearest, and
+    for a value that the game refuses.
     """
     spec = find_game(name)
     known = {option: value for option, value in spec.make().config().items() if isinstance(value, int | str)} if options else {}

@@ -46,7 +46,8 @@ def read_text(path: Path, longest: int = LONGEST_TEXT) -> str:
 
 
 def first_character(path: Path) -> str:
-    """The first character that is not a blank among the first 4,096 bytes of a file, if it is ASCII; else ""."""
+    """The first character that is not a blank among the first 4,096 bytes of a file, if it is ASCII; else
+    ""."""
     with suppress(*_DAMAGED), _opened(path) as file:
         return file.read(4096).removeprefix(_MARK).lstrip()[:1].decode("ascii", "replace")
     return ""

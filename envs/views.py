@@ -15,7 +15,8 @@ from .core import Observation, Utterance
 
 
 def printable(text: str) -> str:
-    """The text with everything that could control a terminal replaced, at equal length. Line breaks are kept."""
+    """The text with everything that could control a terminal replaced, at equal length. Line breaks are
+    kept."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
@@ -89,11 +90,11 @@ class Prompts:
             return _own_prompts(observation).render(observation)
         system = self.system[observation.role].format(**observation.rules, **observation.private)
         messages = [Message("system", system)]
-        said = observation.utterances
-        first = said[0].role if said else observation.to_act
+        utterances = observation.utterances
+        first = utterances[0].role if utterances else observation.to_act
         if first == observation.role:
             messages.append(Message("user", self.opening))
-        return tuple(messages + spoken(said, observation.role))
+        return tuple(messages + spoken(utterances, observation.role))
 
 
 GAME_PROMPTS: dict[str, Prompts] = {}
@@ -111,13 +112,13 @@ def game_prompts(game: str) -> Prompts | None:
 
 
 def _own_prompts(observation: Observation) -> Prompts:
-    own = game_prompts(observation.game)
-    if own is None or observation.role not in own.system:
+    prompts = game_prompts(observation.game)
+    if prompts is None or observation.role not in prompts.system:
         raise ValueError(
             f"no prompts for the role {observation.role!r} of {observation.game}: give it a system message, or register prompts "
             "(register_prompts)"
         )
-    return own
+    return prompts
 
 
 def spoken(utterances: Iterable[Utterance], role: str) -> list[Message]:

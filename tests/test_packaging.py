@@ -150,7 +150,7 @@ def test_python_runs_the_command_by_its_name(kind: str, installed: Path, users: 
 
 
 def test_the_installed_command_trains_the_embedded_model(installed: Path, users: Path):
-    few = "--rounds 1 --games-per-round 8 --group-size 4 --replay-pool 8 --evaluation.games 2 --evaluation.control False --out run".split()
+    few = "--rounds 1 --games-per-round 8 --group-size 4 --evaluation.games 2 --evaluation.control False --out run".split()
     assert "run/report.html" in run(installed.with_name("sparring"), "train", *few, cwd=users)
     assert (users / "run" / "report.html").is_file()
 

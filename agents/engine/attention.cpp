@@ -257,14 +257,18 @@ Attention::~Attention() {
     free(parts);
 }
 
-// Turns a head of new queries or keys where they are.
-void Attention::turn_rows(const Row &row, int64_t head, Packed what, Turns turns) const {
-    for (int64_t i = 0; turns.cosines && i < row.count; i++)
-        turn(what.at(row.token + i, head), what.at(row.token + i, head), size, turns.cosines + (row.position + i) * size, turns.sines + (row.position + i) * size);
+// Normalises and turns a head of new queries or keys where they are.
+void Attention::turn_rows(const Row &row, int64_t head, Packed what, const float *norm, const Turns &turns) const {
+    for (int64_t i = 0; turns.cosines && i < row.count; i++) {
+        float *x = what.at(row.token + i, head);
+        const int64_t position = (row.position + i) * size;
+        if (norm) normalise(x, norm, x, 1, size, turns.eps);
+        turn(x, x, size, turns.cosines + position, turns.sines + position);
+    }
 }
 
 template <class Number>
-void Attention::layer(Packed q, Packed k, Packed v, Packed out, Number *data, int64_t slot, int64_t window, float scale, Turns turns, Half *tiles) const {
+void Attention::layer(Packed q, Packed k, Packed v, Packed out, Number *data, int64_t slot, int64_t window, float scale, const Turns &turns, Half *tiles) const {
     const int64_t each = WIDTH * size;
     data += 2 * slot * heads * each;
     auto cached = [&](const Row &row, int64_t place) {
@@ -275,7 +279,7 @@ void Attention::layer(Packed q, Packed k, Packed v, Packed out, Number *data, in
 #pragma omp for collapse(2) schedule(static)
         for (int64_t i = 0; i < count; i++)
             for (int64_t h = 0; h < heads; h++) {
-                turn_rows(rows[i], h, k, turns);
+                turn_rows(rows[i], h, k, turns.key_norm, turns);
                 write_row(rows[i], h, k, v, cached(rows[i], h), cached(rows[i], heads + h), size);
             }
     }
@@ -285,10 +289,10 @@ void Attention::layer(Packed q, Packed k, Packed v, Packed out, Number *data, in
             const Row &row = parts[i];
             Cached<Number> keys = cached(row, h), values = cached(row, heads + h);
             if (pieces == count) {
-                turn_rows(row, h, k, turns);
+                turn_rows(row, h, k, turns.key_norm, turns);
                 write_row(row, h, k, v, keys, values, size);
             }
-            for (int64_t g = h * groups; g < (h + 1) * groups; g++) turn_rows(row, g, q, turns);
+            for (int64_t g = h * groups; g < (h + 1) * groups; g++) turn_rows(row, g, q, turns.query_norm, turns);
             attend_row(row, h, q, out, keys, values, groups, size, window, scale, own, longest);
             for (int64_t t = row.token; tiles && t < row.token + row.count; t++)
                 for (int64_t g = h * groups; g < (h + 1) * groups; g++)
@@ -296,8 +300,8 @@ void Attention::layer(Packed q, Packed k, Packed v, Packed out, Number *data, in
         }
 }
 
-template void Attention::layer(Packed, Packed, Packed, Packed, float *, int64_t, int64_t, float, Turns, Half *) const;
-template void Attention::layer(Packed, Packed, Packed, Packed, Half *, int64_t, int64_t, float, Turns, Half *) const;
+template void Attention::layer(Packed, Packed, Packed, Packed, float *, int64_t, int64_t, float, const Turns &, Half *) const;
+template void Attention::layer(Packed, Packed, Packed, Packed, Half *, int64_t, int64_t, float, const Turns &, Half *) const;
 
 // 0, 1 where there is no memory, 2 where a row has no room for its new tokens, 3 where a block is none of the pool's.
 extern "C" int attend(

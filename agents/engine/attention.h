@@ -16,8 +16,12 @@ struct Row {  // see kernels.py
 
 struct Turns {  // rotary positions: cosines and sines [positions, size]; none where they are null
     const float *cosines, *sines;
+    const float *query_norm, *key_norm;  // [size]: heads are normalised before they are turned; null, they are not
+    float eps;
 };
 
+// Each x [size] over the root of its mean square, times the weights.
+void normalise(const float *x, const float *weights, float *out, int64_t rows, int64_t size, float eps);
 void turn(const float *x, float *out, int64_t size, const float *cosines, const float *sines);
 
 // What all layers of a pass have in common. tables [any, width]: numbers of blocks in data [blocks, x, heads, WIDTH * size].
@@ -38,7 +42,7 @@ struct Attention {
     // On all threads of a team: writes new keys and values into data, at 2 * slot of x and the next one, and lets each new token attend to its
     // row up to itself. With turns, new queries and keys are turned first, where they are. tiles: also the answers, rounded.
     template <class Number>
-    void layer(Packed q, Packed k, Packed v, Packed out, Number *data, int64_t slot, int64_t window, float scale, Turns turns, Half *tiles) const;
+    void layer(Packed q, Packed k, Packed v, Packed out, Number *data, int64_t slot, int64_t window, float scale, const Turns &turns, Half *tiles) const;
 
-    void turn_rows(const Row &row, int64_t head, Packed what, Turns turns) const;
+    void turn_rows(const Row &row, int64_t head, Packed what, const float *norm, const Turns &turns) const;
 };

@@ -23,8 +23,9 @@ from ..models.adapter_folders import Places, lora_layers, per_token
 from ..models.memory import out_of_memory
 from ..text import one_line
 from . import kernels
+from .body import Body
 from .fused_layers import HalfProducts, fused_layers, replaced
-from .kv_cache import BUCKET, Layout
+from .kv_cache import BLOCK, BUCKET, Layout
 
 NAME = "sparring_rows"
 """This attention's name in the attention interface. No mask function bears it, so that models build no masks of their own.
@@ -155,12 +156,12 @@ class Blocks:
 
     def __init__(self, rows: Tensor, tables: Tensor, data: Tensor, stop: int) -> None:
         self.stop = stop
-        self._rows, self._tables, self._data = rows, tables, data
+        self.rows, self.tables, self.data = rows, tables, data
 
     def attend(self, slot: int, q: Tensor, k: Tensor, v: Tensor, out: Tensor, window: int | None, *, scale: float, **extra: Any) -> None:
         """q [T, Hq, D], k and v [T, H, D]; writes out [T, Hq, D] at its own tokens."""
         assert not any(value is not None for value in extra.values()), f"the kernel knows nothing of {extra}"
-        kernels.attend(q, k, v, out, self._rows, self._tables, self._data, slot, window, scale)
+        kernels.attend(q, k, v, out, self.rows, self.tables, self.data, slot, window, scale)
 
 
 class Part(Protocol):
@@ -184,14 +185,15 @@ class Plan:
 
 
 class _Probe:
-    """Stands in for a plan once, to learn the shapes of keys and values by layer, how many query heads there are, and whether the compiled
-    kernel could do all of it.
+    """Stands in for a plan once, to learn the shapes of keys and values by layer, how many query heads there are, whether the compiled
+    kernel could do all of it, and which scales of scores and windows there are.
     """
 
     def __init__(self) -> None:
         self.shapes: dict[int, tuple[int, int, int]] = {}
         self.queries = 0
         self.plain = True
+        self.scores: set[tuple[float, int | None]] = set()
 
 
 _active: ContextVar[Plan | _Probe | None] = ContextVar("active plan", default=None)
@@ -255,6 +257,7 @@ def _attend(
     if isinstance(plan, _Probe):
         plan.shapes[layer] = (key.shape[1], key.shape[-1], value.shape[-1])
         plan.queries = query.shape[1]
+        plan.scores.add((scale, window))
         plan.plain &= softcap is None and sinks is None and kernels.can_attend(query, key, value)
         return out
     q, k, v = query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1)
@@ -347,6 +350,11 @@ class PackedModel:
         self._fused = [*fused, *(self._halves.places if self._halves else ())]
         self.products = torch.bfloat16 if rounded else parameter.dtype
         self.layout = Layout(len(self.slots), heads, size, self.products if self.in_blocks else parameter.dtype, self.device)
+        self._body: Body | None = None
+        if self.in_blocks and not compiler and len(probe.scores) == 1:
+            ((scale, window),) = probe.scores
+            body = Body(model, (probe.queries, heads, size), scale, fused, self.products)
+            self._body = body if not window and self._same(body) else None
         if self._mixes():
             raise ValueError(
                 f"{type(model).__name__} has layers beyond attention that carry what was said from token to token (convolutions, state "
@@ -357,6 +365,28 @@ class PackedModel:
         """Drops what was made of the weights, as they may have changed."""
         if self._halves:
             self._halves.forget()
+        if self._body:
+            self._body.forget()
+
+    def _same(self, body: Body) -> bool:
+        """Whether a pass through compiled code gives the logits that the model's own gives."""
+        with torch.inference_mode():
+            if not body.ready():
+                return False
+            ids = torch.arange(20) % self.model.get_input_embeddings().weight.shape[0]
+            rows = torch.tensor([[0, 0, 0, 13], [1, 0, 13, 7]])
+            found = []
+            for _ in range(2):
+                data = torch.zeros(2, 2 * self.layout.layers, self.layout.heads, BLOCK * self.layout.size, dtype=self.layout.dtype)
+                positions = torch.cat([torch.arange(13), torch.arange(7)])
+                found.append(self.forward(ids, positions, torch.tensor([12, 19]), [Blocks(rows, torch.tensor([[0], [1]]), data, 20)]))
+                self._body = body
+        self._body = None
+        if self._halves:
+            self._halves.forget()
+        own, other = found
+        allowed = 1e-4 if self.products == torch.float32 else 5e-2
+        return bool(((own - other).abs() <= allowed * own.abs().max()).all())
 
     @property
     def few_lengths(self) -> bool:
@@ -409,6 +439,9 @@ class PackedModel:
         """Logits [len(keep), V] at packed places `keep` of tokens ids [T] at positions [T]; fills the parts' caches on the way. adapters:
         which tokens go through which.
         """
+        if self._body and not adapters and len(parts) == 1 and isinstance(parts[0], Blocks) and self._body.ready():
+            part = parts[0]
+            return self._body(ids, keep, int(positions.max()), part.rows, part.tables, part.data)
         compiled = None if adapters else self._compiled
         quick = () if compiled else self._fused
         with self._rows(Plan(parts, self.slots)), replaced(quick), per_token(lora_layers(self.model), adapters):

@@ -9,8 +9,7 @@
 
 static const int64_t SPAN = 256; // logits whose probabilities are summed up together
 
-// Each x [size] over the root of its mean square, times the weights.
-CLONES static void normalise(const float *x, const float *weights, float *out, int64_t rows, int64_t size, float eps) {
+CLONES void normalise(const float *x, const float *weights, float *out, int64_t rows, int64_t size, float eps) {
     for (int64_t i = 0; i < rows; i++, x += size, out += size) {
         Vector squares[2] = {};
         for (int64_t d = 0; d < size; d += WIDTH) squares[d / WIDTH % 2] += load(x + d) * load(x + d);
@@ -72,7 +71,7 @@ CLONES static void draw_one(const float *logits, int64_t vocabulary, float u, fl
 static const int64_t WORTH = 1 << 14;  // numbers from which on threads share the work below
 
 // Changes with what the functions below take or compute, so that kernels.py refuses a library that was built from other versions of these files.
-extern "C" int version() { return 7; }
+extern "C" int version() { return 8; }
 
 // Copies pieces of `size` bytes: from[sources[i]] to to[places[i]].
 extern "C" void copy(char *to, const int64_t *places, const char *from, const int64_t *sources, int64_t count, int64_t size, int threads) {

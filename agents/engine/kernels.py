@@ -6,6 +6,7 @@ Without it everything runs all the same, by torch's own operations, and slower.
 import ctypes
 import sysconfig
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,23 @@ class _Packed(ctypes.Structure):
     _fields_ = (("data", ctypes.c_void_p), ("token", ctypes.c_int64), ("head", ctypes.c_int64))
 
 
-VERSION = 7
+class _Shape(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("width", "heads", "groups", "size", "inner")),
+        ("eps", ctypes.c_float),
+        ("scale", ctypes.c_float),
+    )
+
+
+class _Layer(ctypes.Structure):
+    """Where a layer's tensors lie, see body.cpp."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p) for name in ("into", "out", "gates", "down", "before", "between", "bias", "query_norm", "key_norm")
+    )
+
+
+VERSION = 8
 """Of the functions in the .cpp files."""
 
 
@@ -42,6 +59,8 @@ def load(path: Path) -> ctypes.CDLL | None:
         flag = ctypes.c_int
         library.attend.argtypes = (*[_Packed] * 4, pointer, number, pointer, number, pointer, flag, *[number] * 7, ctypes.c_float, flag)
         library.pack.argtypes = (pointer, number, number, flag, pointer, flag)
+        where = (pointer, number, pointer, number, pointer, number, pointer, pointer)
+        library.body.argtypes = (pointer, pointer, number, flag, pointer, number, *where, pointer, number, pointer, pointer, flag)
         library.linear.argtypes = (pointer, number, number, pointer, number, flag, pointer, pointer, flag)
         library.copy.argtypes = (*[pointer] * 4, number, number, ctypes.c_int)
         library.norm.argtypes = (*[pointer] * 3, number, number, ctypes.c_float, ctypes.c_int)
@@ -123,8 +142,13 @@ def attend(
         torch.get_num_threads(),
     )
     if failed:
-        errors = {1: MemoryError("no memory for the scores of attention"), 2: IndexError("a row has no room for its new tokens")}
-        raise errors.get(failed, IndexError("a row names a block that is not there"))
+        raise _error(failed)
+
+
+def _error(failed: int) -> Exception:
+    """What attention's number of an error means."""
+    errors = {1: MemoryError("no memory for the activations of a pass"), 2: IndexError("a row has no room for its new tokens")}
+    return errors.get(failed, IndexError("a row names a block that is not there"))
 
 
 def _threads(numbers: int) -> int:
@@ -187,6 +211,65 @@ def linear(x: Tensor, weights: Panels, bias: Tensor | None = None) -> Tensor:
     )
     if failed:
         raise MemoryError("no memory for a product's activations")
+    return out
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Layers for `body`. kept: tensors that they point into, of each layer in the order of its fields. dtype: of products and cache."""
+
+    shape: _Shape
+    layers: "ctypes.Array[_Layer]"
+    kept: Sequence[Sequence[Tensor | None]]
+    dtype: torch.dtype
+
+
+def layers(shape: tuple[int, int, int, int, int], eps: float, scale: float, kept: Sequence[Sequence[Tensor | None]]) -> Layers:
+    """Layers of a Llama. shape: width, heads of keys, query heads for each of them, their size, outputs of a gate. eps: of norms. scale: of
+    scores. kept: of each layer the packed weights of queries, keys and values, of attention's output, of 16 gates and the 16 outputs that
+    they are for in turns, of the second product behind them; weights of the norms before attention and before the gates; bias of the first
+    product, weights of queries' and of keys' norms, each perhaps None.
+    """
+    pointers = [[None if x is None else x.data_ptr() for x in line] for line in kept]
+    first = kept[0][0]
+    assert first is not None
+    return Layers(_Shape(*shape, eps, scale), (_Layer * len(kept))(*(_Layer(*line) for line in pointers)), kept, first.dtype)
+
+
+def body(
+    model: Layers, x: Tensor, rows: Tensor, tables: Tensor, data: Tensor, cosines: Tensor, sines: Tensor, keep: Tensor, norm: Tensor
+) -> Tensor:
+    """What layers make of embedded tokens x [T, width], which are changed on the way: of those at places `keep`, normalised by weights
+    `norm`. rows, tables, data: see `attend`. cosines, sines: [positions, D]. Raises as `attend` does.
+    """
+    assert _compiled is not None and data.is_contiguous() and x.is_contiguous()
+    _check(x, cosines, sines, norm)
+    _check(data, dtype=model.dtype)
+    out = x.new_empty(len(keep), x.shape[1])
+    way = instructions() if model.dtype == torch.bfloat16 else PLAIN
+    failed = _compiled.body(
+        ctypes.byref(model.shape),
+        model.layers,
+        len(model.layers),
+        way,
+        x.data_ptr(),
+        len(x),
+        rows.data_ptr(),
+        len(rows),
+        tables.data_ptr(),
+        tables.shape[1],
+        data.data_ptr(),
+        len(data),
+        cosines.data_ptr(),
+        sines.data_ptr(),
+        keep.data_ptr(),
+        len(keep),
+        norm.data_ptr(),
+        out.data_ptr(),
+        _threads(16 * x.numel() * len(model.layers)),
+    )
+    if failed:
+        raise _error(failed)
     return out
 
 

@@ -73,8 +73,9 @@ class HFLoop:
     model: any causal model of transformers on one device. end_ids: ids that end a reply. max_rows: how many replies are made at once.
     max_length: the longest stream in tokens (default: the model's own limit). max_streams: idle streams whose caches are kept, counted at
     full length, cached prefixes among them; the least recently used lose theirs first and are rebuilt from their ids. max_memory: bytes
-    that all caches may take; where max_rows and max_streams could need more, they are lowered. prefill_tokens: the most new tokens that
-    enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
+    that all caches may take; where max_rows and max_streams could need more, they are lowered. pool_memory: bytes that blocks for the
+    compiled kernel may take, with max_rows as it is, because most streams stay far below max_length. prefill_tokens: the most new tokens
+    that enter in one step. Where memory runs out all the same, max_rows is halved and the replies in the making begin again, to the
     same tokens; so they do at the next poll where an error or Ctrl-C ends one. compiler, products: see PackedModel.
 
     Raises ValueError where max_memory does not hold even one row, and for a model whose streams could not be kept apart (state spaces,
@@ -90,6 +91,7 @@ class HFLoop:
         max_length: int | None = None,
         max_streams: int = 1024,
         max_memory: int | None = None,
+        pool_memory: int | None = None,
         prefill_tokens: int = 8192,
         compiler: str | None = None,
         products: torch.dtype | None = None,
@@ -101,6 +103,8 @@ class HFLoop:
         self.max_rows, blocks = max_rows, max_streams * blocks_for(self.max_length)
         if max_memory is not None:
             self.max_rows, blocks = fitting(self.packed.layout, self.max_length, self._extra_positions, max_rows, blocks, max_memory)
+        least = (blocks_for(self.max_length) + 1) * BLOCK
+        self._pool_positions = None if pool_memory is None else max(least, pool_memory // self.packed.layout.bytes_per_token)
         self.prefill_tokens = prefill_tokens
         self.counters = Counters()
         device = self.packed.device
@@ -122,9 +126,12 @@ class HFLoop:
         return (BlockBatch if self.packed.in_blocks else BucketBatch).positions(self.max_length, rows)
 
     def _make_pool(self) -> Pool:
-        if self.packed.in_blocks:
-            return Pool(self.packed.layout, self._cached_blocks + self._extra_positions(self.max_rows) // BLOCK, clean=False)
-        return Pool(self.packed.layout, self._cached_blocks)
+        if not self.packed.in_blocks:
+            return Pool(self.packed.layout, self._cached_blocks)
+        blocks = self._cached_blocks + self._extra_positions(self.max_rows) // BLOCK
+        if self._pool_positions is not None:
+            blocks = min(blocks, self._pool_positions // BLOCK)
+        return Pool(self.packed.layout, blocks, clean=False)
 
     def _make_batch(self) -> RunningBatch:
         if self.packed.in_blocks:
@@ -140,7 +147,8 @@ class HFLoop:
         """Bytes that caches can take at most, from the configuration alone. While one of them grows, its old and new memory exist side by
         side.
         """
-        return self.packed.layout.bytes_per_token * (self._cached_blocks * BLOCK + self._extra_positions(self.max_rows))
+        beside = 0 if self.packed.in_blocks else self._extra_positions(self.max_rows)
+        return self.packed.layout.bytes_per_token * (self._sequences.pool.limit * BLOCK + beside)
 
     def held_bound(self, streams: int, length: int, prompts: int) -> tuple[int, int]:
         """Bytes that caches take at most while so many streams of so many tokens are in play, and how many more for a moment while they

@@ -194,7 +194,7 @@ CLONES static void pack_panel(const float *from, int64_t outputs, int64_t inputs
 }
 
 extern "C" void pack(const float *from, int64_t outputs, int64_t inputs, int half, void *to, int threads) {
-    const int64_t each = PANEL * (half ? padded(inputs) * sizeof(Half) : inputs * sizeof(float));
+    const int64_t each = panel_bytes(half ? WIDENED : PLAIN, half ? padded(inputs) : inputs);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t p = 0; p < panels(outputs); p++) pack_panel(from, outputs, inputs, p, half, (char *)to + p * each);
 }
@@ -209,7 +209,7 @@ CLONES void take_row(const float *from, int64_t count, Half *to, int64_t row, in
     }
 }
 
-CLONES static void put(const float *block, int64_t rows, int64_t columns, float *out, int64_t stride, const float *bias) {
+CLONES void put(const float *block, int64_t rows, int64_t columns, float *out, int64_t stride, const float *bias) {
     for (int64_t i = 0; i < rows; i++, block += PANEL, out += stride)
         if (columns == PANEL) {
             Vector low = load(block), high = load(block + WIDTH);
@@ -224,26 +224,20 @@ CLONES static void put(const float *block, int64_t rows, int64_t columns, float 
 extern "C" int linear(
     const float *x, int64_t rows, int64_t inputs, const void *weights, int64_t outputs, int way, const float *bias, float *out, int threads
 ) {
-    const int64_t k = way ? padded(inputs) : inputs, each = PANEL * k * (way ? sizeof(Half) : sizeof(float));
-    const BlockProduct product = block_product(way);
+    const int64_t k = way == PLAIN ? inputs : padded(inputs);
     Half *tiles = nullptr;
-    if (way && !(tiles = (Half *)aligned_alloc(64, blocks(rows) * BLOCK_ROWS * k * sizeof(Half)))) return 1;
+    if (way != PLAIN && !(tiles = (Half *)aligned_alloc(64, (blocks(rows) + 1) * BLOCK_ROWS * k * sizeof(Half)))) return 1;
 #pragma omp parallel num_threads(threads)
     {
-        alignas(64) float block[BLOCK_ROWS * PANEL];
         if (way == TILED) tiles_begin();
-        if (way) {
+        if (way != PLAIN) {
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < rows; i++) take_row(x + i * inputs, inputs, tiles, i, k);
         }
-#pragma omp for schedule(static)
-        for (int64_t p = 0; p < panels(outputs); p++)
-            for (int64_t i = 0; i < rows; i += BLOCK_ROWS) {
-                const int64_t some = rows - i < BLOCK_ROWS ? rows - i : BLOCK_ROWS, left = outputs - p * PANEL;
-                const void *a = way ? (const void *)(tiles + i * k) : (const void *)(x + i * k);
-                product(a, k, (const char *)weights + p * each, some, block);
-                put(block, some, left < PANEL ? left : PANEL, out + i * outputs + p * PANEL, outputs, bias ? bias + p * PANEL : nullptr);
-            }
+        each_block(way, way == PLAIN ? (const void *)x : tiles, k, rows, weights, outputs, [=](float *block, int64_t i, int64_t some, int64_t p) {
+            const int64_t left = outputs - p * PANEL;
+            put(block, some, left < PANEL ? left : PANEL, out + i * outputs + p * PANEL, outputs, bias ? bias + p * PANEL : nullptr);
+        });
         if (way == TILED) tiles_end();
     }
     free(tiles);

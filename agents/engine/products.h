@@ -22,6 +22,9 @@ BlockProduct block_product(int way);
 void tiles_begin();
 void tiles_end();
 
+// Writes a block of sums to out, whose rows lie `stride` apart.
+void put(const float *block, int64_t rows, int64_t columns, float *out, int64_t stride, const float *bias);
+
 // Rounds `count` numbers to a row of activations in tiles, zeros up to k.
 void take_row(const float *from, int64_t count, Half *to, int64_t row, int64_t k);
 
@@ -32,6 +35,24 @@ INLINE int64_t padded(int64_t inputs) { return (inputs + TILE - 1) / TILE * TILE
 // Where input j of a row is in tiles of k inputs.
 INLINE int64_t tile_place(int64_t row, int64_t j, int64_t k) {
     return row / WIDTH * WIDTH * k + j / TILE * TILE * WIDTH + row % WIDTH * TILE + j % TILE;
+}
+
+// Bytes from one panel to the next.
+INLINE int64_t panel_bytes(int way, int64_t k) { return PANEL * k * (way == PLAIN ? sizeof(float) : sizeof(Half)); }
+
+// On all threads of a team: products of all activations and all panels, of which each block of sums is handed to `end` with its first row, how many
+// there are, and its panel.
+template <class End> INLINE void each_block(int way, const void *activations, int64_t k, int64_t rows, const void *weights, int64_t outputs, End end) {
+    const BlockProduct product = block_product(way);
+    const int64_t size = way == PLAIN ? sizeof(float) : sizeof(Half);
+    alignas(64) float block[BLOCK_ROWS * PANEL];
+#pragma omp for schedule(static)
+    for (int64_t p = 0; p < panels(outputs); p++)
+        for (int64_t i = 0; i < rows; i += BLOCK_ROWS) {
+            const int64_t some = rows - i < BLOCK_ROWS ? rows - i : BLOCK_ROWS;
+            product((const char *)activations + i * k * size, k, (const char *)weights + p * panel_bytes(way, k), some, block);
+            end(block, i, some, p);
+        }
 }
 
 INLINE float to_float(Half x) {

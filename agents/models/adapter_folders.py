@@ -1,8 +1,8 @@
-"""LoRA adapters of one model (extra `peft`): their folders, and how the streams of one batch go through
-different ones in one forward pass.
+"""LoRA adapters of one model (extra `peft`): their folders, and a batch whose streams use different adapters
+in one forward pass.
 
-The base's products are computed for all tokens at once; what an adapter adds is computed for its own tokens
-alone.
+The base model's products are computed for all tokens at once; an adapter's part is computed for its own
+tokens only.
 """
 
 import copy
@@ -23,21 +23,22 @@ from .model_folders import read_object
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-"""What peft puts before the names of weights in a file."""
+"""peft's prefix of weight names in files."""
 
 Places = Mapping[str, Tensor]
-"""By adapter, the packed tokens [n] int64 that go through it. Tokens of no adapter see the base alone."""
+"""For each adapter the indices [n] int64 of the packed tokens that use it. All other tokens use the base
+model alone."""
 
 
 def load_adapter(model: Any, folder: str | Path, name: str) -> None:
-    """Loads an adapter folder into a model of transformers. Raises ValueError with what is missing, or cannot
-    be mixed in a batch, and as `verify_model`."""
-    place = Path(folder)
-    verify_model(place)
+    """Loads an adapter folder into a transformers model. Raises ValueError for a missing file, for an adapter
+    that cannot be mixed in a batch, and as `verify_model`."""
+    path = Path(folder)
+    verify_model(path)
     for file in (CONFIG, WEIGHTS):
-        if not (place / file).is_file():
+        if not (path / file).is_file():
             raise ValueError(f"{folder} is no adapter folder: it has no {file}")
-    settings = read_object(place / CONFIG)
+    settings = read_object(path / CONFIG)
     unfit = [key for key in ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices") if settings.get(key)]
     if settings.get("peft_type") != "LORA" or unfit or settings.get("bias", "none") != "none":
         what = ", ".join(unfit) or f"{settings.get('peft_type')} with bias {settings.get('bias')}"
@@ -47,7 +48,7 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
     try:
         with warnings.catch_warnings(), quiet_if(True), unreported():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several adapters are what is wanted
-            info = model.load_adapter(str(place), adapter_name=name)
+            info = model.load_adapter(str(path), adapter_name=name)
         # NOTE: what transformers notes here is how it renamed the adapter's weights; it would save the
         # model's own under such names.
         model._weight_conversions = conversions
@@ -61,8 +62,8 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
 
 
 def _require_fitting(model: Any, name: str, info: Any) -> None:
-    """Raises ValueError where an adapter is not whole, is of layers that the model has not, or cannot be
-    mixed in a batch."""
+    """Raises ValueError where an adapter is incomplete, has layers that the model lacks, or cannot be mixed
+    in a batch."""
     # NOTE: transformers counts the weights of all other adapters of a model as missing.
     missing = sorted(key for key in info.missing_keys if f".{name}." in key)
     strange = sorted(info.unexpected_keys)
@@ -77,8 +78,8 @@ def _require_fitting(model: Any, name: str, info: Any) -> None:
 
 
 def forget_adapter(model: Any, name: str) -> None:
-    """Takes an adapter out of a model, wholly or half loaded; layers without any adapter become plain ones
-    again."""
+    """Removes an adapter, fully or partly loaded, from a model; layers without any other adapter become plain
+    ones."""
     model._hf_peft_config_loaded = True  # also where loading did not come so far
     for at, layer in [(at, layer) for at, layer in model.named_modules() if any(layer is other for other in lora_layers(model))]:
         with warnings.catch_warnings():
@@ -97,15 +98,14 @@ def _replace(model: Any, at: str, layer: Any) -> None:
 
 
 def _leave_no_trace(model: Any) -> None:
-    """Makes a model without adapters one that never had any."""
+    """Removes what peft leaves on a model whose last adapter is gone."""
     model._hf_peft_config_loaded = False
     vars(model).pop("peft_config", None)
 
 
 @contextmanager
 def quiet_if(quiet: bool) -> Iterator[None]:
-    """Leaves out the progress bars of transformers: those of reading and writing a folder only hide our
-    own."""
+    """Hides transformers' progress bars for reading and writing a folder if `quiet`."""
     from transformers.utils import logging
 
     before = logging.is_progress_bar_enabled()
@@ -120,8 +120,8 @@ def quiet_if(quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def unreported() -> Iterator[None]:
-    """Leaves out the tables in which transformers lists tensors that files lack or have too many: what
-    matters of them is checked."""
+    """Hides transformers' tables of missing and superfluous tensors; our own checks cover those that
+    matter."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
@@ -133,7 +133,7 @@ def unreported() -> Iterator[None]:
 
 
 def peft() -> Any:
-    """The library. Raises ValueError where it is not installed."""
+    """The library peft. Raises ValueError where it is not installed."""
     try:
         import peft as found
     except ImportError as error:
@@ -142,8 +142,8 @@ def peft() -> Any:
 
 
 def adapter_base(folder: Path) -> Path | None:
-    """The model folder that the adapter in a folder was trained on; None where the folder holds no adapter,
-    or one of a base elsewhere."""
+    """The model folder that an adapter folder was trained on; None for a folder without an adapter, and for a
+    base elsewhere."""
     if not (folder / CONFIG).is_file():
         return None
     base = Path(os.path.normpath(folder / str(read_object(folder / CONFIG).get("base_model_name_or_path"))))
@@ -151,8 +151,8 @@ def adapter_base(folder: Path) -> Path | None:
 
 
 def save_adapter(model: Any, name: str, folder: Path, base: Path) -> None:
-    """Writes an adapter of a model, and the model's configuration; base: the folder of its weights, kept as a
-    path relative to `folder`."""
+    """Writes an adapter of a model, and the model's configuration. base: the folder of the model's weights,
+    stored as a path relative to `folder`."""
     settings = copy.copy(model.peft_config[name])
     settings.base_model_name_or_path = os.path.relpath(base, folder)
     settings.inference_mode = True
@@ -164,13 +164,13 @@ def save_adapter(model: Any, name: str, folder: Path, base: Path) -> None:
 
 
 def read_adapter(folder: Path) -> dict[str, Tensor]:
-    """The weights of an adapter folder, by their names in the model. Raises ValueError as `verify_model`."""
+    """The weights in an adapter folder, by their names in the model. Raises ValueError as `verify_model`."""
     verify_model(folder)
     return {key.removeprefix(_PREFIX): value for key, value in load_file(folder / WEIGHTS).items()}
 
 
 def merge(model: Any) -> None:
-    """Works a model's one adapter into its weights, and leaves no trace of adapters."""
+    """Merges a model's only adapter into its weights and removes all traces of adapters."""
     for name, layer in [(name, m) for name, m in model.named_modules() if any(m is layer for layer in lora_layers(model))]:
         layer.merge(adapter_names=list(layer.lora_A))
         _replace(model, name, layer.get_base_layer())
@@ -192,7 +192,7 @@ def active_adapter(model: Any, name: str | None) -> Iterator[None]:
 
 
 def lora_layers(model: Any) -> list[Any]:
-    """The layers of a model that hold adapters; none where no adapter was ever loaded."""
+    """The layers of a model that hold adapters; [] if no adapter was ever loaded."""
     if not getattr(model, "_hf_peft_config_loaded", False):
         return []
     from peft.tuners.lora import LoraLayer
@@ -202,7 +202,7 @@ def lora_layers(model: Any) -> list[Any]:
 
 @contextmanager
 def per_token(layers: Sequence[Any], places: Places) -> Iterator[None]:
-    """Inside, each packed token goes through its own adapter, whatever adapters are active outside."""
+    """Context in which each packed token uses its own adapter, whatever adapters are active outside."""
     # NOTE: peft's own switch also changes which parameters want gradients, and walks over all modules; this
     # runs at every step.
     before = [layer._disable_adapters for layer in layers]

@@ -1,7 +1,7 @@
-"""Chat formats: from messages to token ids and back, without ever tokenising a sampled token again.
+"""Chat formats: from messages to token ids and back. Sampled tokens are never tokenised again.
 
-The tokenizer's chat template is probed once, at load, with sentinel texts; afterwards streams are built from
-the pieces found. Text that others wrote (every message content) is tokenised so that it can never act as a
+The tokenizer's chat template is probed once, at load, with marker texts; streams are then built from the
+pieces that were found. Text from outside (every message content) is tokenised so that it can never act as a
 control token.
 """
 
@@ -20,9 +20,9 @@ from .text_codec import Codec, Part
 class ChatFormat:
     """How one tokenizer turns chats into ids.
 
-    end_ids: every id that ends a reply. end_id: the one that is put after a reply that was cut off. day: what
-    the template takes for today, by default the day on which the format is made. Raises ValueError where the
-    template cannot be probed, or costs too much.
+    end_ids: every id that ends a reply. end_id: the id that is appended to a truncated reply. day: today's
+    date for the template, by default the day on which the format is made. Raises ValueError for a template
+    that cannot be probed, or exceeds the bounds.
     """
 
     def __init__(self, tokenizer: Any, *, extra_end_ids: Iterable[int] = (), day: datetime.date | None = None) -> None:
@@ -36,9 +36,9 @@ class ChatFormat:
         thinking = self.pieces.thinking
         inside = self._codec.texts(f"{thinking.between}{thinking.answers}") if thinking else ()
         ends = set(stops) - {self._codec.control[text] for text in inside}
-        found = self._codec.pieces(((self.pieces.end or "", False),))
-        if len(found) == 1:
-            self.end_id = found[0]
+        end = self._codec.pieces(((self.pieces.end or "", False),))
+        if len(end) == 1:
+            self.end_id = end[0]
         elif not ends:
             raise ValueError("the chat template ends a reply with no special token, and there is no eos token either")
         else:
@@ -50,68 +50,66 @@ class ChatFormat:
         self.encode = lru_cache(maxsize=4096)(self._encode)
 
     def open(self, messages: Sequence[Message]) -> list[int]:
-        """Ids of a first prompt, generation prompt included. The last message must not be the assistant's."""
+        """Ids of a first prompt, including the generation prompt. The last message must not be the
+        assistant's."""
         _must_be_answered(messages)
         return [i for ids, _ in self._blocks(messages) for i in ids]
 
     def extend(self, messages: Sequence[Message], *, ended: bool) -> list[int]:
-        """Ids that follow a sampled reply: what ends its turn, the new messages, the generation prompt.
+        """Ids that follow a sampled reply: the end of its turn, the new messages, the generation prompt.
 
-        ended: whether the reply's own last token ended it; if not, the end token comes first (it is no
-        action).
+        ended: True if the reply's own last token ended it; otherwise the end token comes first (with
+        loss_mask False).
         """
         _must_be_answered(messages)
         return [*([] if ended else [self.end_id]), *(i for ids, _ in self._blocks(messages, first=False) for i in ids)]
 
     def conversation(self, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-        """A whole conversation for supervised training: ids [n] and loss_mask [n], True on what the assistant
-        says and its end token.
+        """A whole conversation for supervised training: ids [n], and loss_mask [n], True on assistant
+        messages and their end tokens.
 
-        Equal to what `open`, sampling and `extend` give for the same texts. It ends with the last assistant
+        Equal to what `open`, sampling and `extend` give for the same texts. Ends with the last assistant
         message.
         """
         last = max((i for i, message in enumerate(messages) if message.role == "assistant"), default=-1)
         if last < 0:
             raise ValueError("a conversation to learn from needs an assistant message")
         blocks = list(self._blocks(messages[: last + 1]))
-        return [i for ids, _ in blocks for i in ids], [said for ids, said in blocks for _ in ids]
+        return [i for ids, _ in blocks for i in ids], [is_reply for ids, is_reply in blocks for _ in ids]
 
     def reply(self, text: str) -> list[int]:
-        """The ids a model would sample to say `text` aloud and think nothing, end token included."""
+        """The ids of a reply that says `text` without a thought, including the end token."""
         before = self._codec.last_section(self.pieces.generate)
-        said = ((self.pieces.lead, False), (self._content(Message("assistant", text)), True))
+        parts = ((self.pieces.lead, False), (self._content(Message("assistant", text)), True))
         if self.pieces.end:
-            ids = self._follow(before, (*said, (self.pieces.end, False)))
+            ids = self._follow(before, (*parts, (self.pieces.end, False)))
             if ids[-1] in self.end_ids:
                 return ids
-        return [*self._follow(before, said), self.end_id]
+        return [*self._follow(before, parts), self.end_id]
 
     def raw(self, ids: Sequence[int]) -> str:
-        """The text of sampled ids without end tokens. Other special tokens show as they are."""
+        """The text of sampled ids without end tokens. Other special tokens are shown as text."""
         text = self._codec.decode([i for i in ids if i not in self._silent])
         return text if self.templated else text.split("\n", 1)[0]
 
     def decode(self, ids: Sequence[int], stop: Sequence[str] = ()) -> str:
-        """A sampled reply as a text of its own, for `split_thinking`, up to the first of the stop strings:
-        without what the format puts in front of any answer, and with the beginning of a thought where the
-        prompt holds that.
-        """
+        """A sampled reply as text for `split_thinking`, up to the first stop string: without the lead of
+        answers, and with the beginning of a thought where the prompt contains it."""
         text, thinking = self.raw(ids), self.pieces.thinking
         for one in stop:
             text = text.split(one, 1)[0]
-        said = without_marker(self.pieces.lead, text)
-        if said != text or thinking is None or not thinking.needed or without_marker(thinking.opens, text) != text:
-            return said
+        answer = without_marker(self.pieces.lead, text)
+        if answer != text or thinking is None or not thinking.needed or without_marker(thinking.opens, text) != text:
+            return answer
         return thinking.opens + text
 
     def split_thinking(self, text: str) -> tuple[str, str]:
-        """(private, public) parts of a reply's text. Where a thought is opened and never closed, nothing is
-        public."""
+        """(private, public) parts of a reply's text. If a thought is never closed, nothing is public."""
         return self.pieces.thinking.split(text) if self.pieces.thinking else ("", text.strip())
 
     def _content(self, message: Message) -> str:
-        """A message's text as the format has it. Without a template a line break would end a turn, so
-        contents are one line each."""
+        """A message's text in this format. Without a template a line break would end a turn, so contents are
+        put on one line."""
         text = encodable(message.content)
         if not self.templated:
             return " ".join(text.split())
@@ -120,8 +118,8 @@ class ChatFormat:
         return text
 
     def _blocks(self, messages: Sequence[Message], *, first: bool = True) -> Iterator[tuple[list[int], bool]]:
-        """Ids of what the assistant is given and of what it says, in turn, and which it is. first: nothing
-        stands before the messages."""
+        """Ids of alternating context and assistant text, with True for the latter. first: nothing precedes
+        the messages."""
         turns = _turns(messages)
         begun = not first
         while turns:
@@ -148,8 +146,8 @@ class ChatFormat:
         return self.pieces.end or self._codec.text_of(self.end_id)
 
     def _follow(self, before: str, parts: tuple[Part, ...]) -> list[int]:
-        """Ids of parts that follow a template's text, tokenised together with it where that leaves its own
-        ids as they are."""
+        """Ids of parts that follow a template's text, tokenised together with it where that keeps the
+        template's ids."""
         known = self.encode(((before, False),), False)
         whole = self.encode(((before, False), *parts), False)
         return list(whole[len(known) :] if whole[: len(known)] == known else self._codec.pieces(parts))
@@ -164,11 +162,11 @@ def _must_be_answered(messages: Sequence[Message]) -> None:
 
 
 def _turns(messages: Sequence[Message]) -> list[Message]:
-    """Merges neighbours of one role, so that users and assistants alternate; a system message after the first
+    """Merges consecutive messages of one role, so users and assistants alternate; a later system message
     counts as the user's."""
     turns: list[Message] = []
-    for place, message in enumerate(messages):
-        role = message.role if message.role == "assistant" or (message.role == "system" and place == 0) else "user"
+    for number, message in enumerate(messages):
+        role = message.role if message.role == "assistant" or (message.role == "system" and number == 0) else "user"
         if turns and turns[-1].role == role:
             turns[-1] = Message(role, f"{turns[-1].content}\n\n{message.content}")
         else:

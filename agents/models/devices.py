@@ -1,11 +1,11 @@
-"""The device that a person names, found before anything is put on it."""
+"""Resolves device settings before anything is loaded."""
 
 import torch
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
-    """The device of a setting: a GPU if there is one for None and auto, the current GPU for cuda. Raises
-    ValueError for a device that is not here, and for a name that means none."""
+    """The device of a setting: None and auto mean a GPU if there is one, cuda the current GPU. Raises
+    ValueError for a missing device and for an invalid name."""
     if name in (None, "auto"):
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

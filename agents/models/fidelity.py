@@ -1,8 +1,7 @@
-"""Whether a model is played as the model it is: the generation loop beside a plain pass of transformers.
+"""Compares the generation loop with a plain forward pass of transformers.
 
-The loop hands a model positions and an attention of its own. A model that keeps part of its rule elsewhere
-(in a mask, in positions of its own) would be played as another model without a word, so every model is
-compared when it is loaded.
+The loop passes its own positions and attention to a model. A model that keeps part of its rule elsewhere (in
+a mask, in its own positions) would silently be run as a different model, so every model is compared at load.
 """
 
 from collections.abc import Iterator
@@ -19,21 +18,21 @@ from ..engine.attention import SERVED
 from ..engine.loop import Counters, HFLoop
 
 WINDOW = 16
-"""Positions that a sliding window is shortened to while models are compared, so that short rows reach beyond
-it."""
+"""Length of sliding windows, in positions, during the comparison, so that short sequences reach beyond them.
+"""
 LENGTHS = (41, 18, 27, 9, 33)
-"""Tokens of the rows that are compared."""
+"""Tokens of the compared sequences."""
 REPLY = 3
-"""Tokens in a reply; each row gets two, with one more token between them."""
+"""Tokens per reply; each sequence gets two replies, with one more token between them."""
 NATS = 1e-3
-"""How far log-probabilities of float32 weights may be apart."""
+"""Largest allowed difference of log-probabilities, in nats, for float32 weights."""
 ROUNDED_NATS = 0.1
-"""How far they may be apart on average where weights are rounded to half precision."""
+"""Largest allowed mean difference, in nats, for weights in half precision."""
 
 
 @contextmanager
 def short_windows(model: Any) -> Iterator[None]:
-    """Inside, a model's sliding windows are WINDOW positions long at most."""
+    """Context in which a model's sliding windows are at most WINDOW positions long."""
     holders = [holder for module in model.modules() for holder in (module, getattr(module, "config", None)) if holder is not None]
     wide = {id(holder): holder for holder in holders if _window(holder) > WINDOW}
     before = [(holder, holder.sliding_window) for holder in wide.values()]
@@ -52,15 +51,15 @@ def _window(holder: Any) -> int:
 
 
 def sample_rows(model: Any, lengths: tuple[int, ...], seed: int = 0) -> list[list[int]]:
-    """Token ids of rows of these lengths that look like nothing in particular."""
+    """Pseudo-random token ids of sequences of these lengths."""
     vocabulary = min(model.get_input_embeddings().weight.shape[0], model.config.get_text_config().vocab_size)
     generator = torch.Generator().manual_seed(seed)
     return [torch.randint(vocabulary, (n,), generator=generator).tolist() for n in lengths]
 
 
 def plain_logprobs(model: Any, ids: list[int]) -> Tensor:
-    """Log-probabilities [n - 1, V] float32 of what follows each id but the last, by the model alone, as
-    transformers runs it."""
+    """Log-probabilities [n - 1, V] float32 of the next token after each id but the last, by a plain forward
+    pass of transformers."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         logits: Tensor = model(input_ids=torch.tensor([ids], device=device), use_cache=False).logits[0, :-1]
@@ -68,18 +67,19 @@ def plain_logprobs(model: Any, ids: list[int]) -> Tensor:
 
 
 def far(difference: Tensor, dtype: torch.dtype) -> bool:
-    """Whether differences of log-probabilities are more than rounding. What is no number is far from all."""
+    """Whether differences of log-probabilities exceed rounding. NaN counts as a difference."""
     if not len(difference):
         return False
     return not (difference.max() <= NATS if dtype == torch.float32 else difference.mean() <= ROUNDED_NATS)
 
 
 def require_faithful(loop: HFLoop, name: str) -> None:
-    """Raises ValueError where a loop's log-probabilities are not those of its model, and where they are no
-    numbers. The loop is left as if it had done nothing."""
+    """Raises ValueError where a loop's log-probabilities differ from its model's, or are NaN. The loop's
+    state is restored."""
     for seed in range(2):
         difference = loop_difference(loop, seed)
-        # NOTE: where two experts are nearly tied, rounding may choose the other one; it does not do so for two sets of rows.
+        # NOTE: where two experts are nearly tied, rounding may choose the other one; it does not do so for
+        # two sets of rows.
         if not far(difference, loop.packed.products):
             return
     if not difference.isfinite().all():
@@ -91,14 +91,14 @@ def require_faithful(loop: HFLoop, name: str) -> None:
 
 
 def no_numbers(name: str) -> str:
-    """What is wrong with a model whose probabilities are NaN."""
+    """The error message for a model whose probabilities are NaN."""
     return f"{name}: its probabilities are no numbers (NaN): the weights are damaged, perhaps by too high a learning rate"
 
 
 def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
-    """How far a loop's log-probabilities of what it samples are from those of plain passes, in nats [tokens]:
-    rows of several lengths, with a beginning in common, two replies each. The loop is left as if it had done
-    nothing."""
+    """Differences [tokens], in nats, between a loop's log-probabilities of sampled tokens and those of plain
+    forward passes: sequences of several lengths with a common prefix, two replies each. The loop's state is
+    restored."""
     packed = loop.packed
     model = packed.model
     longest = loop.max_length - 2 * REPLY - 1
@@ -106,7 +106,7 @@ def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
     for row in rows[1:]:
         row[: len(row) // 2] = rows[0][: len(row) // 2]
     sampling = Sampling(temperature=1.0, max_new_tokens=REPLY)
-    said: list[tuple[str, int, NDArray[np.float32]]] = []
+    replies: list[tuple[str, int, NDArray[np.float32]]] = []
     differences: list[float] = []
     compiled, packed._compiled = packed._compiled, None
     try:
@@ -114,13 +114,13 @@ def loop_difference(loop: HFLoop, seed: int = 0) -> Tensor:
             for turn in range(2):
                 for number, row in enumerate(rows):
                     loop.submit(f"compared {number}", row if not turn else row[:1], sampling, 1000 * seed + 2 * number + turn)
-                while len(said) < (turn + 1) * len(rows):
-                    said += [(done.stream, len(loop.ids(done.stream)), done.logprobs) for done in loop.poll()]
-            whole = {stream: (loop.ids(stream), plain_logprobs(model, loop.ids(stream)).cpu()) for stream, _, _ in said[: len(rows)]}
-        for stream, end, found in said:
+                while len(replies) < (turn + 1) * len(rows):
+                    replies += [(done.stream, len(loop.ids(done.stream)), done.logprobs) for done in loop.poll()]
+            whole = {stream: (loop.ids(stream), plain_logprobs(model, loop.ids(stream)).cpu()) for stream, _, _ in replies[: len(rows)]}
+        for stream, end, logprobs in replies:
             ids, wanted = whole[stream]
-            at = torch.arange(end - len(found), end)
-            differences += (torch.from_numpy(found) - wanted[at - 1, torch.tensor(ids)[at]]).abs().tolist()
+            at = torch.arange(end - len(logprobs), end)
+            differences += (torch.from_numpy(logprobs) - wanted[at - 1, torch.tensor(ids)[at]]).abs().tolist()
     finally:
         packed._compiled = compiled
         for number in range(len(rows)):

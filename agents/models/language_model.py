@@ -1,5 +1,4 @@
-"""A language model that plays: model, tokenizer, chat format and generation loop behind the `Backend`
-interface, and the agent over it."""
+"""A language model as a backend: model, tokenizer, chat format and generation loop."""
 
 import datetime
 from contextlib import AbstractContextManager
@@ -12,8 +11,9 @@ import torch
 
 from ..core import Reply, Request, Segment
 from ..engine.loop import HFLoop
+from ..players.player_card import CARD, PlayerCard
 from ..text import one_line
-from .adapter_folders import active_adapter, load_adapter
+from .adapter_folders import active_adapter, load_adapter, quiet_if, save_adapter
 from .chat_format import ChatFormat
 from .fidelity import no_numbers
 from .token_streams import TokenStreams
@@ -23,8 +23,8 @@ class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
     name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length, max_memory, compiler, products: see HFLoop. adapter: what it speaks through where a request names no other;
-    None, the model itself. day: see ChatFormat.
+    max_streams, max_length, max_memory, pool_memory, compiler, products: see HFLoop. adapter: what it speaks through where a request names
+    no other; None, the model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class LanguageModel:
         max_streams: int = 1024,
         max_length: int | None = None,
         max_memory: int | None = None,
+        pool_memory: int | None = None,
         compiler: str | None = None,
         products: torch.dtype | None = None,
         day: datetime.date | None = None,
@@ -54,6 +55,7 @@ class LanguageModel:
             max_length=max_length,
             max_streams=max_streams,
             max_memory=max_memory,
+            pool_memory=pool_memory,
             compiler=compiler,
             products=products,
         )
@@ -63,7 +65,8 @@ class LanguageModel:
 
     @property
     def products(self) -> torch.dtype:
-        """What the matrix products of play are computed in: bfloat16 may be that of float32 weights, which a learner keeps."""
+        """What the matrix products of play are computed in: bfloat16 may be that of float32 weights, which a
+        learner keeps."""
         return self.loop.packed.products
 
     def active_adapter(self) -> AbstractContextManager[None]:
@@ -71,19 +74,18 @@ class LanguageModel:
         return active_adapter(self.model, self.adapter)
 
     def set_version(self, version: str) -> None:
-        """Says that the weights have changed: every cache is dropped, streams are rebuilt from their ids when
-        next used."""
+        """Declares new weights: all caches are dropped, and streams are recomputed from their ids when next
+        used."""
         self.weight_version = version
         self.loop.invalidate()
 
     def forget_caches(self) -> None:
-        """Drops every cache, so that what is said next does not depend on what was said before, not even in
-        its rounding."""
+        """Drops all caches, so that later replies do not depend on earlier ones, not even by rounding."""
         self.loop.invalidate()
 
     def load_adapter(self, folder: str | Path) -> str:
-        """Loads a LoRA adapter beside others that are there; its name, for requests. Raises ValueError for
-        one that does not fit."""
+        """Loads a LoRA adapter beside those that are loaded, and returns its name for requests. Raises
+        ValueError for one that does not fit."""
         name = f"adapter{len(self.adapters)}"
         if str(folder) not in self.adapters:
             load_adapter(self.model, folder, name)
@@ -98,12 +100,12 @@ class LanguageModel:
         # A stop string lies in as many last tokens as it has bytes, a few more for what a tokenizer trims at
         # the edge.
         tail = max((len(text.encode()) for text in stops), default=0) + 4
-        stop = (lambda said: any(text in self.format.raw(said[-tail:]) for text in stops)) if stops else None
+        stop = (lambda sampled: any(text in self.format.raw(sampled[-tail:]) for text in stops)) if stops else None
         self.loop.submit(request.stream, ids, request.sampling, request.seed, tag=request, stop=stop, adapter=request.adapter)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Finished replies. Raises what the model raises, and ValueError where its logits are no numbers;
-        what follows when memory runs out: see HFLoop."""
+        """Finished replies. Exceptions of the model propagate; raises ValueError for NaN logits. Running out
+        of memory: see HFLoop."""
         finished = self.loop.poll()
         if any(np.isnan(done.logprobs).any() for done in finished):
             raise ValueError(no_numbers(self.name))
@@ -113,13 +115,13 @@ class LanguageModel:
         ]
 
     def close(self, stream: str) -> tuple[Segment, ...]:
-        """Frees a stream and returns its segments; a reply in the making is dropped."""
+        """Frees a stream and returns its segments; an unfinished reply is dropped."""
         self.loop.close(stream)
         return self.streams.close(stream)
 
 
 def _end_ids(model: Any) -> tuple[int, ...]:
-    """End tokens that the model's own generation settings name."""
+    """End tokens in the model's own generation settings."""
     eos = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     if eos is None:
         eos = getattr(model.config, "eos_token_id", None)
@@ -127,3 +129,19 @@ def _end_ids(model: Any) -> tuple[int, ...]:
     if not all(isinstance(i, int) for i in ids):
         raise ValueError(f"generation_config.json: eos_token_id must be a token id or a list of them, it is {one_line(eos, 60)}")
     return ids
+
+
+def write_model(model: LanguageModel, card: PlayerCard, folder: Path, base: Path | None = None) -> None:
+    """Writes a model, its tokenizer and its card as a plain transformers folder. base: for a model with an
+    adapter, the folder of the base weights; then only the adapter is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if model.adapter is not None and base is not None:
+        save_adapter(model.model, model.adapter, folder, base)
+    else:
+        with quiet_if(True):
+            model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    card.save(folder)
+    mode = (folder / CARD).stat().st_mode  # as the umask has it; safetensors lets the owner alone read
+    for file in folder.iterdir():
+        file.chmod(mode)

@@ -1,4 +1,4 @@
-"""Loading causal models and tokenizers: from a folder, a GGUF file or the hub, in any precision, in four
+"""Loads causal models and tokenizers: from a folder, a GGUF file or the hub, in any precision, also in four
 bits."""
 
 import datetime
@@ -37,6 +37,7 @@ def load_language_model(
     max_streams: int = 1024,
     max_length: int | None = None,
     max_memory: int | None = None,
+    pool_memory: int | None = None,
     four_bit: bool = False,
     compiler: str | None = None,
     day: datetime.date | None = None,
@@ -44,11 +45,12 @@ def load_language_model(
     """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that
     a LoRA run wrote is worked into its base's weights.
 
-    device: see `pick_device`. dtype: of weights; None means bfloat16 on a GPU and float32 on a CPU, "auto" what is stored. On a CPU
-    bfloat16 is what products of float32 weights are rounded to in play, and None lets a trial decide on that: see precision.py.
-    attn: the attention implementation outside generation (training). four_bit: the weights of linear layers are kept in four bits (NF4,
-    arXiv 2305.14314) by bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError
-    with what is missing, and for a model of a run's checkpoint that is not what the run wrote.
+    device: see `pick_device`. dtype: of weights; None means bfloat16 on a GPU and float32 on a CPU, "auto"
+    what is stored. On a CPU bfloat16 is what products of float32 weights are rounded to in play, and None
+    lets a trial decide on that: see precision.py. attn: the attention implementation outside generation
+    (training). four_bit: the weights of linear layers are kept in four bits (NF4, arXiv 2305.14314) by
+    bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises
+    ValueError with what is missing, and for a model of a run's checkpoint that is not what the run wrote.
     """
     path = str(path_or_id)
     verify_model(Path(path))
@@ -89,6 +91,7 @@ def load_language_model(
         max_streams=max_streams,
         max_length=max_length,
         max_memory=max_memory,
+        pool_memory=pool_memory,
         compiler=compiler,
         products=products(model, torch.bfloat16 if rounded else None if dtype is None else next(model.parameters()).dtype),
         day=day,
@@ -98,8 +101,8 @@ def load_language_model(
 
 
 def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_remote_code: bool, options: Mapping[str, Any]) -> Any:
-    """The whole model of a folder or hub id. kind: of its weights. options: of from_pretrained. Raises
-    ValueError with what is wrong."""
+    """The complete model of a folder or hub id. kind: dtype of its weights. options: of from_pretrained.
+    Raises ValueError with what is wrong."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     local = Path(source).is_dir()
@@ -124,15 +127,15 @@ def _from_folder(source: str, kind: torch.dtype | str, attn: str | None, trust_r
     except Exception as error:  # transformers raises what it comes across in a folder that is not as it should be
         if out_of_memory(error):
             raise
-        said = str(error).partition("Model type should be one of")[0]  # the names of all families are no help
-        raise ValueError(f"the model in {source!r} cannot be loaded: {one_line(said)}") from error
+        reason = str(error).partition("Model type should be one of")[0]  # the names of all families are no help
+        raise ValueError(f"the model in {source!r} cannot be loaded: {one_line(reason)}") from error
     require_whole(model, info, source)
     return model
 
 
 def _four_bits(kind: torch.dtype | str) -> Any:
-    """The setting of transformers. kind: what products are computed in. Raises ValueError where bitsandbytes
-    is not installed."""
+    """transformers' quantisation setting. kind: dtype of products. Raises ValueError where bitsandbytes is
+    not installed."""
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError("weights in four bits need the extra qlora: pip install -e '.[qlora]' in the checkout")
     from transformers import BitsAndBytesConfig
@@ -142,11 +145,11 @@ def _four_bits(kind: torch.dtype | str) -> Any:
 
 
 def _trainable_in_four_bits(model: Any) -> None:
-    """Takes two traps out of a model with weights in four bits.
+    """Makes a model with four-bit weights trainable and saveable.
 
-    bitsandbytes repacks such weights at their first use on a CPU, in evaluation mode, for products that know
-    no gradient: nothing below them would ever be learnt. transformers cannot save weights again that it has
-    read in four bits, as it wants to turn its reading around.
+    On a CPU bitsandbytes repacks such weights at their first use in evaluation mode, for products without
+    gradients, so nothing below them would ever learn. transformers cannot save weights that it has read in
+    four bits, as it tries to invert the conversion.
     """
     if getattr(model, "is_quantized", False):
         for module in model.modules():
@@ -157,8 +160,8 @@ def _trainable_in_four_bits(model: Any) -> None:
 
 
 def _plain_after_gguf(model: Any) -> None:
-    """Takes the mark of GGUF off a model whose folder says that its weights came from there: they are plain,
-    and transformers saves and trains no model with the mark."""
+    """Removes the GGUF mark from a model whose folder says that its weights came from a GGUF file: they are
+    plain now, and transformers neither saves nor trains models with the mark."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None and str(getattr(quantizer.quantization_config.quant_method, "value", "")) == "gguf":
         quantizer.remove_quantization_config(model)
@@ -169,9 +172,9 @@ def _of_bitsandbytes(operation: Any) -> bool:
 
 
 def _aligned(model: Any) -> Any:
-    """The model with its weights at addresses like those that torch hands out. Read from a file they lie at
-    whatever offset they have in it, and a CPU's kernels add up in another order there: equal weights would
-    not give equal bytes."""
+    """The model with its weights at addresses as aligned as torch's own allocations. Weights read from a file
+    lie at arbitrary offsets, where CPU kernels sum in another order: equal weights would not give equal
+    results."""
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.data_ptr() % 64:
             tensor.data = tensor.data.clone()
@@ -218,7 +221,7 @@ def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> Any:
 
 
 def _require_config(path: str, trust_remote_code: bool) -> None:
-    """Raises ValueError where transformers cannot use the configuration in a folder."""
+    """Raises ValueError for a folder whose configuration transformers cannot use."""
     from transformers import AutoConfig
 
     try:

@@ -1,8 +1,7 @@
-"""Manifests: the SHA-256 of every file of a checkpoint, by which what is damaged, missing or put there later
-is refused.
+"""Manifests: the SHA-256 of every file of a checkpoint, by which damaged, missing and added files are
+refused.
 
-Hashing takes about a second for a gigabyte. Who writes checkpoints, and what they hold:
-`selfplay/storage/checkpoint.py`.
+Hashing takes about a second per gigabyte. Writing checkpoints: `selfplay/storage/checkpoint.py`.
 """
 
 import hashlib
@@ -13,18 +12,18 @@ from pathlib import Path, PurePath
 
 MANIFEST = "manifest.json"
 NOTES = ("", ".txt", ".md", ".rst", ".log", ".bak", ".old", ".orig", ".tmp", ".swp", ".ini", ".db", ".html", ".pdf", ".png", ".jpg")
-"""How files end that nothing reads as part of a model; a tokenizer's .txt apart."""
+"""Endings of files that no loader reads as part of a model; a tokenizer's .txt files are exceptions."""
 READ_BY_NAME = ("vocab.txt", "merges.txt")
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """What a manifest holds: of every file in a folder its SHA-256, by its name there."""
+    """The content of a manifest: the SHA-256 of every file in a folder, by its name there."""
     return {str(path.relative_to(folder)): _digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def model_digests(folder: Path) -> dict[str, str]:
-    """The same of the files of a model folder that are read: those right in it that are neither notes nor
-    hidden."""
+    """The SHA-256 of the files of a model folder that loaders read: those directly in it, except notes and
+    hidden files."""
     names = (path for path in sorted(folder.glob("*")) if not path.name.startswith(".") and not harmless(PurePath(path.name)))
     return {path.name: _digest(path) for path in names if path.is_file()}
 
@@ -35,24 +34,24 @@ def _digest(path: Path) -> str:
 
 
 def verified(folder: Path, under: str = "", optional: Collection[str] = ()) -> dict[str, str]:
-    """The manifest of a folder: digests by file. under: only files whose names begin so are looked at.
-    optional: names that need not be in it. Names that begin with a dot are of what was never finished; notes
-    and copies that somebody put there are left alone. Raises ValueError where a file is missing, not what was
-    written, or not in the manifest though it could be read as part of the model."""
+    """The verified manifest of a folder: digests by file. under: only names with this prefix are checked.
+    optional: names that may be missing. Hidden names are unfinished files, and notes and copies of users are
+    ignored. Raises ValueError for a file that is missing, changed, or absent from the manifest though a
+    loader could read it."""
     manifest = read_manifest(folder)
     for name, wanted in manifest.items():
         path = folder / name
         if name.startswith(under) and (not path.is_file() or _digest(path) != wanted):
             raise ValueError(f"{path} is damaged or missing")
     for other in foreign(folder, manifest, optional):
-        place = other.relative_to(folder)
-        if str(place).startswith(under) and not harmless(place):
+        relative = other.relative_to(folder)
+        if str(relative).startswith(under) and not harmless(relative):
             raise ValueError(f"{other} is none of the checkpoint's files: it was put there later; move it away")
     return manifest
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
-    """The manifest of a folder. Raises ValueError where it cannot be read."""
+    """The manifest of a folder. Raises ValueError for an unreadable one."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if not isinstance(manifest, dict):
@@ -63,7 +62,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
 
 
 def foreign(folder: Path, manifest: Collection[str], optional: Collection[str] = ()) -> Iterator[Path]:
-    """The files in a checkpoint's folder that are none of its own, hidden ones apart."""
+    """The files in a checkpoint's folder that are not its own, except hidden ones."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         known = str(name) in manifest or str(name) in (MANIFEST, *optional)
@@ -72,15 +71,15 @@ def foreign(folder: Path, manifest: Collection[str], optional: Collection[str] =
 
 
 def harmless(name: PurePath) -> bool:
-    """Whether a file is one that nothing looks for in a model folder, by its name there: a note, or a copy as
-    people and file managers make them."""
+    """Whether no loader looks for a file of this name in a model folder: a note, or a copy as people and file
+    managers make them."""
     copied = any(" " in part or "(" in part or part.endswith("~") or "copy" in part.lower() for part in name.parts)
     return copied or (name.suffix.lower() in NOTES and name.name not in READ_BY_NAME)
 
 
 def verify_model(folder: Path) -> None:
-    """Raises ValueError where a model folder is that of a run's checkpoint, but not what the run wrote. Other
-    folders have no manifest."""
+    """Raises ValueError for the model folder of a run's checkpoint that is not what the run wrote. Other
+    folders have no manifest and pass."""
     checkpoint = folder.absolute().parent
     if folder.name == "model" and re.fullmatch(r"round-\d+", checkpoint.name) and checkpoint.parent.name == "checkpoints":
         verified(checkpoint, "model/")

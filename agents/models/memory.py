@@ -1,35 +1,36 @@
-"""Amounts of memory, and running out of it; without importing torch."""
+"""Amounts of memory, and out-of-memory errors; does not import torch."""
 
 import errno
 import re
 from pathlib import Path
 
 MOST_GIB = 2**20
-"""The largest bound that can be given for memory."""
+"""Largest accepted bound, in GiB."""
 
 
 def require_gib(name: str, gib: float) -> None:
-    """Raises ValueError for an amount of memory that is negative, no number, or more than any machine has."""
+    """Raises ValueError for an amount of memory that is negative, NaN, or beyond any machine."""
     if not 0 <= gib <= MOST_GIB:
         raise ValueError(f"{name} must be 0 to {MOST_GIB} GiB, got {gib:g}")
 
 
 def free_bytes(device: str) -> int:
-    """The memory that nobody uses: of the GPU for "cuda", else of the machine; as much as there can be where it is not known."""
+    """Free memory in bytes: of the GPU for "cuda", else of the machine; the largest possible number where it
+    is unknown."""
     if device == "cuda":
         import torch
 
         return int(torch.cuda.mem_get_info()[0])
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+        match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
     except OSError:
-        found = None
-    return int(found[1]) << 10 if found else MOST_GIB << 30
+        match = None
+    return int(match[1]) << 10 if match else MOST_GIB << 30
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there was no memory: Python's, numpy's, the system's, a GPU's, or that of
-    torch's allocator."""
+    """Whether an error is an out-of-memory error of Python, numpy, the system, a GPU, or torch's
+    allocator."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or getattr(error, "errno", None) == errno.ENOMEM:
         return True
     return isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in _SIGNS)

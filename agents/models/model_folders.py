@@ -1,7 +1,7 @@
-"""What is wrong with a model folder, in a sentence: which file, what it holds, what is accepted.
+"""Checks model folders, and reports in one sentence which file is wrong, what it contains, and what is
+accepted.
 
-Much of it transformers would let pass: a tensor that the weights lack is drawn at random, one that the model
-has no place for is dropped.
+transformers lets much of this pass: it initialises missing tensors at random and drops superfluous ones.
 """
 
 import json
@@ -20,21 +20,21 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 GENERATION = "generation_config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _SIZES = (("num_hidden_layers", "n_layer"), ("vocab_size",), ("hidden_size", "n_embd"), ("intermediate_size", "n_inner"))
-"""Settings by which a model's size is known beforehand, by their names in configurations."""
+"""Settings from which a model's size follows, with the alternative names that configurations use."""
 _CHOSEN = ("attn_implementation", "attn_implementation_internal", "experts_implementation", "experts_implementation_internal")
-"""Settings that may name code instead of a way to compute."""
+"""Settings that may name code instead of an implementation."""
 _MASKS = re.compile(r"\.((attn|attention)\.bias|masked_bias|inv_freq|position_ids)$")
-"""Tensors that are computed anew: old files hold them all the same."""
+"""Tensors that are recomputed; old files still contain them."""
 _WHOLE = ("I", "U", "BOOL")
-"""How safetensors' names of kinds of whole numbers begin."""
+"""Prefixes of safetensors' names of integer types."""
 _LARGER = 16
-"""How many times more numbers a configuration may ask for than bytes of weights are there: packed weights
-have several in a byte."""
+"""A configuration may ask for at most this many parameters per byte of weights: packed weights hold several
+per byte."""
 
 
 def require_readable(folder: Path) -> None:
-    """Raises ValueError for a model folder whose configuration or weights cannot be read, do not go together
-    by their sizes, or name code of the hub."""
+    """Raises ValueError for a model folder whose configuration or weights cannot be read, contradict each
+    other in size, or name code of the hub."""
     config = read_object(folder / CONFIG)
     if (folder / GENERATION).is_file():  # transformers leaves out one that it cannot read, and with it what ends a reply
         read_object(folder / GENERATION)
@@ -68,8 +68,7 @@ def require_readable(folder: Path) -> None:
 
 
 def _parts(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A configuration, and the one of the language model in it, with what stands before its settings'
-    names."""
+    """A configuration and its nested text configuration, each with the prefix of its settings' names."""
     yield "", config
     if isinstance(config.get("text_config"), dict):
         yield "text_config.", config["text_config"]
@@ -80,7 +79,7 @@ def _size(config: dict[str, Any], names: tuple[str, ...]) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError with what the file holds instead."""
+    """The JSON object in a file. Raises ValueError with what the file contains instead."""
     try:
         read = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -91,14 +90,14 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def require_objects(folder: Path) -> None:
-    """Raises ValueError where a file of a tokenizer holds no JSON object."""
+    """Raises ValueError where a file of a tokenizer contains no JSON object."""
     for name in (CONFIG, "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"):
         if (folder / name).is_file():
             read_object(folder / name)
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """The files of weights that transformers reads. Raises ValueError where there are none."""
+    """The weight files that transformers reads. Raises ValueError where there are none."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():
@@ -123,7 +122,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _tensors(file: Path) -> dict[str, tuple[list[int], str]]:
-    """The shape and the kind of numbers of each tensor in a file."""
+    """Shape and dtype name of each tensor in a file."""
     try:
         with safe_open(str(file), framework="pt") as opened:
             slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118  it is no mapping
@@ -140,8 +139,8 @@ def _product(shape: list[int]) -> int:
 
 
 def require_whole(model: Any, info: Mapping[str, Collection[Any]], path: str) -> None:
-    """Raises ValueError where the weights of a model are not those of its configuration. info: what
-    `from_pretrained` says of them."""
+    """Raises ValueError where a model's weights do not match its configuration. info: what `from_pretrained`
+    reports about them."""
     kind = type(model).__name__
     shapes = sorted((str(key), tuple(stored), tuple(wanted)) for key, stored, wanted in info["mismatched_keys"])
     if shapes:
@@ -176,7 +175,7 @@ def _few(first: str, count: int) -> str:
 
 
 def require_finite(model: Any, path: str) -> None:
-    """Raises ValueError where a weight is NaN or infinite."""
+    """Raises ValueError for a weight that is NaN or infinite."""
     for name, weight in model.named_parameters():
         if weight.is_floating_point() and weight.element_size() > 1 and not _finite(weight.detach()):
             raise ValueError(f"the model weights in {path!r} are damaged: tensor {name} holds numbers that are NaN or infinite")
@@ -188,7 +187,7 @@ def _finite(weight: Tensor) -> bool:
 
 
 def require_known_ids(model: Any, tokenizer: Any, path: str) -> None:
-    """Raises ValueError where a tokenizer makes ids that a model has no embedding for."""
+    """Raises ValueError where a tokenizer has ids beyond the model's embedding."""
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max(tokenizer.get_vocab().values(), default=0)
     if highest >= rows:

@@ -16,8 +16,8 @@ _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 def smollm2_file() -> Path:
-    """Where the file lies. Raises ValueError where the package is not installed, or the file is not the one
-    that it came with (checking reads 98 MB, a fraction of a second)."""
+    """The path of the model file. Raises ValueError where the package is not installed, or the file was
+    changed (the check reads 98 MB in a fraction of a second)."""
     try:
         files = distribution(PACKAGE).files or []
     except PackageNotFoundError as error:
@@ -34,6 +34,6 @@ def smollm2_file() -> Path:
 
 @lru_cache(maxsize=4)
 def _digest(path: Path, changed: int) -> str:
-    """changed: when the file last did, in nanoseconds."""
+    """The file's SHA-256. changed: its modification time in nanoseconds, for the cache."""
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()

@@ -16,12 +16,12 @@ _SYSTEM, _USER, _REPLY, _NEXT, _THOUGHT = "QZSYSTEMQZ", "QZUSERQZ", "QZREPLYQZ",
 
 @dataclass(frozen=True)
 class Thinking:
-    """How a format keeps thoughts apart from what is said aloud.
+    """How a format separates thoughts from the answer.
 
     opens: the text that begins a thought. answers: the text after whose last occurrence the answer begins.
-    between: what stands between a thought and `answers`. needed: a reply that does not begin with an answer's
-    lead begins with a thought, because the prompt has opened one already or because answers have a header of
-    their own (channels). ends: what ends an answer where the reply goes on after it.
+    between: the text between a thought and `answers`. needed: a reply that does not begin with an answer's
+    lead begins with a thought, because the prompt has opened one or because answers have a header of their
+    own (channels). ends: the text that ends an answer where the reply continues after it.
     """
 
     opens: str
@@ -31,8 +31,7 @@ class Thinking:
     ends: str | None = None
 
     def split(self, text: str) -> tuple[str, str]:
-        """(private, public) parts of a reply. Where a thought is opened and never closed, nothing after it is
-        public."""
+        """(private, public) parts of a reply. Nothing after a thought that is never closed is public."""
         marks = list(_loose(self.answers).finditer(text))
         mark = marks[-1] if marks else None
         private, public = (text[: mark.start()], text[mark.end() :]) if mark else ("", text)
@@ -49,15 +48,15 @@ class Thinking:
 
 @lru_cache(maxsize=64)
 def _loose(marker: str) -> re.Pattern[str]:
-    """Finds a marker, white space before and within it left open: tokenizers put spaces after control
-    tokens."""
+    """An expression that finds a marker with any white space before and inside it, as tokenizers add spaces
+    after control tokens."""
     return re.compile(r"\s*" + r"\s*".join(map(re.escape, _WORDS.findall(marker))))
 
 
 def without_marker(marker: str, text: str) -> str:
-    """A text without the marker, where it begins with that."""
-    found = _loose(marker).match(text) if marker.strip() else None
-    return text[found.end() :].lstrip() if found else text.removeprefix(marker)
+    """The text without the marker, if it begins with it."""
+    match = _loose(marker).match(text) if marker.strip() else None
+    return text[match.end() :].lstrip() if match else text.removeprefix(marker)
 
 
 _WORDS = re.compile(r"<[^<>\s]*>|\[[^\[\]\s]*\]|[^<>\[\]\s]+|\S")
@@ -73,7 +72,7 @@ TAGS = (
     Thinking("\u25c1think\u25b7", "\u25c1/think\u25b7"),
     Thinking("<thinking>", "</thinking>"),
 )
-"""Those that templates do not always show, the usual ones first."""
+"""Tags that templates do not always show, the usual ones first."""
 
 
 CHANNELS = Thinking("<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|><|start|>assistant", ends="<|end|>")
@@ -84,12 +83,12 @@ class Pieces:
     """The template's own text around the contents.
 
     head: before the first user content of a chat without a system message. system: before and after the
-    system content, or None where the template has no system role (it is then put in front of the first user
-    message). generate: after the last user content, up to where the reply begins. lead: what an answer
-    without a thought begins with: white space, an empty thought or the rest of one that `generate` has
-    opened, the header of a channel. end: the text of the end token of a reply, or None where it is eos
-    without a place in the template. after: between the end token and the next user content. trimmed: roles
-    and sides ("left", "right") on which their contents lose white space. thinking: None where there are no
+    system content, or None where the template has no system role (the system message is then put in front of
+    the first user message). generate: after the last user content, up to the start of the reply. lead: the
+    beginning of an answer without a thought: white space, an empty thought, the rest of a thought that
+    `generate` opened, or the header of a channel. end: the text of a reply's end token, or None where it is
+    eos without a position in the template. after: between the end token and the next user content. trimmed:
+    roles and sides ("left", "right") on which contents lose white space. thinking: None for formats without
     thoughts.
     """
 
@@ -104,13 +103,13 @@ class Pieces:
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """(private, public) parts of a reply of which only the text is known: whatever tags its thoughts have."""
+    """(private, public) parts of a reply of which only the text is known, with any of the usual tags."""
     known = next((kind for kind in (*TAGS, CHANNELS) if kind.opens in text or kind.answers in text), TAGS[0])
     return known.split(text)
 
 
 def plain_pieces(tokenizer: Any) -> Pieces:
-    """The format of a tokenizer without a template: lines of plain text, each turn one line."""
+    """The format of a tokenizer without a chat template: plain text, one line per turn."""
     bos = tokenizer.bos_token or ""
     return Pieces(
         head=f"{bos}User: ",
@@ -123,7 +122,8 @@ def plain_pieces(tokenizer: Any) -> Pieces:
 
 
 def _between(text: str | None, *marks: str) -> list[str] | None:
-    """The pieces of `text` around the marks, each of which must appear once and in this order."""
+    """The parts of `text` between the marks, or None unless each mark appears exactly once and in this
+    order."""
     if text is None or any(text.count(mark) != 1 for mark in marks):
         return None
     pieces = []
@@ -136,17 +136,17 @@ def _between(text: str | None, *marks: str) -> list[str] | None:
 
 
 class _Rendered:
-    """A template's texts of some short chats, with and without a system message. as_list: contents are lists
-    of parts, as templates for pictures want them."""
+    """A template's output for some short chats, with and without a system message. as_list: contents are
+    lists of parts, as templates for images expect."""
 
     def __init__(self, tokenizer: Any, day: datetime.date, *, as_list: bool) -> None:
-        def said(role: str, text: str, **fields: str) -> dict[str, Any]:
+        def message(role: str, text: str, **fields: str) -> dict[str, Any]:
             return {"role": role, "content": [{"type": "text", "text": text}] if as_list else text, **fields}
 
         def padded(text: str) -> str:
             return f"\n {text} \n"
 
-        user, reply, more = said("user", _USER), said("assistant", _REPLY), said("user", _NEXT)
+        user, reply, more = message("user", _USER), message("assistant", _REPLY), message("user", _NEXT)
         thoughtful = {**reply, "reasoning_content": _THOUGHT, "thinking": _THOUGHT, "reasoning": _THOUGHT}
         asks, silent = {"add_generation_prompt": True}, {"add_generation_prompt": False}
         thoughtless = {**asks, "enable_thinking": False, "thinking": False}
@@ -156,10 +156,10 @@ class _Rendered:
             "talk": ([user, reply, more], asks),
             "thought": ([user, thoughtful], silent),
             "thoughtless": ([user], thoughtless),
-            "padded": ([said("user", padded(_USER)), said("assistant", padded(_REPLY)), more], asks),
+            "padded": ([message("user", padded(_USER)), message("assistant", padded(_REPLY)), more], asks),
         }
-        with_system = {name: ([said("system", _SYSTEM), *chat], options) for name, (chat, options) in chats.items()}
-        with_system["padded"] = ([said("system", padded(_SYSTEM)), *chats["padded"][0]], asks)
+        with_system = {name: ([message("system", _SYSTEM), *chat], options) for name, (chat, options) in chats.items()}
+        with_system["padded"] = ([message("system", padded(_SYSTEM)), *chats["padded"][0]], asks)
         variables = dict(tokenizer.special_tokens_map)
         both = [*chats.values(), *with_system.values()]
         texts = templates.render(tokenizer.get_chat_template(), variables, day, both)
@@ -167,15 +167,15 @@ class _Rendered:
         self.system = dict(zip(chats, texts[len(chats) :], strict=True))
 
     def around(self, name: str, *marks: str) -> list[str] | None:
-        """The pieces of a chat from its user message on, of the one with a system message where there is
-        one."""
+        """The parts of a rendered chat from its user message on, of the variant with a system message if
+        there is one."""
         with_system = _between(self.system[name], _SYSTEM, *marks)
         return with_system[1:] if with_system else _between(self.without[name], *marks)
 
 
 def probe(tokenizer: Any, codec: Codec, stops: frozenset[int], day: datetime.date) -> Pieces:
-    """Reads the pieces off the chat template. stops: ids that are known to end replies. Raises ValueError
-    where they cannot be told apart."""
+    """The pieces of a chat template. stops: ids that are known to end replies. Raises ValueError where the
+    pieces cannot be told apart."""
     for as_list in (False, True):
         seen = _Rendered(tokenizer, day, as_list=as_list)
         first, talk = _between(seen.without["asked"], _USER), seen.around("talk", _USER, _REPLY, _NEXT)
@@ -189,7 +189,7 @@ def probe(tokenizer: Any, codec: Codec, stops: frozenset[int], day: datetime.dat
         )
     generate = (system or first or [""])[-1]
     answered = seen.around("answered", _USER, _REPLY)
-    answers = [found[1] for found in (answered, talk) if found]
+    answers = [pieces[1] for pieces in (answered, talk) if pieces]
     lead, thinking = _thinking(tokenizer, seen, codec, generate, answers)
     last = answered[2] if answered else None
     token, after = _end(talk[2], codec, tokenizer)
@@ -220,22 +220,22 @@ def probe(tokenizer: Any, codec: Codec, stops: frozenset[int], day: datetime.dat
 
 
 def _of_each_message(token: str, tokenizer: Any, codec: Codec, thinking: Thinking, lead: str, generate: str) -> bool:
-    """Whether a token ends every message of a format whose answers have a header of their own, and so
-    thoughts that its template never shows: the reply ends with eos."""
+    """Whether a token ends every message in a format whose answers have a header of their own, and so ends
+    thoughts, which its template never shows, too: replies then end with eos."""
     headed = thinking.needed and thinking.answers == lead.strip() and thinking.opens in codec.texts(lead)
     return headed and token in generate and tokenizer.eos_token in codec.control and tokenizer.eos_token != token
 
 
 def _end(text: str, codec: Codec, tokenizer: Any) -> tuple[str | None, str]:
-    """Splits what follows a reply at its end token, the first added token: (end, after); (None, text) where
+    """Splits the text after a reply at its end token, the first added token: (end, after); (None, text) if
     there is none."""
     known = {*codec.control, *([tokenizer.eos_token] if tokenizer.eos_token else [])}
-    found = sorted((text.find(token), -len(token), token) for token in known if token in text)
+    matches = sorted((text.find(token), -len(token), token) for token in known if token in text)
     # Where the template closes a turn in words first, they cannot be sampled as one token, so eos ends the
     # reply.
-    if not found or text[: found[0][0]].strip():
+    if not matches or text[: matches[0][0]].strip():
         return None, text
-    at, _, token = found[0]
+    at, _, token = matches[0]
     return token, text[at + len(token) :]
 
 
@@ -247,7 +247,7 @@ def _trimmed(seen: _Rendered) -> frozenset[tuple[str, str]]:
 
 
 def _left_open(generate: str) -> Thinking | None:
-    """The tag of a thought that a prompt ends with, and the tag that closes it, such as <reasoning> and
+    """The tag of a thought that the prompt leaves open, and its closing tag, such as <reasoning> and
     </reasoning>."""
     tag = re.search(r"(<\|?|\[|\u25c1)([\w:]*(?:think|thought|reason|reflect)[\w:]*)(\|?>|\]|\u25b7)\s*$", generate, re.IGNORECASE)
     if tag is None:
@@ -260,9 +260,9 @@ def _left_open(generate: str) -> Thinking | None:
 
 
 def _thinking(tokenizer: Any, seen: _Rendered, codec: Codec, generate: str, answers: Sequence[str]) -> tuple[str, Thinking | None]:
-    """What an answer without a thought begins with, and how thoughts are told apart.
+    """The lead of an answer without a thought, and how thoughts are separated.
 
-    answers: what stands between a question and its answer, in the last turn and in an earlier one.
+    answers: the text between a question and its answer, in the last turn and in an earlier one.
     """
     lead = next((answer[len(generate) :] for answer in answers if answer.startswith(generate)), None)
     shown = seen.around("thought", _USER, _THOUGHT, _REPLY)
@@ -277,7 +277,7 @@ def _thinking(tokenizer: Any, seen: _Rendered, codec: Codec, generate: str, answ
             opens = tag.group(1)
     else:
         places = tokenizer.get_chat_template(), codec.control
-        known = _left_open(generate) or next((kind for place in places for kind in TAGS if kind.answers in place), None)
+        known = _left_open(generate) or next((kind for text in places for kind in TAGS if kind.answers in text), None)
         opens, close = (known.opens, known.answers) if known else ("", "")
         opened = bool(opens) and generate.rstrip().endswith(opens)
         if opened and generate.endswith("\n"):

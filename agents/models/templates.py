@@ -1,7 +1,7 @@
-"""Chat templates, rendered in a process of their own with bounds on time and memory: a template is a program
-that came with a model.
+"""Renders chat templates in a separate process with bounds on time and memory: a template is a program that
+came with a model.
 
-The process runs this file as a script, with Jinja2 alone, set up as transformers sets it up.
+The process runs this file as a script with Jinja2 alone, configured as in transformers.
 """
 
 import datetime
@@ -17,8 +17,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Bounds:
-    """What rendering a few short chats may take. seconds: of CPU time, altogether. memory: bytes of the
-    process. longest: characters of the template, and of each text."""
+    """Bounds for rendering a few short chats. seconds: total CPU time. memory: bytes of the process. longest:
+    characters of the template, and of each text."""
 
     seconds: int = 3
     memory: int = 1 << 30
@@ -33,8 +33,8 @@ class Bounds:
 
 
 _PATIENCE = 100
-"""Times the CPU time: how long is waited for it, on a machine that others use, or one that knows no bound on
-it."""
+"""Wall time limit as a multiple of the CPU time limit, for busy machines and for systems without CPU time
+limits."""
 
 Chat = Sequence[Mapping[str, Any]]
 
@@ -46,11 +46,11 @@ def render(
     chats: Sequence[tuple[Chat, Mapping[str, Any]]],
     bounds: Bounds = Bounds(),
 ) -> list[str | None]:
-    """Each chat's text, or None where the template refuses it.
+    """The text of each chat, or None where the template refuses it.
 
-    variables: what the template may read beside the chat (special tokens). day: what its clock shows, at
-    midnight. chats: messages, and options as apply_chat_template takes them. Raises ValueError for a template
-    that is no Jinja, or one that goes beyond the bounds.
+    variables: what the template may read besides the chat (special tokens). day: the date that its clock
+    shows, at midnight. chats: messages with the options of apply_chat_template. Raises ValueError for an
+    invalid template, and for one that exceeds the bounds.
     """
     if len(template) > bounds.longest:
         raise ValueError(bounds.broken)
@@ -77,7 +77,7 @@ def _rendered(task: str, bounds: Bounds) -> tuple[str | None, ...]:
 
 
 def _limit(bounds: Bounds) -> None:
-    """Sets the bounds of this process, as far as the system knows them."""
+    """Sets the bounds of this process, as far as the system supports them."""
     try:
         import resource
     except ImportError:
@@ -95,7 +95,7 @@ def _compiled(template: str, day: datetime.date) -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Generation(jinja2.ext.Extension):
-        """{% generation %} marks what an assistant says; it changes no text."""
+        """The tag {% generation %} around assistant text; it does not change the text."""
 
         tags = {"generation"}  # noqa: RUF012  Jinja declares it so
 
@@ -118,7 +118,7 @@ def _compiled(template: str, day: datetime.date) -> Any:
 
 
 def _answer(task: dict[str, Any]) -> dict[str, Any]:
-    """What the process says: {"texts": [...]}, or {"wrong": sentence}."""
+    """The process's output: {"texts": [...]}, or {"wrong": sentence}."""
     bounds = Bounds(**task["bounds"])
     try:
         template = _compiled(task["template"], datetime.date.fromisoformat(task["day"]))
@@ -144,6 +144,6 @@ def _answer(task: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    given = json.load(sys.stdin)
-    _limit(Bounds(**given["bounds"]))
-    print(json.dumps(_answer(given)))
+    task = json.load(sys.stdin)
+    _limit(Bounds(**task["bounds"]))
+    print(json.dumps(_answer(task)))

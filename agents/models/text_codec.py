@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 Part = tuple[str, bool]
-"""A stretch of text, and whether others wrote it."""
+"""A text, and True if it comes from outside (a message content)."""
 
 
 class Codec:
-    """Ways through one tokenizer: text of the template and of others to ids, and back. control: the added
-    tokens that mean something."""
+    """One tokenizer's conversions: template and outside text to ids, and back. control: the added tokens that
+    have a meaning."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -26,15 +26,15 @@ class Codec:
         if backend is not None:
             from tokenizers import Tokenizer
 
-            def made(spec: dict[str, Any]) -> Any:
+            def build(spec: dict[str, Any]) -> Any:
                 return Tokenizer.from_str(json.dumps(spec))
 
             spec = {**json.loads(backend.to_str()), "post_processor": None, "truncation": None, "padding": None}
             blank = [token for token in spec.get("added_tokens") or () if token["id"] not in self._texts]
             bare = _without_magic(spec)
-            self._live = made(spec)
-            self._begin, self._bare = made({**spec, "added_tokens": blank}), made({**bare, "added_tokens": blank})
-            self._reader, self._drops = _reader(made(bare), spec.get("decoder"))
+            self._live = build(spec)
+            self._begin, self._bare = build({**spec, "added_tokens": blank}), build({**bare, "added_tokens": blank})
+            self._reader, self._drops = _reader(build(bare), spec.get("decoder"))
         # A token that is normalised may not be found where the template has it: its own text is given a dummy
         # prefix, too.
         seen = {i: text for i, text in self._texts.items() if not getattr(added[i], "normalized", False) or i in self._whole(f"a{text}")}
@@ -43,18 +43,18 @@ class Codec:
         self._wanted = lru_cache(maxsize=256)(self._controls)
 
     def texts(self, text: str) -> list[str]:
-        """The texts of the control tokens in a text of the template, in order."""
+        """The control tokens in a template's text, in order, as texts."""
         return list(self._pattern.findall(text))
 
     def beyond(self, text: str, other: str) -> str:
-        """What a template's text has, from a control token on, where it no longer is the other text; empty
-        where none begins there."""
+        """The rest of a template's text from the first control token at which it differs from `other`; "" if
+        there is none."""
         at = shared_length(text, other)
         starts = [match.start() for match in self._pattern.finditer(text) if match.start() <= at < match.end()]
         return text[starts[0] :] if starts else ""
 
     def text_of(self, token: int) -> str:
-        """A control token's text; empty for any other token."""
+        """A control token's text; "" for any other token."""
         return self._texts.get(token, "")
 
     def last_section(self, text: str) -> str:
@@ -62,18 +62,18 @@ class Codec:
         return text[max((match.start() for match in self._pattern.finditer(text)), default=0) :]
 
     def holding(self, text: str) -> frozenset[int]:
-        """Every token whose text holds a line break or another single character."""
+        """Every token whose text contains `text`, a line break or another single character."""
         marks = {text, *self.tokenizer.convert_ids_to_tokens(self.template(text)), f"<0x{ord(text):02X}>"}
         likely = [i for token, i in self.tokenizer.get_vocab().items() if any(mark in token for mark in marks)]
         return frozenset(i for i in likely if i not in self._texts and text in self.decode([i]))
 
     def template(self, text: str) -> list[int]:
-        """Ids of a text of the template alone."""
+        """Ids of a template's text."""
         return self.encode(((text, False),), first=False)
 
     def encode(self, parts: Sequence[Part], *, first: bool) -> list[int]:
-        """Ids of the parts as one text, with the control tokens of the template's parts and no others. first:
-        nothing stands before it."""
+        """Ids of the parts as one text; control tokens are recognised in the template's parts only. first:
+        nothing precedes it."""
         ids = self._whole("".join(part for part, _ in parts))
         wanted = self._wanted("".join("a" if foreign and part else part for part, foreign in parts))
         return ids if [i for i in ids if i in self._texts] == wanted else self.pieces(parts, first=first)
@@ -82,7 +82,8 @@ class Codec:
         return [i for i in self._whole(text) if i in self._texts]
 
     def pieces(self, parts: Sequence[Part], *, first: bool = False) -> list[int]:
-        """Ids of the parts one by one, control tokens of others' text cut up."""
+        """Ids of the parts tokenised one by one; control tokens in outside text are split into plain
+        tokens."""
         ids: list[int] = []
         for part, foreign in parts:
             starts = [] if foreign else [match.start() for match in self._pattern.finditer(part)]
@@ -91,7 +92,7 @@ class Codec:
         return ids
 
     def _inert(self, text: str, first: bool = False) -> list[int]:
-        """Ids of a text without control tokens."""
+        """Ids of a text in which no control token is recognised."""
         if not text:
             return []
         ids = self._dead(text, first)
@@ -122,8 +123,8 @@ class Codec:
 
 
 def _reader(tokenizer: Any, decoder: Any) -> tuple[Any, bool]:
-    """The tokenizer that decodes, and whether a space that comes first is none. That of tokenizers' Metaspace
-    takes every space out of the first token, those between its words, too."""
+    """(the tokenizer that decodes, True if a leading space is dropped). tokenizers' Metaspace decoder removes
+    every space from the first token, also those between its words."""
     drops = isinstance(decoder, dict) and decoder.get("type") == "Metaspace" and decoder.get("prepend_scheme") != "never"
     if drops:
         from tokenizers import decoders
@@ -133,8 +134,8 @@ def _reader(tokenizer: Any, decoder: Any) -> tuple[Any, bool]:
 
 
 def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
-    """A tokenizer's JSON without what looks at more than the text given: prefix spaces, post-processing,
-    padding and truncation."""
+    """A tokenizer's JSON without anything that depends on more than the text: prefix spaces, post-processing,
+    padding, truncation."""
 
     def clean(part: Any) -> Any:
         if isinstance(part, list):
@@ -156,5 +157,5 @@ def _without_magic(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def shared_length(one: str, other: str) -> int:
-    """How many characters two texts begin with alike."""
+    """Length of the longest common prefix of two texts."""
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,8 +1,7 @@
-"""The books of token streams: which ids were sampled, with which probability, in which turn, by which
+"""Records of token streams: which ids were sampled, with which log-probability, in which turn, by which
 weights.
 
-Written down as the ids are made, whoever makes them: a loop in this process or a server that takes and gives
-ids.
+They are recorded while ids are sampled, by a loop in this process or by a server that takes and returns ids.
 """
 
 from collections.abc import Sequence
@@ -18,14 +17,14 @@ from .chat_format import ChatFormat
 
 
 class NoRoomError(OpponentFailedError, ValueError):
-    """A first prompt that leaves no room for a reply: the game is void, as the player cannot take part in
+    """A first prompt that leaves no room for a reply. The game is void, as the player cannot take part in
     it."""
 
 
 @dataclass(eq=False)
 class _Record:
-    """One stream's books. ids, loss_mask and logprobs run in step; `turns` and what is below describe the
-    segment being written."""
+    """One stream. ids, loss_mask and logprobs have equal lengths; `turns` and the fields after it belong to
+    the segment that is being recorded."""
 
     ids: list[int] = field(default_factory=list)
     loss_mask: list[bool] = field(default_factory=list)
@@ -38,13 +37,13 @@ class _Record:
     closed: list[Segment] = field(default_factory=list)
 
     def append(self, ids: Sequence[int]) -> None:
-        """Adds ids that are no actions."""
+        """Appends ids with loss_mask False."""
         self.ids.extend(ids)
         self.loss_mask.extend([False] * len(ids))
         self.logprobs.extend([0.0] * len(ids))
 
     def cut(self) -> None:
-        """Ends the segment; the next one begins with the same ids, as context."""
+        """Ends the segment; the next one begins with the same ids as context."""
         if self.turns:
             self.closed.append(self.segment())
         self.turns = []
@@ -64,7 +63,7 @@ class _Record:
 
 
 class TokenStreams:
-    """All streams of one model. name: whose they are, for errors."""
+    """All streams of one model. name: of the model, for errors."""
 
     def __init__(self, chat: ChatFormat, name: str) -> None:
         self.chat = chat
@@ -72,10 +71,10 @@ class TokenStreams:
         self._records: dict[str, _Record] = {}
 
     def extend(self, request: Request, *, version: str, room: int) -> list[int]:
-        """Adds a request's messages to its stream (made on first use) and returns the new ids.
+        """Appends a request's messages to its stream (created on first use) and returns the new ids.
 
-        version: the weights that will answer. room: the longest stream in tokens. Raises NoRoomError where
-        the first prompt leaves no room, ValueError where no prompt at all would.
+        version: the weights that will answer. room: longest stream in tokens. Raises NoRoomError where the
+        first prompt leaves no room, ValueError where no prompt would.
         """
         record = self._records.get(request.stream)
         if record is None:
@@ -100,8 +99,8 @@ class TokenStreams:
         return list(self._records[stream].ids)
 
     def reply(self, request: Request, ids: Sequence[int], logprobs: Sequence[float], finish: Finish, *, ended: bool) -> Reply:
-        """Writes down the sampled ids that answer a request, and reads them. ended: the last of them is an
-        end token."""
+        """Records the sampled ids that answer a request and returns them as a reply. ended: True if the last
+        id is an end token."""
         record = self._records[request.stream]
         start = len(record.ids)
         record.ids.extend(ids)
@@ -113,7 +112,7 @@ class TokenStreams:
         return Reply(public, private, finish, len(ids))
 
     def close(self, stream: str) -> tuple[Segment, ...]:
-        """Forgets a stream and returns its segments; a reply that was not written down is left out. Unknown
+        """Forgets a stream and returns its segments; a reply that was not recorded is left out. Unknown
         streams give ()."""
         record = self._records.pop(stream, None)
         if record is None:

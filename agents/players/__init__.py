@@ -1,1 +1,1 @@
-"""Who plays without a model's engine: scripted, random, human; and how a model is asked as a player."""
+"""Players: scripted, random, human; and a language model as a player."""

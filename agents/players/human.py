@@ -16,11 +16,11 @@ SILENT = "Nothing that counts as speech; who says nothing loses. Enter again to 
 
 
 class Left(Exception):  # noqa: N818  no error: the person has had enough
-    """The person has left the game, by /quit or by ending the input at a terminal (Ctrl-D)."""
+    """The person has left the game, by /quit or by ending the input of a terminal (Ctrl-D)."""
 
 
 def rules(observation: Observation) -> str:
-    """What a person needs to see before the first word: the rules of the game and what is secret."""
+    """What a person sees before the first utterance: the rules of the game and the role's secret."""
     prompts = game_prompts(observation.game)
     private = {name: one_line(value) for name, value in observation.private.items()}
     secret = "".join(f" The secret {name} is: {value}." for name, value in private.items())
@@ -29,16 +29,16 @@ def rules(observation: Observation) -> str:
 
 
 def show(observation: Observation) -> str:
-    """What a person needs to see before speaking: the rules at first, then what was last said."""
-    said = observation.utterances
-    lines = [] if any(utterance.role == observation.role for utterance in said) else [rules(observation)]
-    if said and said[-1].role != observation.role:
-        lines.append(f"{said[-1].role}: {inset(said[-1].text)}")
+    """What a person sees before speaking: the rules at first, then the last utterance."""
+    utterances = observation.utterances
+    lines = [] if any(utterance.role == observation.role for utterance in utterances) else [rules(observation)]
+    if utterances and utterances[-1].role != observation.role:
+        lines.append(f"{utterances[-1].role}: {inset(utterances[-1].text)}")
     return "\n".join(lines)
 
 
 def ask_line(prompt: str) -> str:
-    """As `input`; at a terminal a line can be edited and earlier ones come back by the arrow keys."""
+    """As `input`; at a terminal with line editing and history."""
     if sys.stdin.isatty():
         with suppress(ImportError):
             import readline  # noqa: F401  `input` uses it once it is imported
@@ -52,9 +52,8 @@ def ask_line(prompt: str) -> str:
 
 
 def human(ask: Callable[[str], str] = ask_line, tell: Callable[[str], None] = print) -> FunctionAgent:
-    """A player that is asked for each utterance. /help and /quit are no utterances; `Left` is raised for the
-    latter. A line that says nothing is asked about once; the end of an input that is no terminal counts as
-    saying nothing."""
+    """A player whose utterances are typed by a person. /help and /quit are commands; /quit raises `Left`. A
+    silent line is queried once; the end of an input that is no terminal counts as silence."""
 
     def speak(observation: Observation, rng: random.Random) -> str:
         text = show(observation)
@@ -63,17 +62,17 @@ def human(ask: Callable[[str], str] = ask_line, tell: Callable[[str], None] = pr
         prompt = usual = f"{observation.role} (you): "
         while True:
             try:
-                said = ask(prompt)
+                line = ask(prompt)
             except EOFError:
                 return ""
-            command = said.strip().lower()
+            command = line.strip().lower()
             if command == "/quit":
                 raise Left
             if command == "/help":
                 talk = [f"{u.role}: {inset(u.text)}" for u in observation.utterances]
                 tell("\n".join([HELP, rules(observation), *talk]))
-            elif prompt == SILENT or not is_silent(said):
-                return said
+            elif prompt == SILENT or not is_silent(line):
+                return line
             else:
                 prompt = SILENT
                 continue

@@ -1,4 +1,4 @@
-"""A model as a player: its prompts, its sampling, one token stream per game and role."""
+"""A language model as a player: its prompts, its sampling, one token stream per game and role."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ..core import Model, Reply, Request, Sampling, Segment, derive_seed
 
 @dataclass(eq=False)
 class _ModelPlayer:
-    """One game of a ModelAgent. seen: the messages its stream already holds, the last reply included."""
+    """A ModelAgent in one game. seen: the messages in its token stream, including the last reply."""
 
     agent: "ModelAgent"
     key: str
@@ -53,7 +53,7 @@ class _ModelPlayer:
 
 
 class ModelAgent:
-    """Plays by asking a language model for each utterance. adapter: what it speaks through, see
+    """Asks a language model for each utterance. adapter: the LoRA adapter that answers, see
     LanguageModel.load_adapter."""
 
     def __init__(

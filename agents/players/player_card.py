@@ -1,7 +1,7 @@
-"""The card beside a model's weights: the prompts it was trained with and how long it speaks, so that it plays
-elsewhere as it trained.
+"""The card beside a model's weights: its training prompts and utterance length, so that it plays elsewhere as
+it was trained.
 
-A folder without a card holds a model that knows nothing of the games; it is told the full rules.
+A folder without a card holds a model that was not trained on the games and gets the full rules.
 """
 
 import json
@@ -17,8 +17,8 @@ CARD = "player.json"
 
 @dataclass(frozen=True)
 class PlayerCard:
-    """prompts: what the model is told. max_new_tokens: its longest utterance. everyday: whether it speaks the
-    small English of the everyday world, as sparring-mini and what is trained from it do."""
+    """prompts: the prompts of training. max_new_tokens: longest utterance. everyday: whether the model speaks
+    the small English of the everyday world, as sparring-mini and its descendants do."""
 
     prompts: Prompts = TABOO_PROMPTS
     max_new_tokens: int = 256
@@ -36,12 +36,12 @@ class PlayerCard:
 
 
 MINI_CARD = PlayerCard(TABOO_BRIEF, max_new_tokens=48, everyday=True)
-"""The card of sparring-mini and of what is trained from it."""
+"""The card of sparring-mini and its descendants."""
 
 
 def load_card(folder: Path) -> PlayerCard:
-    """The card of a model folder, or the plain one where it has none. Raises ValueError for a card that
-    cannot be read."""
+    """The card of a model folder, or the default card if it has none. Raises ValueError for an unreadable
+    card."""
     path = folder / CARD
     if not path.is_file():
         return PlayerCard()

@@ -1,13 +1,13 @@
 """Scripted experts of the everyday world: players with a style, imperfect on purpose, who speak the world's
 small English.
 
-They hear what their opponent says by parsing it, so they play against models too; sentences they do not
-understand tell them nothing. A style is a set of habits. `expert(role)` draws one for every game, so that
-imitation sees many ways to win and to lose.
+They understand their opponent by parsing, so they can play against models too; sentences that do not parse
+are ignored. A style is a set of habits. `expert(role)` draws one per game, so demonstrations show many ways
+to win and to lose.
 """
 
 import random
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -24,9 +24,10 @@ class AttackerStyle:
     """Habits of an attacker; all numbers are probabilities per turn.
 
     ask: asks the defender to name something instead of giving a hint. decoy: such a request is about another
-    word. generous: a hint is two sentences. lie: a hint is false. react: opens with a word on what was said.
-    thank: gives a hint after the defender has named something (talking to this attacker pays). stumble:
-    utters the secret word itself.
+    word. generous: a hint has two sentences. lie: a hint is false. react: begins with a comment on the last
+    utterance. thank: gives a hint after the defender has named something (which rewards answering this
+    attacker). stumble: says the secret word itself. pointed: of what could be
+    said or asked, takes what fits the fewest nouns.
     """
 
     ask: float = 0.6
@@ -36,16 +37,17 @@ class AttackerStyle:
     react: float = 0.15
     thank: float = 0.6
     stumble: float = 0.004
+    pointed: float = 0.0
 
 
 @dataclass(frozen=True)
 class DefenderStyle:
-    """Habits of a defender; probabilities per turn unless said.
+    """Habits of a defender; probabilities per turn unless noted.
 
-    sure: declares as soon as at most this many words fit the hints. talk: answers a request by naming
-    something. care: such an answer avoids the words that fit the hints, where it can. probe: asks about a
-    property when it has nothing to answer. guess: names its best candidate as a question. slip: forgets one
-    of the hints when it declares. late: lets the game end undecided.
+    sure: declares when at most this many words fit the hints (a count). talk: answers a request by naming
+    something. care: such an answer avoids the words that fit the hints, where possible. probe: asks about a
+    property when there is no request to answer. guess: names its best candidate as a question. slip: forgets
+    one of the hints when it declares. late: lets the game end undecided.
     """
 
     sure: int = 1
@@ -57,12 +59,15 @@ class DefenderStyle:
     late: float = 0.1
 
 
+CLEAR = ("pointed", "patient")
+"""The styles, attacker's and defender's, that are played only where they are asked for: games that one can win by knowing the words."""
 ATTACKERS: Mapping[str, AttackerStyle] = MappingProxyType(
     {
         "hinter": AttackerStyle(ask=0.2, generous=0.7, thank=0.9),
         "asker": AttackerStyle(ask=0.8, decoy=0.1, thank=0.4),
         "mixer": AttackerStyle(),
         "trickster": AttackerStyle(ask=0.65, decoy=0.3, generous=0.2, lie=0.08),
+        "pointed": AttackerStyle(ask=0.5, decoy=0.05, lie=0.0, stumble=0.0, pointed=0.8),
     }
 )
 DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
@@ -70,11 +75,12 @@ DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
     "careful": DefenderStyle(talk=0.6, care=0.7, sure=1),
     "hasty": DefenderStyle(sure=4, talk=0.9),
     "prober": DefenderStyle(probe=0.6, guess=0.3, sure=1),
+    "patient": DefenderStyle(talk=0.8, probe=0.15, guess=0.05, slip=0.0, late=0.0),
 })  # fmt: skip
 
 
 def require_known(words: Sequence[str]) -> None:
-    """Raises ValueError for secret words that scripted players do not know."""
+    """Raises ValueError for secret words outside the everyday world."""
     if unknown := [word for word in words if word not in everyday().facts]:
         more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
         raise ValueError(
@@ -84,7 +90,7 @@ def require_known(words: Sequence[str]) -> None:
 
 
 class Heard(NamedTuple):
-    """What the talk so far says about the secret. asked: facts of the attacker's requests, which claim
+    """What the utterances so far say about the secret. asked: facts in the attacker's requests, which claim
     nothing."""
 
     positive: frozenset[Fact]
@@ -97,8 +103,8 @@ class Heard(NamedTuple):
 
 
 def listen(utterances: Sequence[Utterance]) -> Heard:
-    """Collects the attacker's claims and requests. A noun that the defender named without being caught is not
-    the secret."""
+    """Collects the attacker's claims and requests. A noun that the defender named without losing the game is
+    not the secret."""
     positive: set[Fact] = set()
     negative: set[Fact] = set()
     not_it: set[str] = set()
@@ -130,13 +136,33 @@ def _hints(secret: str, style: AttackerStyle, used: frozenset[Fact], world: Worl
     if rng.random() < style.lie:
         false = sorted(world.facts[rng.choice(world.nouns)] - world.facts[secret])
         fresh = false or fresh
-    return [Hint(fact) for fact in rng.sample(fresh, k=min(len(fresh), 1 + (rng.random() < style.generous)))]
+    hints = min(len(fresh), 1 + (rng.random() < style.generous))
+    if style.pointed and rng.random() < style.pointed:
+        return [Hint(fact) for fact in _telling(fresh, used, hints, world, rng)]
+    return [Hint(fact) for fact in rng.sample(fresh, k=hints)]
+
+
+def _telling(facts: Sequence[Fact], known: Iterable[Fact], n: int, world: World, rng: random.Random) -> list[Fact]:
+    """n of the facts, one after the other: what kind of thing it is, where that is not known, then one of the three that leave the fewest
+    nouns beside what is known and what was taken."""
+    taken: list[Fact] = []
+    for _ in range(n):
+        so_far = [*known, *taken]
+        left = [fact for fact in facts if fact not in taken]
+        kinds = [fact for fact in left if fact.kind == "category"]
+        if not kinds or any(fact.kind == "category" for fact in so_far):
+            rng.shuffle(left)
+            kinds = sorted(left, key=lambda fact: world.candidates([*so_far, fact], ()).bit_count())[:3]
+        taken.append(rng.choice(kinds))
+    return taken
 
 
 def _request(secret: str, style: AttackerStyle, asked: Sequence[Fact], world: World, rng: random.Random) -> Ask:
     about = rng.choice(world.nouns) if rng.random() < style.decoy else secret
     facts = sorted(world.facts[about] - set(asked)) or sorted(world.facts[about])
-    chosen = rng.sample(facts, k=min(2, len(facts)))
+    k = min(2, len(facts))
+    clear = style.pointed and rng.random() < style.pointed
+    chosen = _telling(facts, (), k, world, rng) if clear else rng.sample(facts, k=k)
     return Ask(tuple(sorted(chosen, key=lambda fact: fact.kind != "category")))
 
 
@@ -163,7 +189,7 @@ def attack(secret: str, style: AttackerStyle, utterances: Sequence[Utterance], w
 
 
 def _declaration(heard: Heard, style: DefenderStyle, world: World, rng: random.Random) -> str:
-    """Declares a word that fits the hints, and if possible the requests too."""
+    """Declares a word that fits the hints, and the requests too if possible."""
     positive = sorted(heard.positive)
     if len(positive) > 1 and rng.random() < style.slip:
         positive.remove(rng.choice(positive))
@@ -175,7 +201,7 @@ def _declaration(heard: Heard, style: DefenderStyle, world: World, rng: random.R
 
 
 def defend(style: DefenderStyle, utterances: Sequence[Utterance], turns_left: int, world: World, rng: random.Random) -> str:
-    """The defender's next utterance. turns_left: how many times it may still speak, this one included."""
+    """The defender's next utterance. turns_left: how many times it may still speak, including now."""
     heard = listen(utterances)
     candidates = heard.candidates(world)
     last = parse(utterances[-1].text) if utterances else ()
@@ -199,7 +225,7 @@ def defend(style: DefenderStyle, utterances: Sequence[Utterance], turns_left: in
 
 
 def _question(candidates: Sequence[str], world: World, rng: random.Random) -> Fact:
-    """A property of some candidate, so that the answer tells them apart."""
+    """A property of some candidate, so that the answer separates the candidates."""
     return rng.choice(sorted(world.facts[rng.choice(candidates or world.nouns)]))
 
 
@@ -211,14 +237,14 @@ class _ScriptedPlayer:
     world: World
 
     def act(self, observation: Observation) -> Generator[Request, Reply, Reply]:
-        said = observation.utterances
-        rng = random.Random(derive_seed(self.seed, len(said)))
+        utterances = observation.utterances
+        rng = random.Random(derive_seed(self.seed, len(utterances)))
         if isinstance(self.style, AttackerStyle):
             require_known([observation.private["word"]])
-            text = attack(observation.private["word"], self.style, said, self.world, rng)
+            text = attack(observation.private["word"], self.style, utterances, self.world, rng)
         else:
-            spoken = sum(u.role == self.role for u in said)
-            text = defend(self.style, said, int(observation.rules["max_turns"]) - spoken, self.world, rng)
+            spoken = sum(u.role == self.role for u in utterances)
+            text = defend(self.style, utterances, int(observation.rules["max_turns"]) - spoken, self.world, rng)
         return Reply(text)
         yield  # a player's turn is a coroutine; this one never needs a language model
 
@@ -228,8 +254,7 @@ class _ScriptedPlayer:
 
 @dataclass(frozen=True)
 class ScriptedAgent:
-    """Plays either role, with one style per role, or with a style drawn for every game where none is
-    given."""
+    """Plays either role, in one style per role, or in a style that is drawn for each game."""
 
     attacker: str | None = None
     defender: str | None = None
@@ -246,8 +271,8 @@ class ScriptedAgent:
         return f"scripted:{styles}" if styles else "scripted"
 
     def require(self, role: str, words: Sequence[str]) -> None:
-        """Raises ValueError for a role that scripted players cannot play, and for secret words that they do
-        not know."""
+        """Raises ValueError for a role that scripted players cannot play, and for secret words outside the
+        everyday world."""
         if role not in ("attacker", "defender"):
             raise ValueError(f"scripted players know the roles attacker and defender, not {role!r}")
         require_known(words)
@@ -257,14 +282,14 @@ class ScriptedAgent:
         rng = random.Random(derive_seed(seed, "style"))
         style: AttackerStyle | DefenderStyle
         if role == "attacker":
-            style = ATTACKERS[self.attacker or rng.choice(sorted(ATTACKERS))]
+            style = ATTACKERS[self.attacker or rng.choice(sorted(ATTACKERS.keys() - CLEAR))]
         else:
-            style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS))]
+            style = DEFENDERS[self.defender or rng.choice(sorted(DEFENDERS.keys() - CLEAR))]
         return _ScriptedPlayer(role, style, seed, everyday())
 
 
 def scripted(style: str | None = None) -> ScriptedAgent:
-    """The scripted player of one named style, or of mixed styles (None). Raises ValueError for an unknown
+    """The scripted player of a named style, or of mixed styles (None). Raises ValueError for an unknown
     style."""
     if style is None:
         return ScriptedAgent()

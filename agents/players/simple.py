@@ -10,7 +10,7 @@ from sparring.envs.core import HOST, Game, Observation
 from ..core import Player, Reply, Request, Segment, derive_seed
 
 Speak = Callable[[Observation, random.Random], str]
-"""What to say, given what the role may see and the turn's own random numbers."""
+"""What to say, from what the role may see and random numbers of this turn."""
 
 
 @dataclass(eq=False)
@@ -40,20 +40,20 @@ class FunctionAgent:
 
 
 MOVE = re.compile(r"'(\[[^\[\]\n]+\])'")
-"""A move, as the games of TextArena name those that may be made: '[4]'."""
+"""A move as TextArena's games offer it: '[4]'."""
 
 
 def offered_moves(observation: Observation) -> list[str]:
-    """The moves that the game itself named when it last spoke, on the last line that names any; none in games
-    whose players alone speak."""
-    said = observation.utterances
-    lines = said[-1].text.splitlines() if said and said[-1].role == HOST else []
+    """The moves that the game's last utterance offers, on its last line with moves; empty in games without
+    such offers."""
+    utterances = observation.utterances
+    lines = utterances[-1].text.splitlines() if utterances and utterances[-1].role == HOST else []
     return next((moves for line in reversed(lines) if (moves := MOVE.findall(line))), [])
 
 
 class RandomAgent(FunctionAgent):
-    """Makes one of the moves that the game offers, where it offers any; else says between one and `longest`
-    words of a list. All at random."""
+    """Makes a random move where the game offers moves; else says between one and `longest` random words of a
+    list."""
 
     def __init__(self, words: Sequence[str], longest: int = 6, name: str = "random") -> None:
         if not words:

@@ -1,7 +1,6 @@
-"""JSON over HTTP with one server: many requests at once, each tried again where that may help.
+"""JSON over HTTP with one server: many requests at once, each retried where that may help.
 
-The one module that knows the HTTP library. What a server sends is data: bounded in size, and never trusted to
-be what it should be.
+No other module imports the HTTP library. Answers of servers are untrusted data, bounded in size.
 """
 
 import asyncio
@@ -28,21 +27,21 @@ from urllib.parse import urlsplit
 from .secret import RUN, Secret
 
 _AGAIN = frozenset({408, 409, 425, 429})
-"""Statuses below 500 after which the same request may succeed."""
+"""Statuses below 500 after which the same request may succeed later."""
 _NEVER = frozenset({501, 505})
-"""Statuses from 500 on after which it will not."""
+"""Statuses from 500 on after which the same request cannot succeed."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at once, and how patiently.
+    """Limits on concurrency and retries.
 
-    concurrency: requests in flight. request_seconds: one try, to the last byte of its answer. total_seconds:
-    all tries of a request and the pauses between them. tries: how often it is sent at most. pause_seconds:
-    the first pause; each is twice the one before, up to longest_pause_seconds, and shortened at random by up
-    to half. reply_bytes: the largest answer that is read.
+    concurrency: requests in flight. request_seconds: one attempt, up to the last byte of its answer.
+    total_seconds: all attempts of a request and the pauses between them. tries: largest number of attempts.
+    pause_seconds: first pause; each pause is twice the one before, up to longest_pause_seconds, and shortened
+    at random by up to half. reply_bytes: largest answer that is read.
     """
 
     concurrency: int = 32
@@ -63,12 +62,12 @@ class Limits:
 
 
 class Failed(OSError):  # noqa: N818  what happened to a request, as `Refused` is
-    """The server, or the way to it, failed; trying again did not help, or time was up."""
+    """The server or the connection failed, and no attempt succeeded in time."""
 
 
 class Refused(ValueError):  # noqa: N818
-    """The server says that the request is wrong. status: of HTTP, 0 where it took the request. code: its own
-    word, "" where it has none."""
+    """The server rejects the request as wrong. status: of HTTP, 0 where the server had accepted the request.
+    code: the server's own error code, "" if none."""
 
     def __init__(self, message: str, status: int = 0, code: str = "") -> None:
         super().__init__(message)
@@ -77,9 +76,9 @@ class Refused(ValueError):  # noqa: N818
 
 
 class _Again(Exception):  # noqa: N818
-    """One try failed in a way that may pass. kind: what happened, alike for all that are told once. after:
+    """One attempt failed in a way that may pass. kind: equal for failures that are reported once. after:
     seconds that the server asks to wait. reached: whether there was a connection. useless: whether the next
-    try would meet the same."""
+    attempt would fail alike."""
 
     def __init__(self, message: str, kind: str, *, after: float | None = None, reached: bool = True, useless: bool = False) -> None:
         super().__init__(message)
@@ -90,16 +89,15 @@ class _Again(Exception):  # noqa: N818
 
 
 Parse = Callable[[Any], Any]
-"""Reads an answer's JSON. Raises ValueError where it is not what was asked for; the request is then tried
-again."""
+"""Reads an answer's JSON. Raises ValueError for an unexpected answer; the request is then retried."""
 
 
 class HTTPClient:
     """Requests to one server.
 
-    url: http or https, without a password. key_variable: the environment variable with the key, sent as a
-    bearer token where it is set; it appears in no message, log or repr. Raises ValueError for a url or a key
-    that cannot be sent.
+    url: http or https, without a password. key_variable: the environment variable with the key, which is sent
+    as a bearer token if set; it appears in no message, log or repr. Raises ValueError for a url or key that
+    cannot be sent.
     """
 
     def __init__(
@@ -125,25 +123,25 @@ class HTTPClient:
         return f"{type(self).__name__}({self.url!r})"
 
     def quoted(self, text: str) -> str:
-        """A server's words for an error message: one short printable line without the key."""
+        """A server's text for an error message: one short printable line without the key."""
         return quoted(text, self._secret)
 
     def kept(self, text: str) -> str:
-        """A server's words to be kept: without the key, unless that is too short to be a secret."""
+        """A server's text for storage: without the key, unless that is too short to be a secret."""
         return self._secret.redacted(text) if len(self._secret.key) >= RUN else text
 
     @property
     def in_flight(self) -> int:
-        """Requests that wait for an answer."""
+        """Number of requests without an answer yet."""
         return len(self._asked)
 
     @property
     def ready(self) -> bool:
-        """Whether `wait` would return at once, because an answer has come."""
+        """Whether `wait` would return at once."""
         return not self._done.empty()
 
     def submit(self, tag: str, path: str, body: Mapping[str, Any], parse: Parse) -> None:
-        """Posts `body` and goes on. tag: names the request; only one of a name may be in flight."""
+        """Posts `body` without waiting. tag: identifies the request; unique among requests in flight."""
         assert tag not in self._asked, f"{tag!r} is still in flight"
         exchange, done, number = self._start(), self._done, next(self._numbers)
 
@@ -158,11 +156,10 @@ class HTTPClient:
         self._asked[tag] = number, asyncio.run_coroutine_threadsafe(work(), exchange.loop)
 
     def wait(self) -> list[tuple[str, Any]]:
-        """What is finished, at least one unless nothing is in flight: tag, and what `parse` made of the
-        answer, or Failed, or Refused.
+        """Waits for finished requests, at least one unless nothing is in flight: (tag, result of `parse` or
+        Failed or Refused).
 
-        Raises ConnectionError where a server has never been reached at all: then its address is wrong, or it
-        does not run.
+        Raises ConnectionError for a server that was never reached: its address is wrong, or it does not run.
         """
         ready: list[tuple[str, Any]] = []
         while self._asked and not (ready and self._done.empty()):
@@ -176,13 +173,13 @@ class HTTPClient:
         return ready
 
     def cancel(self, tag: str) -> None:
-        """Drops a request, if it is in flight."""
+        """Drops a request that is in flight."""
         if tag in self._asked:
             self._asked.pop(tag)[1].cancel()
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """One request, sent once and waited for up to `total_seconds`; the JSON of its answer, None where
-        that is empty.
+        """Sends one request once and waits up to `total_seconds`. Returns the answer's JSON, None for an
+        empty answer.
 
         Raises Failed, Refused, or ConnectionError as `wait` does.
         """
@@ -197,7 +194,7 @@ class HTTPClient:
 
 
 class _Exchange:
-    """What runs in the client's own thread: an event loop with the connections. Knows nothing of who asks."""
+    """The part that runs in the client's own thread: an event loop with the connections."""
 
     def __init__(self, url: str, limits: Limits, secret: Secret, sleep: Callable[[float], Awaitable[None]]) -> None:
         import httpx2
@@ -241,7 +238,7 @@ class _Exchange:
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
-        """One of the places for requests in flight, for a task that `stop` can end."""
+        """A slot for one request in flight, held by a task that `stop` can cancel."""
         task = asyncio.current_task()
         assert task is not None, "requests are made by tasks"
         self.tasks.add(task)
@@ -253,13 +250,13 @@ class _Exchange:
 
     @property
     def lost(self) -> bool:
-        """Whether so many tries in a row could not connect as a full set of requests has. Until it answers
-        again each is tried once."""
+        """Whether as many attempts in a row failed to connect as requests may be in flight. Until the server
+        answers again each request is then attempted once."""
         return self.missed >= self.limits.tries * self.limits.concurrency
 
     async def persist(self, method: str, path: str, body: Any, parse: Parse) -> Any:
-        """Tries until there is an answer that `parse` takes. Raises Failed when out of tries or time,
-        Refused, or ConnectionError."""
+        """Retries until `parse` accepts an answer. Raises Failed when out of attempts or time, Refused, or
+        ConnectionError."""
         async with self._place():
             end = time.monotonic() + self.limits.total_seconds
             for tries in count(1):
@@ -288,7 +285,7 @@ class _Exchange:
                 raise self._failure(again, 1) from None
 
     def _pause(self, tries: int, after: float | None) -> float:
-        """Seconds before the next try: what the server asks for, else doubling, with jitter."""
+        """Seconds before the next attempt: the server's wish, else doubling with jitter."""
         if after is not None:
             return after
         longest = min(self.limits.longest_pause_seconds, self.limits.pause_seconds * 2.0 ** min(tries - 1, 64))
@@ -301,14 +298,13 @@ class _Exchange:
         return Failed(message)
 
     def _tell(self, failure: Exception, kind: str) -> None:
-        """Warns of a failure, of those of one kind once: their words may differ in every one, as by the
-        number of a request."""
+        """Warns once per kind of failure; the texts may all differ, as by request numbers."""
         if isinstance(failure, Failed) and kind not in self.told:
             self.told.add(kind)
             _log.warning("%s", failure)
 
     async def _try(self, method: str, path: str, body: Any, seconds: float) -> Any:
-        """One try. Raises _Again or Refused."""
+        """One attempt. Raises _Again or Refused."""
         import httpx2
 
         content = None if body is None else json.dumps(body).encode()
@@ -342,18 +338,18 @@ class _Exchange:
         raise self._refusal(status, response.headers.get("Retry-After"), bytes(data))
 
     def _useless(self, error: BaseException) -> bool:
-        """Whether there will be no connection the next time either: the certificate does not hold, or nobody
-        ever had this name."""
+        """Whether the next attempt could not connect either: an invalid certificate, or an unknown host
+        name."""
         wrong = (ssl.SSLCertVerificationError, socket.gaierror)
         cause = next((cause for cause in _causes(error) if isinstance(cause, wrong)), None)
         return isinstance(cause, ssl.SSLError) or (cause is not None and cause.errno == socket.EAI_NONAME and not self.reached)
 
     def _refusal(self, status: int, after: str | None, data: bytes) -> Exception:
-        """What to make of an answer that is no success."""
+        """The exception for an unsuccessful answer."""
         words, code = _complaint(data)
-        said = f": {self._quote(words)}" if words else ""
+        detail = f": {self._quote(words)}" if words else ""
         if ((status >= 500 and status not in _NEVER) or status in _AGAIN) and code != "insufficient_quota":
-            return _Again(f"it answered {status}{said}", str(status), after=_seconds(after))
+            return _Again(f"it answered {status}{detail}", str(status), after=_seconds(after))
         if status == 401:
             # What the server says here may hold parts of the key.
             has = "the key in" if self.secret else "a key is needed, in"
@@ -362,14 +358,14 @@ class _Exchange:
             403: f"may the key in {self.secret.variable} do this?",
             404: "is the address right, and the name of the model?",
         }.get(status, "give the address that it redirects to" if status < 400 else "")
-        return Refused(f"{self.url} refuses the request ({status}){said}" + (f"; {hint}" if hint else ""), status, code)
+        return Refused(f"{self.url} refuses the request ({status}){detail}" + (f"; {hint}" if hint else ""), status, code)
 
     def _quote(self, text: str) -> str:
         return quoted(text, self.secret)
 
 
 def checked_url(url: str) -> str:
-    """The url without a slash at its end. Raises ValueError where it is none that requests can be sent to."""
+    """The url without a trailing slash. Raises ValueError for one that requests cannot be sent to."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -386,13 +382,13 @@ def checked_url(url: str) -> str:
 
 
 def quoted(text: str, secret: Secret) -> str:
-    """A server's words for an error message: one short printable line without the key."""
+    """A server's text for an error message: one short printable line without the key."""
     text = secret.redacted(" ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split()))
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what lies behind it."""
+    """An error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -414,8 +410,8 @@ def _json(data: bytes) -> Any:
 
 
 def _complaint(data: bytes) -> tuple[str, str]:
-    """The message and the code of an error's body, in the forms that servers use; its text where it has none
-    of them."""
+    """(message, code) in an error's body, in the formats that servers use; the body's text for other
+    formats."""
     try:
         error = _json(data)
     except ValueError:
@@ -429,7 +425,7 @@ def _complaint(data: bytes) -> tuple[str, str]:
 
 
 def _seconds(after: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date; None where it is neither."""
+    """Seconds in a Retry-After header, given as a number or a date; None for anything else."""
     if after is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""A chat model behind an OpenAI-compatible HTTP server, as a backend: messages in, text out.
+"""A chat model behind an OpenAI-compatible HTTP server as a backend: messages in, text out.
 
-Knows no token ids, so its games are never trained on.
+There are no token ids, so its games cannot be trained on.
 """
 
 import logging
@@ -19,13 +19,12 @@ KEY = "OPENAI_API_KEY"
 """The environment variable with the server's key; local servers need none."""
 
 _THIS_ONE = frozenset({400, 413, 422})
-"""Statuses that, from a server which has answered others, are about one request: what it holds, not how it is
-made."""
+"""Statuses that concern one request's content if the server has answered other requests."""
 _TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _WORDS_TOO_LONG = "maximum context length"
-"""How servers say that a chat no longer fits: a code, or these words."""
+"""Error code, or text in the message, of a chat that is longer than the context."""
 _FINISH: dict[str, Finish] = {"length": "length", "content_filter": "error"}
-"""What a server's finish reason means, where it is not that the model had ended."""
+"""Finish reasons other than the model's own end."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,9 +32,9 @@ _log = logging.getLogger(__name__)
 class OpenAIServer:
     """One model of one server.
 
-    model: its name there. url: of the API, usually ending in /v1, which is added where the url has no path.
-    name: how episodes call it. client: another way to send requests, in tests. Raises ValueError for a url or
-    key that cannot be used; the server is not asked yet.
+    model: its name there. url: of the API, usually ending in /v1, which is appended to a url without a path.
+    name: how episodes call it. client: replaces the HTTP client in tests. Raises ValueError for an unusable
+    url or key; the server is not contacted yet.
     """
 
     weight_version: str | None = None
@@ -53,7 +52,7 @@ class OpenAIServer:
 
     @property
     def ready(self) -> bool:
-        """Whether an answer has come that `poll` would return without waiting."""
+        """Whether `poll` would return without waiting."""
         return self.client.ready
 
     def submit(self, request: Request) -> None:
@@ -63,10 +62,10 @@ class OpenAIServer:
         self.client.submit(request.stream, "/chat/completions", self._body(request.sampling, request.seed, chat), read_reply)
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Replies that have come; one that the server failed to give, or would not, finishes by "error".
+        """Replies that have arrived; one that the server failed or declined to give finishes by "error".
 
-        Raises ValueError where the server refuses requests as wrong (unknown model, no access),
-        ConnectionError where it was never there.
+        Raises ValueError where the server rejects requests as wrong (unknown model, no access),
+        ConnectionError where it was never reached.
         """
         replies = []
         for stream, outcome in self.client.wait():
@@ -76,15 +75,15 @@ class OpenAIServer:
         return replies
 
     def close(self, stream: str) -> tuple[Segment, ...]:
-        """Forgets a chat; a request in flight is dropped. There is never anything to train on."""
+        """Forgets a chat and drops its request in flight. There are never segments."""
         self.client.cancel(stream)
         self._chats.pop(stream, None)
         self._asked.pop(stream, None)
         return ()
 
     def _reply(self, outcome: Reply | Failed | Refused, chat: list[Message]) -> Reply:
-        """What a request came to. A chat that has outgrown the context gets an empty reply that ends by
-        length, as any model's does."""
+        """The reply of a finished request. A chat that is longer than the context gets an empty reply that
+        ends by length, as with any model."""
         if isinstance(outcome, Reply):
             self._answered = True
             return replace(outcome, text=self.client.kept(outcome.text), private=self.client.kept(outcome.private))
@@ -101,7 +100,7 @@ class OpenAIServer:
         return Reply("", finish="error")
 
     def _body(self, sampling: Sampling, seed: int, chat: list[Message]) -> dict[str, Any]:
-        """The request. temperature and top_p are always sent: servers have defaults of their own for them."""
+        """The request body. temperature and top_p are always sent, as servers' defaults differ."""
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": message.role, "content": encodable(message.content)} for message in chat],
@@ -118,14 +117,15 @@ class OpenAIServer:
 
 
 def _length_field(url: str) -> str:
-    """OpenAI's newer models know the one name only, many other servers only the other."""
+    """The name of the length field: OpenAI's newer models accept only one name, many other servers only the
+    other."""
     host = urlsplit(url).hostname or ""
     return "max_completion_tokens" if host.endswith(("openai.com", "openai.azure.com")) else "max_tokens"
 
 
 def read_reply(data: Any) -> Reply:
-    """The reply in a chat completion; one that a filter withheld finishes by "error". Raises ValueError where
-    it is none, or broke off."""
+    """The reply in a chat completion; a filtered one finishes by "error". Raises ValueError for an invalid or
+    interrupted completion."""
     try:
         choice = data["choices"][0]
         message, reason = choice["message"], choice["finish_reason"]
@@ -149,5 +149,5 @@ def read_reply(data: Any) -> Reply:
 
 
 def with_v1(url: str) -> str:
-    """The url with /v1 where it has no path."""
+    """The url with /v1 appended if it has no path."""
     return f"{url.rstrip('/')}/v1" if url.rstrip("/").count("/") == 2 else url

@@ -1,4 +1,4 @@
-"""A server's key, and how its parts are kept out of everything that is shown or kept. Knows no server."""
+"""A server's key, and how its parts are removed from everything that is shown or stored."""
 
 import base64
 import html
@@ -9,17 +9,17 @@ from functools import cached_property
 from urllib.parse import quote
 
 RUN = 8
-"""Characters of a key in a row that are not shown; of a shorter key all."""
+"""Consecutive characters of a key that are never shown; shorter keys are hidden as a whole."""
 HIDDEN = "(key)"
 
 _PLACEHOLDERS = frozenset({"sk-no-key-required", "no-key-required"})
-"""What llama.cpp and others have users write where a key must stand: no secrets, but words."""
+"""Placeholder keys of llama.cpp and others, which are no secrets."""
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Secret:
-    """The key in an environment variable; false where there is none. Raises ValueError for a key that cannot
-    be sent."""
+    """The key in an environment variable; falsy if it is unset. Raises ValueError for a key that cannot be
+    sent."""
 
     def __init__(self, variable: str) -> None:
         self.variable = variable
@@ -34,8 +34,8 @@ class Secret:
         return f"Secret({self.variable!r})"
 
     def redacted(self, text: str) -> str:
-        """The text with every part of the key of RUN characters or more hidden: in any letter case,
-        backwards, quoted as in a URL, in JSON or in HTML, in base64 or in hexadecimal digits."""
+        """The text with every part of the key of RUN characters or more hidden: in any letter case, reversed,
+        quoted as in a URL, in JSON or in HTML, in base64 or in hexadecimal digits."""
         size = min(RUN, len(self.key))
         folded = text.translate(_LOWER)
         pieces: list[str] = []
@@ -49,7 +49,7 @@ class Secret:
 
     @cached_property
     def _runs(self) -> frozenset[str]:
-        """All runs of the key that are hidden, in small letters."""
+        """All hidden parts of the key, in lower case."""
         if self.key in _PLACEHOLDERS:
             return frozenset()
         key = self.key.translate(_LOWER)

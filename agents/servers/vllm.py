@@ -1,9 +1,9 @@
-"""A model behind a vLLM server, as a backend: token ids in, ids and log-probabilities out, so that its games
-can be trained on.
+"""A model behind a vLLM server as a backend: token ids in, ids and log-probabilities out, so its games can be
+trained on.
 
-Speaks `POST /v1/completions` with ids as the prompt. The server keeps what it has computed of a stream in its
-prefix cache, so each request carries the whole stream. Weights are updated through vLLM's development
-endpoints. What was seen with a real server: docs/servers.md.
+Uses `POST /v1/completions` with ids as the prompt. The server caches a stream in its prefix cache, so each
+request carries the whole stream. Weights are updated through vLLM's development endpoints. Observations with
+a real server: docs/servers.md.
 """
 
 import datetime
@@ -24,17 +24,17 @@ from .http_client import Failed, HTTPClient, Limits, Refused
 from .vllm_weights import HEAD, has_head
 
 KEY = "VLLM_API_KEY"
-"""The environment variable with the server's key, as vLLM itself calls it; needed only where the server was
-given one."""
+"""The environment variable with the server's key, vLLM's own name; needed only where the server was started
+with a key."""
 
 
 LEAST_LOGPROB = -1e4
-"""No token that was sampled is less likely; vLLM writes -9999 for what is impossible."""
+"""Lower bound for log-probabilities of sampled tokens; vLLM writes -9999 for impossible tokens."""
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A sampled reply. ids: with the end token, where there is one. logprobs: of the sampler, one per id."""
+    """A sampled reply. ids: including the end token, if any. logprobs: the sampler's, one per id."""
 
     ids: list[int]
     logprobs: list[float]
@@ -43,24 +43,24 @@ class Completion:
 
 @dataclass(frozen=True)
 class Served:
-    """What a server serves. model: its name there. max_length: the longest stream in tokens."""
+    """What a server offers. model: its name there. max_length: longest stream in tokens."""
 
     model: str
     max_length: int
 
 
 class VLLMServer:
-    """One model of one vLLM server, and its tokenizer here.
+    """One model of one vLLM server, with its tokenizer here.
 
-    place: the model's folder or hub id; its tokenizer and end tokens are read here, and it tells apart
-    several models of one server. weight_version: names the server's weights until the next update. client:
-    another way to send requests, in tests. day: see ChatFormat. Raises ValueError for a url, key or folder
-    that cannot be used; the server is first asked when it is first needed.
+    source: the model's folder or hub id, from which tokenizer and end tokens are read; it also selects among
+    several models of one server. weight_version: of the server's weights until the next update. client:
+    replaces the HTTP client in tests. day: see ChatFormat. Raises ValueError for an unusable url, key or
+    folder; the server is first contacted when it is first needed.
     """
 
     def __init__(
         self,
-        place: str | Path,
+        source: str | Path,
         url: str,
         *,
         name: str | None = None,
@@ -69,13 +69,13 @@ class VLLMServer:
         client: HTTPClient | None = None,
         day: datetime.date | None = None,
     ) -> None:
-        self.place = str(place)
-        self.name = name or f"vllm:{place}@{url}"
+        self.source = str(source)
+        self.name = name or f"vllm:{source}@{url}"
         self.weight_version = weight_version
         self.client = client or HTTPClient(url.rstrip("/").removesuffix("/v1"), key_variable=KEY, limits=limits)
-        self.format = ChatFormat(load_tokenizer(self.place), extra_end_ids=_end_ids(Path(self.place)), day=day)
+        self.format = ChatFormat(load_tokenizer(self.source), extra_end_ids=_end_ids(Path(self.source)), day=day)
         self.streams = TokenStreams(self.format, self.name)
-        self._vocabulary = _vocabulary(Path(self.place)) or len(self.format.tokenizer)
+        self._vocabulary = _vocabulary(Path(self.source)) or len(self.format.tokenizer)
         self._asked: dict[str, Request] = {}
         self._ready: list[tuple[Request, Reply]] = []
         self._torn = False
@@ -83,17 +83,17 @@ class VLLMServer:
 
     @cached_property
     def served(self) -> Served:
-        """What the server says of the model. Raises ValueError where it does not serve it, Failed or
-        ConnectionError where it is silent."""
+        """The model as the server describes it. Raises ValueError where the server does not offer it, Failed
+        or ConnectionError where it does not answer."""
         listed = self.client.request("GET", "/v1/models")
         try:
-            return _choose(listed, self.place)
+            return _choose(listed, self.source)
         except ValueError as error:
             raise ValueError(f"{self.client.url} {self.client.quoted(str(error))}") from None
 
     @property
     def ready(self) -> bool:
-        """Whether an answer has come that `poll` would return without waiting."""
+        """Whether `poll` would return without waiting."""
         return bool(self._ready) or self.client.ready
 
     def submit(self, request: Request) -> None:
@@ -115,10 +115,10 @@ class VLLMServer:
         self.client.submit(request.stream, "/v1/completions", body, lambda data: self._within(read_completion(data, prompt), limit))
 
     def poll(self) -> list[tuple[Request, Reply]]:
-        """Replies that have come; one that the server failed to give finishes by "error".
+        """Replies that have arrived; one that the server failed to give finishes by "error".
 
-        Raises ValueError where the server refuses a request as wrong, ConnectionError where it was never
-        there.
+        Raises ValueError where the server rejects a request as wrong, ConnectionError where it was never
+        reached.
         """
         replies, self._ready = self._ready, []
         for stream, outcome in self.client.wait() if not replies else ():
@@ -129,17 +129,17 @@ class VLLMServer:
         return replies
 
     def close(self, stream: str) -> tuple[Segment, ...]:
-        """Forgets a stream and returns its segments; a reply in the making is dropped."""
+        """Forgets a stream and returns its segments; an unfinished reply is dropped."""
         self.client.cancel(stream)
         self._asked.pop(stream, None)
         self._ready = [(request, reply) for request, reply in self._ready if request.stream != stream]
         return self.streams.close(stream)
 
     def load_weights(self, folder: str | Path, version: str) -> None:
-        """Has the server read its weights from a model folder that both see under this path. version: names
-        them from now on.
+        """Makes the server load its weights from a model folder that both see under this path. version: of
+        the new weights.
 
-        Raises ValueError for a folder without its head: the server might go on with its old one.
+        Raises ValueError for a folder without its head, as the server might keep its old one.
         """
         if not has_head(folder):
             raise ValueError(
@@ -150,16 +150,16 @@ class VLLMServer:
             self._control("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}})
 
     def open_transfer(self, init_info: Mapping[str, Any]) -> None:
-        """Sets up vLLM's weight transfer once, before the first `transfer_weights`. init_info: what its
-        transfer backend asks for."""
+        """Sets up vLLM's weight transfer once, before the first `transfer_weights`. init_info: as its
+        transfer backend requires."""
         self._control("/init_weight_transfer_engine", {"init_info": dict(init_info)})
 
     def transfer_weights(self, updates: Iterable[Mapping[str, Any]], version: str) -> None:
-        """Has the server receive weights, in one part or several. updates: what its transfer backend asks
-        for, per part.
+        """Makes the server receive weights in one or several parts. updates: per part, as its transfer
+        backend requires.
 
-        Each call to the server returns when it has the part: a backend that broadcasts (NCCL) needs the
-        sender in another thread. A tied head has to be sent too, by its own name: see vllm_weights.
+        Each call returns when the server has received the part: a backend that broadcasts (NCCL) needs the
+        sender in another thread. A tied head must be sent under its own name too: see vllm_weights.
         """
         with self._updating(version):
             self._control("/start_weight_update")
@@ -178,8 +178,8 @@ class VLLMServer:
 
     @contextmanager
     def _updating(self, version: str) -> Iterator[None]:
-        """Pauses the server around an update and empties its prefix cache after it. After one that failed no
-        game is played."""
+        """Context of an update: the server is paused, and its prefix cache is emptied afterwards. After a
+        failed update no further game is played."""
         if self._asked:
             raise RuntimeError(f"{self.name}: weights cannot change while {len(self._asked)} replies are in the making")
         self._control("/pause?mode=wait")
@@ -195,12 +195,12 @@ class VLLMServer:
         self.weight_version = version
 
     def _check_logprobs(self, prompt: list[int]) -> None:
-        """Finds out whether log-probabilities are those of the distribution sampled from; once, by the first
-        prompt that shows it.
+        """Checks once, with the first prompt that allows it, that log-probabilities are those of the
+        distribution that was sampled from.
 
-        At temperature 0.01 nearly all is on the likeliest token, so its log-probability is near 0, whatever
-        it is at temperature 2, the highest that vLLM takes. A prompt whose next token is nearly sure at both
-        shows nothing. Raises ValueError where they are not.
+        At temperature 0.01 nearly all probability is on the likeliest token, so its log-probability is near
+        0, whatever it is at temperature 2, vLLM's maximum. A prompt with a nearly certain next token at both
+        temperatures shows nothing. Raises ValueError where the check fails.
         """
         if self._processed:
             return
@@ -215,7 +215,7 @@ class VLLMServer:
         self._processed = True
 
     def _likeliest(self, prompt: list[int], temperature: float) -> float:
-        """The log-probability that the server gives for the likeliest next token."""
+        """The server's log-probability of the likeliest next token."""
         asked = {"logprobs": 1, "return_tokens_as_token_ids": True}  # by text, two tokens of half a character would be one
         body = {**self._body(Sampling(temperature), 0, prompt, 1), **asked}
         return read_likeliest(self.client.request("POST", "/v1/completions", body))
@@ -229,7 +229,8 @@ class VLLMServer:
         return self.streams.reply(request, outcome.ids, outcome.logprobs, outcome.finish, ended=ended)
 
     def _within(self, completion: Completion, limit: int) -> Completion:
-        """Raises ValueError for more ids than were asked for, and for ids that the model does not have."""
+        """The completion. Raises ValueError for more ids than requested and for ids outside the
+        vocabulary."""
         if len(completion.ids) > limit:
             raise ValueError(f"{len(completion.ids)} token ids where at most {limit} were asked for")
         if max(completion.ids, default=0) >= self._vocabulary:
@@ -237,8 +238,8 @@ class VLLMServer:
         return completion
 
     def _body(self, sampling: Sampling, seed: int, prompt: list[int], limit: int) -> dict[str, Any]:
-        """The request. Every setting that shapes the distribution is sent: what is left out, vLLM takes from
-        the model's own settings."""
+        """The request body. Every setting that shapes the distribution is sent, as vLLM takes missing ones
+        from the model's own settings."""
         return {
             "model": self.served.model,
             "prompt": prompt,
@@ -261,8 +262,8 @@ class VLLMServer:
 
 
 def read_completion(data: Any, prompt: list[int]) -> Completion:
-    """The ids in a completion. Raises ValueError where it is none; Refused where the server cannot give ids
-    or has changed the prompt."""
+    """The ids in a completion. Raises ValueError for an invalid one; Refused where the server cannot return
+    ids or has changed the prompt."""
     try:
         choice = data["choices"][0]
         ids, logprobs, reason = choice["token_ids"], choice["logprobs"]["token_logprobs"], choice["finish_reason"]
@@ -281,8 +282,8 @@ def read_completion(data: Any, prompt: list[int]) -> Completion:
 
 
 def read_likeliest(data: Any) -> float:
-    """The log-probability of the likeliest first token in a completion that was asked for one. Raises
-    ValueError where it has none."""
+    """The log-probability of the likeliest first token in a completion that requested one. Raises ValueError
+    if it is missing."""
     try:
         likeliest = max(data["choices"][0]["logprobs"]["top_logprobs"][0].values())
         if not LEAST_LOGPROB <= likeliest < 1e-3:
@@ -296,21 +297,20 @@ def _are(kind: type | tuple[type, ...], values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
 
 
-def _choose(data: Any, place: str) -> Served:
-    """The one model of a list that is meant: the only one, or the one that is called by its place or made
-    from it."""
+def _choose(data: Any, source: str) -> Served:
+    """The model of a list that is meant: the only one, or the one whose name or root is `source`."""
     try:
         entries = [(str(one["id"]), str(one.get("root")), one["max_model_len"]) for one in data["data"]]
     except (LookupError, TypeError, AttributeError):
         raise ValueError("does not list its models as vLLM does (/v1/models); for other servers use openai:MODEL@URL") from None
-    meant = entries if len(entries) == 1 else [entry for entry in entries if place in entry[:2]]
+    meant = entries if len(entries) == 1 else [entry for entry in entries if source in entry[:2]]
     if len(meant) != 1 or not _are(int, [meant[0][2]]):
-        raise ValueError(f"serves {', '.join(repr(entry[0]) for entry in entries) or 'nothing'}, none of which is {place!r}"[:300])
+        raise ValueError(f"serves {', '.join(repr(entry[0]) for entry in entries) or 'nothing'}, none of which is {source!r}"[:300])
     return Served(meant[0][0], meant[0][2])
 
 
 def _vocabulary(folder: Path) -> int | None:
-    """How many token ids the model of a folder has, those included that pad its embedding; None where its
+    """The number of token ids of a folder's model, including padding of its embedding; None if its
     configuration does not say."""
     if not (folder / "config.json").is_file():
         return None
@@ -320,7 +320,7 @@ def _vocabulary(folder: Path) -> int | None:
 
 
 def _end_ids(folder: Path) -> tuple[int, ...]:
-    """End tokens that a model folder's own generation settings name, or else its configuration."""
+    """End tokens in a model folder's generation settings, or else in its configuration."""
     for file in ("generation_config.json", "config.json"):
         if (folder / file).is_file():
             ends = json.loads((folder / file).read_text(encoding="utf-8")).get("eos_token_id")

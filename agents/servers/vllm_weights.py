@@ -1,9 +1,8 @@
-"""Model folders as a running vLLM server reads them whole: with their head, also where it is tied to the
-embeddings.
+"""Prepares model folders that a running vLLM server reloads completely: with their head, even if it is tied
+to the embeddings.
 
-`save_pretrained` leaves a tied head out of the file. A server that starts ties it again; one that reloads may
-go on with its old head (seen on a CPU, where vLLM keeps the head a second time, packed), which gives a
-mixture of two models.
+`save_pretrained` omits a tied head. A starting server ties it again; a reloading one may keep its old head
+(seen on a CPU, where vLLM stores the head separately, packed), which results in a mixture of two models.
 """
 
 import json
@@ -19,21 +18,21 @@ _INDEX = "model.safetensors.index.json"
 
 
 def store_head(folder: str | Path) -> None:
-    """Writes the head of a model folder into a file of its own there, if it is tied and not written yet.
-    Other files stay, save an index.
+    """Writes the head of a model folder into a separate file there, if it is tied and not written yet. Other
+    files are unchanged, except an index.
 
-    Raises ValueError where there is no embedding to take it from.
+    Raises ValueError for a folder without the embedding.
     """
-    place = Path(folder)
-    if has_head(place):
+    path = Path(folder)
+    if has_head(path):
         return
-    found = [(file, name) for file, name in _weights(place) if name.endswith(EMBEDDINGS)]
-    if len(found) != 1:
-        raise ValueError(f"{folder}: {len(found)} weights are called {EMBEDDINGS}, so its head cannot be told from them")
-    ((file, name),) = found
+    embeddings = [(file, name) for file, name in _weights(path) if name.endswith(EMBEDDINGS)]
+    if len(embeddings) != 1:
+        raise ValueError(f"{folder}: {len(embeddings)} weights are called {EMBEDDINGS}, so its head cannot be told from them")
+    ((file, name),) = embeddings
     with safe_open(file, "pt") as weights:
-        save_file({HEAD: weights.get_tensor(name)}, place / FILE, metadata={"format": "pt"})
-    index = place / _INDEX
+        save_file({HEAD: weights.get_tensor(name)}, path / FILE, metadata={"format": "pt"})
+    index = path / _INDEX
     if index.is_file():
         listed = json.loads(index.read_text(encoding="utf-8"))
         listed["weight_map"][HEAD] = FILE
@@ -41,10 +40,9 @@ def store_head(folder: str | Path) -> None:
 
 
 def has_head(folder: str | Path) -> bool:
-    """Whether a model folder holds all that its model has: a head that is not tied, or that is written
-    nevertheless.
+    """Whether a model folder contains its head: an untied one, or a tied one that was written as well.
 
-    Raises ValueError where it is no model folder.
+    Raises ValueError for a folder without a model.
     """
     from transformers import AutoConfig
 
@@ -57,7 +55,7 @@ def has_head(folder: str | Path) -> bool:
 
 
 def _weights(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The weights in a folder as vLLM finds them: every file of safetensors, or those of the index."""
+    """The weights in a folder as vLLM finds them: every safetensors file, or those in the index."""
     index = folder / _INDEX
     if index.is_file():
         for name, file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].items():

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
+from statsmodels.stats.power import normal_sample_size_one_tail
 
 from sparring.selfplay.evaluation.statistics import Difference, paired_difference
 
@@ -86,7 +86,7 @@ def needed(difference: Difference) -> int | None:
     spread = difference.se * math.sqrt(difference.n)
     if spread == 0:
         return None
-    return int(np.ceil(TTestPower().solve_power(effect_size=POINTS / spread, alpha=0.05, power=POWER)))
+    return int(np.ceil(normal_sample_size_one_tail(POINTS, POWER, 0.025, std_null=spread)))  # two-sided at 5 %
 
 
 def geometric_mean(

@@ -24,7 +24,7 @@ from sparring.agents.core import Model, Sampling, Segment
 from sparring.agents.engine.sampling import filter_logits
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_card, model_place
+from sparring.agents.names import model_card, model_location
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.rollout import Episode, play_all
 from sparring.agents.servers.vllm import VLLMServer
@@ -156,7 +156,7 @@ def update(table: Table, server: VLLMServer, own: LanguageModel, before: Sequenc
     """Gives the server the other model's weights and then its own again. before: games with its own, at temperature 1."""
     config = table.config
     assert config.other is not None
-    places = {"own": Path(model_place(config.model)), "other": Path(model_place(config.other))}
+    places = {"own": Path(model_location(config.model)), "other": Path(model_location(config.other))}
     other = load_language_model(places["other"], device=config.device, dtype=config.dtype)
     plain = {"plain": SETTINGS["plain"]}
     with TemporaryDirectory() as copies:
@@ -180,7 +180,7 @@ def update(table: Table, server: VLLMServer, own: LanguageModel, before: Sequenc
 
 def measure(config: VLLMCheckConfig) -> dict[str, Any]:
     """All figures. Raises ValueError and ConnectionError as VLLMServer does."""
-    place = model_place(config.model)
+    place = model_location(config.model)
     server = VLLMServer(place, config.url, name=f"vllm:{config.model}")
     version = server.client.request("GET", "/version")
     own = load_language_model(place, name=config.model, device=config.device, dtype=config.dtype)

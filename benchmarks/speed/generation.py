@@ -23,7 +23,7 @@ import numpy as np
 from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.models.devices import pick_device
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_card, model_place
+from sparring.agents.names import model_card, model_location
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.rollout import play_all
 from sparring.envs.core import make_game
@@ -95,7 +95,7 @@ def prepare(config: SpeedConfig) -> Setting:
         model, card = random_model(config.model.removeprefix(RANDOM), device, compiler)
     else:
         card = model_card(config.model)
-        model = load_language_model(model_place(config.model), name=config.model, device=device, compiler=compiler)
+        model = load_language_model(model_location(config.model), name=config.model, device=device, compiler=compiler)
     sampling = Sampling(config.temperature, max_new_tokens=card.max_new_tokens)
     return Setting(model, card.prompts, sampling, make_game("AdversarialTaboo"), word_list("everyday"), config.seed)
 

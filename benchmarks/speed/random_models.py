@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_tokenizer
-from sparring.agents.names import model_card, model_place
+from sparring.agents.names import model_card, model_location
 from sparring.agents.players.player_card import PlayerCard
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -32,7 +32,7 @@ def random_model(size: str, device: torch.device, compiler: str | None = None) -
     """
     if size not in SHAPES:
         raise ValueError(f"unknown size {size!r}; known: {', '.join(SHAPES)}")
-    tokenizer = load_tokenizer(str(model_place("mini")))
+    tokenizer = load_tokenizer(str(model_location("mini")))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=VOCABULARY[size], max_position_embeddings=4096, tie_word_embeddings=True, initializer_range=0.02, **SHAPES[size]

@@ -17,10 +17,12 @@ game of n turns would count 1/n by a mean over rows, and minibatches are so much
 """
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from graphlib import TopologicalSorter
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ import torch
 
 from sparring.agents.core import derive_seed
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_place
+from sparring.agents.names import model_card, model_location
 from sparring.selfplay.config.config import EvaluationConfig, SFTConfig, SFTMixConfig, TrainConfig
 from sparring.selfplay.config.presets import preset
 from sparring.selfplay.evaluation.statistics import over_seeds
@@ -263,7 +265,7 @@ def answer(config: StudyConfig, arm: str, seed: int) -> dict[str, float]:
     kept = run / f"everyday-{config.questions}.json"
     if not kept.is_file():
         name = f"{run}@latest"
-        model = load_language_model(model_place(name), name=name)
+        model = load_language_model(model_location(name), name=name)
         tasks = everyday.evaluate(model, config.questions, derive_seed(seed, "everyday"))["tasks"]
         write_text(kept, to_json({task: row["score"] for task, row in tasks.items()}))
     found: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
@@ -306,10 +308,10 @@ def of_seed(config: StudyConfig, seed: int) -> dict[str, Any]:
         skills = {f"everyday/{task}": {"before": before[task], "after": after[task]} for task in before}
         arms[arm] = {**measurements(run_of(config, arm, seed)), **skills}
     runs = {SFT: sft_run(config, seed), **{arm: run_of(config, arm, seed) for arm in config.arms}}
-    return {"arms": arms, "provenance": {name: _provenance(run) for name, run in runs.items()}}
+    return {"arms": arms, "provenance": {name: provenance_of(run) for name, run in runs.items()}}
 
 
-def _provenance(run: Path) -> dict[str, Any]:
+def provenance_of(run: Path) -> dict[str, Any]:
     """With what code, on what machine a run was made; no path of that machine."""
     found = json.loads((run / "provenance.json").read_text(encoding="utf-8"))
     return {name: found.get(name) for name in ("commit", "hardware", "python", "versions", "kernels")}
@@ -480,5 +482,20 @@ def main(config: StudyConfig) -> None:
     print(page(write_result(config, seeds)))
 
 
-if __name__ == "__main__":
+def _of_language_model(arguments: Sequence[str]) -> bool:
+    """Whether the arguments name a model that does not speak the everyday world's English: its study is another one."""
+    named = [value for name, value in pairwise(arguments) if name == "--model"]
+    return bool(named) and not model_card(named[-1]).everyday
+
+
+def command_line() -> None:
+    """The study of sparring-mini, or that of a general language model."""
+    if _of_language_model([part for argument in sys.argv[1:] for part in argument.split("=", 1)]):
+        from . import language_model
+
+        command("studies.study", language_model.LanguageModelStudy, language_model.main, language_model.__doc__)
     command("studies.study", StudyConfig, main, __doc__)
+
+
+if __name__ == "__main__":
+    command_line()

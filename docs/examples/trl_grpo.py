@@ -17,7 +17,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.models.language_model import LanguageModel
-from sparring.agents.names import model_card, model_place
+from sparring.agents.names import model_card, model_location
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.scripted import scripted
 from sparring.agents.rollout import Match, play_all
@@ -62,7 +62,7 @@ def outcome(completions: list[Any], reward: list[float], **others: Any) -> list[
 
 def main(steps: int = 2, words: int = 2, games: int = 8) -> list[dict[str, float]]:
     """What TRL logs of each step. words: in one step. games: about each of them."""
-    place = model_place(MODEL)
+    place = model_location(MODEL)
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
             output_dir=folder,

@@ -202,19 +202,19 @@ def _facts() -> dict[str, set[str]]:
     return facts
 
 
-def _check_roles(given: Collection[str], wanted: Iterable[str]) -> None:
+def _check_roles(roles: Collection[str], wanted: Iterable[str]) -> None:
     """Raises ValueError for roles of no known game, and for a game of which only some roles are given."""
     games = [*(tuple(prompts.system) for prompts in GAME_PROMPTS.values()), *(tuple(spec.make().roles) for spec in GAMES.values())]
     known = dict.fromkeys(role for game in games for role in game)
-    if not given:
+    if not roles:
         raise ValueError(f"system holds no role; roles are {', '.join(known)}")
-    if unknown := [role for role in given if role not in known]:
+    if unknown := [role for role in roles if role not in known]:
         near = difflib.get_close_matches(unknown[0][:60], known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"no game has the role {brief(repr(unknown[0]), 60)}; {hint}roles are {', '.join(known)}")
-    whole = {role for game in games if set(game) <= set(given) for role in game}
-    needed = [*wanted, *(role for game in games if set(game) & set(given) - whole for role in game)]
-    if missing := [role for role in dict.fromkeys(needed) if role not in given]:
+    whole = {role for game in games if set(game) <= set(roles) for role in game}
+    needed = [*wanted, *(role for game in games if set(game) & set(roles) - whole for role in game)]
+    if missing := [role for role in dict.fromkeys(needed) if role not in roles]:
         raise ValueError(f"a template is missing for {' and '.join(missing)}")
 
 

@@ -104,12 +104,12 @@ class TabooState(NamedTuple):
     outcome: Outcome | None = None
 
     def apply(self, text: str, *, truncated: bool = False) -> "TabooState":
-        said = next_utterance(self, text, truncated)
-        outcome = self._judge(said)
-        return TabooState(self.game, self.task, (*self.utterances, said), None if outcome else _OTHER[said.role], outcome)
+        utterance = next_utterance(self, text, truncated)
+        outcome = self._judge(utterance)
+        return TabooState(self.game, self.task, (*self.utterances, utterance), None if outcome else _OTHER[utterance.role], outcome)
 
-    def _judge(self, said: Utterance) -> Outcome | None:
-        role, text, truncated = said
+    def _judge(self, utterance: Utterance) -> Outcome | None:
+        role, text, truncated = utterance
         turn, limit = len(self.utterances), self.game.max_characters
         ruling = verdict(text[:limit], role, self.task.secret, self.game.rule)
         if ruling and ruling.reason != "silent":

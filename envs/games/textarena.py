@@ -156,12 +156,12 @@ class TextArenaState:
         return {**self.__dict__, "live": None}
 
     def apply(self, text: str, *, truncated: bool = False) -> "TextArenaState":
-        said = next_utterance(self, text, truncated)
-        heard = {**self.heard, said.role: (*self.heard[said.role], said)}
-        after = replace(self, utterances=(*self.utterances, said), heard=heard, live=None)
+        utterance = next_utterance(self, text, truncated)
+        heard = {**self.heard, utterance.role: (*self.heard[utterance.role], utterance)}
+        after = replace(self, utterances=(*self.utterances, utterance), heard=heard, live=None)
         whole = Evidence(len(self.utterances), 0, len(text), "")
         if truncated or len(text) > self.game.max_characters:
-            rewards = {role: -1.0 if role == said.role else 1.0 for role in ROLES}
+            rewards = {role: -1.0 if role == utterance.role else 1.0 for role in ROLES}
             return after._ended(rewards, "overlong", whole)
         live = self._live_game()
         live.said = None

@@ -77,20 +77,20 @@ class QuestionsState:
         return replace(self, utterances=utterances, outcome=self._judge(utterances))
 
     def _judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
-        said = utterances[-1]
-        whole = Evidence(len(utterances) - 1, 0, len(said.text), "")
-        if said.truncated or len(said.text) > self.game.max_characters:
-            return _won(_OTHER[said.role], "overlong", whole)
-        if is_silent(said.text):
-            return _won(_OTHER[said.role], "silent", whole)
-        if said.role == ASKER:
-            declared = declaration(said.text)
+        last = utterances[-1]
+        whole = Evidence(len(utterances) - 1, 0, len(last.text), "")
+        if last.truncated or len(last.text) > self.game.max_characters:
+            return _won(_OTHER[last.role], "overlong", whole)
+        if is_silent(last.text):
+            return _won(_OTHER[last.role], "silent", whole)
+        if last.role == ASKER:
+            declared = declaration(last.text)
             if declared is None:
                 return None
             right = declared.guess is not None and is_right(declared.guess, self.task.secret)
             evidence = Evidence(whole.turn, declared.start, declared.end, declared.guess or "")
             return _won(ASKER if right else ANSWERER, "declared_right" if right else "declared_wrong", evidence)
-        answer = yes_or_no(said.text)
+        answer = yes_or_no(last.text)
         if answer is None:
             return _won(ASKER, "foul", whole)
         if truth(utterances[-2].text, self.task.secret) not in (answer, None):
@@ -101,8 +101,8 @@ class QuestionsState:
         if role not in ROLES:
             raise ValueError(f"unknown role {role!r}; the roles are {', '.join(ROLES)}")
         private = {"word": self.task.secret} if role == ANSWERER else {}
-        said = heard(self.utterances, self.outcome, role)
-        return Observation(self.game.name, role, {"max_turns": self.game.max_turns}, private, said, self.to_act, self.outcome)
+        utterances = heard(self.utterances, self.outcome, role)
+        return Observation(self.game.name, role, {"max_turns": self.game.max_turns}, private, utterances, self.to_act, self.outcome)
 
 
 def _won(winner: str, reason: str, evidence: Evidence | None) -> Outcome:
@@ -119,7 +119,8 @@ def yes_or_no(text: str) -> bool | None:
 
 
 def truth(question: str, secret: str) -> bool | None:
-    """The right answer; None where the text is not exactly one yes/no question of the world's small English."""
+    """The right answer; None where the text is not exactly one yes/no question of the world's small
+    English."""
     acts = [act for _, act in parse_sentences(question)]
     match acts:
         case [Probe(fact)]:

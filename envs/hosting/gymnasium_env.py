@@ -29,7 +29,7 @@ NOT_PLAYING = "the game has ended or not begun: call reset() first"
 Info = dict[str, Any]
 
 
-def told(outcome: Outcome) -> Info:
+def outcome_info(outcome: Outcome) -> Info:
     """The value of `info["outcome"]`: "winner", "reason", and "evidence" where an utterance decided the game
     (left out otherwise, as Gymnasium's vector environments cannot mix None with dictionaries)."""
     info: Info = {"winner": outcome.winner, "reason": outcome.reason}
@@ -42,7 +42,7 @@ def info_of(state: State, view: ChatView) -> Info:
     are shared."""
     info: Info = {"role": view.role, "to_act": state.to_act, "messages": view.messages.copy()}
     if (outcome := state.outcome) is not None:
-        info["outcome"] = told(outcome)
+        info["outcome"] = outcome_info(outcome)
         info["rewards"] = {role: float(value) for role, value in outcome.utilities.items()}
         info["secret"] = state.task.secret
     return info
@@ -183,12 +183,12 @@ class GameEnv(gymnasium.Env[str, str]):
             return None
         return self._player.turn(self._state.observe(self._state.to_act))
 
-    def hear(self, said: Reply | OpponentFailedError) -> None:
+    def hear(self, reply: Reply | OpponentFailedError) -> None:
         """Applies the opponent's reply."""
-        if isinstance(said, OpponentFailedError):
+        if isinstance(reply, OpponentFailedError):
             self._failed = True
         else:
-            self._state = self._state.apply(said[0], truncated=said[1])
+            self._state = self._state.apply(reply[0], truncated=reply[1])
 
     def result(self) -> tuple[str, float, bool, bool, Info]:
         """What `step` returns."""
@@ -226,9 +226,9 @@ class GameEnv(gymnasium.Env[str, str]):
         return self._openings[role].again()
 
     def _new_lines(self) -> str:
-        said = self._state.utterances[self._shown :]
-        self._shown += len(said)
-        lines = [f"{u.role}: {inset(u.text)}\n" for u in said]
+        new = self._state.utterances[self._shown :]
+        self._shown += len(new)
+        lines = [f"{u.role}: {inset(u.text)}\n" for u in new]
         if self._state.outcome:
             lines.append(f"-- {self._state.outcome.reason}, winner: {self._state.outcome.winner or 'nobody'}\n")
         return "".join(lines)
@@ -263,5 +263,5 @@ def opponents_speak(envs: Sequence[GameEnv]) -> None:
     """Plays the opponents' turns in several environments at once, so that requests to one model form one
     batch."""
     while owed := [(env, turn) for env in envs if (turn := env.owed()) is not None]:
-        for (env, _), said in zip(owed, speak([turn for _, turn in owed]), strict=True):
-            env.hear(said)
+        for (env, _), reply in zip(owed, speak([turn for _, turn in owed]), strict=True):
+            env.hear(reply)

@@ -44,8 +44,8 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
         seeds = list(seed) if isinstance(seed, Sequence) else [None if seed is None else seed + i for i in range(self.num_envs)]
         if len(seeds) != self.num_envs:
             raise ValueError(f"{self.num_envs} games need as many seeds, got {len(seeds)}")
-        for env, own in zip(self.envs, seeds, strict=True):
-            env.begin(own, options)
+        for env, game_seed in zip(self.envs, seeds, strict=True):
+            env.begin(game_seed, options)
         self._opponents_speak()
         self._ended[:] = False
         texts, _, _, _, infos = self._results(np.ones(self.num_envs, np.bool_))
@@ -82,12 +82,12 @@ class GameVectorEnv(VectorEnv[Texts, Sequence[str], NDArray[Any]]):
                 rows.append((text, 0.0, False, False, info))
             else:
                 rows.append(env.result())
-        texts, rewards, terminated, truncated, told = zip(*rows, strict=True)
+        texts, rewards, terminated, truncated, all_info = zip(*rows, strict=True)
         infos: Info = {}
         for key in ("role", "to_act", "messages"):
-            infos[key] = np.fromiter([info.pop(key) for info in told], object, self.num_envs)
+            infos[key] = np.fromiter([info.pop(key) for info in all_info], object, self.num_envs)
             infos[f"_{key}"] = np.ones(self.num_envs, np.bool_)
-        for i, info in enumerate(told):
+        for i, info in enumerate(all_info):
             if info:
                 infos = self._add_info(infos, info, i)
         return texts, np.array(rewards), np.array(terminated), np.array(truncated), infos

@@ -49,10 +49,10 @@ def resolve_opponent(opponent: Opponent, role: str) -> Opponent:
     """The agent of a name; anything else unchanged. Raises ValueError for an unknown name, TypeError for an
     object that cannot play."""
     if isinstance(opponent, str):
-        found = list(entry_points(group="sparring.agents", name="resolve"))
-        if not found:
+        resolvers = list(entry_points(group="sparring.agents", name="resolve"))
+        if not resolvers:
             raise ValueError(f"the agent name {opponent!r} cannot be resolved: sparring is not installed (pip install -e .)")
-        return found[0].load()(opponent, role=role)
+        return resolvers[0].load()(opponent, role=role)
     if not callable(opponent) and not hasattr(opponent, "player"):
         raise TypeError(f"an opponent is a function of the messages, an agent or an agent's name, got {opponent!r}")
     return opponent
@@ -63,8 +63,8 @@ def renderer_of(prompts: str, roles: Iterable[str], opponent: Any = None) -> Ren
     opponent was trained with where that is a model, else the full rules; other names as in `load_prompts`."""
     if prompts != "card":
         return load_prompts(prompts, roles)
-    own: Renderer | None = getattr(opponent, "renderer", None)
-    return own or TABOO_PROMPTS
+    renderer: Renderer | None = getattr(opponent, "renderer", None)
+    return renderer or TABOO_PROMPTS
 
 
 def require_playable(game: Game, players: Mapping[str, Any], words: Iterable[str]) -> None:
@@ -96,10 +96,10 @@ class _FunctionPlayer:
         self.renderer = renderer
 
     def turn(self, observation: Observation) -> TurnCoroutine:
-        said = self.function(chat(self.renderer, observation))
-        if not isinstance(said, str):
-            raise TypeError(f"the opponent function must return a str, got {type(said).__name__}")
-        return said, False
+        text = self.function(chat(self.renderer, observation))
+        if not isinstance(text, str):
+            raise TypeError(f"the opponent function must return a str, got {type(text).__name__}")
+        return text, False
         yield  # a coroutine that never asks
 
     def close(self) -> None:
@@ -127,27 +127,27 @@ def speak(turns: Sequence[TurnCoroutine]) -> list[Reply | OpponentFailedError]:
     waiting: dict[tuple[int, str], int] = {}
     backends: dict[int, Any] = {}
 
-    def advance(place: int, reply: Any) -> None:
+    def advance(number: int, reply: Any) -> None:
         try:
-            request = turns[place].send(reply)
+            request = turns[number].send(reply)
         except StopIteration as stop:
-            results[place] = stop.value
+            results[number] = stop.value
         except OpponentFailedError as error:
-            results[place] = error
+            results[number] = error
         else:
             backends[id(request.backend)] = request.backend
             try:
                 request.backend.submit(request)
             except OpponentFailedError as error:
-                results[place] = error
+                results[number] = error
             else:
-                waiting[id(request.backend), request.stream] = place
+                waiting[id(request.backend), request.stream] = number
 
-    for place in range(len(turns)):
-        advance(place, None)
+    for number in range(len(turns)):
+        advance(number, None)
     while waiting:
         for key, backend in list(backends.items()):
             if any(owner == key for owner, _ in waiting):
                 for request, reply in backend.poll():
                     advance(waiting.pop((key, request.stream)), reply)
-    return [results[place] for place in range(len(turns))]
+    return [results[number] for number in range(len(turns))]

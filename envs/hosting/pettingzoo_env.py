@@ -119,11 +119,11 @@ class TabooAEC(AECEnv[str, str, str]):  # type: ignore[misc]  # PettingZoo has n
 
     def render(self) -> str | None:
         """The utterances so far ("ansi"), or the last utterance, printed ("human")."""
-        said = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances] if self._state is not None else []
+        lines = [f"{u.role}: {inset(u.text)}" for u in self._state.utterances] if self._state is not None else []
         if self.render_mode == "human":
-            print(said[-1] if said else "")
+            print(lines[-1] if lines else "")
             return None
-        return "\n".join(said) if self.render_mode == "ansi" else None
+        return "\n".join(lines) if self.render_mode == "ansi" else None
 
     def close(self) -> None:
         self._state = None

@@ -236,28 +236,28 @@ def _alone(sentence: str) -> str | None:
     pieces = [piece for piece in re.split(r"\.{2,}|:", _STOCK.sub(",", sentence)) if content(piece)]
     if len(pieces) > 1 and len(content(pieces[-1])) == 1:
         sentence = pieces[-1]
-    found = [word for word in content(sentence) if word not in _TALK] or content(sentence)
-    if len(found) == 1:
+    candidates = [word for word in content(sentence) if word not in _TALK] or content(sentence)
+    if len(candidates) == 1:
         return _one_word(sentence)
-    return "" if len(found) == 2 and _LISTED.search(sentence) else None
+    return "" if len(candidates) == 2 and _LISTED.search(sentence) else None
 
 
 def _after_connector(sentence: str, connector: re.Match[str]) -> str | None:
     """The word that a sentence names after its connector ("it is"); None if nothing follows, or a question
     does ("is it played")."""
-    said = sentence[connector.end() :]
-    while (again := _CONNECTOR.search(said)) and _is_remark(said[: again.start()], connected=True):
-        connector, said = again, said[again.end() :]
-    if not _WORD.search(_STOCK.sub(" ", said)):
+    rest = sentence[connector.end() :]
+    while (again := _CONNECTOR.search(rest)) and _is_remark(rest[: again.start()], connected=True):
+        connector, rest = again, rest[again.end() :]
+    if not _WORD.search(_STOCK.sub(" ", rest)):
         return None
-    named = _one_word(said)
-    if _INVERTED.match(connector[0]) and not _LISTED.search(said) and (not named or _is_cut(said)):
+    named = _one_word(rest)
+    if _INVERTED.match(connector[0]) and not _LISTED.search(rest) and (not named or _is_cut(rest)):
         return None
     return named
 
 
-def _is_cut(said: str) -> bool:
-    return not _CUT.isdisjoint(_WORD.findall(_SPLIT.split(said)[0]))
+def _is_cut(text: str) -> bool:
+    return not _CUT.isdisjoint(_WORD.findall(_SPLIT.split(text)[0]))
 
 
 def _inside(match: re.Match[str]) -> str:
@@ -266,29 +266,30 @@ def _inside(match: re.Match[str]) -> str:
 
 
 def content(piece: str) -> list[str]:
-    """The words of a piece that could be a name: without articles, adverbs, interjections and stock phrases."""
-    found = _WORD.findall(_STOCK.sub(" ", piece))
-    return [word for word in found if word not in _SKIP and not _INTERJECTION.fullmatch(word)]
+    """The words of a piece that could be a name: without articles, adverbs, interjections and stock
+    phrases."""
+    words = _WORD.findall(_STOCK.sub(" ", piece))
+    return [word for word in words if word not in _SKIP and not _INTERJECTION.fullmatch(word)]
 
 
 def _one_of(quotes: list[str], after: str) -> str:
     """The word in quotes; "" if they contain several, or a word without quotes is joined to it."""
     if _rivals(after, "", joined=True):
         return ""
-    found: set[str] = set()
+    names: set[str] = set()
     for quote in quotes:
         connector = _CONNECTOR.search(quote)
-        found.add(_one_word(quote[connector.end() :] if connector else quote))
-    return found.pop() if len(found) == 1 else ""
+        names.add(_one_word(quote[connector.end() :] if connector else quote))
+    return names.pop() if len(names) == 1 else ""
 
 
-def _one_word(said: str) -> str:
+def _one_word(text: str) -> str:
     """The single word of what follows "it is"; "" for none or several."""
-    said = _STOCK.sub(",", said)
-    without_asides = _BRACKETED.sub(",", said)
+    text = _STOCK.sub(",", text)
+    without_asides = _BRACKETED.sub(",", text)
     if content(without_asides):
-        said = without_asides
-    pieces = [piece for piece in _SPLIT.split(said) if _WORD.search(piece)]
+        text = without_asides
+    pieces = [piece for piece in _SPLIT.split(text) if _WORD.search(piece)]
     while pieces and _TALK.issuperset(content(pieces[0])) and any(_is_name(piece) for piece in pieces[1:]):
         pieces.pop(0)
     if not pieces:
@@ -306,7 +307,8 @@ def _one_word(said: str) -> str:
 
 
 def _ends_name(named: list[str], i: int) -> bool:
-    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love it"."""
+    """Whether the naming phrase ends before its word number i: "cat because it purrs", "cat and I love
+    it"."""
     if named[0] in ("something", "anything", "someone"):
         return False
     joins = named[i] in ("and", "or", "so")
@@ -361,7 +363,8 @@ def _compounds(word: str) -> bool:
 
 
 def _same(word: str, named: str) -> bool:
-    """Whether two words are the same, spelled or inflected: "piano" and "p-i-a-n-o", "color" and "colours"."""
+    """Whether two words are the same, spelled or inflected: "piano" and "p-i-a-n-o", "color" and
+    "colours"."""
     return word.replace("-", "") == named.replace("-", "") or bool(named and (named in forms(word) or word in forms(named)))
 
 

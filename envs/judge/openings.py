@@ -1,4 +1,5 @@
-"""The grammar of declarations: openings ("I know the word"), whether they declare, and which word is then named.
+"""The grammar of declarations: openings ("I know the word"), whether they declare, and which word is then
+named.
 
 `declarations` says what a declaration is. All texts are folded (see `normalise`).
 """
@@ -39,8 +40,8 @@ _SENTENCE = re.compile(r"(?:[^.!?\n]|\.{2,})*")
 
 
 def first_declared(text: str) -> tuple[int, int, str | None] | None:
-    """The first declaration in a folded text: its start and end there, and the guess, "" or None where none is named; None if
-    nothing is declared."""
+    """The first declaration in a folded text: its start and end there, and the guess, "" or None where none
+    is named; None if nothing is declared."""
     plain = _without_markup(text)
     for opening in _OPENING.finditer(plain):
         named = _declares(plain, opening)

@@ -73,12 +73,12 @@ def matcher(target: str, rule: str = "lemma") -> Callable[[str], Match | None]:
         hay = haystack(text) if stems else None
         if hay is not None and not any(map(hay.__contains__, stems)):
             return None
-        found = [word for word in words(text) if word.text in wanted]
+        readings = [word for word in words(text) if word.text in wanted]
         if written:
-            found += _phrases(text, target, rule)
-        if not found:
+            readings += _phrases(text, target, rule)
+        if not readings:
             return None
-        first = min(found, key=lambda word: (word.start, word.end))
+        first = min(readings, key=lambda word: (word.start, word.end))
         return Match(first.start, first.end, first.text)
 
     return match
@@ -110,10 +110,10 @@ def is_right(guess: str, target: str) -> bool:
     forbids more words."""
     wanted = forms(target, "lemma")
     folded = fold(guess)
-    said = [match.span() for match in re.finditer(f"{LETTER}+", folded.text.removesuffix("'s"))]
-    if not said:
+    spans = [match.span() for match in re.finditer(f"{LETTER}+", folded.text.removesuffix("'s"))]
+    if not spans:
         return False
-    start, end = folded.raw_span(said[0][0], said[-1][1])
+    start, end = folded.raw_span(spans[0][0], spans[-1][1])
     readings = [*words(guess), *_phrases(guess, target, "lemma")]
     return any(word.text in wanted and word.start <= start and word.end >= end for word in readings)
 
@@ -130,17 +130,17 @@ def verdict(text: str, role: str, target: str, rule: str = "lemma") -> Verdict |
     stems = _stems(target, rule)
     if stems and _says_nothing(text, stems):
         return None
-    said = matcher(target, rule)(text)
+    match = matcher(target, rule)(text)
     declared, right = _declared(text, target, rule)
     other = "defender" if role == "attacker" else "attacker"
     if role == "attacker":
-        if said:
-            return Verdict("foul", other, said.start, said.end, said.matched)
+        if match:
+            return Verdict("foul", other, match.start, match.end, match.matched)
         if declared:
             return Verdict("foul", other, declared.start, declared.end, declared.guess or "")
     else:
-        if said and (not declared or (said.start < declared.start and rule != "spag")):
-            return Verdict("uttered", other, said.start, said.end, said.matched)
+        if match and (not declared or (match.start < declared.start and rule != "spag")):
+            return Verdict("uttered", other, match.start, match.end, match.matched)
         if declared:
             reason, winner = ("declared_right", role) if right else ("declared_wrong", other)
             return Verdict(reason, winner, declared.start, declared.end, declared.guess or "")
@@ -218,7 +218,8 @@ def _hyphen(gap: re.Match[str]) -> str:
 
 
 def _lower(text: str) -> tuple[str, list[int] | range]:
-    """The lower-case text that SPAG compares, and the raw position of each of its characters and of its end."""
+    """The lower-case text that SPAG compares, and the raw position of each of its characters and of its
+    end."""
     lowered = text.lower()
     if len(lowered) == len(text):
         return lowered, range(len(text) + 1)
@@ -231,10 +232,10 @@ def _substring_matcher(target: str) -> Callable[[str], Match | None]:
 
     def match(text: str) -> Match | None:
         lowered, raw = _lower(text)
-        found = [(at, form) for form in wanted if (at := lowered.find(form)) >= 0]
-        if not found:
+        positions = [(at, form) for form in wanted if (at := lowered.find(form)) >= 0]
+        if not positions:
             return None
-        start, form = min(found)
+        start, form = min(positions)
         return Match(raw[start], raw[start + len(form) - 1] + 1, form)
 
     return match

@@ -115,7 +115,8 @@ def _joined(words: list[str], gaps: list[str]) -> str:
 
 
 def _is_part(word: str) -> bool:
-    """Whether a word may be half of a compound: in the table, of three letters or more, and no function word."""
+    """Whether a word may be half of a compound: in the table, of three letters or more, and no function
+    word."""
     return len(word) > 2 and word in _table() and word not in _GRAMMAR
 
 
@@ -135,10 +136,10 @@ def _forms(word: str, rule: str) -> frozenset[str]:
     first, blank, last = word.rpartition(" ")
     if blank:
         return frozenset(f"{first} {form}" for form in _forms(last, "lemma"))
-    found = {word, *_inflections(word)}
+    forms = {word, *_inflections(word)}
     if rule == "family" and word in _table():
-        found.update(_decode(word, _table()[word].partition("\t")[2]))
-    return frozenset(found)
+        forms.update(_decode(word, _table()[word].partition("\t")[2]))
+    return frozenset(forms)
 
 
 def _inflections(word: str) -> frozenset[str]:
@@ -198,18 +199,18 @@ def regular_inflections(word: str) -> frozenset[str]:
     """
     if not word.isalpha() or len(word) < 2:
         return frozenset({word, word + "s"} if len(word) > 1 else {word})
-    found = {word, plural(word)}
+    forms = {word, plural(word)}
     if word.endswith("ie"):
-        found |= {word + "d", word[:-2] + "ying"}
+        forms |= {word + "d", word[:-2] + "ying"}
     elif word.endswith("e"):
-        found |= {word + "d", word + "ing" if word.endswith(("ee", "oe", "ye")) else word[:-1] + "ing"}
+        forms |= {word + "d", word + "ing" if word.endswith(("ee", "oe", "ye")) else word[:-1] + "ing"}
     elif word.endswith("y") and word[-2] not in _VOWELS:
-        found |= {word[:-1] + "ied", word + "ing"}
+        forms |= {word[:-1] + "ied", word + "ing"}
     elif doubles(word):
-        found |= {word + word[-1] + "ed", word + word[-1] + "ing"}
+        forms |= {word + word[-1] + "ed", word + word[-1] + "ing"}
     else:
-        found |= {word + "ed", word + "ing"}
-    return frozenset(found)
+        forms |= {word + "ed", word + "ing"}
+    return frozenset(forms)
 
 
 IRREGULAR_PLURALS = dict(

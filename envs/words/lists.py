@@ -6,6 +6,7 @@
     band:1000-5000:verb       another part of speech: noun, verb, adjective, adverb; `:profane` keeps profane words too
     words.txt                 a text file with one word a line, of at most 100 characters that can be seen; # beside a blank
                               or at the start begins a comment (C# is a word)
+    everyday+LIST             the nouns of the everyday world, and those words of a list that no sentence of its small English holds
     LIST@train, LIST@heldout  the words of a list to train on, and those to keep for a test
     LIST,LIST                 the words of several lists, in order; a curriculum takes them one after the other
 
@@ -25,6 +26,7 @@ from pathlib import Path
 
 from ..judge.word_forms import clean_target, forms
 from ..text_files import hidden_character, read_text
+from ..world.english import sentence_words
 from ..world.facts import everyday, word_groups
 from .parts_of_speech import PARTS, words_of
 
@@ -37,6 +39,7 @@ LONGEST_WORD = 100
 """Longest word in a file, in characters."""
 _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#|#(?=[ \t])")
 """Where a comment begins in a line of a file; C# and F#m are words."""
+BESIDE = "everyday+"
 SPLITS = ("train", "heldout")
 HELDOUT = 0.1
 """Share of a list's words that `@heldout` takes; the everyday world has held-out words of its own."""
@@ -130,7 +133,24 @@ def _list(name: str) -> tuple[str, ...]:
     return split_words(_whole(source))[SPLITS.index(split)]
 
 
+def of_everyday(words: str) -> bool:
+    """Whether these are the nouns of the everyday world, which scripted experts know, perhaps with others beside them."""
+    return words == "everyday" or (words.startswith(BESIDE) and not isfile(words) and "," not in words)
+
+
+def outside_words(name: str) -> tuple[str, ...]:
+    """The words of LIST in everyday+LIST that are outside the everyday world: neither its nouns nor words of its sentences, in any form.
+    Raises ValueError for a list without such words."""
+    inside = {form for word in sentence_words() for form in forms(word, "lemma")}
+    found = tuple(word for word in dict.fromkeys(_list(name.removeprefix(BESIDE))) if not set(forms(word, "lemma")) & inside)
+    if not found:
+        raise ValueError(f"the word list {name!r} holds no words that the everyday world lacks")
+    return found
+
+
 def _whole(name: str) -> tuple[str, ...]:
+    if of_everyday(name) and name != "everyday":
+        return (*everyday().nouns, *outside_words(name))
     if name == "everyday":
         return everyday().nouns
     if name == "common":
@@ -145,13 +165,13 @@ def _whole(name: str) -> tuple[str, ...]:
 
 
 def _band(name: str) -> tuple[str, ...]:
-    found = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
-    if not found:
+    match = re.fullmatch(rf"band:(\d+)-(\d+)(?::({'|'.join(PARTS)}))?(:profane)?", name)
+    if not match:
         raise ValueError(
             f"cannot read the band {name!r:.100}; a band is band:FIRST-LAST, as band:1-5000, then perhaps :PART ({', '.join(PARTS)}), then "
             "perhaps :profane"
         )
-    first, last, part, profane = found.groups()
+    first, last, part, profane = match.groups()
     return band_words(int(first), int(last), part or "noun", profane=profane is not None)
 
 

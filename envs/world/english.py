@@ -236,11 +236,11 @@ _KNOW = "i know the word!"
 
 def _parse_ask(text: str) -> Ask | None:
     for opener in _OPENERS:
-        if found := opener.match(text):
+        if match := opener.match(text):
             break
     else:
         return None
-    head, _, clauses = found.group(1).partition(" that ")
+    head, _, clauses = match.group(1).partition(" that ")
     facts: list[Fact] = []
     if head.startswith("a kind of "):
         category = Fact("category", head.removeprefix("a kind of "))
@@ -280,6 +280,13 @@ def parse_sentences(text: str) -> Iterator[tuple[str, Act | None]]:
             yield piece, _sentences().get(lowered) or _parse_ask(lowered)
 
 
+@cache
+def sentence_words() -> frozenset[str]:
+    """The words, in lower case, of all sentences and requests of this English."""
+    texts = (*_sentences(), *_clauses(), *ASK_OPENERS, *(f"a kind of {kind}" for kind in everyday().values("category")))
+    return frozenset(word for text in texts for word in re.findall(r"[a-z]+", text.lower()))
+
+
 class Truth(NamedTuple):
     """claims: claims about the secret. true: true ones among them. unparsed: sentences outside this English.
     sentences: all of them."""
@@ -296,7 +303,8 @@ class Truth(NamedTuple):
 
     @property
     def unparsed_share(self) -> float | None:
-        """Sentences outside this English, whose truth is unknown, as a share of all; None without sentences."""
+        """Sentences outside this English, whose truth is unknown, as a share of all; None without
+        sentences."""
         return self.unparsed / self.sentences if self.sentences else None
 
 
@@ -305,17 +313,19 @@ TruthOf = Callable[[Iterable[str], str], Truth]
 
 
 def truth(texts: Iterable[str], secret: str, world: World | None = None) -> Truth:
-    """Checks the claims about a secret noun against the world."""
+    """Checks the claims about a secret noun against the world. Nothing can be checked of a secret that the
+    world does not know."""
     world = world or everyday()
+    known = secret in world.facts
     claims = true = unparsed = sentences = 0
     for text in texts:
         for _, act in parse_sentences(text):
             sentences += 1
             match act:
-                case Hint(fact, positive):
+                case Hint(fact, positive) if known:
                     claims += 1
                     true += world.has(secret, fact) == positive
-                case NotIt(noun):
+                case NotIt(noun) if known:
                     claims += 1
                     true += noun != secret
                 case None:

@@ -44,12 +44,12 @@ def _fact(world: World, noun: str, rng: random.Random) -> Fact:
 
 def _without(world: World, words: Sequence[str], facts: Sequence[Fact], n: int, rng: random.Random) -> list[str]:
     """n words that lack at least one of the facts."""
-    found: list[str] = []
-    while len(found) < n:
+    chosen: list[str] = []
+    while len(chosen) < n:
         word = rng.choice(words)
-        if word not in found and not all(world.has(word, fact) for fact in facts):
-            found.append(word)
-    return found
+        if word not in chosen and not all(world.has(word, fact) for fact in facts):
+            chosen.append(word)
+    return chosen
 
 
 def _shuffled(items: Sequence[str], rng: random.Random) -> list[str]:
@@ -64,18 +64,18 @@ def _values(world: World, noun: str, kind: str) -> tuple[str, ...]:
 def _wrong_values(world: World, right: tuple[str, ...], kind: str, rng: random.Random, n: int = 3) -> list[tuple[str, ...]]:
     """n wrong answers in the form of the right one: as many values, not all of them true, taken from other
     nouns, no value in two answers; where that is impossible, any values of the kind."""
-    found: list[tuple[str, ...]] = []
+    answers: list[tuple[str, ...]] = []
     for noun in _shuffled(world.nouns, rng):
         values = _values(world, noun, kind)
-        if len(values) == len(right) and not set(values) & {v for answer in (right, *found) for v in answer}:
-            found.append(values)
-            if len(found) == n:
-                return found
-    while len(found) < n:  # from all values: were the right one's left out, the answer that shares no value would be the right one
+        if len(values) == len(right) and not set(values) & {v for answer in (right, *answers) for v in answer}:
+            answers.append(values)
+            if len(answers) == n:
+                return answers
+    while len(answers) < n:  # from all values: were the right one's left out, the answer that shares no value would be the right one
         values = tuple(sorted(rng.sample(world.values(kind), k=len(right))))
-        if values not in (right, *found):
-            found.append(values)
-    return found
+        if values not in (right, *answers):
+            answers.append(values)
+    return answers
 
 
 def recall(world: World, words: Sequence[str], rng: random.Random) -> Question:
@@ -87,9 +87,9 @@ def recall(world: World, words: Sequence[str], rng: random.Random) -> Question:
     others = [v for v in world.values(kind) if v not in right]
     # NOTE: the base texts, which show no options, hang on these draws; so options come from a generator that
     # they seed.
-    own = random.Random(repr(rng.sample(others, k=min(3, len(others)))))
-    answer, *wrong = (_capital(" and ".join(values)) + "." for values in (right, *_wrong_values(world, right, kind, own)))
-    return Question("recall", text, answer, tuple(_shuffled((answer, *wrong), own)), (word,))
+    option_rng = random.Random(repr(rng.sample(others, k=min(3, len(others)))))
+    answer, *wrong = (_capital(" and ".join(values)) + "." for values in (right, *_wrong_values(world, right, kind, option_rng)))
+    return Question("recall", text, answer, tuple(_shuffled((answer, *wrong), option_rng)), (word,))
 
 
 def yes_no(world: World, words: Sequence[str], rng: random.Random) -> Question:

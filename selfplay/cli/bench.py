@@ -94,11 +94,11 @@ def bench(arguments: list[str]) -> int:
 def _answers(spec: str, name: str, asked: "Suite", options: Bench, *, first: bool) -> "dict[str, ModelAnswers]":
     """The answers of a model by its name; of the first one also those of an untrained model of its shape."""
     from sparring.agents.models.loading import load_language_model
-    from sparring.agents.names import model_place
+    from sparring.agents.names import model_location
     from sparring.benchmarks.reasoning.answers import ModelAnswers, circumstances
     from sparring.benchmarks.reasoning.untrained import untrained
 
-    model = load_language_model(model_place(spec), name=name, device=options.device)
+    model = load_language_model(model_location(spec), name=name, device=options.device)
     found = {}
     for key, one in ((spec, model), *([(UNTRAINED, untrained(model))] if first else [])):
         with bar_of(json=options.json).phase(f"bench {one.name}", asked.answers, "answers") as advance:
@@ -167,7 +167,7 @@ def _show(
 
 def _require(options: Bench) -> None:
     """Raises ValueError, before any model is loaded, for names and numbers that mean nothing."""
-    from sparring.agents.names import is_model, model_place
+    from sparring.agents.names import is_model, model_location
 
     if not options.models:
         raise ValueError("give at least one model; sparring bench --help shows how")
@@ -184,4 +184,4 @@ def _require(options: Bench) -> None:
     for spec in (*options.models, *options.against, *options.control):
         if not is_model(spec):
             raise ValueError(f"{spec} is no model; the test scores answers by a model's probabilities")
-        model_place(spec)
+        model_location(spec)

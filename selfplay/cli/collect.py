@@ -1,4 +1,4 @@
-"""sparring collect: games as data for imitation."""
+"""sparring collect: games as data for supervised fine-tuning."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from .options import parse, positional
 
 @dataclass(frozen=True)
 class Collect(MatchOptions):
-    """Plays games and writes what a teacher said as data, for imitation here (--sft.data FILE) or elsewhere.
+    """Plays games and writes what a teacher said as data, for fine-tuning here (--sft.data FILE) or elsewhere.
 
     The teacher plays both roles, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, smollm2,
     scripted, scripted:NAME, PATH, FILE.gguf, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
@@ -44,7 +44,7 @@ class Collect(MatchOptions):
 
 
 def collect(arguments: list[str]) -> int:
-    """Writes games of any agents as data for imitation."""
+    """Writes games of any agents as data for supervised fine-tuning."""
     options: Collect = parse(positional(Collect), "sparring collect", arguments)
 
     from sparring.envs.games.prompts import load_prompts

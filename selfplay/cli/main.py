@@ -19,6 +19,7 @@ from .export import export
 from .games import games
 from .judge import judge
 from .play import play
+from .reference import reference
 from .report import report
 from .tournament import tournament
 from .train import train
@@ -83,6 +84,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train,
     "play": play,
     "tournament": tournament,
+    "reference": reference,
     "bench": bench,
     "collect": collect,
     "data": data,

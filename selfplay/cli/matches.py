@@ -79,9 +79,9 @@ def agents_of(
     """Agents by role (or by name); names of one model share it. max_memory: GiB for the caches of all local models, 0 for no bound.
     max_new_tokens: None for each model's own number. models: loaded ones, see `resolve`."""
     from sparring.agents.core import Sampling
-    from sparring.agents.names import is_model, local_place, model_card, resolve
+    from sparring.agents.names import is_model, local_location, model_card, resolve
 
-    local = {place for place in map(local_place, specs.values()) if place is not None}
+    local = {place for place in map(local_location, specs.values()) if place is not None}
     memory = int(max_memory * 2**30 / len(local)) if max_memory and local else None
     loaded = {} if models is None else models
     agents = {}

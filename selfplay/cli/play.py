@@ -48,6 +48,8 @@ class Play(MatchOptions):
     """How many of them are printed, each when it has ended; JSON holds all."""
     out: Path | None = None
     """A new file for the games, .jsonl.gz, as in a run folder. None: they are not kept."""
+    tournament: Path | None = None
+    """The folder of a tournament that a person joins against --opponent, one of its players, on its words; other settings are its own."""
 
 
 def play(arguments: list[str]) -> int:
@@ -58,6 +60,10 @@ def play(arguments: list[str]) -> int:
 
     if options.games < 1 or options.show < 0:
         raise ValueError(f"--games must be at least 1, --show at least 0, got {options.games}, {options.show}")
+    if options.tournament is not None:
+        from .tournament_guest import join
+
+        return join(options, options.tournament)
     with new_file(options.out) if options.out is not None else nullcontext():
         return _play(options)
 

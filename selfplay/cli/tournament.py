@@ -13,6 +13,7 @@ from .options import parse, positional
 
 if TYPE_CHECKING:
     from sparring.agents.rollout import Episode, Match
+    from sparring.envs.core import Game
 
     from ..evaluation.game_results import GameResult
     from ..evaluation.tournament import Plan
@@ -92,15 +93,10 @@ def _in_memory(options: Tournament) -> dict[str, Any]:
     seconds: Counter[str] = Counter()
     matches = [match for pair in plan.pairs for match in plan.matches(*pair)]
     _play(plan, matches, options, lambda _, result: results.append(result), seconds.update)
-    return _standings(results, plan, seconds, options, len(matches))
+    return _standings(results, plan, seconds, _played(options), len(matches))
 
 
 def _in_folder(options: Tournament, out: Path) -> dict[str, Any]:
-    from ..evaluation.tournament_folder import RESULTS
-    from ..report.tournament import write_standings
-    from ..storage.folder import to_json, write_text
-    from ..storage.provenance import provenance
-
     folder = _opened(options, out)
     options = replace(options, **folder.options)
     folder.mend()
@@ -128,10 +124,20 @@ def _in_folder(options: Tournament, out: Path) -> dict[str, Any]:
         except (Exception, KeyboardInterrupt) as error:
             error.add_note(f"{len(results)} games are in {out}; the same command goes on")
             raise
-    found = _standings(results.values(), folder.plan, folder.seconds(), options, len(planned))
-    found["tournament"]["provenance"] = provenance(options.seed)
-    write_text(out / RESULTS, to_json(found))
-    write_standings(found, out)
+    return write_results(folder, results.values())
+
+
+def write_results(folder: "TournamentFolder", results: "Iterable[GameResult]") -> dict[str, Any]:
+    """Writes what a tournament came to into its folder."""
+    from ..evaluation.tournament_folder import RESULTS
+    from ..report.tournament import write_standings
+    from ..storage.folder import to_json, write_text
+    from ..storage.provenance import provenance
+
+    found = _standings(results, folder.plan, folder.seconds(), folder.options, len(folder.planned()))
+    found["tournament"]["provenance"] = provenance(folder.options["seed"])
+    write_text(folder.path / RESULTS, to_json(found))
+    write_standings(found, folder.path)
     return found
 
 
@@ -152,7 +158,7 @@ def _opened(options: Tournament, out: Path) -> "TournamentFolder":
         folder = TournamentFolder(out, _played(options), tuple(map(entrant, specs)), game, tuple(words))
         folder.save()
         return folder
-    folder = open_tournament(out, lambda game, begun: secrets(game, begun["words"], begun["seed"]))
+    folder = open_tournament(out, words_of)
     defaults = _played(Tournament(players=()))
     for name, value in _played(options).items():
         if value not in (defaults[name], folder.options[name]):
@@ -167,8 +173,14 @@ def _opened(options: Tournament, out: Path) -> "TournamentFolder":
     joined = folder.joined([entrant(spec) for spec in added])
     require_names(product(folder.game.roles, added), folder.game, folder.words)
     if joined != folder:
+        folder.require_unchanged(there)  # whoever joins plays them all
         joined.save()
     return joined
+
+
+def words_of(game: "Game", begun: Mapping[str, Any]) -> list[str]:
+    """What the games of a tournament are about, by its options."""
+    return secrets(game, begun["words"], begun["seed"])
 
 
 def _played(options: Tournament) -> dict[str, Any]:
@@ -186,7 +198,7 @@ def _play(
     by player, from time to time."""
     if not matches:
         return
-    from sparring.agents.names import local_place
+    from sparring.agents.names import local_location
     from sparring.agents.rollout import play
 
     from ..data.streaming import Interrupted
@@ -195,7 +207,7 @@ def _play(
     from ..runtime.interrupts import Interrupts
 
     pairs = list(dict.fromkeys((match.tags[FIRST], match.tags[SECOND]) for match in matches))
-    places = {player: local_place(player) for pair in pairs for player in pair}
+    places = {player: local_location(player) for pair in pairs for player in pair}
     rounds = turns(pairs, places, options.models_at_once or _room(set(places.values()) - {None}, options.device))
     models: dict[str, Any] = {}
     meter, interrupts, bar = Meter(), Interrupts(), bar_of(json=options.json)
@@ -242,12 +254,12 @@ def _room(places: Collection[str | None], device: str) -> int:
 
 
 def _standings(
-    results: "Iterable[GameResult]", plan: "Plan", seconds: Mapping[str, float], options: Tournament, planned: int
+    results: "Iterable[GameResult]", plan: "Plan", seconds: Mapping[str, float], options: Mapping[str, Any], planned: int
 ) -> dict[str, Any]:
     from ..evaluation.standings import standings
     from ..evaluation.tournament_folder import rules
 
-    what = {**rules(plan.game, plan.words), "options": _played(options), "players": list(plan.players), "planned": planned}
+    what = {**rules(plan.game, plan.words), "options": dict(options), "players": list(plan.players), "planned": planned}
     return {"tournament": what, **standings(results, plan.game.roles, seconds)}
 
 

@@ -36,7 +36,7 @@ class Start:
     print_config: bool = False
     """Print the resolved settings as YAML, for --config, and stop."""
     dry_run: bool = False
-    """Print what the run would need and write, and stop."""
+    """Print what the run would need and write, and how 16 first games end where these take less than a minute, and stop."""
     help_all: bool = False
     """Show every setting."""
 
@@ -70,12 +70,13 @@ def train(arguments: list[str]) -> int:
         print(to_yaml(config), end="")
         return 0
     if start.dry_run:
-        from ..run.dry_run import plan
+        from ..run.dry_run import plan, tried
         from ..run.method import method_of
         from ..run.session import prepare
 
         method = method_of(config)
-        _print_plan(plan(prepare(config), method), as_json=start.json)
+        session = prepare(config)
+        _print_plan(plan(session, method) | tried(session, method, progress), as_json=start.json)
         return 0
 
     from sparring.agents.names import model_card
@@ -109,7 +110,7 @@ def _config(start: Start, known: Known, arguments: list[str]) -> TrainConfig:
             raise ValueError("--config and --preset both say where to start; give one of them")
         base = replace(load(start.config, TrainConfig), out=None)
     else:
-        base = preset(start.preset or "quick", known.model, everyday=known.model is None or _everyday(known.model))
+        base = preset(start.preset or "quick", known.model, **_about(known.model))
     config: TrainConfig = parse(with_values(TrainConfig), PROGRAM, arguments, base)
     return replace(
         config,
@@ -118,10 +119,16 @@ def _config(start: Start, known: Known, arguments: list[str]) -> TrainConfig:
     )
 
 
-def _everyday(model: str) -> bool:
-    from sparring.agents.names import model_card
+def _about(model: str | None) -> dict[str, Any]:
+    """What presets are fitted by."""
+    if model is None:
+        return {}
 
-    return model_card(model).everyday
+    from sparring.agents.names import model_card, parameters
+    from sparring.agents.players.player_card import PlayerCard
+
+    card = model_card(model)
+    return {"everyday": card.everyday, "parameters": parameters(model), "plays": card != PlayerCard()}
 
 
 def _report(summary: "Summary", *, as_json: bool) -> int:

@@ -13,8 +13,8 @@ from typing import Literal
 
 from .checks import MOST_GIB, above, at_least, below
 
-BASE_TEXTS, NO_MIX = "base", "none"
-"""Sources of the SFT mix that are no file: the embedded model's base texts, and nothing."""
+BASE_TEXTS, EXPERT_GAMES, NO_MIX = NAMED_SOURCES = "base", "experts", "none"
+"""Sources of the SFT mix that are no file: the embedded model's base texts, new games of the scripted experts, and nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class SFTConfig:
     data: Path | None = None
     """A file of games or conversations to learn from, as sparring collect writes, or SPAG's, or TRL's; of games the winner's side.
     None: scripted experts, or where they do not know the words, the file of sft_mix."""
+    experts: Literal["mixed", "clear"] = "mixed"
+    """Which scripted experts: mixed (many styles, imperfect on purpose) or clear (their hints and requests fit few words, and they
+    declare when they are sure: games that are won by knowing words, as a language model does)."""
     winners_only: bool = False
     """Learn from the winner's side of a game only; each role weighs half, however seldom it wins, as in SPAG; ties are dropped. In
     files of games the winner's side is always taken, with this weighed so."""
@@ -47,7 +50,8 @@ class SFTMixConfig:
     """Supervised conversations mixed into every update of self-play, against forgetting."""
 
     source: str = BASE_TEXTS
-    """Where they come from: base (the embedded model's base texts), none, or a file (docs/formats.md)."""
+    """Where they come from: base (the embedded model's base texts), experts (new games of sft.experts), none, or a file
+    (docs/formats.md)."""
     fraction: float = field(default=0.25, metadata=at_least(0, 100))
     """Conversations beside each optimiser step, as a fraction of learner.minibatch. More: less forgotten, slower."""
     weight: float = field(default=0.5, metadata=at_least(0))
@@ -70,6 +74,9 @@ class EvaluationConfig:
     """Sampling temperature of both players. 0 is greedy, and then only the words make games differ."""
     control: bool = True
     """Whether a copy of the first model learns from scripted experts with as many tokens as self-play had, and is measured too."""
+    gate: int = field(default=0, metadata=at_least(0))
+    """Games of the first model against itself before self-play begins, which does not where it hardly ever wins by a right guess or an
+    uttered word, or often breaks the rules (docs/metrics.md); 0 leaves them out."""
     scripted: bool = True
     """Whether scripted players are opponents too. They know the everyday world only and are left out on other words."""
 
@@ -132,6 +139,7 @@ LIMITS: Mapping[str, float | None] = types.MappingProxyType(
         "mute": 0.2,
         "repeated": 0.2,
         "imbalance": 0.85,
+        "decisive": 0.05,
         "ties": 0.6,
         "fouls": 0.2,
         "mismatch_kl": 0.01,
@@ -143,7 +151,8 @@ LIMITS: Mapping[str, float | None] = types.MappingProxyType(
 
 entropy: least entropy per token, as a share of the first round's. reward_std: least standard deviation of returns, either role's. mute:
 largest share of games lost by silence or over-long speech. repeated: largest share of utterances that their speaker has said before in
-the same game. imbalance: largest share of decided games that one role wins. ties: largest share of ties. fouls: largest share of games
+the same game. imbalance: largest share of decided games that one role wins. decisive: least share of games that end by a right guess or an
+uttered word; only of games that know these. ties: largest share of ties. fouls: largest share of games
 lost by a foul. mismatch_kl: largest KL(sampler || learner) before a round's first step. grad_norm: largest norm of a step's gradient
 before clipping, as a multiple of the first round's mean, or of 1 where that was below 0.001. truth: largest fall of the share of true
 hints below the first round's; only where truth is known.

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from sparring.envs.core import Game, game_from_options
 from sparring.envs.games import registered as _games  # noqa: F401  registers the games
+from sparring.envs.words.lists import of_everyday
 
 from .checks import near, wrong_values
-from .config import BASE_TEXTS, LIMITS, NO_MIX, TrainConfig
+from .config import EXPERT_GAMES, LIMITS, NAMED_SOURCES, TrainConfig
 
 
 def check(config: TrainConfig) -> None:
@@ -26,8 +27,10 @@ def _wrong_play(config: TrainConfig) -> Iterator[str]:
     else:
         yield from _wrong_roles(config, game)
     sft = config.sft
-    if config.words != "everyday" and sft.data is None and sft.steps and config.sft_mix.source in (BASE_TEXTS, NO_MIX):
+    if not of_everyday(config.words) and sft.data is None and sft.steps and config.sft_mix.source in NAMED_SOURCES:
         yield "scripted experts know the everyday world only: set sft.steps 0, words everyday, or sft.data FILE"
+    if config.sft_mix.source == EXPERT_GAMES and not of_everyday(config.words):
+        yield "sft_mix.source experts needs words everyday, of which scripted experts know something"
     if sft.steps and sft.games < 1:
         yield "sft.steps above 0 needs sft.games of at least 1"
     if not config.game.startswith("AdversarialTaboo"):

@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from .checks import near
-from .config import NO_MIX, EvaluationConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
+from .config import EXPERT_GAMES, NO_MIX, EvaluationConfig, LearnerConfig, SFTConfig, SFTMixConfig, TrainConfig
 
 
-def preset(name: str, model: str | None = None, *, everyday: bool = True) -> TrainConfig:
+def preset(
+    name: str, model: str | None = None, *, everyday: bool = True, parameters: int | None = None, plays: bool = False
+) -> TrainConfig:
     """A named configuration, fitted to a model.
 
     everyday: whether the model speaks the small English of the everyday world (sparring-mini and what was trained from it). Any other model
-    gets word-list words, the full rules, and no SFT and no SFT mix.
+    gets word-list words, the full rules, and no SFT and no SFT mix; a small one what `_small` gives it. parameters: how many it has, None:
+    not known. plays: whether it has learnt the game before, in a run.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; {near(name, PRESETS)}")
@@ -21,6 +24,8 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         return config
     if everyday:
         return replace(config, model=model)
+    if parameters is not None and parameters < SMALL and name in SMALL_PRESETS:
+        return _small(replace(config, model=model), plays=plays, thorough=name == "full")
     return replace(
         config,
         model=model,
@@ -30,6 +35,31 @@ def preset(name: str, model: str | None = None, *, everyday: bool = True) -> Tra
         sft=SFTConfig(),
         evaluation=replace(config.evaluation, scripted=False),
         learner=replace(config.learner, lr=OTHER_MODELS_LR.get(name, 1e-6), token_budget=LearnerConfig.token_budget),
+    )
+
+
+SMALL, SMALL_PRESETS = 10**9, ("quick", "full", "rae")
+"""Models of fewer parameters have to be shown the game before they can win at it, in these presets."""
+
+
+def _small(config: TrainConfig, *, plays: bool, thorough: bool) -> TrainConfig:
+    """For a general language model that is too small to play by reading rules: it learns the form of the game from the everyday world's
+    clear experts and brings its own knowledge of the words (docs/decisions.md has the trials). plays: whether it has been shown the game.
+    thorough: hours instead of half an hour on two cores."""
+    start = SFTConfig(steps=96, minibatch=16, lr=3e-4, mix_share=0.0, games=2000, experts="clear")
+    return replace(
+        config,
+        words="everyday",
+        prompts="card" if plays else "brief",
+        sft=replace(start, steps=0) if plays else start,
+        sft_mix=SFTMixConfig(source=EXPERT_GAMES, fraction=0.25, weight=0.2),
+        rounds=config.rounds if thorough else 3,
+        games_per_round=128 if thorough else 64,
+        temperature=0.7,
+        max_new_tokens=40,
+        learner=replace(config.learner, lr=1e-5, minibatch=32),
+        evaluation=replace(config.evaluation, games=64 if thorough else 16, gate=128, control=thorough),
+        alarms=replace(config.alarms, action="rollback"),
     )
 
 

@@ -42,11 +42,11 @@ _EXAMPLE = '{"messages": [{"role": "user", "content": "Hello"}, {"role": "assist
 
 
 def read_chats(path: Path, renderer: Renderer, game: Game) -> list[Chat]:
-    """The conversations to imitate in a file of any format.
+    """The demonstrations in a file of any format.
 
     Of games the winner's side, shown by the renderer; SPAG's are judged by `game` and end where it says. Of preferences the chosen side. Of
     SPAG's rows those with a reward above 0, by their weight. Raises ValueError naming the file and the line (of an array: the entry) that
-    cannot be read, and for a file with nothing to imitate.
+    cannot be read, and for a file without any.
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file of conversations")
@@ -58,7 +58,7 @@ def read_chats(path: Path, renderer: Renderer, game: Game) -> list[Chat]:
             text = f"{where}: " * (where not in str(error)) + brief(error)
             raise ValueError(f"{text}; formats are {', '.join(FORMATS)}, as in {_EXAMPLE}") from error
     if not chats:
-        raise ValueError(f"{path}: no conversations to imitate in this file")
+        raise ValueError(f"{path}: no demonstrations in this file")
     return chats
 
 

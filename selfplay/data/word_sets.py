@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparring.agents.core import derive_seed
 from sparring.envs.core import Task
-from sparring.envs.words.lists import SPLITS, curriculum, list_names, split_words
+from sparring.envs.words.lists import SPLITS, curriculum, list_names, of_everyday, outside_words, split_words
 from sparring.envs.world.english import TruthOf, truth
 from sparring.envs.world.facts import word_groups
 
@@ -16,17 +16,20 @@ from sparring.envs.world.facts import word_groups
 class WordSets:
     """sft: targets in SFT and in self-play. rl: in self-play only. heldout: never while training. stages: the played words
     list by list, in the order of a curriculum; empty where they are one list. everyday: whether they are the list `everyday`, asked for by
-    that name, so that experts can play and hints can be checked; other lists are the user's own, whatever nouns they hold."""
+    that name, so that experts can play and hints can be checked; other lists are the user's own, whatever nouns they hold. outside: words
+    beside the everyday world's that are played, of which no expert speaks; outside_heldout: such that are never a target."""
 
     sft: tuple[str, ...]
     rl: tuple[str, ...]
     heldout: tuple[str, ...]
     stages: tuple[tuple[str, ...], ...] = ()
     everyday: bool = False
+    outside: tuple[str, ...] = ()
+    outside_heldout: tuple[str, ...] = ()
 
     @property
     def played(self) -> tuple[str, ...]:
-        return self.sft + self.rl
+        return self.sft + self.rl + self.outside
 
     def in_round(self, number: int, rounds: int) -> tuple[str, ...]:
         """The words of a round of a run, from 1: lists come in one after the other, each after an equal share of the rounds, and stay. In
@@ -42,16 +45,13 @@ class WordSets:
         named = {"sft": self.sft, "rl": self.rl}
         if self.stages:
             named = {f"list-{number}": stage for number, stage in enumerate(self.stages, 1)}
-        named["heldout"] = self.heldout
+        named |= {"heldout": self.heldout, "outside": self.outside, "outside-heldout": self.outside_heldout}
         return {name: words for name, words in named.items() if words}
 
     @property
     def counts(self) -> dict[str, int]:
-        return {
-            "sft": len(self.sft),
-            "rl": len(self.rl),
-            "heldout": len(self.heldout),
-        }
+        counts = {name: len(getattr(self, name)) for name in ("sft", "rl", "heldout")}
+        return counts | {name: len(words) for name, words in self.groups.items() if name not in counts and self.outside}
 
     @property
     def truth(self) -> "TruthOf | None":
@@ -72,6 +72,9 @@ def word_sets(words: str, heldout: float, *, with_sft: bool) -> WordSets:
     """
     if words == "everyday":
         return WordSets(*word_groups(), everyday=True)
+    if of_everyday(words):
+        outside, held_out = split_words(outside_words(words), heldout)
+        return WordSets(*word_groups(), everyday=True, outside=outside, outside_heldout=held_out)
     stages: list[tuple[str, ...]] = []
     held: list[str] = []
     for name, stage in zip(list_names(words), curriculum(words), strict=True):

@@ -40,6 +40,11 @@ class Alarm(NamedTuple):
             return f"gradient not finite{place}"
         return f"{found} {self.value:.3g}{place}, {'below' if below else 'above'} {self.limit:g}"
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, after a colon; empty where nothing is known to help."""
+        return f": {ADVICE[self.name]}" if self.name in ADVICE else ""
+
 
 class UnhealthyRunError(Exception):
     """A step raised alarms under an action that does not go on."""
@@ -114,6 +119,7 @@ _WATCHED: Mapping[str, tuple[str, bool, Callable[[Record, Record], float | None]
     "mute": ("share of games lost by silence or over-long speech", False, _reason("silent", "overlong")),
     "repeated": ("share of repeated utterances", False, _plain("repeated")),
     "imbalance": ("share of decided games that one role wins", False, _imbalance),
+    "decisive": ("share of games won by a right guess or an uttered word", True, _plain("decisive")),
     "ties": ("share of ties", False, _ties),
     "fouls": ("share of games lost by a foul", False, _reason("foul")),
     "mismatch_kl": ("KL between sampler and learner", False, _plain("mismatch_kl")),
@@ -121,3 +127,11 @@ _WATCHED: Mapping[str, tuple[str, bool, Callable[[Record, Record], float | None]
     "truth": ("fall of the share of true hints", False, _truth_lost),
 }
 """By name in LIMITS: what it is, whether it must not fall below its limit (else not rise above), how it is read."""
+
+
+_STALLING = (
+    "players learn to stall where they cannot win; go back to the last healthy model (--alarms.action rollback), mix in more "
+    "demonstrations (--sft-mix.source experts, a larger --sft-mix.weight), or price ties (--game AdversarialTaboo-DrawingOut)"
+)
+ADVICE: Mapping[str, str] = {"decisive": _STALLING, "ties": _STALLING}
+"""By alarm what has helped."""

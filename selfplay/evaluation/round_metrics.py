@@ -11,16 +11,18 @@ from sparring.envs.core import VOID
 from sparring.envs.world.english import TruthOf
 
 from ..objectives.returns import Returns
+from .gate import BROKEN, WON, share_of
 from .win_rates import truthfulness
 
-MUTE, RARE = ("silent", "foul", "overlong"), 0.01
-"""How games end that were not played, and the share of them that a round's line does not mention."""
+RARE = 0.01
+"""The share of games that were not played by the rules that a round's line does not mention."""
 
 
 def describe(episodes: Sequence[Episode], truth: TruthOf | None = None) -> dict[str, Any]:
     """How games ended, and how the players talked.
 
-    Counts: games (void ones apart), {role}_wins, ties, void, reasons. mean_turns: utterances per game. truth: share of true claims about
+    Counts: games (void ones apart), {role}_wins, ties, void, reasons. decisive: share of the games that end by a right guess or an uttered
+    word; None of games that know neither. mean_turns: utterances per game. truth: share of true claims about
     the secret; unparsed: share of the sentences of who knows it that could not be checked, being none of the everyday world's English;
     both None where truth is not known. distinct_utterances: different texts in the round; distinct_share: those as a share of its
     utterances, which falls with the size of a round. repeated: share of utterances that say again what their speaker said before in the
@@ -28,7 +30,10 @@ def describe(episodes: Sequence[Episode], truth: TruthOf | None = None) -> dict[
     {role}/completions/mean_length: sampled tokens per utterance; {role}/completions/clipped_ratio: share of utterances cut at their limit.
     """
     games = [p for p in episodes if p.outcome.reason != VOID]
-    roles = episodes[0].match.game.roles if episodes else ()
+    game = episodes[0].match.game if episodes else None
+    roles = game.roles if game else ()
+    reasons = dict(sorted(Counter(p.outcome.reason for p in games).items()))
+    decisive = share_of({"games": len(games), "reasons": reasons}, WON) if game and set(WON) <= set(game.reasons) else None
     said = [(p, u) for p in games for u in p.state.utterances]
     told = truthfulness(games, truth)
     distinct = len({u.text for _, u in said})
@@ -37,7 +42,8 @@ def describe(episodes: Sequence[Episode], truth: TruthOf | None = None) -> dict[
         "void": len(episodes) - len(games),
         **{f"{role}_wins": sum(p.outcome.winner == role for p in games) for role in roles},
         "ties": sum(p.outcome.winner is None for p in games),
-        "reasons": dict(sorted(Counter(p.outcome.reason for p in games).items())),
+        "reasons": reasons,
+        "decisive": decisive,
         "mean_turns": len(said) / len(games) if games else None,
         "truth": told and told.true_share,
         "unparsed": told and told.unparsed_share,
@@ -102,6 +108,6 @@ def round_line(number: int, rounds: int, record: Mapping[str, Any], seconds: flo
         if record["truth"] is not None:
             parts.append(f"true hints {record['truth']:.0%} (unparsed {record['unparsed']:.1%})")
         shares = {name: count / games for name, count in record["reasons"].items()}
-        parts += [f"{name} {share:.0%}" for name, share in shares.items() if name == "uttered" or (name in MUTE and share > RARE)]
+        parts += [f"{name} {share:.0%}" for name, share in shares.items() if name == "uttered" or (name in BROKEN and share > RARE)]
     parts += [f"{name} {record[name]:.3f}" for name in ("kl", "entropy") if name in record]
     return ", ".join([*parts, f"{seconds:.1f} s"])

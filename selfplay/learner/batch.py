@@ -23,6 +23,7 @@ class Sample:
     first token never is. sampler_logprobs: float32 [n], the log-probabilities that the sampler gave its tokens at `temperature`, 0 where
     no action is; None where the sample was not sampled as it stands. advantages: float32 [n], 0 outside actions. weight: of all its tokens.
     role: for metrics. reference_logprobs: float32 [n], those of the reference policy at `temperature`; None until somebody scores them.
+    old_logprobs: float32 [n], those of the learner itself before its first step, where its rounding is not the sampler's; else None.
     """
 
     ids: NDArray[np.int64]
@@ -33,6 +34,7 @@ class Sample:
     temperature: float = 1.0
     role: str = ""
     reference_logprobs: NDArray[np.float32] | None = None
+    old_logprobs: NDArray[np.float32] | None = None
 
     @property
     def trained_tokens(self) -> int:
@@ -93,8 +95,8 @@ class TokenBatch:
     order in which samples lie in the sequence. starts: by sample, in the same order, how many first tokens it shares with the sample
     before it; the sequence holds them once. The rest describes actions, in the order of the samples as given: sample_index [A] int64, the
     sample of each; logit_index [A] int64, where in the B * L ids the token *before* the action is, whose logits predict it; targets [A]
-    int64; advantages, weights, temperature [A] float32; sampler_logprobs and reference_logprobs [A] float32, None where not all samples
-    hold them.
+    int64; advantages, weights, temperature [A] float32; sampler_logprobs, reference_logprobs and old_logprobs [A] float32, None where not
+    all samples hold them.
     """
 
     ids: Tensor
@@ -109,6 +111,7 @@ class TokenBatch:
     temperature: Tensor
     sampler_logprobs: Tensor | None
     reference_logprobs: Tensor | None
+    old_logprobs: Tensor | None
 
     def to(self, device: torch.device) -> "TokenBatch":
         moved: dict[str, Any] = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -152,6 +155,7 @@ def collate(samples: Sequence[Sample], *, packed: bool = False, shared: bool = F
         temperature=per_row([sample.temperature for sample in samples]),
         sampler_logprobs=on_actions([sample.sampler_logprobs for sample in samples]),
         reference_logprobs=on_actions([sample.reference_logprobs for sample in samples]),
+        old_logprobs=on_actions([sample.old_logprobs for sample in samples]),
     )
 
 

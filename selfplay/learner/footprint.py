@@ -17,7 +17,7 @@ _LENGTHS = (16, 32, 48)
 
 
 def learning_bytes(scorer: Scorer, tokens: int, longest: int, *, rank: int = 0, recomputed: bool = False) -> int:
-    """Bytes of activations and logits of one forward and backward pass over so many tokens, the weights of float32.
+    """Bytes of activations and logits of one forward and backward pass over so many tokens by a learner, whose weights are float32.
 
     longest: tokens of the longest sample. rank: of a LoRA adapter on all linear layers, which holds outputs of its own. recomputed:
     layers keep their inputs alone.
@@ -28,6 +28,7 @@ def learning_bytes(scorer: Scorer, tokens: int, longest: int, *, rank: int = 0, 
     # A sample's share is a polynomial of its length: attention that keeps its scores has the square.
     square = max(0.0, (by_length[0] - 2 * by_length[1] + by_length[2]) / (2 * (_LENGTHS[1] - _LENGTHS[0]) ** 2))
     per_token = (by_length[2] - by_length[1]) / (_LENGTHS[2] - _LENGTHS[1]) - square * (_LENGTHS[2] + _LENGTHS[1])
+    constant = max(0.0, by_length[0] - _LENGTHS[0] * per_token - _LENGTHS[0] ** 2 * square)  # rounded copies of weights
     saved = tokens * (per_token + square * longest)
     if rank:
         linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
@@ -38,21 +39,21 @@ def learning_bytes(scorer: Scorer, tokens: int, longest: int, *, rank: int = 0, 
     if recomputed:
         saved = saved / layers + 4 * tokens * layers * model.config.get_text_config().hidden_size
     logits = 4 * LOGIT_COPIES * min(tokens * scorer.vocabulary, max(CHUNK, scorer.vocabulary))
-    return int(saved + beside) + logits
+    return int(saved + beside + constant) + logits
 
 
 def saved_bytes(scorer: Scorer, lengths: Sequence[int]) -> int:
-    """Bytes, in float32, of what a backward pass over samples of these lengths needs beside the weights; of each sample one token is
-    learnt."""
+    """Bytes of what a backward pass over samples of these lengths needs beside the weights, as if these were float32; of each sample one
+    token is learnt."""
     model = scorer.unwrapped
+    wider = 4 // next(model.parameters()).element_size()
     own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     held: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            size = storage.nbytes()
-            held[storage.data_ptr()] = size * 4 // tensor.element_size() if tensor.is_floating_point() else size
+            held[storage.data_ptr()] = storage.nbytes() * (wider if tensor.is_floating_point() else 1)
         return tensor
 
     batch = collate([sft_sample([1] * n, [False] * (n - 1) + [True]) for n in lengths], packed=scorer.packs)

@@ -1,14 +1,16 @@
-"""The learner: updates a model from training samples and pairs of them. Runs on whatever accelerate was launched on.
+"""The learner: updates a model from training samples and pairs of them. Runs on whatever accelerate was
+launched on.
 
-Every loss is a sum over tokens, samples or pairs divided by the count of the *whole* optimiser step, so gradients depend on neither
-micro-batches, padding nor the number of processes. All processes are given the same examples, and each takes its share of every step.
-Log-probabilities are computed at action positions only.
+Every loss is a sum over tokens, samples or pairs divided by the count of the *whole* optimiser step, so
+gradients depend on neither micro-batches, padding nor the number of processes. All processes are given the
+same examples, and each takes its share of every step. Log-probabilities are computed at action positions
+only.
 """
 
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -27,8 +29,9 @@ from .batch import Example, Sample, TokenBatch, collate, minibatches, samples_of
 from .gradient_checkpointing import checkpointed_layers, recomputing
 from .loss import Loss
 from .metrics import MetricSums
+from .norms import gradient_norm
 from .portions import Portion, Split, StepData, length, whole_step
-from .scoring import Scorer, with_reference
+from .scoring import Scorer, with_old_logprobs, with_reference
 
 
 class Learner:
@@ -39,7 +42,9 @@ class Learner:
     the examples. sft_mix_loss: of the SFT mix beside them. reference: the frozen model of the loss's KL penalty, of which LoRA makes no
     use, as it is the model with the adapter off; None where there is no penalty, or the samples hold the reference's log-probabilities.
     split: how a step is cut into portions. mix: how many samples of the SFT mix stand beside a step, and their weight. total_steps:
-    optimiser steps of the whole run, about, for schedules that end. per_round: optimiser and schedule begin anew in every update.
+    optimiser steps of the whole run, about, for schedules that end. per_round: optimiser and schedule begin anew in every update. products:
+    what matrix products of a model on a CPU are computed in; bfloat16 puts passes under autocast, with weights, optimiser, logits and
+    losses in float32.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Learner:
         mix: SFTMixConfig | None = None,
         total_steps: int = 1,
         per_round: bool = False,
+        products: torch.dtype = torch.float32,
     ) -> None:
         self.config = config or LearnerConfig()
         self.mix = mix or SFTMixConfig()
@@ -65,6 +71,7 @@ class Learner:
         self.sampling_model = model
         self.adapter = lora.NAME if self.config.lora_rank else None
         on_cpu, rounded = parameter.device.type == "cpu", parameter.dtype != torch.float32 and self.adapter is None
+        self.rounded = on_cpu and products == torch.bfloat16
         # A process may train several models, each in its own precision; accelerate shares one among all and refuses another. Its
         # `_reset_state` would empty the dictionaries that earlier ones still look into.
         AcceleratorState._shared_state = {}
@@ -83,25 +90,45 @@ class Learner:
         parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
         optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
         self.schedule = self._schedule(optimizer, total_steps)
-        # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays off.
+        # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays
+        # off.
         master.eval()
         self.scorer = Scorer(model if self.split else master)  # which tries what it allows, on its device
         self.checkpointed = checkpointed_layers(master) if self.config.gradient_checkpointing else []
         self.model, self.optimizer = self.accelerator.prepare(fsdp.Whole(master) if self.split else master, optimizer)
         self.scorer.model = self.model
+        self.scorer.context = self._on_cpu_autocast
         self.reference: Scorer | None = None
         if reference is not None and loss.kl > 0:
-            # Not as the engine wraps it, whose passes exchange things: each process scores samples of its own.
+            # Not as the engine wraps it, whose passes exchange things: each process scores samples of its
+            # own.
             frozen, scorer = model if self.adapter else reference, self.scorer
             self.reference = Scorer(frozen, packs=scorer.packs, shares=scorer.shares, context=self._as_reference)
         self.steps = 0
         self._totals = MetricSums()
 
+    def _on_cpu_autocast(self) -> AbstractContextManager[None]:
+        """Around passes on a CPU. Accelerate's own autocast would stay in the model's forward pass, and on a CPU that model also plays."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.rounded)
+
     @contextmanager
     def _as_reference(self) -> Iterator[None]:
         """Around the reference's passes."""
-        with self.accelerator.autocast(), active_adapter(self.sampling_model, None) if self.adapter else nullcontext():
+        adapter = active_adapter(self.sampling_model, None) if self.adapter else nullcontext()
+        with self.accelerator.autocast(), self._on_cpu_autocast(), adapter:
             yield
+
+    def with_old_logprobs(self, samples: Sequence[Example]) -> list[Example]:
+        """The same samples; where products are rounded, with the log-probabilities that the learner gives them now: those that the ratio of
+        a policy loss is to, as the sampler's are rounded otherwise."""
+        if not self.rounded:
+            return list(samples)
+        scorer = Scorer(self.scorer.unwrapped, packs=self.scorer.packs, shares=self.scorer.shares, context=self._on_cpu_autocast)
+        return with_old_logprobs(scorer, samples, self.config.token_budget, ranks=self._ranks)
+
+    @property
+    def _ranks(self) -> Ranks:
+        return Ranks(self.accelerator.process_index, self.accelerator.num_processes)
 
     @property
     def _exact(self) -> bool:
@@ -127,7 +154,8 @@ class Learner:
         watch: Callable[[int, dict[str, float]], None] | None = None,
         partial: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
-        """Learns from samples or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics (docs/metrics.md explains them).
+        """Learns from samples or pairs, `epochs` times, in minibatches drawn by the seed; returns metrics
+        (docs/metrics.md explains them).
 
         sft_mix: samples to imitate beside them, taken in turn. progress: called after each step with samples and tokens done. watch: called
         after each step with its number in this update, from 1, and its own metrics; what it raises ends the update. partial: what
@@ -135,9 +163,11 @@ class Learner:
         kl, clip_ratio/region_mean and (of pairs too) entropy, each also per role ("attacker/kl"), sft_loss, sft_mix_loss; means over pairs
         of preference_loss, rewards/chosen, rewards/rejected, rewards/margins, rewards/accuracies; mean over steps of grad_norm; of policy
         samples sampling/importance_sampling_ratio/max, and where they hold the sampler's own log-probabilities mismatch_kl, the k3 estimate
-        of KL(sampler || learner) before the first step; learning_rate of the last step; steps; trained_tokens, those of the samples in one
-        epoch, without the SFT mix. No samples: nothing happens and the metrics are empty. A step whose gradient is not finite changes
-        nothing: `watch` sees it with an infinite grad_norm, and where that is let pass, ValueError is raised.
+        of KL(sampler || learner) before the first step; where they hold old ones too (`with_old_logprobs`) mismatch_kl of all samples,
+        sampling/sampling_logp_difference/mean, and sampling/importance_weight/capped, the share of tokens whose weight is cut;
+        learning_rate of the last step; steps; trained_tokens, those of the samples in one epoch, without the SFT mix. No samples: nothing
+        happens and the metrics are empty. A step whose gradient is not finite changes nothing: `watch` sees it with an infinite grad_norm,
+        and where that is let pass, ValueError is raised.
         """
         totals = self._totals = MetricSums.from_state(partial or {})
         skipped = len(totals.norms)
@@ -209,8 +239,9 @@ class Learner:
                 target.copy_(fsdp.whole(source))
 
     def state_dict(self, *, weights: bool = False) -> dict[str, Any]:
-        """Optimiser, schedule and step count; what is trained too (all weights, or the adapter) where it is asked for, or where it is not
-        the model's own. Where weights are split, all processes have to ask, and the main process alone gets the tensors."""
+        """Optimiser, schedule and step count; what is trained too (all weights, or the adapter) where it is
+        asked for, or where it is not the model's own. Where weights are split, all processes have to ask, and
+        the main process alone gets the tensors."""
         master = self.scorer.unwrapped
         state = {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "steps": self.steps}
         if weights or master is not self.sampling_model:
@@ -228,7 +259,8 @@ class Learner:
             master.load_state_dict({name: fsdp.part(value, own[name]) for name, value in state["master"].items()}, strict=not self.adapter)
 
     def _split_optimizer(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """An optimiser's state with this process's parts of Adam's averages, which are of their parameters' shapes."""
+        """An optimiser's state with this process's parts of Adam's averages, which are of their parameters'
+        shapes."""
         parameters = list(self.model.parameters())
         split = {i: {name: fsdp.part(value, parameters[i]) for name, value in of.items()} for i, of in state["state"].items()}
         return {**state, "state": split}
@@ -236,7 +268,7 @@ class Learner:
     def _step(self, samples: list[Example], sft_mix: list[Sample], totals: MetricSums) -> bool:
         """Takes an optimiser step where its gradient is finite; whether it was."""
         self._accumulate(samples, sft_mix, totals)
-        norm = fsdp.whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
+        norm = self._clip()
         finite = bool(torch.isfinite(norm))
         totals.stepped(float(norm) if finite else math.inf, self.schedule.get_last_lr()[0])
         if finite:
@@ -245,6 +277,16 @@ class Learner:
             self.steps += 1
         self.optimizer.zero_grad()
         return finite
+
+    def _clip(self) -> Tensor:
+        """The norm of the gradient, which is shortened to `grad_clip` where it is longer."""
+        if self.accelerator.device.type != "cpu":
+            norm: Tensor = fsdp.whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
+            return norm
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = gradient_norm(gradients)
+        torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.config.grad_clip, norm.float())
+        return norm
 
     def _accumulate(self, examples: list[Example], sft_mix: list[Sample], totals: MetricSums) -> None:
         """Adds up the gradient of one optimiser step, portion by portion."""
@@ -273,7 +315,8 @@ class Learner:
             samples = samples_of(portion.examples)
             batch = collate(samples, packed=self.scorer.packs, shared=self.scorer.shares).to(self.accelerator.device)
             with self._sync(i == len(portions) - 1), self.scorer.attending(batch), recomputing(self.checkpointed):
-                # Data-parallel engines average gradients over processes; the norms are those of the whole step already.
+                # Data-parallel engines average gradients over processes; the norms are those of the whole
+                # step already.
                 seen = totals if portion.norm < math.inf else MetricSums()
                 self.accelerator.backward(self._loss(batch, samples, portion, seen) * portion.weight * processes)
 
@@ -290,8 +333,8 @@ class Learner:
 
     @contextmanager
     def _sync(self, last: bool) -> Iterator[None]:
-        """Lets processes exchange gradients at the last micro-batch alone; where weights are split, at each, as whole gradients would not
-        fit."""
+        """Lets processes exchange gradients at the last micro-batch alone; where weights are split, at each,
+        as whole gradients would not fit."""
         if last or self.split:
             yield
         else:
@@ -316,7 +359,9 @@ class Learner:
         totals.add("", **output.metrics)
         totals.add_by_role(output.role_metrics, units, samples)
         if output.log_ratio is not None:
-            totals.add_ratio(output.log_ratio, to_sampler=batch.sampler_logprobs is not None)
+            totals.add_ratio(output.log_ratio, to_sampler=batch.sampler_logprobs is not None and output.to_sampler is None)
+        if output.to_sampler is not None:
+            totals.add_mismatch(output.to_sampler)
         if scores.entropy is not None:
             totals.add_by_role({"entropy": scores.entropy}, batch.sample_index, samples)
         if loss.unit != "token":
@@ -329,9 +374,8 @@ class Learner:
         return (output.losses * scale).sum() / portion.norm
 
     def _referred(self, examples: Sequence[Example]) -> list[Example]:
-        """The same examples; where the KL is taken on the sampled tokens alone, with the reference's log-probabilities, scored once for
-        all steps."""
+        """The same examples; where the KL is taken on the sampled tokens alone, with the reference's
+        log-probabilities, scored once for all steps."""
         if self.reference is None or self._exact:
             return list(examples)
-        ranks = Ranks(self.accelerator.process_index, self.accelerator.num_processes)
-        return with_reference(self.reference, examples, self.config.token_budget, ranks=ranks)
+        return with_reference(self.reference, examples, self.config.token_budget, ranks=self._ranks)

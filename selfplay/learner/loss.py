@@ -13,12 +13,14 @@ from .scoring import Scores
 @dataclass(frozen=True)
 class LossOutput:
     """losses [U], one per unit. metrics: values of any shape by name, of which the mean is reported. role_metrics: values [U] by name,
-    reported in all and per role. log_ratio [U]: log pi / pi_behaviour, where the loss has a ratio."""
+    reported in all and per role. log_ratio [U]: log pi / pi_behaviour, where the loss has a ratio. to_sampler [U]: log pi_old / pi_sampler,
+    where the behaviour policy is the learner's old one."""
 
     losses: Tensor
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     role_metrics: Mapping[str, Tensor] = field(default_factory=dict)
     log_ratio: Tensor | None = None
+    to_sampler: Tensor | None = None
 
 
 class Loss(Protocol):

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+MOST_WEIGHT = 2.0
+"""The largest importance weight of a token; larger ones are cut."""
+
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Log-probabilities of targets [A] under logits [A, V], in float32, and the whole log-distribution [A, V].
@@ -27,6 +30,12 @@ def clipped_policy_loss(logprobs: Tensor, sampler: Tensor, advantages: Tensor, *
     """
     ratio = (logprobs - sampler).exp()
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
+
+
+def sampler_weights(old: Tensor, sampler: Tensor, *, cap: float = MOST_WEIGHT) -> Tensor:
+    """min(pi_old / pi_sampler, cap): truncated importance weights of tokens that were sampled by other numerics than the learner's (Yao et
+    al., "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training", 2025). Both [U], without gradients."""
+    return (old - sampler).exp().clamp(max=cap)
 
 
 def exact_kl(whole: Tensor, reference: Tensor) -> Tensor:
@@ -54,7 +63,7 @@ def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     return difference.exp() - 1 - difference
 
 
-def sampled_kl(logprobs: Tensor, sampler: Tensor, reference: Tensor, *, cap: float = 2.0) -> Tensor:
+def sampled_kl(logprobs: Tensor, sampler: Tensor, reference: Tensor, *, cap: float = MOST_WEIGHT) -> Tensor:
     """ratio * k3 against a reference, for tokens drawn by the sampler: unlike k3 alone, its gradient estimates that of the KL.
 
     The importance ratio is detached nowhere and capped at `cap` (truncated importance weights). All arguments [A].

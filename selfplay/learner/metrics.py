@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, tensor
 
 from .batch import Sample
+from .losses import MOST_WEIGHT
 
 
 class MetricSums:
@@ -49,6 +50,12 @@ class MetricSums:
         self.largest = max(self.largest, float(ratio.max()))
         if self.first and to_sampler:
             self.add("", mismatch_kl=ratio - 1 - log_ratio)
+
+    def add_mismatch(self, log_ratio: Tensor) -> None:
+        """log_ratio [U]: of the learner before its first step to the sampler, whose weights are the same and whose rounding is another."""
+        ratio = log_ratio.exp()
+        shares = {"sampling/sampling_logp_difference/mean": log_ratio.abs(), "sampling/importance_weight/capped": ratio > MOST_WEIGHT}
+        self.add("", mismatch_kl=ratio - 1 - log_ratio, **{name: values.float() for name, values in shares.items()})
 
     def stepped(self, norm: float, rate: float) -> None:
         self.norms.append(norm)

@@ -4,8 +4,8 @@ The model's head runs at the actions alone, in chunks: with a vocabulary of 150,
 else. A chunk's logits are dropped once its numbers are taken and computed again in the backward pass. Knows no losses.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sparring.agents.models.fidelity import LENGTHS, far, plain_logprobs, sample_rows, short_windows
+from sparring.agents.models.language_model import LanguageModel
 
 from ..runtime.distributed import Ranks
 from .batch import Example, Pair, Sample, TokenBatch, collate, micro_batches, samples_of, sft_sample
@@ -23,8 +24,9 @@ from .losses import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack, can_share
 from .patching import swapped
 
-CHUNK = 2**25
-"""Logits that exist at once: 128 MiB in float32. A whole batch of a vocabulary of a few thousand goes through in one piece."""
+CHUNK = 2**23
+"""Logits that exist at once: 32 MiB in float32, and a few times that with their gradients. A batch of a vocabulary of a few thousand goes
+through in one piece."""
 
 
 class Scores(NamedTuple):
@@ -57,7 +59,7 @@ class Scorer:
         inner = self.unwrapped
         self.vocabulary = int(inner.config.get_text_config().vocab_size)
         self.chunk = max(1, chunk // self.vocabulary)
-        with context():
+        with context(), torch.autocast("cpu", enabled=False):
             self.packs = can_pack(inner) if packs is None else packs
             self.shares = self.packs and (can_share(inner) if shares is None else shares)
             self.cuts = _can_cut(inner)
@@ -121,7 +123,8 @@ class Scorer:
         inner = self.unwrapped
         with self.context():
             if not self.cuts:
-                logits = forward(**inputs).logits.flatten(0, 1)[batch.logit_index]
+                with _exact_head(inner):
+                    logits = forward(**inputs).logits.flatten(0, 1)[batch.logit_index]
                 return lambda part: logits[part]
             output, states = _states(inner, forward, inputs)
         states = states.flatten(0, 1)[batch.logit_index]
@@ -133,14 +136,40 @@ class Scorer:
         return headed
 
 
+def language_model_scorer(model: LanguageModel) -> Scorer:
+    """Scores with a model as it plays: through its adapter, and with products rounded as its learner rounds them."""
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        rounded = model.products == torch.bfloat16 and model.model.device.type == "cpu"
+        with model.active_adapter(), torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            yield
+
+    return Scorer(model.model, context=context)
+
+
 Reading = Callable[[slice], Tensor]
 
 
 def with_behaviour(examples: Sequence[Example]) -> list[Example] | None:
-    """The same samples with the sampler as their reference, which takes no pass; None where it is not known of all of them, or for
-    pairs."""
-    samples = [e for e in examples if isinstance(e, Sample) and e.sampler_logprobs is not None]
-    return [replace(sample, reference_logprobs=sample.sampler_logprobs) for sample in samples] if len(samples) == len(examples) else None
+    """The same samples with the policy that was sampled from as their reference, which takes no pass; None where that is not known of all
+    of them, or for pairs."""
+    if not _sampled(examples):
+        return None
+    return [replace(e, reference_logprobs=e.sampler_logprobs if e.old_logprobs is None else e.old_logprobs) for e in samples_of(examples)]
+
+
+def with_old_logprobs(scorer: Scorer, examples: Sequence[Example], token_budget: int, *, ranks: Ranks | None = None) -> list[Example]:
+    """The same samples with the log-probabilities that the learner's model gives them now; as they are where they were not sampled."""
+    if not _sampled(examples):
+        return list(examples)
+    samples = samples_of(examples)
+    scored = action_logprobs(scorer, samples, token_budget, ranks=ranks)
+    return [replace(sample, old_logprobs=values) for sample, values in zip(samples, scored, strict=True)]
+
+
+def _sampled(examples: Sequence[Example]) -> bool:
+    return all(isinstance(e, Sample) and e.sampler_logprobs is not None for e in examples)
 
 
 def with_reference(scorer: Scorer, examples: Sequence[Example], token_budget: int, *, ranks: Ranks | None = None) -> list[Example]:
@@ -231,9 +260,27 @@ def _headed(model: Any, forward: Callable[..., Any], output: Any, states: Tensor
     """The logits [c, V] of hidden states [c, D]: the model's own forward without its body, so that what it does to states before its head
     and to logits after it (scaling, soft-capping) is done here too."""
     shown = _with_states(output, states[None])
-    with swapped(model.base_model, lambda *args, **kwargs: shown):
+    with swapped(model.base_model, lambda *args, **kwargs: shown), _exact_head(model):
         logits: Tensor = forward(input_ids=states.new_zeros(1, len(states), dtype=torch.int64), use_cache=False).logits[0]
     return logits
+
+
+@contextmanager
+def _exact_head(model: Any) -> Iterator[None]:
+    """Inside, a head on a CPU computes in float32 under autocast too: logits in bfloat16 are off by up to 0.06."""
+    head = model.get_output_embeddings()
+    if head is None or head.weight.device.type != "cpu" or head.weight.dtype != torch.float32:
+        yield
+        return
+    forward = head.forward
+
+    def exact(states: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            logits: Tensor = forward(states.float())
+        return logits
+
+    with swapped(head, exact):
+        yield
 
 
 def _with_states(output: Any, states: Tensor) -> Any:

@@ -2,7 +2,7 @@
 
 Facts are asked in both directions and several phrasings; games are played in the game's own chat format, for all words, by scripted players
 whose habits are plain (no lies, no slips), so that a model trained on them knows its facts where it will need them. Reasoning formats are
-shown on words that are not held out. The same texts serve as replay during self-play.
+shown on words that are not held out. The same texts are the SFT mix of self-play.
 """
 
 import random

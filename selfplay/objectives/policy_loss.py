@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..learner.batch import TokenBatch
 from ..learner.loss import LossOutput
-from ..learner.losses import clipped_policy_loss, kl_in_reward, sample_means, sampled_kl
+from ..learner.losses import clipped_policy_loss, kl_in_reward, sample_means, sampled_kl, sampler_weights
 from ..learner.scoring import Scores
 
 SMALL_VOCABULARY = 8192
@@ -23,8 +23,9 @@ class PolicyLoss:
     vocabulary), sampled (ratio * k3 on the sampled tokens), reward (k1, subtracted from the advantages), auto (exact for small
     vocabularies, else sampled). detach_kl: no gradient flows through a KL in the reward.
 
-    The ratio is to the sampler's log-probabilities; of samples that were not sampled as they stand, to the reference's. Without a reference
-    there is no penalty.
+    The ratio is to the sampler's log-probabilities; of samples that were not sampled as they stand, to the reference's. Where the learner's
+    own old log-probabilities are known it is to those, and losses are weighted by how likelier the old policy was than the sampler, at most
+    twice. Without a reference there is no penalty.
     """
 
     clip_low: float = 0.2
@@ -47,8 +48,10 @@ class PolicyLoss:
 
         logprobs, advantages = of_units(scores.logprobs), of_units(batch.advantages)
         reference = of_units(batch.reference_logprobs)
-        behaviour = reference if batch.sampler_logprobs is None else of_units(batch.sampler_logprobs)
-        if logprobs is None or advantages is None or behaviour is None:
+        sampler, old = of_units(batch.sampler_logprobs), of_units(batch.old_logprobs)
+        sampler = reference if sampler is None else sampler
+        behaviour = sampler if old is None else old
+        if logprobs is None or advantages is None or sampler is None or behaviour is None:
             raise ValueError("policy samples need the sampler's log-probabilities, or the reference's in their place")
         metrics: dict[str, Tensor] = {}
         penalised = self.kl > 0 and (scores.kl is not None or reference is not None)
@@ -57,6 +60,8 @@ class PolicyLoss:
             assert reference is not None
             advantages = kl_in_reward(advantages, logprobs, reference, kl=self.kl, detach=self.detach_kl)
         losses = clipped_policy_loss(logprobs, behaviour, advantages, low=self.clip_low, high=self.clip_high)
+        if old is not None:
+            losses = losses * sampler_weights(old, sampler)
         metrics["policy_loss"] = losses
         if rewarded:
             assert reference is not None
@@ -66,11 +71,11 @@ class PolicyLoss:
                 metrics["kl"] = scores.kl
             else:
                 assert reference is not None
-                metrics["kl"] = sampled_kl(logprobs, behaviour, reference)
+                metrics["kl"] = sampled_kl(logprobs, sampler, reference)
             losses = losses + self.kl * metrics["kl"]
         change = (logprobs - behaviour).detach()
         metrics["clip_ratio/region_mean"] = self._clipped(change.exp(), advantages).float()
-        return LossOutput(losses, role_metrics=metrics, log_ratio=change)
+        return LossOutput(losses, role_metrics=metrics, log_ratio=change, to_sampler=None if old is None else old - sampler)
 
     def _clipped(self, ratio: Tensor, advantages: Tensor) -> Tensor:
         """Where the clip is in force [U]."""

@@ -12,7 +12,9 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 30
 COLOURS = 8
-"""Classes of colours, c0 to c7; further lines take them again."""
+"""Classes of colours, c0 to c7; further lines take them again. The first two are those of a game's two roles wherever roles are shown."""
+_ALONE, _PARTS = 3, 2
+"""The colour of a line that is alone, and the first of a column's parts, which are no roles."""
 
 
 class Point(NamedTuple):
@@ -35,13 +37,14 @@ def line_chart(title: str, lines: Mapping[str, Sequence[Point]], *, unit: str = 
     ticks = (0.0, 0.25, 0.5, 0.75, 1.0) if share else _ticks(min(0.0, *ends), max(ends))
     plot = _Plot(min(p.x for p in points), max(p.x for p in points), ticks[0], ticks[-1])
     parts = [plot.frame(ticks, _whole_ticks(plot.x0, plot.x1), share=share)]
-    for number, line in enumerate(lines.values()):
+    first = _ALONE if len(lines) == 1 else 0
+    for number, line in enumerate(lines.values(), first):
         banded = [p for p in line if p.low is not None and p.high is not None]
         if len(banded) > 1:
             there = " ".join(f"{plot.x(p.x)},{plot.y(p.high or 0)}" for p in banded)
             back = " ".join(f"{plot.x(p.x)},{plot.y(p.low or 0)}" for p in reversed(banded))
             parts.append(f'<polygon class="band c{number % COLOURS}" points="{there} {back}"/>')
-    for number, (name, line) in enumerate(lines.items()):
+    for number, (name, line) in enumerate(lines.items(), first):
         colour = f"c{number % COLOURS}"
         path = " ".join(f"{plot.x(p.x)},{plot.y(p.y)}" for p in line)
         parts.append(f'<polyline class="line {colour}" points="{path}"/>')
@@ -65,13 +68,13 @@ def stacked_chart(title: str, columns: Mapping[int, Mapping[str, float]], *, abo
         top = 0.0
         for name, share in shares.items():
             y, height = plot.y(top + share), plot.y(top) - plot.y(top + share)
-            told = escape(f"round {number}: {name} {share:.1%}")
+            told, colour = escape(f"round {number}: {name} {share:.1%}"), (names.index(name) + _PARTS) % COLOURS
             parts.append(
-                f'<rect class="fill c{names.index(name) % COLOURS}" x="{plot.x(number) - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
+                f'<rect class="fill c{colour}" x="{plot.x(number) - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
                 f'height="{max(0.0, height):.1f}"><title>{told}</title></rect>'
             )
             top += share
-    return _figure(title, names, parts, "share of games", about)
+    return _figure(title, names, parts, "share of games", about, _PARTS)
 
 
 def interval(value: float | None, low: float | None, high: float | None, start: float = 0.0, end: float = 1.0) -> Markup:
@@ -117,9 +120,9 @@ class _Plot:
         return "".join(parts)
 
 
-def _figure(title: str, names: Sequence[str], parts: Sequence[str], unit: str, about: str) -> Markup:
+def _figure(title: str, names: Sequence[str], parts: Sequence[str], unit: str, about: str, first: int = 0) -> Markup:
     keys = Markup("").join(
-        Markup('<span class="key"><i class="c{}"></i>{}</span>').format(number % COLOURS, name) for number, name in enumerate(names)
+        Markup('<span class="key"><i class="c{}"></i>{}</span>').format(number % COLOURS, name) for number, name in enumerate(names, first)
     )
     below = Markup('<p class="about">{}</p>').format(about) if about else ""
     head = Markup('<figcaption><strong>{}</strong>{}<span class="keys">{}</span></figcaption>').format(

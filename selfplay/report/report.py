@@ -50,11 +50,17 @@ def _run(path: Path, unreadable: Unreadable) -> str:
 def _tournament(path: Path, unreadable: Unreadable) -> str:
     results = read_results(path)
     try:
+        values = tournament_page(results)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"{path / RESULTS} is not what a tournament writes ({error!r}); sparring tournament --out {shell_path(path)} writes it anew"
+        ) from error
+    try:
         games = pack(game_files(path), unreadable)
     except ValueError:
-        games = None  # a tournament need not have kept them
-    steps = [f"sparring games {shell_path(path)}"] if games else []
-    return _html("tournament", path, tournament_page(results), games, "File", steps)
+        games = None  # results may be passed on without their games
+    steps = [f"sparring {command} {shell_path(path)}" for command in ("games", "tournament --out")] if games else []
+    return _html("tournament", path, values, games, "File", steps)
 
 
 def _html(template: str, path: Path, values: Mapping[str, Any], games: PackedGames | None, files_label: str, steps: list[str]) -> str:

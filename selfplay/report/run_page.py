@@ -32,8 +32,8 @@ def run_page(folder: RunFolder, data: Record) -> dict[str, Any]:
         "endings": endings_table(data),
         "win_rate_charts": _present(win_rate_chart(data, name) for name in dict.fromkeys(e["opponent"] for e in data["win_rates"])),
         "charts": _present([*round_charts(rounds, roles), cost_chart(timings)]),
-        "configuration": _flat(_read(folder.config, yaml.safe_load)),
-        "provenance": _flat({name: value for name, value in provenance.items() if name != "settings"}),
+        "configuration": flat_settings(_read(folder.config, yaml.safe_load)),
+        "provenance": flat_settings({name: value for name, value in provenance.items() if name != "settings"}),
     }
 
 
@@ -51,7 +51,7 @@ def win_rate_table(data: Record) -> list[dict[str, Any]]:
 
 
 def endings_table(data: Record) -> list[dict[str, Any]]:
-    """How the games of the table of strength ended, on all words: a row per opponent, role and reason that at least one game in 200 had,
+    """How the games of the table of win rates ended, on all words: a row per opponent, role and reason that at least one game in 200 had,
     and one for true hints where they are known; each with its share before, after and of the control, None where it is not known.
     """
     rows = []
@@ -118,16 +118,23 @@ def cost_chart(timings: Sequence[Record]) -> Markup | None:
 def _facts(data: Record, provenance: Record, timings: Sequence[Record]) -> list[tuple[str, str]]:
     """What a reader looks for first, by its name."""
     run, rounds = data["run"], data["rounds"]
-    hardware = provenance.get("hardware") or {}
     games = sum(r.get("games") or 0 for r in rounds)
     found = {
         "model": agent_name(run["model"]),
         "method": run["method"],
         "games of self-play": f"{games:,}" if games else None,
         "tokens sampled": _total(timings, "sampled_tokens"),
-        "tokens trained on": _total(rounds, "own_tokens"),
+        "tokens trained on": _total(rounds, "trained_tokens"),
         "playing": _duration(timings, "play_seconds"),
         "learning": _duration(timings, "learn_seconds"),
+    }
+    return [*((name, str(value)) for name, value in found.items() if value is not None), *provenance_facts(provenance)]
+
+
+def provenance_facts(provenance: Record) -> list[tuple[str, str]]:
+    """What a reader looks for first of where numbers come from, by its name."""
+    hardware = provenance.get("hardware") or {}
+    found = {
         "hardware": ", ".join(hardware.get("gpus") or ()) or (f"{hardware['cores']} CPU cores" if "cores" in hardware else None),
         "begun": provenance.get("day"),
         "commit": str(provenance["commit"])[:10] if provenance.get("commit") else None,
@@ -172,12 +179,12 @@ def _read(path: Any, parse: Callable[[str], Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+def flat_settings(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
     """Settings with dotted names, their values as text; of paths the last part alone, which says nothing of the machine."""
     found: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, dict):
-            found += _flat(value, f"{before}{name}.")
+            found += flat_settings(value, f"{before}{name}.")
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
             found.append((f"{before}{name}", agent_name(shown) if isinstance(value, str) else shown))

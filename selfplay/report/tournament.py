@@ -120,13 +120,13 @@ def show_standings(results: Mapping[str, Any], console: Console) -> None:
     for sheet in sheets(results):
         if sheet.title.startswith(("Games between", "Head to head")) and len(sheet.rows) > MOST_PAIRS:
             continue
-        table = plain_table(sheet.title, sheet.columns, sheet.rows, gap=1)
+        table = plain_table(sheet.title, sheet.columns, [tuple(map(one_line, row)) for row in sheet.rows], gap=1)
         if sheet.note:
             table.caption, table.caption_justify = sheet.note, "left"
         console.print(table)
         console.print()
     for line in cycle_lines(results):
-        console.print(line)
+        console.print(one_line(line))
 
 
 def markdown(results: Mapping[str, Any]) -> str:

@@ -33,7 +33,14 @@ def _control(evaluator: Evaluator, partial_updates: PartialUpdates, last: int) -
     """The control itself. What it has learnt is saved when a signal stops it, and at the end, until it has been measured."""
     session, folder, config = evaluator.session, evaluator.folder, evaluator.config
     model = session.load_first(folder.path)
-    learner = Learner(model.model, SFTLoss(), sft_mix_loss=SFTLoss("sft_mix_loss"), config=config.learner, mix=config.sft_mix)
+    learner = Learner(
+        model.model,
+        SFTLoss(),
+        sft_mix_loss=SFTLoss("sft_mix_loss"),
+        config=config.learner,
+        mix=config.sft_mix,
+        products=model.products,
+    )
     model.adapter = learner.adapter
     tokens = [tokens_of(folder.path, number) for number in range(1, last + 1)]
     about = {"seed": config.seed, "tokens": tokens}

@@ -6,11 +6,11 @@ from itertools import islice
 from pathlib import Path
 
 from sparring.agents.core import derive_seed
-from sparring.agents.players.scripted import scripted
+from sparring.agents.players.scripted import CLEAR, ScriptedAgent, scripted
 from sparring.agents.rollout import Episode, Match, play_all
 from sparring.envs.core import Game, Task
 
-from ..config.config import NO_MIX
+from ..config.config import EXPERT_GAMES, NO_MIX
 from ..data.chats import Chat, sides, supervised
 from ..learner.batch import Sample
 from ..mini.corpus import conversations
@@ -21,17 +21,20 @@ MIX_POOL = 1024
 """Conversations of the SFT mix that are drawn afresh for a round, at most; steps take them in turn."""
 
 
-def expert_games(game: Game, words: Sequence[str], n: int, seed: int) -> list[Episode]:
-    """n games of scripted players of mixed styles, about words in turn, in an order that the seed draws."""
+EXPERTS = {"mixed": scripted(), "clear": ScriptedAgent(*CLEAR)}
+"""Scripted players by the name that settings give them."""
+
+
+def expert_games(game: Game, words: Sequence[str], n: int, seed: int, experts: str = "mixed") -> list[Episode]:
+    """n games of scripted players, about words in turn, in an order that the seed draws. experts: one of EXPERTS."""
     if not words:
         raise ValueError("expert games need at least one word")
     order = random.Random(derive_seed(seed, "words")).sample(list(words), k=len(words))
-    player = scripted()
     matches = []
     for i in range(n):
         word = order[i % len(order)]
         task = Task(f"expert-{i}", word, word, derive_seed(seed, "task", i))
-        agents = dict.fromkeys(game.roles, player)
+        agents = dict.fromkeys(game.roles, EXPERTS[experts])
         matches.append(Match(task.id, game, task, agents, derive_seed(seed, "match", i)))
     return play_all(matches)
 
@@ -41,7 +44,8 @@ def demonstration_chats(session: Session, games: int, seed: int, *, winners_only
     chats = provided_chats(session)
     if chats is not None:
         return chats
-    episodes = expert_games(session.game, session.words.sft or session.words.played, games, seed)
+    words, experts = session.words.sft or session.words.played, session.config.sft.experts
+    episodes = expert_games(session.game, words, games, seed, experts)
     return [chat for p in episodes for chat in sides(p, session.card.prompts, winners_only=winners_only)]
 
 
@@ -99,6 +103,9 @@ def sft_mix_samples(session: Session, n: int, seed: int) -> list[Sample]:
         return []
     if session.sft_mix is not None:
         drawn: Iterator[Chat] = iter(random.Random(seed).choices(session.sft_mix, k=n))
+    elif session.config.sft_mix.source == EXPERT_GAMES:
+        chats = demonstration_chats(session, n, seed)
+        drawn = iter(random.Random(derive_seed(seed, "order")).sample(chats, k=len(chats)))
     else:
         drawn = map(Chat, islice(conversations(seed), 2 * n))
     samples = list(islice(supervised(drawn, session.model.format, session.model.loop.max_length), n))

@@ -1,19 +1,28 @@
-"""What a run is going to need and write, before it begins. Bounds, from the configuration and the model alone; nothing is played."""
+"""What a run is going to need and write, before it begins: bounds, from the configuration and the model alone. And what becomes of a few
+first games, where they are soon played."""
 
 import resource
 import sys
 from typing import Any
 
+from sparring.agents.models.chat_format import ChatFormat
+from sparring.envs.views import Message
+
+from ..evaluation.gate import MUTE, share_of
+from ..evaluation.round_metrics import describe
 from ..learner import lora
 from ..learner.footprint import learning_bytes, playing_bytes
-from ..learner.scoring import Scorer
+from ..learner.scoring import language_model_scorer
+from ..runtime.distributed import Ranks
+from ..runtime.progress import Progress
 from .method import Method
 from .session import Session, first_prompt
+from .start import seconds_at_most, start_games
 
 MASTER_BYTES = 4
 ADAM_BYTES = 8
-TEMPLATE = 32
-"""Tokens that a chat template puts around an utterance, at most."""
+TRIED, PATIENCE = 16, 60.0
+"""First games that are played, and the seconds that they may take."""
 
 
 def plan(session: Session, method: Method) -> dict[str, Any]:
@@ -71,14 +80,36 @@ def steps_at_most(session: Session, method: Method) -> int:
     return learner.epochs * -(-examples // learner.minibatch)
 
 
+def tried(session: Session, method: Method, progress: Progress) -> dict[str, Any]:
+    """{"first_games": how the first games of the model end, by reason, and a warning where most are silence or babble}. Empty where they
+    may take more than a minute, where nothing is played, and where the model learns from demonstrations before it plays."""
+    config = session.config
+    if config.sft.steps or method.baseline or not config.rounds or seconds_at_most(session, TRIED) > PATIENCE:
+        return {}
+    record = describe(start_games(session, TRIED, Ranks(), progress))
+    found: dict[str, Any] = {"games": record["games"], **record["reasons"]}
+    if (share_of(record, MUTE) or 0.0) > 0.5:
+        found["warning"] = (
+            "most games end by silence or over-long speech, so that there is nothing to learn from; a supervised start "
+            "(--sft.steps 100), a lower --temperature or more --max-new-tokens may help"
+        )
+    return {"first_games": found}
+
+
 def _longest(session: Session) -> int:
     """Tokens of the longest stream: a role's first prompt, what it says itself, and what the other says, which is tokenised anew."""
     room = session.model.loop.max_length
     if not session.game.secret_roles:
         return room
-    said, others = session.game.horizon // 2, -(-session.game.horizon // 2)
+    turns = -(-session.game.horizon // 2)
     prompt = first_prompt(session.game, session.words, session.card.prompts, session.model.format)
-    return min(room, prompt + said * (session.config.max_new_tokens + TEMPLATE) + others * (2 * session.config.max_new_tokens + TEMPLATE))
+    return min(room, prompt + turns * (_template_tokens(session.model.format) + 3 * session.config.max_new_tokens))
+
+
+def _template_tokens(chat: ChatFormat) -> int:
+    """Tokens that a chat template puts around an utterance of each side, at most."""
+    pair = [Message("user", "a"), Message("assistant", "a")]
+    return len(chat.conversation(pair * 2)[0]) - len(chat.conversation(pair)[0])
 
 
 def _cache(session: Session, models: int) -> tuple[int, int]:
@@ -99,9 +130,8 @@ def _passes(session: Session, method: Method) -> int:
     longest = _longest(session)
     samples = config.learner.minibatch * (2 if method.loss.unit == "pair" else 1) + config.sft_mix.per_step(config.learner.minibatch)
     tokens = min(max(config.learner.token_budget, longest), samples * longest)
-    learning = learning_bytes(
-        Scorer(model), tokens, longest, rank=config.learner.lora_rank, recomputed=config.learner.gradient_checkpointing
-    )
+    rank, again = config.learner.lora_rank, config.learner.gradient_checkpointing
+    learning = learning_bytes(language_model_scorer(session.model), tokens, longest, rank=rank, recomputed=again)
     return max(playing, learning)
 
 

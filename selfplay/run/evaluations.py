@@ -12,6 +12,8 @@ from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.players.scripted import scripted
 
+from ..evaluation.gate import WON, require_can_win, sentence
+from ..evaluation.round_metrics import describe
 from ..evaluation.win_rates import win_rates
 from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress, counted
@@ -20,6 +22,8 @@ from ..storage.sealed import read_sealed, write_sealed
 from ..storage.summary import INITIAL, Evaluation, Result
 from .rollouts import play_across
 from .session import Session
+from .start import NAME as START
+from .start import start_games
 
 
 class Evaluator:
@@ -51,6 +55,20 @@ class Evaluator:
         if not self.ranks.from_main(lambda: self.known(number)):
             found = self.results_of(model, number, f"model of round {number}", between=between)
             self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(number), found))
+
+    def require_start(self) -> None:
+        """Lets the model of the session, that of round 0, play against itself, or against its fixed opponent, before anything else is spent
+        on it. Raises NoStart where it cannot win. Only where that is asked for, and of games that know a win by skill."""
+        config, session = self.config, self.session
+        games = config.evaluation.gate
+        if not games or not set(WON) <= set(session.game.reasons):
+            return
+        if not self.ranks.from_main(lambda: self.known(START)):
+            record = describe(start_games(session, games, self.ranks, self.progress), session.words.truth)
+            self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(START), record))
+        record = self.ranks.from_main(lambda: self.read(START))
+        self.progress.say(f"the start: {sentence(record)}")
+        require_can_win(record, config.sft.steps, f"{self.folder.path}@0")
 
     def known(self, name: int | str) -> bool:
         """Whether a round or a control has been measured, and the result is what was written; where it is not, it is deleted, and said."""
@@ -109,7 +127,7 @@ class Evaluator:
     def _win_rates(self, model: LanguageModel, number: int, games: int, title: str) -> list[dict[str, Any]]:
         config, session = self.config, self.session
         opponents: dict[str, Agent] = {INITIAL: session.agent(self.first, INITIAL)}
-        if config.evaluation.scripted and session.words.everyday:
+        if config.evaluation.scripted and session.words.everyday and not session.words.outside:
             opponents["scripted"] = scripted()
         total = games * len(session.words.groups) * len(opponents) * len(session.game.roles)
         with self.progress.phase(f"win rates of the {title}", total) as advance:

@@ -1,4 +1,4 @@
-"""The loop: imitate, then round by round play, judge, learn, measure, save.
+"""The loop: supervised fine-tuning, then round by round play, learn, evaluate, save.
 
 Every number is drawn from the configuration's seed and a place in the run, so a run that was stopped and resumed equals one that was not. A
 round counts as done when its checkpoint is. Its games are on the disk, with their token streams, before anything is learnt from them. An
@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from sparring.agents.core import derive_seed
-from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model
 from sparring.agents.models.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
@@ -27,7 +26,7 @@ from ..evaluation.round_metrics import describe, reward_spread, round_line, scal
 from ..learner import lora
 from ..learner.batch import Example, digest
 from ..learner.learner import Learner
-from ..learner.scoring import Scorer, with_behaviour, with_reference
+from ..learner.scoring import language_model_scorer, with_behaviour, with_reference
 from ..objectives.sft_loss import SFTLoss
 from ..report.report import write_report
 from ..runtime.distributed import Ranks
@@ -114,6 +113,8 @@ class Loop:
             done = 0
         self.model.set_version(str(done))
         evaluator = Evaluator(self.session, self.folder, self.evaluations, self.progress, self.ranks)
+        if not done and config.rounds and not self.method.baseline:
+            evaluator.require_start()
         evaluator.evaluate(0)
         evaluator.repair(done)
         if done:
@@ -211,6 +212,7 @@ class Loop:
             mix=self.config.sft_mix,
             total_steps=self.config.rounds * steps_at_most(self.session, method),
             per_round=method.per_round,
+            products=self.model.products,
         )
         self.model.adapter = learner.adapter
         self.state = {}
@@ -245,7 +247,7 @@ class Loop:
             if (number, alarm.name) in known:
                 continue
             self.alarms.append({"round": number, **alarm.record})
-            self.progress.say(f"alarm in round {number}: {alarm.text}")
+            self.progress.say(f"alarm in round {number}: {alarm.text}{alarm.advice}")
         if found and self.config.alarms.action != "warn":
             raise UnhealthyRunError(found)
 
@@ -276,7 +278,8 @@ class Loop:
         record |= experience.metrics
         if self.method.loss.unit == "pair":
             record["pairs"] = len(examples)
-        samples = self._with_reference(examples, evaluator)
+        self.model.forget_caches()  # whose memory the update needs, and which its weights would make useless
+        samples = self._with_reference(learner.with_old_logprobs(examples), evaluator)
         between = time.perf_counter()
         sft_mix = round_sft_mix(self.session, len(samples), derive_seed(seed, "replay"))
         about = {"seed": seed, "samples": digest(samples)}
@@ -317,12 +320,8 @@ class Loop:
             return examples
         if method.reference == "behaviour":
             known = with_behaviour(examples)
-            return known if known is not None else with_reference(self._scorer(self.model), examples, budget, ranks=self.ranks)
-        return with_reference(self._scorer(evaluator.first), examples, budget, ranks=self.ranks)
-
-    @staticmethod
-    def _scorer(model: LanguageModel) -> Scorer:
-        return Scorer(model.model, context=model.active_adapter)
+            return known if known is not None else with_reference(language_model_scorer(self.model), examples, budget, ranks=self.ranks)
+        return with_reference(language_model_scorer(evaluator.first), examples, budget, ranks=self.ranks)
 
 
 def _free() -> None:

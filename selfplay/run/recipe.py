@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 
 from sparring.envs.core import game_from_options
+from sparring.envs.words.lists import of_everyday
 
 from ..config.checks import near
-from ..config.config import BASE_TEXTS, NO_MIX, TrainConfig
+from ..config.config import NAMED_SOURCES, TrainConfig
 from ..objectives.credit import Credit, without_outcomes
 from ..objectives.policy_loss import PolicyLoss
 from .method import Reference
@@ -50,8 +51,8 @@ def needs_groups(config: TrainConfig) -> None:
 
 def needs_experts(config: TrainConfig) -> None:
     """Raises ValueError where there is no experts' talk to learn from."""
-    experts = config.words == "everyday" and config.game.startswith("AdversarialTaboo")
-    if not experts and config.sft.data is None and config.sft_mix.source in (BASE_TEXTS, NO_MIX):
+    experts = of_everyday(config.words) and config.game.startswith("AdversarialTaboo")
+    if not experts and config.sft.data is None and config.sft_mix.source in NAMED_SOURCES:
         raise ValueError(
             f"method {config.method} learns from experts: set words everyday in Adversarial Taboo, or give conversations with sft.data FILE"
         )

@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from sparring.agents.models.chat_format import ChatFormat
 from sparring.agents.models.devices import pick_device
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model, load_tokenizer
+from sparring.agents.models.memory import free_bytes
 from sparring.agents.models.precision import tried
-from sparring.agents.names import checkpoint_model, given, is_model, model_card, model_place, resolve
+from sparring.agents.names import checkpoint_model, is_model, model_card, model_location, resolve, unless_auto
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.player_card import PlayerCard, load_card
 from sparring.envs.core import Game, Task, game_from_options
@@ -23,21 +25,29 @@ from sparring.envs.games.prompts import load_prompts
 from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
-from ..config.config import BASE_TEXTS, NO_MIX, TrainConfig
+from ..config.config import NAMED_SOURCES, TrainConfig
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
 from ..learner import fsdp, lora
-from ..learner.scoring import Scorer, require_faithful
+from ..learner.footprint import learning_bytes
+from ..learner.scoring import Scorer, language_model_scorer, require_faithful
 from ..storage.export import require_saveable
 from ..storage.summary import INITIAL
 from ..storage.trackers import trackers
+
+FREE_SHARE = 4
+"""Caches of play take one part in so many of the memory that is free, unless max_memory says otherwise."""
+TRAINING_BYTES = 12
+"""Per trained parameter: gradient and Adam's averages."""
+LEAST_BUDGET = 512
+"""A token budget is not lowered further where memory is short."""
 
 
 @dataclass
 class Session:
     """config: resolved. model: who learns. card: its prompts and length. sft_mix, demonstrations: conversations of the files for the SFT
-    mix and imitation. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent:
+    mix and SFT. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent:
     who plays the role that does not learn; None where the model plays all. day: what chat templates are told as today's date, that on which
     the run began; None: today's.
     """
@@ -98,10 +108,10 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     game = game_from_options(config.game, config.game_options)
     with_sft = config.sft.steps > 0
     words = word_sets(config.words, config.heldout, with_sft=with_sft) if game.secret_roles else NO_SECRETS
-    if with_sft and not words.everyday and config.sft_mix.source in (BASE_TEXTS, NO_MIX) and not config.sft.data:
+    if with_sft and not words.everyday and config.sft_mix.source in NAMED_SOURCES and not config.sft.data:
         raise ValueError(
             f"scripted experts know the everyday world alone, not the words of {config.words!r}: set sft.steps to 0, "
-            "or give conversations to imitate with --sft.data FILE"
+            "or give demonstrations with --sft.data FILE"
         )
     without_model = config.opponent is not None and not is_model(config.opponent)
     require_playable(
@@ -110,11 +120,11 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    place = str(weights) if weights else model_place(config.model)
+    place = str(weights) if weights else model_location(config.model)
     own = load_card(weights) if weights else model_card(config.model)
     prompts = own.prompts if config.prompts == "card" else load_prompts(config.prompts, game.roles)
     source = config.sft_mix.source
-    sft_mix = read_chats(Path(source), prompts, game) if source not in (BASE_TEXTS, NO_MIX) else None
+    sft_mix = read_chats(Path(source), prompts, game) if source not in NAMED_SOURCES else None
     demonstrations = read_chats(config.sft.data, prompts, game) if config.sft.data is not None else None
     # What players see in games without secret words is more than what was said, so its length is not known.
     bounded = config.max_memory > 0 and bool(game.secret_roles)
@@ -125,7 +135,7 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
         context,
         name=config.model,
         device=device,
-        dtype=given(config.dtype),
+        dtype=unless_auto(config.dtype),
         four_bit=config.learner.four_bit and weights is None,
         day=day,
     )
@@ -137,7 +147,11 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
         require_peft()
         lora.targets(model.model)
     if config.rounds or with_sft:
-        require_faithful(Scorer(model.model), config.model)
+        scorer = language_model_scorer(model)
+        require_faithful(Scorer(model.model, packs=scorer.packs, shares=scorer.shares), config.model)
+        if weights is None:
+            # Once for the run: other portions would round sums otherwise.
+            config = replace(config, learner=replace(config.learner, token_budget=_fitting_budget(config, scorer)))
     card = PlayerCard(prompts, config.max_new_tokens, own.everyday)
     session = Session(config, game, words, card, model, sft_mix, context, demonstrations, _opponent(config, game, day), day)
     _check_context(session)
@@ -178,10 +192,24 @@ def load_player(config: TrainConfig, place: str | Path, context: int | None, **o
 def limits(config: TrainConfig, context: int | None) -> dict[str, Any]:
     """How many streams a model of a run keeps, how long they are, and how it computes them; options of LanguageModel."""
     rows = config.concurrency
-    # While strength is measured, two models play: who learns, and who it came from.
+    # During evaluation two models play: who learns, and who it came from.
     memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
+    pool = free_bytes("cpu") // FREE_SHARE // 2 if memory is None else None
     compiler = "inductor" if config.compile else None
-    return {"max_rows": rows, "max_streams": 2 * rows, "max_length": context, "max_memory": memory, "compiler": compiler}
+    length = {"max_length": context, "max_memory": memory, "pool_memory": pool}
+    return {"max_rows": rows, "max_streams": 2 * rows, "compiler": compiler, **length}
+
+
+def _fitting_budget(config: TrainConfig, scorer: Scorer) -> int:
+    """The token budget that was asked for, halved until a pass takes at most half of the memory that training leaves free."""
+    model, rank = scorer.unwrapped, config.learner.lora_rank
+    trained = lora.size(model, rank) if rank else model.num_parameters()
+    room = (free_bytes(model.device.type) - TRAINING_BYTES * trained) // 2
+    budget = config.learner.token_budget
+    need = partial(learning_bytes, scorer, rank=rank, recomputed=config.learner.gradient_checkpointing)
+    while budget > LEAST_BUDGET and need(budget, min(budget, LEAST_BUDGET)) > room:
+        budget //= 2
+    return budget
 
 
 def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig, chat: ChatFormat) -> int:

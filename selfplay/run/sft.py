@@ -9,10 +9,10 @@ from itertools import islice
 from sparring.agents.core import derive_seed
 from sparring.agents.models.adapter_folders import merge
 
-from ..config.config import NO_MIX
+from ..config.config import EXPERT_GAMES, NO_MIX
 from ..learner.batch import Example, Sample
 from ..learner.learner import Learner
-from ..learner.scoring import Scorer, with_reference
+from ..learner.scoring import language_model_scorer, with_reference
 from ..objectives.advantages import role_weights
 from ..objectives.sft_loss import SFTLoss, SFTWithKLLoss
 from .demonstrations import demonstration_samples, provided_chats, sft_mix_samples
@@ -39,20 +39,28 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
         aggregation="sequence" if settings.kl > 0 else config.learner.aggregation,
     )
     loss = SFTWithKLLoss(settings.kl) if settings.kl > 0 else SFTLoss()
-    learner = Learner(model.model, loss, sft_mix_loss=SFTLoss("sft_mix_loss"), config=learner_config, total_steps=settings.steps)
-    scorer = Scorer(model.model, context=model.active_adapter)
+    learner = Learner(
+        model.model,
+        loss,
+        sft_mix_loss=SFTLoss("sft_mix_loss"),
+        config=learner_config,
+        total_steps=settings.steps,
+        products=model.products,
+    )
+    scorer = language_model_scorer(model)
 
     def with_kl_reference(samples: Sequence[Sample]) -> Sequence[Example]:
-        """With the log-probabilities of the model as it came, where there is a KL to it."""
+        """With the log-probabilities of the initial model, where there is a KL to it."""
         return with_reference(scorer, samples, config.learner.token_budget, ranks=partial_updates.ranks) if settings.kl > 0 else samples
 
     shown = demonstration_samples(session, settings.games, seed, winners_only=settings.winners_only)
     examples = with_kl_reference(_balanced(shown) if settings.winners_only else shown)
     order = _in_order(examples, random.Random(derive_seed(seed, "order")), drawn=provided_chats(session) is None)
-    replayed = round(settings.minibatch * settings.mix_share) if session.words.everyday and config.sft_mix.source != NO_MIX else 0
+    mixed = session.words.everyday and config.sft_mix.source not in (NO_MIX, EXPERT_GAMES)
+    mixed_in = round(settings.minibatch * settings.mix_share) if mixed else 0
     starts = range(0, settings.steps, CHUNK)
     sft_mix = {
-        s: with_kl_reference(sft_mix_samples(session, min(CHUNK, settings.steps - s) * replayed, derive_seed(seed, "replay", s)))
+        s: with_kl_reference(sft_mix_samples(session, min(CHUNK, settings.steps - s) * mixed_in, derive_seed(seed, "replay", s)))
         for s in starts
     }
     metrics: dict[str, float] = {}
@@ -60,7 +68,7 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
     with partial_updates.progress.phase("sft", settings.steps, "steps") as advance, partial_updates.interrupts.held():
         for start in starts:
             steps = min(CHUNK, settings.steps - start)
-            samples = list(islice(order, steps * (settings.minibatch - replayed)))
+            samples = list(islice(order, steps * (settings.minibatch - mixed_in)))
             if start < saved.get("start", 0):
                 continue
             samples += sft_mix[start]

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from sparring.agents.models.adapter_folders import quiet_if
-from sparring.agents.models.language_model import LanguageModel
+from sparring.agents.models.language_model import LanguageModel, write_model
 from sparring.agents.models.loading import load_language_model, load_tokenizer
-from sparring.agents.models.saving import write_model
-from sparring.agents.names import is_model, model_card, model_place
+from sparring.agents.names import is_model, model_card, model_location
 
 from .locks import unfinished
 from .model_card import write_card
@@ -26,7 +25,7 @@ def export(spec: str, folder: Path, *, dtype: str | None = None) -> Path:
         raise ValueError(f"{spec} has no weights to export; name a model, as in RUN@latest")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists and is no empty folder; choose a new one")
-    place = model_place(spec)
+    place = model_location(spec)
     model = load_language_model(place, name=spec, device="cpu", dtype="auto")
     if dtype is not None:
         model.model.to(getattr(torch, dtype))

@@ -187,7 +187,7 @@ def next_steps(config: "TrainConfig", *, reasoning: bool = True) -> list[str]:
     if config.rounds:
         steps.append("sparring tournament RUN@0 RUN@latest")
         if not reasoning:
-            steps.append("sparring bench RUN@0 RUN@latest")
+            steps.append("sparring bench RUN@latest --against RUN@0")
         steps.append("sparring train --model RUN@latest")
     return steps
 

@@ -18,7 +18,7 @@ from sparring.agents.names import (
     is_model,
     local_folders,
     model_card,
-    model_place,
+    model_location,
     pinned,
     resolve,
     with_sampling,
@@ -169,7 +169,7 @@ def test_servers_are_models_without_weights():
     models: dict = {}
     assert resolve(name, models=models).model is resolve(name, models=models).model  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="plays from a server; this needs a model whose weights are here"):
-        model_place(name)
+        model_location(name)
 
 
 def test_the_card_of_a_hub_model_is_plain():
@@ -182,15 +182,15 @@ def test_a_plus_in_the_name_of_a_folder_is_no_adapter(run: Path, model: Path, tm
     adapter = tmp_path / "p+q" / "adapter"
     adapter.mkdir(parents=True)
     for name, round_number in (("11", 11), ("latest", 11), ("0", 0)):
-        assert model_place(f"{inside}@{name}") == str(checkpoint_model(inside, round_number))
+        assert model_location(f"{inside}@{name}") == str(checkpoint_model(inside, round_number))
     assert pinned(f"{inside}@latest") == f"{inside}@11"
     assert _split_adapter(f"{inside}@2+{adapter}") == (f"{inside}@2", str(adapter))
     assert _split_adapter(f"mini+{adapter}") == ("mini", str(adapter))
     assert _split_adapter(f"mini+{tmp_path / 'gone'}") == ("mini", str(tmp_path / "gone"))
     with pytest.raises(ValueError, match="has no round '7'; it has 0, 2, 11 and latest"):
-        model_place(f"{inside}@7")
+        model_location(f"{inside}@7")
     with pytest.raises(ValueError, match=r"x\+y/gone: no such run folder"):
-        model_place(f"{tmp_path / 'x+y' / 'gone'}@3")
+        model_location(f"{tmp_path / 'x+y' / 'gone'}@3")
 
 
 def test_copies_of_checkpoints_are_no_rounds(run: Path, tmp_path: Path):

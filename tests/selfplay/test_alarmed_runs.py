@@ -32,7 +32,7 @@ def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
 
 @pytest.mark.full
 def test_the_alarms_as_they_come_hear_a_collapse_of_the_embedded_model_before_it_is_complete(tmp_path: Path):
-    """At a learning rate of 1e-3, held back by neither an reference nor replay, its hints become false and then no English, until the
+    """At a learning rate of 1e-3, held back by neither a reference nor an SFT mix, its hints become false and then no English, until the
     defender hardly wins."""
     learner = LearnerConfig(lr=1e-3, kl=0.0, minibatch=4, token_budget=2048)
     made = TrainConfig(
@@ -120,7 +120,7 @@ def test_who_goes_back_drops_one_learner_before_the_next_is_made(model: str, tmp
     sft = SFTConfig(steps=1, minibatch=4, games=4)
     run = small_run(model, tmp_path / "run", evaluation=NO_EVALUATION, alarms=replace(DEAF, action="rollback"), sft=sft)
     train(replace(run, learner=replace(LEARNER, minibatch=4)))
-    assert len(made) == 3, "of imitation, and two of rounds"
+    assert len(made) == 3, "of SFT, and two of rounds"
 
 
 @pytest.mark.parametrize(("action", "nth"), [("rollback", 4), ("rollback", 1), ("stop", 1), ("warn", 4)])

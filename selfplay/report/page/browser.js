@@ -198,7 +198,8 @@
   function transcript(game) {
     const [turn, start, end] = game.evidence || [-1, 0, 0];
     const agents = new Map(game.players.map((player) => [player.role, data.agents[player.agent]]));
-    const who = [...agents].map(([role, agent]) => `${data.roles[role]}: ${agent}`).filter((text) => !text.endsWith(": "));
+    const names = new Set(agents.values());
+    const who = names.size > 1 ? [...agents].map(([role, agent]) => `${data.roles[role]}: ${agent}`) : [...names];
     const pane = element("article", { class: "pane" },
       element("h3", {}, data.words[game.word] ? `Secret word: ${data.words[game.word]}` : `Game ${game.id}`),
       element("p", { class: "about" }, [data.files[game.file], `game ${game.id}`, ...who].filter(Boolean).join(" \u00b7 ")));
@@ -278,6 +279,8 @@
     if (number >= 0) show(number, numbers.get(wanted.get("beside")) ?? -1, { push: false });
     else if (shown.length) show(shown[0], -1, { push: false });
     else show(-1, -1, { push: false });
+    list.scrollTop = (shown.indexOf(current) + 0.5) * ROW - list.clientHeight / 2;
+    draw();
     if (wanted.size) byId("games").scrollIntoView();
   }
 
@@ -318,6 +321,7 @@
     event.preventDefault();
     act();
   });
+  addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });
   addEventListener("hashchange", restore);
   restore();
   byId("games").dataset.ready = "yes";

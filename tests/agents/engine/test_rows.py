@@ -84,6 +84,16 @@ def test_a_bound_on_memory_lowers_what_is_done_at_once_and_changes_no_reply(widt
         HFLoop(model, end_ids=frozenset(), max_memory=1000)
 
 
+@needs_compiler
+def test_streams_that_outgrow_their_pool_lower_what_is_done_at_once_and_change_no_reply():
+    model = tiny_model(length=256, hidden_size=64)
+    _, roomy, _, _ = play(model, streams=9, turns=6)
+    with pytest.warns(RuntimeWarning, match=r"out of memory: [421] replies at once from now on"):
+        loop, tight, _, _ = play(model, streams=9, turns=6, pool_memory=1)
+    assert tight == roomy
+    assert loop.memory_bound() == 17 * 16 * loop.packed.layout.bytes_per_token, "17 blocks: a stream of 256, and one more"
+
+
 def small_pool(self, whole, layout, limit):
     """A pool that begins with two blocks."""
     whole(self, layout, 2)

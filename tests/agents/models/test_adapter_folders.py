@@ -13,7 +13,7 @@ from sparring.agents.core import Sampling
 from sparring.agents.engine.loop import HFLoop
 from sparring.agents.models.adapter_folders import load_adapter, lora_layers
 from sparring.agents.models.language_model import LanguageModel
-from sparring.agents.names import model_card, model_place, resolve
+from sparring.agents.names import model_card, model_location, resolve
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.rollout import Match, play_all
 from sparring.envs.core import Task
@@ -161,7 +161,7 @@ def test_adapters_as_players(tmp_path: Path):
     assert {s.adapter for s in episodes.segments["attacker"]} == {late.adapter} != {None}
     assert {s.adapter for s in episodes.segments["defender"]} <= {None}
     with pytest.raises(ValueError, match="through an adapter"):
-        model_place(late.name)
+        model_location(late.name)
     with pytest.raises(ValueError, match="is no adapter folder"):
         resolve(f"{base}+{base}", models=models)
 

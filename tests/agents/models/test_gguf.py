@@ -16,7 +16,7 @@ from sparring.agents.core import Sampling
 from sparring.agents.models.gguf import load_gguf
 from sparring.agents.models.gguf_file import read_gguf
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import FORMS, is_model, local_place, model_place, resolve, short_name
+from sparring.agents.names import FORMS, is_model, local_location, model_location, resolve, short_name
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.players.player_card import PlayerCard
 from sparring.agents.rollout import Match, play_all
@@ -73,12 +73,12 @@ def test_a_file_plays_by_its_name(llama: Path):
 
 
 def test_names_of_files(llama: Path, tmp_path: Path):
-    assert model_place(str(llama)) == local_place(str(llama)) == str(llama) and is_model(str(llama))
+    assert model_location(str(llama)) == local_location(str(llama)) == str(llama) and is_model(str(llama))
     assert short_name(str(llama)) == "llama.gguf" and "FILE.gguf" in FORMS
     with pytest.raises(ValueError, match=r"there\.gguf: no such file"):
-        model_place(str(tmp_path / "there.gguf"))
+        model_location(str(tmp_path / "there.gguf"))
     with pytest.raises(ValueError, match=r"it holds 'llama\.gguf': name the file"):
-        model_place(str(llama.parent))
+        model_location(str(llama.parent))
 
 
 def test_stored_type_of_weights(llama: Path):

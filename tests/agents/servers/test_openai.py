@@ -190,7 +190,7 @@ def test_a_fault_that_stays_voids_its_game_alone(fault: Answer | str):
     assert sorted(p.outcome.reason for p in episodes) == ["turn_limit"] * 3 + [VOID]
     void = next(p for p in episodes if p.outcome.reason == VOID)
     assert set(void.outcome.utilities.values()) == {0.0} and len(void.state.utterances) == 3
-    assert void.replies[-1].finish == "error"
+    assert void.turns[-1].finish == "error"
 
 
 def test_a_server_that_goes_voids_games_and_one_that_never_was_is_an_error():

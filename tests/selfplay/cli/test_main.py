@@ -79,7 +79,7 @@ WITHOUT_TORCH = [
     ["collect", "x.jsonl", "--teacher", "mini", "--games", "3", "--group-size", "2"],
     ["collect", "x.jsonl", "--teacher", "mini", "--prompts", "nowhere"],
     ["bench", "scripted"],
-    ["bench", "mini", "./nowhere"],
+    ["bench", "mini", "--against", "./nowhere"],
     ["bench", "mini", "--items", "0"],
     ["train", "--model", "./nowhere"],
     ["train", "--resume", "nowhere"],
@@ -157,6 +157,8 @@ def test_bytes_that_are_no_text_are_read_as_the_character_for_such(monkeypatch: 
     ("arguments", "message"),
     [
         (["trian"], "did you mean 'train'"),
+        (["data", "convert", "nowhere"], "nowhere is no folder"),
+        (["data"], "data has one command"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, refused: Callable[[list[str], str], None]):

@@ -91,7 +91,7 @@ def test_a_model_that_says_nothing_is_reported_at_the_end_of_its_run(
     shown = " ".join(captured.out.split())
     assert "nothing was said: the model does not play this game yet" in shown
     assert "no reasoning is measured" in captured.err, "at the beginning"
-    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@0 {tmp_path}/run@latest" in shown
+    assert "Note: no reasoning was measured" in shown and f"sparring bench {tmp_path}/run@latest --against {tmp_path}/run@0" in shown
     assert "initial: the frozen model of round 0" in shown
     assert "How games against the frozen model ended" in shown and "silent 1.000 1.000" in shown
 

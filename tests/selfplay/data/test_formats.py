@@ -198,13 +198,13 @@ def test_mistakes_are_named_with_their_place(tmp_path: Path, line: str, message:
 def test_mistakes_of_whole_files(tmp_path: Path):
     for name, data, message in [
         ("none.jsonl", None, "no such file"),
-        ("empty.jsonl", b"\n", "no conversations"),
+        ("empty.jsonl", b"\n", "no demonstrations"),
         ("bytes.jsonl", b"\xff\xfe", "not a whole file of text"),
         ("torn.json.gz", gzip.compress(b"[]" * 999)[:-9], "not a whole file of text"),
         ("torn.json", b'[{"messages": []},\n {"mess', "line 2"),
         ("deep.json", b"[" * 5000, "nested too deeply"),
         ("many.jsonl.gz", gzip.compress(b"\n" * 2**18), "more than 100,000 empty lines"),
-        ("lost.json", json.dumps([{"query": "x", "target": "y", "reward": -1}]).encode(), "no conversations to imitate"),
+        ("lost.json", json.dumps([{"query": "x", "target": "y", "reward": -1}]).encode(), "no demonstrations"),
     ]:
         if data is not None:
             (tmp_path / name).write_bytes(data)

@@ -10,7 +10,7 @@ from sparring.selfplay.evaluation.alarms import _WATCHED, Alarm, check_health
 HEALTHY: dict[str, Any] = {
     "games": 100, "attacker_wins": 50, "defender_wins": 40, "ties": 10,
     "reasons": {"declared_right": 40, "declared_wrong": 45, "foul": 5, "turn_limit": 10},
-    "attacker/reward_std": 0.9, "defender/reward_std": 0.9, "repeated": 0.01, "truth": 0.9,
+    "attacker/reward_std": 0.9, "defender/reward_std": 0.9, "repeated": 0.01, "truth": 0.9, "decisive": 0.4,
     "entropy": 0.6, "mismatch_kl": 1e-8, "grad_norm": 0.3,
 }  # fmt: skip
 SICK: dict[str, dict[str, Any]] = {
@@ -19,6 +19,7 @@ SICK: dict[str, dict[str, Any]] = {
     "mute": {"reasons": {"silent": 15, "overlong": 6}},
     "repeated": {"repeated": 0.21},
     "imbalance": {"attacker_wins": 97, "defender_wins": 2},
+    "decisive": {"decisive": 0.04},
     "ties": {"ties": 61},
     "fouls": {"reasons": {"foul": 21}},
     "mismatch_kl": {"mismatch_kl": 0.02},
@@ -70,6 +71,11 @@ def test_a_gradient_that_is_not_finite_is_an_alarm_whatever_came_first(value: fl
     (alarm,) = check_health({"grad_norm": value}, first, AlarmsConfig(limits={"grad_norm": limit}), 1)
     assert alarm.text == "gradient not finite at step 1"
     assert alarm.record["value"] is None and alarm.name == "grad_norm"
+
+
+def test_what_helps_against_stalling_is_said():
+    assert Alarm("decisive", 0.0, 0.05).advice.startswith(": ") and "rollback" in Alarm("ties", 0.9, 0.6).advice
+    assert Alarm("entropy", 0.3, 0.5).advice == ""
 
 
 def test_an_alarm_says_what_was_found_and_what_is_allowed():

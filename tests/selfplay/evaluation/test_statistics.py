@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from sparring.selfplay.evaluation.statistics import over_seeds, paired_difference, wilson
+from sparring.selfplay.evaluation.statistics import holm, mcnemar, over_seeds, paired_difference, wilson
 
 
 def test_wilson_against_scipy():
@@ -55,3 +56,23 @@ def test_a_wilson_interval_holds_its_rate(n: int, data: st.DataObject):
     low, high = wilson(wins, n)
     assert 0 <= low <= wins / n + 1e-12
     assert wins / n - 1e-12 <= high <= 1
+
+
+def test_holm_by_hand_and_against_statsmodels():
+    """0.01, 0.03, 0.04 of three: 3 * 0.01, then 2 * 0.03, then 0.04 raised to the one before it."""
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+    drawn = np.random.default_rng(0).random(20) ** 4
+    assert holm(list(drawn)) == pytest.approx(multipletests(drawn, method="holm")[1])
+
+
+@pytest.mark.parametrize(("better", "worse", "p"), [(0, 0, 1.0), (5, 5, 1.0), (5, 6, 1.0), (0, 5, 2 / 2**5), (3, 0, 0.25)])
+def test_mcnemar_is_exact(better: int, worse: int, p: float):
+    """What never differs is not significantly different, and an even split has p = 1."""
+    assert mcnemar(better, worse) == mcnemar(worse, better) == pytest.approx(p)
+
+
+def test_a_difference_that_is_the_same_everywhere_has_an_interval_of_no_width():
+    found = paired_difference(np.zeros(12), np.full(12, 0.5), clusters=np.repeat(np.arange(4), 3))
+    assert (found.low, found.mean, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert paired_difference(np.ones(5), np.ones(5))[:4] == (0, 0, 0, 0)

@@ -14,8 +14,9 @@ from tiny import tiny_model
 from torch import Tensor
 
 from sparring.selfplay.config.config import LearnerConfig, SFTMixConfig
+from sparring.selfplay.learner import scoring
 from sparring.selfplay.learner.batch import Pair, Sample, collate, samples_of, sft_sample
-from sparring.selfplay.learner.losses import dpo_loss, ipo_loss
+from sparring.selfplay.learner.losses import dpo_loss, ipo_loss, token_logprobs
 from sparring.selfplay.learner.scoring import Scorer, with_behaviour, with_reference
 from sparring.selfplay.objectives.credit import Credit, Experience, baseline_samples, group_samples, preference_pairs
 from sparring.selfplay.objectives.preference_loss import PreferenceLoss
@@ -66,6 +67,8 @@ def test_gradients_do_not_depend_on_micro_batches_or_order(aggregation: str):
 def test_gradients_do_not_depend_on_packing(kind: str):
     of, reference = model(kind), tiny_model(kind, vocab=VOCABULARY, seed=1)
     samples = policy_samples(of, 9)
+    for sample in samples[::2]:
+        sample.ids[:4] = samples[0].ids[:4]
     config = replace(CONFIG, kl=0.5)
     padded = learner_of(of, reference=reference, config=config)
     padded.scorer.packs = padded.reference.packs = False
@@ -73,7 +76,7 @@ def test_gradients_do_not_depend_on_packing(kind: str):
     assert any(g.abs().max() > 1e-4 for g in expected.values())
     for budget, order in ((10_000, samples), (1, samples[::-1]), (45, samples[::2] + samples[1::2])):
         packed = learner_of(of, reference=reference, config=replace(config, token_budget=budget))
-        assert packed.scorer.packs
+        assert packed.scorer.packs and packed.scorer.shares
         assert equal(packed.gradients(order), expected)
 
 
@@ -463,3 +466,41 @@ def test_models_of_one_process_are_trained_each_in_its_own_precision(monkeypatch
     learner = learner_of(of, config=CONFIG)
     assert (earlier.mixed_precision, learner.accelerator.mixed_precision) == ("bf16", "no")
     assert all(torch.equal(alone[name], gradient) for name, gradient in learner.gradients(samples).items())
+
+
+def test_products_in_bfloat16_leave_weights_optimiser_and_logits_in_float32():
+    of, samples = tiny_model(vocab=VOCABULARY, hidden_size=64, head_dim=16), policy_samples(model(), 9)
+    exact = learner_of(of, config=CONFIG).gradients(samples)
+    learner = learner_of(of, config=CONFIG, products=torch.bfloat16)
+    rounded = learner.gradients(samples)
+    apart = {name: float((rounded[name] - exact[name]).norm() / exact[name].norm()) for name in exact}
+    assert 1e-4 < max(apart.values()) < 0.1, "the gradient is rounded, and not much"
+    learner.update(samples, seed=0)
+    assert {p.dtype for p in of.parameters()} == {torch.float32}
+    assert {x.dtype for state in learner.optimizer.state.values() for x in state.values()} == {torch.float32}
+
+
+def test_logits_of_a_rounded_pass_are_not_rounded(monkeypatch: pytest.MonkeyPatch):
+    seen: list[Tensor] = []
+    monkeypatch.setattr(scoring, "token_logprobs", lambda logits, *rest: (seen.append(logits), token_logprobs(logits, *rest))[1])
+    of = model()
+    samples = policy_samples(of)
+    learner_of(of, config=CONFIG, products=torch.bfloat16).gradients(samples)
+    logits = seen[-1]
+    assert logits.dtype == torch.float32
+    assert (logits.bfloat16().float() != logits).float().mean() > 0.9
+
+
+def test_a_rounded_learner_compares_with_itself_and_weighs_by_the_sampler():
+    of = model()
+    samples = [replace(s, sampler_logprobs=s.sampler_logprobs - np.float32(0.1) * s.loss_mask) for s in policy_samples(of)]
+    learner = learner_of(of, config=CONFIG, products=torch.bfloat16)
+    old = learner.with_old_logprobs(samples)
+    metrics = learner.update(old, seed=0)
+    assert metrics["sampling/importance_sampling_ratio/max"] == pytest.approx(1, abs=1e-5), "of the only step"
+    # exp(0.1) - 1 - 0.1, up to the rounding of a tiny model's log-probabilities.
+    assert metrics["mismatch_kl"] == pytest.approx(0.00517, abs=2e-3)
+    assert metrics["sampling/sampling_logp_difference/mean"] == pytest.approx(0.1, abs=0.02)
+    assert metrics["sampling/importance_weight/capped"] == 0
+    exact = learner_of(of, config=CONFIG)
+    assert exact.with_old_logprobs(samples) == samples, "in float32 the sampler's numbers are the learner's own"

@@ -12,7 +12,7 @@ import torch
 from sparring.agents.core import Sampling
 from sparring.agents.models.chat_format import ChatFormat
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_card, model_place, resolve
+from sparring.agents.names import model_card, model_location, resolve
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.envs.world.english import truth
 from sparring.envs.world.facts import everyday
@@ -69,7 +69,7 @@ def test_the_same_seed_makes_the_same_model(tmp_path: Path):
 
 
 def test_what_the_base_reads_stays_what_it_was():
-    """Descriptions, riddles and conversations; the last alone are replayed."""
+    """Descriptions, riddles and conversations; only the last are mixed into self-play."""
     told = texts(MiniConfig(descriptions=40, conversations=160))
     found = hashlib.sha256("".join(f"{message.role}: {message.content}\n" for text in told for message in text).encode())
     assert found.hexdigest() == "febe75c3d29a8df7f13441ff6af740c276a6c040b82232150aac26233f095864"
@@ -84,8 +84,8 @@ def test_embeddings_begin_as_word_vectors():
 
 @pytest.mark.parametrize("name", ["mini", "mini@imitation"])
 def test_the_shipped_models_are_small_and_plain(name: str):
-    place = Path(model_place(name))
-    assert sum(p.stat().st_size for p in Path(model_place("mini")).rglob("*") if p.is_file()) < 8_000_000
+    place = Path(model_location(name))
+    assert sum(p.stat().st_size for p in Path(model_location("mini")).rglob("*") if p.is_file()) < 8_000_000
     card = model_card(name)
     assert card.everyday
     assert card.max_new_tokens == 48

@@ -121,17 +121,17 @@ def mean_logprob(model, sample: Sample) -> torch.Tensor:
 
 def published_loss(model, micro_batch: list[tuple[Sample, bool]]) -> torch.Tensor:
     """SPAG's loss of one micro-batch, written down from its formulas: utterances are (sample, False), sft_mix is (sample, True)."""
-    policy, imitation = [], []
+    policy, supervised = [], []
     for sample, mixed_in in micro_batch:
         l = mean_logprob(model, sample)  # noqa: E741  the paper's letter
         if mixed_in:
-            imitation.append(-l)
+            supervised.append(-l)
             continue
         l_ref, reward = float(sample.reference_logprobs[sample.loss_mask].mean()), float(sample.advantages[sample.loss_mask][0])
         advantage = reward - 0.2 * (l - l_ref)
         rho = torch.exp(l - l_ref)
         policy.append(-sample.weight * torch.minimum(advantage * rho, advantage * torch.clip(rho, 0.8, 1.2)))
-    parts = [weight * sum(of) / len(of) for weight, of in ((1.0, policy), (0.5, imitation)) if of]
+    parts = [weight * sum(of) / len(of) for weight, of in ((1.0, policy), (0.5, supervised)) if of]
     return sum(parts, torch.zeros(()))
 
 

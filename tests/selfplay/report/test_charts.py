@@ -17,11 +17,11 @@ def test_points_stand_where_their_numbers_are():
 
 def test_an_interval_is_a_band_around_its_line_and_is_told():
     chart = line_chart("x", {"a": [Point(1, 0.5, 0.4, 0.6), Point(2, 0.5, 0.25, 0.75)]}, share=True)
-    assert chart is not None and chart.count('class="band c0"') == 1
+    assert chart is not None and chart.count('class="band c3"') == 1
     assert "a, round 1: 50% (40% to 60%)" in chart
     height = HEIGHT - 38
     tops = [f"{8 + height * (1 - y):.1f}" for y in (0.6, 0.75)]
-    band = re.search(r'band c0" points="([^"]*)"', chart)
+    band = re.search(r'band c3" points="([^"]*)"', chart)
     assert band and [pair.split(",")[1] for pair in band[1].split()[:2]] == tops
 
 

@@ -239,5 +239,5 @@ def test_the_commands_after_a_run_name_it_as_a_shell_takes_it(folder: str, expec
 def test_a_run_that_measured_no_reasoning_says_so_and_how_to():
     config = TrainConfig(rounds=1)
     assert "no reasoning was measured" in notes([], reasoning=False)[0] and notes([]) == []
-    assert "sparring bench RUN@0 RUN@latest" in next_steps(config, reasoning=False)
+    assert "sparring bench RUN@latest --against RUN@0" in next_steps(config, reasoning=False)
     assert not any("bench" in step for step in next_steps(config))

@@ -1,18 +1,27 @@
 """Tables on a terminal: everything fits into 80 columns, uncut."""
 
 import io
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from sparring.selfplay.cli.common import console
-from sparring.selfplay.report.tables import difference, evaluation_table, of_gibberish, rate, tournament_table
+from sparring.selfplay.report.tables import difference, evaluation_table, of_gibberish, plain_table, rate
+from sparring.selfplay.report.tournament import sheets
 
 
 def shown(table: object) -> str:
     console = Console(file=io.StringIO(), width=80, highlight=False, markup=False)
     console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def pairs_table(entry: dict[str, Any]) -> object:
+    """Games between two players, as of a tournament."""
+    results = {"pairs": [entry], "mistakes": [], "cost": []}
+    (sheet,) = sheets(results)
+    return plain_table(sheet.title, sheet.columns, sheet.rows, gap=1)
 
 
 def test_a_rate_stands_with_its_interval_and_nothing_counted_is_a_dash():
@@ -32,7 +41,7 @@ def test_the_longest_tasks_and_names_are_shown_whole():
     assert text.count("-0.025 ± 0.040") == 2
     assert "…" not in text
     entry = {"player": "mini@imitation", "role": "attacker", "opponent": "runs/quickstart@latest", "wins": 100, "losses": 99, "ties": 1}
-    text = shown(tournament_table("pairs", [{**entry, "win_rate": 0.5, "low": 0.43, "high": 0.57}]))
+    text = shown(pairs_table({**entry, "win_rate": 0.5, "low": 0.43, "high": 0.57}))
     assert "runs/quickstart@latest" in text
     assert "0.500 0.43-0.57" in text
     assert "…" not in text
@@ -57,7 +66,7 @@ def test_the_columns_of_a_comparison_are_the_models_and_what_the_interval_means_
 def test_names_too_long_for_the_terminal_are_folded_and_a_pipe_gets_them_whole(capsys: pytest.CaptureFixture[str]):
     name = "runs/" + "x" * 90 + "@latest"
     entry = {"player": name, "role": "attacker", "opponent": name, "wins": 1, "losses": 1, "ties": 0, "win_rate": 0.5, "low": 0, "high": 1}
-    table = tournament_table("pairs", [entry])
+    table = pairs_table(entry)
     assert shown(table).replace("\n", "").count("x") == 180 and "…" not in shown(table)
     console().print(table)
     assert capsys.readouterr().out.count(name) == 2

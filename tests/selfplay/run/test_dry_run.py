@@ -9,6 +9,7 @@ from sparring.agents.core import Sampling
 from sparring.agents.engine.loop import HFLoop
 from sparring.selfplay.learner.footprint import LOGIT_COPIES, learning_bytes, saved_bytes
 from sparring.selfplay.learner.scoring import Scorer
+from sparring.selfplay.run import session
 from sparring.selfplay.run.dry_run import plan
 from sparring.selfplay.run.method import method_of
 from sparring.selfplay.run.session import prepare
@@ -17,18 +18,18 @@ from sparring.selfplay.run.session import prepare
 def test_a_second_model_is_counted_where_one_is_held(tmp_path: Path):
     config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
     alone = replace(config, learner=replace(config.learner, kl=0.0))
-    session = prepare(alone)
-    one = plan(session, method_of(alone))["memory_bytes"]
-    assert one["weights"] == sum(p.numel() * p.element_size() for p in session.model.model.parameters())
-    assert 0 < one["cache_at_most"] < session.model.loop.memory_bound() / 4, "eight games of two utterances, not 512 full contexts"
+    made = prepare(alone)
+    one = plan(made, method_of(alone))["memory_bytes"]
+    assert one["weights"] == sum(p.numel() * p.element_size() for p in made.model.model.parameters())
+    assert 0 < one["cache_at_most"] < made.model.loop.memory_bound() / 4, "eight games of two utterances, not 512 full contexts"
     for other in (
         replace(alone, evaluation=replace(NO_EVALUATION, games=2)),
         replace(alone, evaluation=replace(NO_EVALUATION, control=True)),
     ):
-        two = plan(replace(session, config=other), method_of(other))["memory_bytes"]
+        two = plan(replace(made, config=other), method_of(other))["memory_bytes"]
         assert (two["weights"], two["cache_at_most"]) == (2 * one["weights"], 2 * one["cache_at_most"])
     for other in (config, replace(alone, method="dpo")):
-        two = plan(replace(session, config=other), method_of(other))["memory_bytes"]
+        two = plan(replace(made, config=other), method_of(other))["memory_bytes"]
         assert (two["weights"], two["cache_at_most"]) == (2 * one["weights"], one["cache_at_most"])
     assert one["total_at_most"] == sum(value for name, value in one.items() if name != "total_at_most")
 
@@ -36,9 +37,9 @@ def test_a_second_model_is_counted_where_one_is_held(tmp_path: Path):
 @pytest.mark.parametrize("method", ["spin", "ipo"])
 def test_no_second_model_plays_where_the_reference_is_the_sampler(tmp_path: Path, method: str):
     config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
-    session = prepare(config)
+    made = prepare(config)
     played = replace(config, method=method, learner=replace(config.learner, reference="behaviour"))
-    assert plan(session, method_of(played))["memory_bytes"]["weights"] * 2 == plan(session, method_of(config))["memory_bytes"]["weights"]
+    assert plan(made, method_of(played))["memory_bytes"]["weights"] * 2 == plan(made, method_of(config))["memory_bytes"]["weights"]
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2", "gpt-oss", "mistral"])
@@ -83,3 +84,17 @@ def test_a_lora_run_is_announced_with_what_its_passes_hold(tmp_path: Path):
     lora = plan(prepare(adapted), method_of(adapted))["memory_bytes"]
     assert lora["training"] < whole["training"] < whole["passes_at_most"] < lora["passes_at_most"]
     assert lora["total_at_most"] > lora["passes_at_most"] + lora["cache_at_most"]
+
+
+def test_a_token_budget_is_halved_until_it_fits_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
+    assert prepare(config).config.learner.token_budget == 8192
+    scorer = Scorer(tiny_model())
+    training = 12 * scorer.unwrapped.num_parameters()
+    for budget in (4096, 512):
+        room = learning_bytes(scorer, budget, 512)
+        monkeypatch.setattr(session, "free_bytes", lambda _, room=room: training + 2 * room)
+        assert prepare(config).config.learner.token_budget == budget
+    monkeypatch.setattr(session, "free_bytes", lambda _: 0)
+    assert prepare(config).config.learner.token_budget == 512
+    assert prepare(config, Path(config.model)).config.learner.token_budget == 8192, "a run that is resumed keeps its own"

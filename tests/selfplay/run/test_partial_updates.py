@@ -34,6 +34,7 @@ ALL_CORRECTED = {"corrections": ",".join(NAMES), "drop_reasons": "none"}
             {"rounds": 1, "method": "spag", "method_options": ALL_CORRECTED, "schedule": "cosine"},
             signal.SIGTERM,
         ),
+        ("round 1/1: learn", 5, {"rounds": 1, "dtype": "bfloat16"}, signal.SIGTERM),
         ("round 1/1: play", 5, {"rounds": 1}, signal.SIGTERM),
     ],
 )

@@ -28,7 +28,7 @@ def updates(monkeypatch: pytest.MonkeyPatch) -> list:
     return seen
 
 
-def imitating(model: str, out: Path, **changes) -> None:
+def fine_tune(model: str, out: Path, **changes) -> None:
     made = small_run(
         model, out, rounds=0, evaluation=NO_EVALUATION, sft_mix=SFTMixConfig(source="base" if changes.get("mix_share") else "none")
     )
@@ -36,7 +36,7 @@ def imitating(model: str, out: Path, **changes) -> None:
 
 
 def test_with_a_kl_each_conversation_counts_alike_replayed_or_not(model: str, tmp_path: Path, updates: list):
-    imitating(model, tmp_path / "run", kl=0.1, mix_share=0.25)
+    fine_tune(model, tmp_path / "run", kl=0.1, mix_share=0.25)
     ((learner, samples),) = updates
     assert len(samples) == 8 and all(sample.reference_logprobs is not None for sample in samples)
     whole, single = learner.gradients(samples), [learner.gradients([sample]) for sample in samples]
@@ -50,7 +50,7 @@ def test_given_conversations_come_in_passes(model: str, tmp_path: Path, updates:
     talks = [[{"role": "user", "content": "Begin."}, {"role": "assistant", "content": f"It is {'very ' * n}red."}] for n in range(8)]
     path = tmp_path / "talks.jsonl"
     path.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
-    imitating(model, tmp_path / "run", data=path, steps=6, minibatch=4)
+    fine_tune(model, tmp_path / "run", data=path, steps=6, minibatch=4)
     ((_, samples),) = updates
     lengths = [len(sample.ids) for sample in samples]
     passes = [lengths[start : start + 8] for start in (0, 8, 16)]
@@ -70,14 +70,14 @@ def won(by: str, word: str) -> dict:
 def test_spags_imitation_weighs_roles_half_each(model: str, tmp_path: Path, updates: list, winners_only: bool, weights: dict):
     path = tmp_path / "games.json"
     path.write_text(json.dumps([won("attacker", "lemon"), won("attacker", "horse"), won("attacker", "chair"), won("defender", "apple")]))
-    imitating(model, tmp_path / "run", data=path, minibatch=4, winners_only=winners_only)
+    fine_tune(model, tmp_path / "run", data=path, minibatch=4, winners_only=winners_only)
     ((_, samples),) = updates
     assert Counter(sample.role for sample in samples) == {"attacker": 3, "defender": 1}
     assert {sample.role: sample.weight for sample in samples} == pytest.approx(weights)
 
 
 def test_of_expert_games_the_winners_roles_weigh_alike(model: str, tmp_path: Path, updates: list):
-    imitating(model, tmp_path / "run", games=40, steps=20, minibatch=32, winners_only=True)
+    fine_tune(model, tmp_path / "run", games=40, steps=20, minibatch=32, winners_only=True)
     ((_, samples),) = updates
     sums = {
         role: sum({sample.ids.tobytes(): sample.weight for sample in samples if sample.role == role}.values())

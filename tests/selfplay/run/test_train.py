@@ -301,7 +301,7 @@ def test_a_control_arm_takes_as_many_tokens_as_the_run_it_is_like(run: Path, mod
 
 
 TALKS = (("Begin.", "It is red."), ("It is red.", "I know the word! It is apple."), ("It is red.", "Do you know what it is?"))
-"""What a user might give to imitate, that a random model first speaks at all."""
+"""Demonstrations of a user, so that a random model first speaks at all."""
 
 
 @pytest.mark.parametrize(("kind", "template"), [("llama", "llama3"), ("qwen3", "gemma"), ("gpt2", None), ("qwen2", "llama2")])
@@ -309,9 +309,9 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
     place = save_tiny(tmp_path / "model", kind, template, length=512, everyday=False)
     words = tmp_path / "words.txt"
     words.write_text("river\nmountain\nwindow\ngarden\n")
-    replay = tmp_path / "chats.jsonl"
+    mix = tmp_path / "chats.jsonl"
     chats = [[{"role": "user", "content": said}, {"role": "assistant", "content": reply}] for said, reply in TALKS]
-    replay.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    mix.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     summary = train(
         small_run(
             place,
@@ -319,7 +319,7 @@ def test_any_causal_model_runs_on_a_users_words(kind: str, template: str | None,
             rounds=1,
             words=str(words),
             heldout=0.25,
-            replay=str(replay),
+            sft_mix=SFTMixConfig(source=str(mix)),
             max_new_tokens=24,
             games_per_round=16,
             sft=SFTConfig(steps=100, minibatch=8, lr=1e-2),
