@@ -11,8 +11,9 @@ import torch
 
 from ..core import Reply, Request, Segment
 from ..engine.loop import HFLoop
+from ..players.player_card import CARD, PlayerCard
 from ..text import one_line
-from .adapter_folders import active_adapter, load_adapter
+from .adapter_folders import active_adapter, load_adapter, quiet_if, save_adapter
 from .chat_format import ChatFormat
 from .fidelity import no_numbers
 from .token_streams import TokenStreams
@@ -128,3 +129,19 @@ def _end_ids(model: Any) -> tuple[int, ...]:
     if not all(isinstance(i, int) for i in ids):
         raise ValueError(f"generation_config.json: eos_token_id must be a token id or a list of them, it is {one_line(eos, 60)}")
     return ids
+
+
+def write_model(model: LanguageModel, card: PlayerCard, folder: Path, base: Path | None = None) -> None:
+    """Writes a model, its tokenizer and its card as a plain transformers folder. base: for a model with an
+    adapter, the folder of the base weights; then only the adapter is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if model.adapter is not None and base is not None:
+        save_adapter(model.model, model.adapter, folder, base)
+    else:
+        with quiet_if(True):
+            model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    card.save(folder)
+    mode = (folder / CARD).stat().st_mode  # as the umask has it; safetensors lets the owner alone read
+    for file in folder.iterdir():
+        file.chmod(mode)

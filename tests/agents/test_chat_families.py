@@ -9,7 +9,8 @@ from tiny_formats import EOS, FAMILIES, KINDS, SPECIAL, family_tokenizer
 from transformers import ByT5Tokenizer
 
 from sparring.agents.core import Request, Sampling
-from sparring.agents.models.chat_format import ChatFormat, split_thinking
+from sparring.agents.models.chat_format import ChatFormat
+from sparring.agents.models.template_pieces import split_thinking
 from sparring.agents.models.token_streams import TokenStreams
 from sparring.envs.views import Message
 

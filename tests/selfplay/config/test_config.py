@@ -28,7 +28,10 @@ def fields(kind: Any) -> int:
 
 
 def test_there_are_at_most_sixty_settings():
-    assert fields(TrainConfig) == len(flat(TrainConfig(game_options={"max_turns": "5"}, method_options={"a": "b"}, league={"mirror": "0.5"}))) + 1
+    assert (
+        fields(TrainConfig)
+        == len(flat(TrainConfig(game_options={"max_turns": "5"}, method_options={"a": "b"}, league={"mirror": "0.5"}))) + 1
+    )
     assert fields(TrainConfig) <= 60
 
 
