@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_place
+from sparring.agents.names import model_location
 from sparring.selfplay.storage.folder import to_json, write_text
 
 from ..command import command
@@ -52,7 +52,7 @@ class Check:
 
 def check(options: Check) -> None:
     questions = questions_of(options.tasks, Asking(Path(options.data), options.items))
-    model = load_language_model(model_place(options.model), name=options.model, device="cpu")
+    model = load_language_model(model_location(options.model), name=options.model, device="cpu")
     if options.memory:
         print(json.dumps(_memory(model, questions[TIMED], options.memory)))
         return

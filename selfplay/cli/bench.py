@@ -162,13 +162,14 @@ def _show(
     against = known[len(models) : len(models) + len(against)]
     over_seeds = table.seed_rows(models, against) if options.seeds else []
     rows = [] if len(against) > 1 else table.rows_of(models, against[0] if against else None, controls, untrained)
+    published = harness.PUBLISHED if options.suite == "spag" else ()
     facts = {
         "suite": options.suite,
         "against": against[0].model if len(against) == 1 else None,
         "left_out": left_out,
         "asked": {task: one.asked for task, one in models[0].tasks.items()},
         "run": models[0].run,
-        "published": harness.PUBLISHED if options.suite == "spag" else (),
+        "published": published,
     }
     if options.out:
         table.write(Path(options.out), rows, over_seeds, facts)
@@ -184,7 +185,7 @@ def _show(
     shown.print("guess: the best blind answer (chance, majority, shortest, longest, junk).")
     if against:
         shown.print(table.EXPLAINED)
-    for name, value in facts["published"]:
+    for name, value in published:
         shown.print(f"Published geometric mean: {name}: {value / 100:.4f}")
     for task, why in left_out.items():
         shown.print(f"Left out: {task}: {why}")
