@@ -12,7 +12,7 @@ from ..evaluation.statistics import wilson
 from ..storage.folder import RunFolder, read_lines
 from ..storage.selection import agent_name
 from ..storage.summary import INITIAL
-from .charts import Point, line_chart, stacked_chart
+from .charts import COLOURS, Point, line_chart, stacked_chart
 
 Record = Mapping[str, Any]
 
@@ -123,6 +123,20 @@ def round_charts(rounds: Sequence[Record], roles: Sequence[str]) -> list[Markup 
         line_chart("True hints", {"true": values("truth"), "unparsed": values("unparsed")}, unit="share", share=True),
         line_chart("Spread of returns", by_role("reward_std"), unit="standard deviation"),
     ]
+
+
+def league_chart(rounds: Sequence[Record]) -> Markup | None:
+    """The learner's points against each opponent of a league, those that it met most; None without a league."""
+    met: dict[str, list[tuple[int, Record]]] = {}
+    for number, record in ((r["round"], r) for r in rounds):
+        for key in record:
+            if key.startswith("league/") and key.endswith("/win_rate"):
+                met.setdefault(key, []).append((number, record))
+    games = {key: sum(r[f"{key.removesuffix('/win_rate')}/games"] for _, r in points) for key, points in met.items()}
+    most = sorted(sorted(met, key=lambda key: -games[key])[:COLOURS])
+    names = {key: agent_name(key.removeprefix("league/").removesuffix("/win_rate")) for key in most}
+    lines = {names[key]: [Point(number, r[key]) for number, r in met[key]] for key in most}
+    return line_chart("Against the league", lines, unit="points a game, a tie is half", share=True)
 
 
 def cost_chart(timings: Sequence[Record]) -> Markup | None:
