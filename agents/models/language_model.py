@@ -22,9 +22,9 @@ from .token_streams import TokenStreams
 class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
-    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length, max_memory, pool_memory, compiler, products: see HFLoop. adapter: what it speaks through where a request names
-    no other; None, the model itself. day: see ChatFormat.
+    name: how episodes call it. weight_version: identifies the weights; the trainer sets it with `set_version`
+    after an update. max_rows, max_streams, max_length, max_memory, pool_memory, compiler, products: see
+    HFLoop. adapter: the LoRA adapter of requests that name none; None: the model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class LanguageModel:
 
     @property
     def products(self) -> torch.dtype:
-        """What the matrix products of play are computed in: bfloat16 may be that of float32 weights, which a
-        learner keeps."""
+        """The dtype of matrix products in play; it may be bfloat16 for float32 weights, which a learner
+        keeps."""
         return self.loop.packed.products
 
     def active_adapter(self) -> AbstractContextManager[None]:

@@ -50,7 +50,7 @@ _SEARCH = """async (text) => {
   field.value = text;
   const began = performance.now();
   field.dispatchEvent(new Event("input"));
-  while (status.textContent === before) await new Promise((done) => setTimeout(done, 1));
+  while (status.textContent === before || !status.textContent.includes("games")) await new Promise((done) => setTimeout(done, 1));
   return performance.now() - began;
 }"""
 
@@ -83,7 +83,13 @@ def measure(config: ReportSpeedConfig) -> dict[str, Any]:
         written = write(folder)
         found = browse(folder / "report.html", config)
         written["page_bytes"] = (folder / "report.html").stat().st_size
-    return {"games": config.games, "games_bytes": size, "write": written, "browser": found, "provenance": provenance(config.seed)}
+    return {
+        "games": config.games,
+        "games_bytes": size,
+        "write": written,
+        "browser": found,
+        "provenance": provenance(config.seed),
+    }
 
 
 def prepare(folder: Path, config: ReportSpeedConfig) -> int:
@@ -106,7 +112,11 @@ def write(folder: Path) -> dict[str, Any]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise ValueError(f"sparring report ended with status {process.returncode}")
-    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_bytes": usage.ru_maxrss * 1024,
+    }
 
 
 def browse(page: Path, config: ReportSpeedConfig) -> dict[str, Any] | None:

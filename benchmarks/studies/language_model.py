@@ -114,7 +114,7 @@ def run(config: LanguageModelStudy, arm: str, seed: int) -> dict[str, Any]:
     """Carries out one run and returns its result."""
     made = settings_of(config, arm, seed)
     before = None if arm == START else RunFolder.open(run_of(config, START, seed)).evaluation_file(0)
-    carry_out(made, json.loads(before.read_text(encoding="utf-8")) if before else None)
+    carry_out(made, None if before is None else json.loads(before.read_text(encoding="utf-8")))
     folder = run_of(config, arm, seed)
     summary = read(folder).data
     return {

@@ -133,7 +133,12 @@ def _print(options: Games, chosen: "Iterator[tuple[StoredGame, tuple[str, ...]]]
     return count
 
 
-def _write(options: Games, out: Path, chosen: "Iterator[tuple[StoredGame, tuple[str, ...]]]", unreadable: "Unreadable") -> int:
+def _write(
+    options: Games,
+    out: Path,
+    chosen: "Iterator[tuple[StoredGame, tuple[str, ...]]]",
+    unreadable: "Unreadable",
+) -> int:
     """How many games were written."""
     from sparring.envs.games import registered as _games  # noqa: F401  registers the games
     from sparring.envs.games.prompts import load_prompts

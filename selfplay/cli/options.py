@@ -81,7 +81,7 @@ def documented(kind: Any, names: tuple[str, ...] | None = None) -> Any:
 
     if get_origin(kind) is Annotated:
         return Annotated[documented(kind.__origin__, names), *kind.__metadata__]
-    texts = {}
+    texts: dict[str, str] = {}
     for base in (base for base in reversed(kind.__mro__) if is_dataclass(base)):
         texts |= {each.arg_name: " ".join((each.description or "").split()) for each in docstring_parser.parse_from_object(base).params}
     hints: dict[str, Any] = get_type_hints(kind, include_extras=True)

@@ -97,10 +97,8 @@ class LearnerConfig:
 
     lr: float = field(default=3e-4, metadata=at_least(0))
     """Learning rate of AdamW; 1e-3 destroyed facts and truth in a model of 1 M parameters."""
-    weight_decay: float = field(default=0.0, metadata=at_least(0))
-    """Decoupled weight decay."""
-    betas: tuple[float, float] = field(default=(0.9, 0.95), metadata=below(1))
-    """AdamW's averaging."""
+    adamw: tuple[float, float, float] = field(default=(0.9, 0.95, 0.0), metadata=below(1))
+    """AdamW's two averages and its decoupled weight decay."""
     epochs: int = field(default=1, metadata=at_least(1))
     """Passes over a round's samples. More: more learnt from a round, further off policy."""
     minibatch: int = field(default=64, metadata=at_least(1))
@@ -133,11 +131,21 @@ class LearnerConfig:
     constant:N (sum over tokens / (samples * N), as Dr. GRPO)."""
     grad_clip: float = field(default=1.0, metadata=above(0))
     """Largest norm of a step's gradient."""
-    warmup: int = field(default=0, metadata=at_least(0))
-    """Optimiser steps until the full learning rate. SFT has its own: a fifth of its steps, 20 at most."""
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """The learning rate after warm-up; cosine and linear fall towards 0 at the end of the run, or of each
-    round where a method begins its optimiser anew in every round (spag). SFT's is always cosine."""
+    schedule: str = "constant"
+    """The learning rate: constant, or cosine or linear, which fall towards 0 at the end of the run, or of
+    each round where a method begins its optimiser anew in every round (spag). Steps of a warm-up stand
+    behind a colon, as cosine:20."""
+
+    @property
+    def decay(self) -> str:
+        """The schedule without its warm-up."""
+        return self.schedule.partition(":")[0]
+
+    @property
+    def warmup(self) -> int | None:
+        """Optimiser steps until the full learning rate; None where the schedule does not name a whole number."""
+        _, colon, steps = self.schedule.partition(":")
+        return int(steps) if re.fullmatch("[0-9]{1,9}", steps) else None if colon else 0
 
     @property
     def divisor(self) -> int | None:
@@ -227,6 +235,9 @@ class TrainConfig:
     """Options of the method, as discount=0.9 drop_reasons=foul,turn_limit (docs/objectives.md)."""
     role: str = "both"
     """Who is trained: both, or one role (attacker, defender) against a fixed opponent."""
+    league: Mapping[str, str] = field(default_factory=dict)
+    """Opponents besides the mirror, as draw=pfsp mirror=0.5 every=1 fixed=scripted,random; none given: no
+    league (docs/league.md)."""
     opponent: str | None = None
     """The fixed opponent of a single role: any agent's name, as scripted, RUN@3, openai:MODEL@URL."""
     sft: SFTConfig = field(default_factory=SFTConfig)

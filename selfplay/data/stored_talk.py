@@ -87,7 +87,11 @@ def _row(stored: StoredGame) -> dict[str, Any]:
         "winner": game["outcome"]["winner"],
         "reason": game["outcome"]["reason"],
         "roles": [
-            {"role": role, "agent": str(game.get("players", {}).get(role, {}).get("agent", "")), "utility": float(utility)}
+            {
+                "role": role,
+                "agent": str(game.get("players", {}).get(role, {}).get("agent", "")),
+                "utility": float(utility),
+            }
             for role, utility in game["outcome"]["utilities"].items()
         ],
         "utterances": [

@@ -68,7 +68,10 @@ def stacked_chart(title: str, columns: Mapping[int, Mapping[str, float]], *, abo
         top = 0.0
         for name, share in shares.items():
             y, height = plot.y(top + share), plot.y(top) - plot.y(top + share)
-            told, colour = escape(f"round {number}: {name} {share:.1%}"), (names.index(name) + _PARTS) % COLOURS
+            told, colour = (
+                escape(f"round {number}: {name} {share:.1%}"),
+                (names.index(name) + _PARTS) % COLOURS,
+            )
             parts.append(
                 f'<rect class="fill c{colour}" x="{plot.x(number) - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
                 f'height="{max(0.0, height):.1f}"><title>{told}</title></rect>'
@@ -126,7 +129,9 @@ def _figure(title: str, names: Sequence[str], parts: Sequence[str], unit: str, a
     )
     below = Markup('<p class="about">{}</p>').format(about) if about else ""
     head = Markup('<figcaption><strong>{}</strong>{}<span class="keys">{}</span></figcaption>').format(
-        title, Markup(' <span class="unit">{}</span>').format(unit) if unit else "", keys if len(names) > 1 else ""
+        title,
+        Markup(' <span class="unit">{}</span>').format(unit) if unit else "",
+        keys if len(names) > 1 else "",
     )
     drawn = Markup("".join(parts))  # numbers, and names that are escaped above
     return Markup('<figure class="chart">{}{}<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg></figure>').format(

@@ -40,7 +40,14 @@ def _run(path: Path, unreadable: Unreadable) -> str:
     try:
         values = run_page(folder, data)
         steps = summaries.commands(data, path)
-        return _html("run", path, values, pack(game_files(path), unreadable) if folder.played() else None, "Round", steps)
+        return _html(
+            "run",
+            path,
+            values,
+            pack(game_files(path), unreadable) if folder.played() else None,
+            "Round",
+            steps,
+        )
     except (KeyError, TypeError, AttributeError, IndexError, jinja2.UndefinedError) as error:
         raise ValueError(
             f"{folder.summary} is not what a run writes ({error!r}); sparring train --resume {shell_path(path)} writes it anew"
@@ -63,7 +70,14 @@ def _tournament(path: Path, unreadable: Unreadable) -> str:
     return _html("tournament", path, values, games, "File", steps)
 
 
-def _html(template: str, path: Path, values: Mapping[str, Any], games: PackedGames | None, files_label: str, steps: list[str]) -> str:
+def _html(
+    template: str,
+    path: Path,
+    values: Mapping[str, Any],
+    games: PackedGames | None,
+    files_label: str,
+    steps: list[str],
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sparring.selfplay.report", "page"),
         autoescape=True,

@@ -96,10 +96,23 @@ def round_charts(rounds: Sequence[Record], roles: Sequence[str]) -> list[Markup 
 
     mix = {r["round"]: {reason: count / r["games"] for reason, count in r["reasons"].items()} for r in played}
     return [
-        line_chart("Who wins", {**{role: rate(f"{role}_wins") for role in roles}, "ties": rate("ties")}, unit="share of games", share=True),
+        line_chart(
+            "Who wins",
+            {**{role: rate(f"{role}_wins") for role in roles}, "ties": rate("ties")},
+            unit="share of games",
+            share=True,
+        ),
         stacked_chart("How games end", _in_order(mix)),
-        line_chart("Entropy", by_role("entropy") if any(by_role("entropy").values()) else {"": values("entropy")}, unit="nats per token"),
-        line_chart("KL to the reference", by_role("kl") if any(by_role("kl").values()) else {"": values("kl")}, unit="nats per token"),
+        line_chart(
+            "Entropy",
+            by_role("entropy") if any(by_role("entropy").values()) else {"": values("entropy")},
+            unit="nats per token",
+        ),
+        line_chart(
+            "KL to the reference",
+            by_role("kl") if any(by_role("kl").values()) else {"": values("kl")},
+            unit="nats per token",
+        ),
         line_chart("Length of an utterance", by_role("completions/mean_length"), unit="tokens"),
         line_chart("Length of a game", {"": values("mean_turns")}, unit="utterances"),
         line_chart("True hints", {"true": values("truth"), "unparsed": values("unparsed")}, unit="share", share=True),
@@ -111,7 +124,9 @@ def cost_chart(timings: Sequence[Record]) -> Markup | None:
     """Seconds by round."""
     kinds = {"playing": "play_seconds", "learning": "learn_seconds"}
     return line_chart(
-        "Time", {kind: [Point(t["round"], t[name]) for t in timings if t.get(name) is not None] for kind, name in kinds.items()}, unit="s"
+        "Time",
+        {kind: [Point(t["round"], t[name]) for t in timings if t.get(name) is not None] for kind, name in kinds.items()},
+        unit="s",
     )
 
 
@@ -128,7 +143,10 @@ def _facts(data: Record, provenance: Record, timings: Sequence[Record]) -> list[
         "playing": _duration(timings, "play_seconds"),
         "learning": _duration(timings, "learn_seconds"),
     }
-    return [*((name, str(value)) for name, value in found.items() if value is not None), *provenance_facts(provenance)]
+    return [
+        *((name, str(value)) for name, value in found.items() if value is not None),
+        *provenance_facts(provenance),
+    ]
 
 
 def provenance_facts(provenance: Record) -> list[tuple[str, str]]:

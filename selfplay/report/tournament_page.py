@@ -60,7 +60,11 @@ def cross_table(pairs: Sequence[Mapping[str, Any]], ladder: Sheet | None) -> dic
     order = [row[0] for row in ladder.rows] if ladder else []
     players = list(dict.fromkeys([*order, *(entry["player"] for entry in pairs)]))
     cells = {(e["player"], e["opponent"]): e for e in pairs if e["role"] == roles[0] and e["games"]}
-    return {"roles": roles, "players": players, "rows": [(one, [cells.get((one, other)) for other in players]) for one in players]}
+    return {
+        "roles": roles,
+        "players": players,
+        "rows": [(one, [cells.get((one, other)) for other in players]) for one in players],
+    }
 
 
 def ending_rows(players: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

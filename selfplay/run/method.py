@@ -26,6 +26,7 @@ from ..objectives.returns import Reward, shuffled
 from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress
 from ..storage.folder import RunFolder
+from .league import League
 from .session import Session
 
 METHODS = "sparring.selfplay.methods"
@@ -45,6 +46,7 @@ class Round:
     folder: RunFolder
     ranks: Ranks
     progress: Progress
+    league: League | None = None
 
     @property
     def config(self) -> TrainConfig:

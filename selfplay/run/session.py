@@ -27,6 +27,7 @@ from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
 from ..config.config import NAMED_SOURCES, TrainConfig
+from ..config.league import league_options
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
@@ -120,6 +121,10 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     require_playable(
         game, {_other_role(config, game): _opponent(config, game, day)} if without_model else {}, (*words.played, *words.heldout)
     )
+    league = league_options(config.league)
+    for spec in league.fixed if league else ():
+        players = {role: load_agent(config, spec, role, day) for role in game.roles}
+        require_playable(game, players, (*words.played, *words.heldout))
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -167,14 +172,15 @@ def _other_role(config: TrainConfig, game: Game) -> str:
 
 
 def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Agent | None:
-    """The fixed opponent, at self-play's temperature. Raises ValueError where it cannot be had, or needs a
-    keyboard."""
-    spec = config.opponent
-    if spec is None:
-        return None
+    """The fixed opponent, if there is one. Raises ValueError as `load_agent`."""
+    return None if config.opponent is None else load_agent(config, config.opponent, _other_role(config, game), day)
+
+
+def load_agent(config: TrainConfig, spec: str, role: str, day: datetime.date | None) -> Agent:
+    """An agent that plays against the model that learns, at self-play's temperature. Raises ValueError
+    where it cannot be had, or needs a keyboard."""
     if spec == "human":
         raise ValueError("opponent human: training needs an opponent that plays by itself")
-    role = _other_role(config, game)
     try:
         sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
         options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}

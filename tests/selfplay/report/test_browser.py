@@ -52,7 +52,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     all_games = games()
     write_lines(made / "games" / "1.jsonl", all_games[:120])
     write_lines(made / "games" / "2.jsonl.gz", all_games[120:])
-    write_report(made)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sparring.selfplay.report.packed_games.CHUNK", 50)  # the talk of these games comes in pieces
+        write_report(made)
     return made
 
 
@@ -78,6 +80,7 @@ def watched() -> Iterator[tuple[Any, list[str]]]:
 def page(watched: tuple[Any, list[str]], folder: Path) -> Iterator[Any]:
     """The page as it opens; every complaint, dialog and request is an error."""
     made, seen = watched
+    seen.clear()
     made.set_viewport_size({"width": 1200, "height": 900})
     made.emulate_media(media="screen", color_scheme="light")
     yield opened(made, folder)
