@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from PIL import Image
 
+from sparring.selfplay.cli.options import positional
 from sparring.selfplay.report.report import write_report
 from sparring.selfplay.storage.folder import RunFolder, writing
 from sparring.selfplay.storage.game_files import StoredGame, Unreadable, game_files, read_games
@@ -97,6 +98,4 @@ def _save(picture: bytes, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from tyro.conf import PositionalRequiredArgs, configure
-
-    command("picture", configure(PositionalRequiredArgs)(PictureConfig), main, __doc__)
+    command("picture", positional(PictureConfig), main, __doc__)

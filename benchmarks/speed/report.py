@@ -78,19 +78,19 @@ class ReportSpeedConfig:
 def measure(config: ReportSpeedConfig) -> dict[str, Any]:
     """The figures. Raises ValueError for numbers below 1."""
     if min(config.games, config.repeats, config.frames) < 1:
-        found = f"{config.games}, {config.repeats} and {config.frames}"
-        raise ValueError(f"games, repeats and frames must be at least 1, got {found}")
+        numbers = f"{config.games}, {config.repeats} and {config.frames}"
+        raise ValueError(f"games, repeats and frames must be at least 1, got {numbers}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         size = prepare(folder, config)
         written = write(folder)
-        found = browse(folder / "report.html", config)
+        opened = browse(folder / "report.html", config)
         written["page_bytes"] = (folder / "report.html").stat().st_size
     return {
         "games": config.games,
         "games_bytes": size,
         "write": written,
-        "browser": found,
+        "browser": opened,
         "provenance": provenance(config.seed),
     }
 

@@ -59,8 +59,8 @@ class Bench:
     compare: tuple[str, ...] = ()
     """Two files of answers, BEFORE.json AFTER.json, which are compared; no model is asked."""
     check_contamination: tuple[str, ...] = ()
-    """Runs, files (JSON, JSON lines, text) or base, the embedded model's texts: which questions of the suite share
-    words in a row with them. No model is asked."""
+    """Runs, files (JSON, JSON lines, text) or base, the embedded model's texts: which questions of the
+    suite share words in a row with them. No model is asked."""
     device: str = "auto"
     """auto, cpu, cuda."""
     json: bool = False

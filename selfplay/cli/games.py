@@ -63,7 +63,8 @@ class Games:
     """games (as in a run folder), spag and spag-rows (SPAG's files), messages, prompt-completion and
     preference (TRL's, of the roles that fit), parquet (a table of games, extra parquet)."""
     prompts: str = "full"
-    """What messages tell of the rules: full, brief (as sparring-mini is told them), or a JSON file."""
+    """What messages tell of the rules: full, brief (as sparring-mini is told them), or a JSON file of
+    prompts."""
 
 
 def games(arguments: list[str]) -> int:
@@ -167,8 +168,8 @@ def listed(stored: "StoredGame") -> str:
 
 
 def show_game(console: "Console", game: dict[str, Any]) -> None:
-    """One game, with what decided it highlighted and named in the verdict. What models said is printed as it
-    is, never as markup."""
+    """One game, with what decided it highlighted and named in the verdict. What models said is printed as
+    it is, never as markup."""
     from rich.text import Text
 
     from sparring.envs.views import INSET, one_line, printable

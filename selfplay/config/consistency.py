@@ -1,4 +1,5 @@
-"""Which settings of a run contradict each other, or name what there is not. Found before anything is loaded or written."""
+"""Which settings of a run contradict each other, or name what there is not. Found before anything is
+loaded or written."""
 
 from collections.abc import Iterator
 

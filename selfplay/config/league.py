@@ -7,16 +7,17 @@ from typing import Literal, get_args
 from .checks import near
 
 Draw = Literal["uniform", "recent", "pfsp"]
-"""How opponents are drawn: all alike; each half as often as the next newer one; or by prioritised fictitious self-play
-(AlphaStar, Vinyals et al. 2019, Methods): in proportion to (1 - p)^2, where p is the learner's win rate against them."""
+"""How opponents are drawn: all alike; each half as often as the next newer one; or by prioritised
+fictitious self-play (AlphaStar, Vinyals et al. 2019, Methods): in proportion to (1 - p)^2, where p is the
+learner's win rate against them."""
 
 KNOWN = ("draw", "mirror", "every", "fixed")
 
 
 @dataclass(frozen=True)
 class LeagueOptions:
-    """draw: how opponents are drawn, see `Draw`. mirror: share of groups in which the model plays
-    itself, in [0, 1]. every: which checkpoints enter the pool, every n-th round's, round 0's among them. fixed:
+    """draw: how opponents are drawn, see `Draw`. mirror: share of groups in which the model plays itself,
+    in [0, 1]. every: which checkpoints enter the pool, every n-th round's, round 0's among them. fixed:
     names of agents that are always in it."""
 
     draw: Draw = "pfsp"
@@ -26,7 +27,8 @@ class LeagueOptions:
 
 
 def league_options(options: Mapping[str, str]) -> LeagueOptions | None:
-    """The settings, or None where there is no league: no options are given. Raises ValueError for what is unknown or out of range."""
+    """The settings, or None where there is no league: no options are given. Raises ValueError for what is
+    unknown or out of range."""
     if not options:
         return None
     if unknown := [name for name in options if name not in KNOWN]:
