@@ -2,8 +2,9 @@
 
     python -m sparring.benchmarks.picture runs/quickstart --out docs/pictures
 
-Needs the extra browser, and Chromium (Debian's package chromium). The games shown are chosen by a rule: the first game of the last round
-that ended with the secret word uttered and whose word was played in another round too, beside the first game about it there.
+Needs the extra browser, and Chromium (Debian's package chromium). The games shown are chosen by a rule: the
+first game of the last round that ended with the secret word uttered and whose word was played in another
+round too, beside the first game about it there.
 """
 
 import io
@@ -46,8 +47,8 @@ class PictureConfig:
 
 
 def chosen(run: Path) -> tuple[StoredGame, StoredGame | None]:
-    """The games of the picture, see above; where there are none such, the last round's first game alone. Raises ValueError for a run
-    without games."""
+    """The games of the picture, see above; where there are none such, the last round's first game alone.
+    Raises ValueError for a run without games."""
     games = list(read_games(game_files(run), Unreadable()))
     if not games:
         raise ValueError(f"{run} has no games that can be read")

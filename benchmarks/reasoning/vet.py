@@ -41,7 +41,7 @@ def vet(options: Vet) -> None:
 
     names = [name for name in options.tasks or sorted(DATASETS) if name != "composite"]
     if options.hashes:
-        print(json.dumps({name: _questions(name) for name in names}))
+        print(f"\n{json.dumps({name: _questions(name) for name in names})}")
         return
     first, second = (_elsewhere(names, seed) for seed in ("1", "2"))
     found = {name: {**_facts(name), "depends_on_process": first[name] != second[name]} for name in names if first[name]}
@@ -53,7 +53,8 @@ def vet(options: Vet) -> None:
 def _elsewhere(names: list[str], hash_seed: str) -> dict[str, str | None]:
     again = [sys.executable, "-m", "sparring.benchmarks.reasoning.vet", "--hashes", "--tasks", *names]
     done = subprocess.run(again, check=True, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": hash_seed})
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    # Some tasks print what they do.
+    return dict(json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith('{"'))))
 
 
 def _questions(name: str) -> str | None:

@@ -61,8 +61,8 @@ class LanguageModelStudy:
     """Games of a round."""
     games: int = 48
     """Games per cell (role, group of words) against the frozen start."""
-    gate: int = 128
-    """Games of the start against itself, which decide whether it can win; 0 leaves them out."""
+    gate: bool = True
+    """Whether a start has to win some of its games against itself before self-play begins."""
     sft_steps: int | None = None
     """Steps of the supervised start; None: as the preset for the model has it."""
     words: str = "everyday+band:501-1500"
@@ -104,8 +104,8 @@ def settings_of(config: LanguageModelStudy, arm: str, seed: int) -> TrainConfig:
         keep_checkpoints=1,
         out=run_of(config, arm, seed),
         sft=replace(base.sft, steps=steps),
-        evaluation=replace(base.evaluation, games=config.games, control=False, gate=config.gate if arm == "group" else 0),
-        alarms=replace(base.alarms, action="warn"),
+        evaluation=replace(base.evaluation, games=config.games, control=False),
+        alarms=replace(base.alarms, action="warn", limits=base.alarms.limits if config.gate and arm == "group" else {}),
         **changes,
     )
 
@@ -114,7 +114,7 @@ def run(config: LanguageModelStudy, arm: str, seed: int) -> dict[str, Any]:
     """Carries out one run and returns its result."""
     made = settings_of(config, arm, seed)
     before = None if arm == START else RunFolder.open(run_of(config, START, seed)).evaluation_file(0)
-    carry_out(made, None if before is None else json.loads(before.read_text(encoding="utf-8")))
+    carry_out(made, json.loads(before.read_text(encoding="utf-8")) if before else None)
     folder = run_of(config, arm, seed)
     summary = read(folder).data
     return {

@@ -163,7 +163,8 @@ def listed(stored: "StoredGame") -> str:
     game = stored.episode.record
     agents = " / ".join(dict.fromkeys(one_line(agent_name(str(player.get("agent", "")))) for player in game.get("players", {}).values()))
     where = " ".join(filter(None, (stored.file.name, one_line(game["id"]))))
-    return f"{where:<20} {one_line(game['task']['secret']):<14} {len(game['utterances']):>2} utterances  {agents}  {verdict(game)}"
+    word, turns = one_line(game["task"]["secret"]), len(game["utterances"])
+    return f"{where:<20} {word:<14} {turns:>2} utterances  {agents}  {verdict(game)}"
 
 
 def show_game(console: "Console", game: dict[str, Any]) -> None:

@@ -119,6 +119,7 @@ def _config(start: Start, known: Known, arguments: list[str]) -> TrainConfig:
         config,
         game_options={**base.game_options, **config.game_options},
         method_options={**base.method_options, **config.method_options},
+        alarms=replace(config.alarms, limits={**base.alarms.limits, **config.alarms.limits}),
     )
 
 

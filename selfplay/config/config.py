@@ -82,10 +82,6 @@ class EvaluationConfig:
     control: bool = True
     """Whether a copy of the first model learns from scripted experts with as many tokens as self-play had,
     and is measured too."""
-    gate: int = field(default=0, metadata=at_least(0))
-    """Games of the first model against itself before self-play begins, which does not where it hardly ever
-    wins by a right guess or an uttered word, or often breaks the rules (docs/metrics.md); 0 leaves them
-    out."""
     scripted: bool = True
     """Whether scripted players are opponents too. They know the everyday world only and are left out on
     other words."""
@@ -156,6 +152,7 @@ class LearnerConfig:
 
 LIMITS: Mapping[str, float | None] = types.MappingProxyType(
     {
+        "start": None,
         "entropy": 0.5,
         "reward_std": 0.3,
         "mute": 0.2,
@@ -171,14 +168,14 @@ LIMITS: Mapping[str, float | None] = types.MappingProxyType(
 )
 """Limits of alarms where a run sets no others.
 
-entropy: least entropy per token, as a share of the first round's. reward_std: least standard deviation of
-returns, either role's. mute: largest share of games lost by silence or over-long speech. repeated: largest
-share of utterances that their speaker has said before in the same game. imbalance: largest share of decided
-games that one role wins. decisive: least share of games that end by a right guess or an uttered word; only of
-games that know these. ties: largest share of ties. fouls: largest share of games lost by a foul. mismatch_kl:
-largest KL(sampler || learner) before a round's first step. grad_norm: largest norm of a step's gradient
-before clipping, as a multiple of the first round's mean, or of 1 where that was below 0.001. truth: largest
-fall of the share of true hints below the first round's; only where truth is known.
+start: least share of games of the first model against itself that end by a right guess or an uttered word; below it self-play
+does not begin. entropy: least entropy per token, as a share of the first round's. reward_std: least standard deviation of
+returns, either role's. mute: largest share of games lost by silence or over-long speech. repeated: largest share of utterances
+that their speaker has said before in the same game. imbalance: largest share of decided games that one role wins. decisive:
+least share of games that end by a right guess or an uttered word; only of games that know these. ties: largest share of ties.
+fouls: largest share of games lost by a foul. mismatch_kl: largest KL(sampler || learner) before a round's first step.
+grad_norm: largest norm of a step's gradient before clipping, as a multiple of the first round's mean, or of 1 where that was
+below 0.001. truth: largest fall of the share of true hints below the first round's; only where truth is known.
 """
 
 

@@ -39,6 +39,8 @@ def preset(
     )
 
 
+LEAST_WON = 0.15
+"""Share of games against itself that a start has to win by skill (docs/metrics.md)."""
 SMALL, SMALL_PRESETS = 10**9, ("quick", "full", "rae")
 """Models of fewer parameters have to be shown the game before they can win at it, in these presets."""
 
@@ -60,8 +62,8 @@ def _small(config: TrainConfig, *, plays: bool, thorough: bool) -> TrainConfig:
         temperature=0.7,
         max_new_tokens=40,
         learner=replace(config.learner, lr=1e-5, minibatch=32),
-        evaluation=replace(config.evaluation, games=64 if thorough else 16, gate=128, control=thorough),
-        alarms=replace(config.alarms, action="rollback"),
+        evaluation=replace(config.evaluation, games=64 if thorough else 16, control=thorough),
+        alarms=replace(config.alarms, action="rollback", limits={"start": LEAST_WON}),
     )
 
 

@@ -11,8 +11,10 @@ WON = ("declared_right", "uttered")
 MUTE = ("silent", "overlong")
 BROKEN = ("foul", *MUTE)
 """Reasons of outcomes by which a game ends that was not played by its rules."""
-LEAST_WON, MOST_BROKEN = 0.15, 0.15
-"""Shares of games that a model has to reach, or may not go beyond, before it learns by self-play."""
+GAMES = 128
+"""Games of the first model against itself."""
+MOST_BROKEN = 0.15
+"""Share of them that may be broken where a start is asked to win at all."""
 
 
 class NoStart(ValueError):  # noqa: N818  what it says is the sentence
@@ -34,19 +36,20 @@ def sentence(record: Mapping[str, Any]) -> str:
     )
 
 
-def can_win(record: Mapping[str, Any]) -> bool:
+def can_win(record: Mapping[str, Any], least: float) -> bool:
     """Whether enough games end by a right guess or an uttered word, and few enough by fouls, silence and over-long speech."""
     won, broken = share_of(record, WON), share_of(record, BROKEN)
-    return won is not None and broken is not None and won >= LEAST_WON and broken <= MOST_BROKEN
+    return won is not None and broken is not None and won >= least and broken <= MOST_BROKEN
 
 
-def require_can_win(record: Mapping[str, Any], steps: int, first: str) -> None:
-    """Raises NoStart, with the figures and what to do, for a model that cannot. steps: of its supervised start. first: its name."""
-    if can_win(record):
+def require_can_win(record: Mapping[str, Any], least: float, steps: int, first: str) -> None:
+    """Raises NoStart, with the figures and what to do, for a model that cannot. least: share of games to
+    be won by skill. steps: of its supervised start. first: its name."""
+    if can_win(record, least):
         return
     longer = f"a longer supervised start (--sft.steps {2 * steps})" if steps else "a supervised start (--sft.steps 100)"
     raise NoStart(
-        f"the model cannot win yet: {sentence(record)}; at least {LEAST_WON:.0%} and at most {MOST_BROKEN:.0%} are needed, or self-play "
+        f"the model cannot win yet: {sentence(record)}; at least {least:.0%} and at most {MOST_BROKEN:.0%} are needed, or self-play "
         f"learns to stall. Give it {longer}, a lower --temperature or words that it can guess; or go on all the same with "
-        f"--model {first} --sft.steps 0 --evaluation.gate 0"
+        f"--model {first} --sft.steps 0 --alarms.limits start=none"
     )

@@ -12,9 +12,11 @@ The index is read when the page opens, as JSON:
                quotation            the beginning of the evidence
     chunk    games whose talk lies in one piece
 
-Talk is read when it is needed, a piece at a time: [[role, text]] or [role, text, truncated (0 or 1), private text], game by game.
+Talk is read when it is needed, a piece at a time: [[role, text]] or [role, text, truncated (0 or 1), private
+text], game by game.
 
-Every text has passed `printable`, which replaces what could steer a terminal or a line's direction and keeps its length.
+Every text has passed `printable`, which replaces what could steer a terminal or a line's direction and keeps
+its length.
 """
 
 import base64
@@ -41,8 +43,9 @@ QUOTED = 80
 
 @dataclass(frozen=True)
 class PackedGames:
-    """index, talk: JSON, compressed, in base64. games: how many there are. total: lines of the files. sampled: whether some of them are
-    left out on purpose. unreadable: lines that are left out because of what they hold."""
+    """index, talk: JSON, compressed, in base64. games: how many there are. total: lines of the files.
+    sampled: whether some of them are left out on purpose. unreadable: lines that are left out because of what
+    they hold."""
 
     index: str
     talk: Sequence[str]
@@ -53,8 +56,8 @@ class PackedGames:
 
 
 def pack(files: Sequence[GameFile], unreadable: Unreadable, most: int = MOST_GAMES) -> PackedGames:
-    """The games of some files, at most so many: beyond that every k-th of all lines, so that each file keeps its share. unreadable: told of
-    the lines among them that are left out."""
+    """The games of some files, at most so many: beyond that every k-th of all lines, so that each file keeps
+    its share. unreadable: told of the lines among them that are left out."""
     total, characters = count_games(files)
     wanted = min(most, total, total * MOST_CHARACTERS // max(characters, 1))
     tables = _Tables()

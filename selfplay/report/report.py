@@ -1,4 +1,5 @@
-"""The report of a run or of a tournament as one HTML file: no network, every text of a model escaped, the games to be read in it."""
+"""The report of a run or of a tournament as one HTML file: no network, every text of a model escaped, the
+games to be read in it."""
 
 import base64
 import hashlib
@@ -26,8 +27,9 @@ _PAGE = files("sparring.selfplay.report") / "page"
 
 
 def write_report(path: Path, unreadable: Unreadable | None = None) -> Path:
-    """Writes report.html of a run that has ended, or of a tournament, into its folder; its path. unreadable: told of lines of game files
-    that are left out. Raises ValueError where the folder is neither, or its results cannot be read."""
+    """Writes report.html of a run that has ended, or of a tournament, into its folder; its path. unreadable:
+    told of lines of game files that are left out. Raises ValueError where the folder is neither, or its
+    results cannot be read."""
     page = _tournament if (path / RESULTS).is_file() and not (path / CONFIG).is_file() else _run
     file = path / "report.html"
     write_text(file, page(path, unreadable or Unreadable()))

@@ -12,7 +12,7 @@ from sparring.agents.models.language_model import LanguageModel
 from sparring.agents.names import checkpoint_model
 from sparring.agents.players.scripted import scripted
 
-from ..evaluation.gate import WON, require_can_win, sentence
+from ..evaluation.gate import GAMES, WON, require_can_win, sentence
 from ..evaluation.round_metrics import describe
 from ..evaluation.win_rates import win_rates
 from ..runtime.distributed import Ranks
@@ -60,15 +60,15 @@ class Evaluator:
         """Lets the model of the session, that of round 0, play against itself, or against its fixed opponent, before anything else is spent
         on it. Raises NoStart where it cannot win. Only where that is asked for, and of games that know a win by skill."""
         config, session = self.config, self.session
-        games = config.evaluation.gate
-        if not games or not set(WON) <= set(session.game.reasons):
+        least = config.alarms.limit("start")
+        if least is None or not set(WON) <= set(session.game.reasons):
             return
         if not self.ranks.from_main(lambda: self.known(START)):
-            record = describe(start_games(session, games, self.ranks, self.progress), session.words.truth)
+            record = describe(start_games(session, GAMES, self.ranks, self.progress), session.words.truth)
             self.ranks.from_main(lambda: write_sealed(self.folder.evaluation_file(START), record))
         record = self.ranks.from_main(lambda: self.read(START))
         self.progress.say(f"the start: {sentence(record)}")
-        require_can_win(record, config.sft.steps, f"{self.folder.path}@0")
+        require_can_win(record, least, config.sft.steps, f"{self.folder.path}@0")
 
     def known(self, name: int | str) -> bool:
         """Whether a round or a control has been measured, and the result is what was written; where it is not, it is deleted, and said."""

@@ -31,6 +31,7 @@ from ..learner.scoring import language_model_scorer, with_behaviour, with_refere
 from ..objectives.sft_loss import SFTLoss
 from ..report.report import write_report
 from ..runtime.distributed import Ranks
+from ..runtime.heap import trim_heap
 from ..runtime.interrupts import Interrupts, Stopped, resume_command
 from ..runtime.progress import Progress, Quiet
 from ..storage import checkpoint
@@ -290,6 +291,7 @@ class Loop:
         if self.method.loss.unit == "pair":
             record["pairs"] = len(examples)
         self.model.forget_caches()  # whose memory the update needs, and which its weights would make useless
+        trim_heap()
         samples = self._with_reference(learner.with_old_logprobs(examples), evaluator)
         between = time.perf_counter()
         sft_mix = round_sft_mix(self.session, len(samples), derive_seed(seed, "replay"))
@@ -316,6 +318,7 @@ class Loop:
                 self._record(number, record, times)
                 log(number, {**scalars(record), **times}, {"games": as_text(episodes)} if episodes else {})
             self._save(number, learner.state_dict())
+        trim_heap()
         self.progress.say(round_line(number, config.rounds, record, time.perf_counter() - began))
 
     def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float]) -> None:

@@ -352,7 +352,7 @@
   addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });
   addEventListener("hashchange", restore);
   await restore();
-  if (current >= 0) await talkOf(current);
+  await Promise.all([current, beside].filter((one) => one >= 0).map(talkOf));
   byId("games").dataset.ready = "yes";
 })().catch((error) => {
   document.getElementById("status").textContent = `The games cannot be shown by this browser (${error.message}); one of 2023 or later can.`;

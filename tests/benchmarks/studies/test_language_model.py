@@ -24,7 +24,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.full
 def test_every_arm_runs_once_and_leaves_its_result(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     config = study.LanguageModelStudy(
-        model=model, out=tmp_path / "runs", results=tmp_path / "results", seeds=1, rounds=1, games_per_round=8, games=1, gate=0, sft_steps=1
+        model=model,
+        out=tmp_path / "runs",
+        results=tmp_path / "results",
+        seeds=1,
+        rounds=1,
+        games_per_round=8,
+        games=1,
+        gate=False,
+        sft_steps=1,
     )
     small = study.settings_of
 

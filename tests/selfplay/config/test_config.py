@@ -153,7 +153,7 @@ def test_importing_settings_imports_nothing_heavy():
 def test_small_language_models_are_shown_the_game_first():
     fitted = preset("quick", "./mine", everyday=False, parameters=134_515_008)
     assert (fitted.words, fitted.prompts, fitted.sft_mix.source, fitted.sft.experts) == ("everyday", "brief", "experts", "clear")
-    assert fitted.sft.steps > 0 and fitted.evaluation.gate == 128 and fitted.max_new_tokens < 256
+    assert fitted.sft.steps > 0 and fitted.alarms.limit("start") == 0.15 and fitted.max_new_tokens < 256
     known = preset("quick", "runs/x@3", everyday=False, parameters=134_515_008, plays=True)
     assert (known.sft.steps, known.prompts) == (0, "card")
     large = preset("quick", "./mine", everyday=False, parameters=7_000_000_000)

@@ -28,19 +28,19 @@ def test_wins_by_skill_are_right_guesses_and_uttered_words():
     ],
 )
 def test_a_start_can_win_from_fifteen_of_a_hundred_on(reasons: dict[str, int], wins: bool):
-    assert can_win(record(**reasons)) == wins
+    assert can_win(record(**reasons), 0.15) == wins
 
 
 def test_a_start_that_cannot_win_is_refused_with_figures_and_remedy():
-    require_can_win(record(declared_right=64, uttered=64), 96, "runs/x@0")
+    require_can_win(record(declared_right=64, uttered=64), 0.15, 96, "runs/x@0")
     with pytest.raises(NoStart) as refused:
-        require_can_win(record(declared_right=4, foul=66, turn_limit=58), 96, "runs/x@0")
+        require_can_win(record(declared_right=4, foul=66, turn_limit=58), 0.15, 96, "runs/x@0")
     said = str(refused.value)
     assert "of 128 games against itself 3% end by a right guess or an uttered word and 52% by a foul" in said
-    assert "--sft.steps 192" in said and "--model runs/x@0 --sft.steps 0 --evaluation.gate 0" in said
+    assert "--sft.steps 192" in said and "--model runs/x@0 --sft.steps 0 --alarms.limits start=none" in said
     assert "\n" not in said
     with pytest.raises(NoStart, match=r"--sft.steps 100"):
-        require_can_win(record(silent=128), 0, "runs/x@0")
+        require_can_win(record(silent=128), 0.15, 0, "runs/x@0")
 
 
 def test_a_sentence_says_how_many_games_there_were():

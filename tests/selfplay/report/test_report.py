@@ -16,7 +16,7 @@ from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.selfplay.config.config import TrainConfig
 from sparring.selfplay.report.report import write_report
-from sparring.selfplay.report.run_page import endings_table, win_rate_chart
+from sparring.selfplay.report.run_page import endings_table, league_chart, win_rate_chart
 from sparring.selfplay.storage.episodes import write_episodes
 from sparring.selfplay.storage.game_files import Unreadable
 from sparring.selfplay.storage.summary import commands, next_steps, notes
@@ -134,6 +134,17 @@ def test_strength_against_a_frozen_opponent_is_a_line_with_its_interval():
     assert "as defender, round 0: 50% (40% to 60%)" in chart and "as defender, round 4: 70% (60% to 80%)" in chart
     assert chart.count("<circle") == 2 and chart.count("<polygon") == 1
     assert "the model of round 0" in chart
+
+
+def test_the_opponents_of_a_league_that_were_met_most_are_lines():
+    rounds: list[dict] = [{"round": 1}]
+    for number in (2, 3):
+        rounds.append({"round": number, "league//runs/x@3/win_rate": 0.25 * number, "league//runs/x@3/games": 90})
+        rounds[-1] |= {f"league/round {n}/{what}": value for n in range(9) for what, value in (("win_rate", 0.5), ("games", n))}
+    chart = league_chart(rounds)
+    assert chart is not None and "x@3, round 2: 50%" in chart and "x@3, round 3: 75%" in chart
+    assert chart.count("<polyline") == 8 and "round 2, round 2" in chart and "round 1, round 2" not in chart
+    assert league_chart(rounds[:1]) is None
 
 
 def test_how_measured_games_ended_is_told_by_role():

@@ -1,12 +1,12 @@
 """The first model's games, before anything is spent on it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_runs import NO_EVALUATION, Heard, small_run
 from tiny import save_tiny
 
+from sparring.selfplay.config.config import AlarmsConfig
 from sparring.selfplay.evaluation.gate import NoStart
 from sparring.selfplay.run import dry_run, evaluations, start
 from sparring.selfplay.run.method import method_of
@@ -15,6 +15,13 @@ from sparring.selfplay.run.train import resume, train
 from sparring.selfplay.runtime.distributed import Ranks
 from sparring.selfplay.runtime.progress import Quiet
 
+GATED = AlarmsConfig(limits={"start": 0.15})
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "GAMES", 4)
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -22,8 +29,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_model_that_cannot_win_is_refused_before_it_learns(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    config = small_run(model, tmp_path / "run", evaluation=replace(NO_EVALUATION, gate=4))
-    with pytest.raises(NoStart, match=r"of 4 games against itself .*--model .*run@0 .*--evaluation.gate 0"):
+    config = small_run(model, tmp_path / "run", evaluation=NO_EVALUATION, alarms=GATED)
+    with pytest.raises(NoStart, match=r"of 4 games against itself .*--model .*run@0 .*--alarms.limits start=none"):
         train(config)
     kept = (tmp_path / "run" / "evaluation" / "start.json").read_bytes()
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
@@ -40,13 +47,13 @@ def test_a_model_that_cannot_win_is_refused_before_it_learns(model: str, tmp_pat
 def test_a_model_that_can_win_goes_on(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(evaluations, "describe", lambda *_: {"games": 4, "reasons": {"uttered": 2, "turn_limit": 2}})
     heard = Heard()
-    train(small_run(model, tmp_path / "run", rounds=1, evaluation=replace(NO_EVALUATION, gate=4)), progress=heard)
+    train(small_run(model, tmp_path / "run", rounds=1, evaluation=NO_EVALUATION, alarms=GATED), progress=heard)
     assert any("of 4 games against itself 50% end by a right guess" in line for line in heard.said)
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
 def test_a_run_without_rounds_has_no_gate(model: str, tmp_path: Path):
-    train(small_run(model, tmp_path / "run", evaluation=replace(NO_EVALUATION, gate=4), rounds=0))
+    train(small_run(model, tmp_path / "run", evaluation=NO_EVALUATION, alarms=GATED, rounds=0))
     assert not (tmp_path / "run" / "evaluation" / "start.json").exists()
 
 
