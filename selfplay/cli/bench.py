@@ -162,7 +162,7 @@ def _show(
     against = known[len(models) : len(models) + len(against)]
     over_seeds = table.seed_rows(models, against) if options.seeds else []
     rows = [] if len(against) > 1 else table.rows_of(models, against[0] if against else None, controls, untrained)
-    published = harness.PUBLISHED if options.suite == "spag" else ()
+    published = {"spag": harness.PUBLISHED}.get(options.suite, ())
     facts = {
         "suite": options.suite,
         "against": against[0].model if len(against) == 1 else None,
