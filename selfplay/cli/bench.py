@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..storage.folder import to_json, write_text
 from .common import console, print_json
 from .matches import bar_of
 from .options import parse, positional
@@ -136,6 +135,8 @@ def _check_contamination(options: Bench) -> int:
     found = overlaps(asked, material_of(options.check_contamination))
     rows = {task: {"questions": one.questions, "seen": list(one.seen), "example": one.example} for task, one in found.items()}
     if options.out:
+        from ..storage.folder import to_json, write_text
+
         write_text(Path(options.out) / "contamination.json", to_json({"words": WORDS, "tasks": rows}))
     if options.json:
         print_json({"words": WORDS, "tasks": rows})
@@ -162,7 +163,7 @@ def _show(
     against = known[len(models) : len(models) + len(against)]
     over_seeds = table.seed_rows(models, against) if options.seeds else []
     rows = [] if len(against) > 1 else table.rows_of(models, against[0] if against else None, controls, untrained)
-    published = harness.PUBLISHED if options.suite == "spag" else ()
+    published = {"spag": harness.PUBLISHED}.get(options.suite, ())
     facts = {
         "suite": options.suite,
         "against": against[0].model if len(against) == 1 else None,

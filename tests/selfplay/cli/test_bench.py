@@ -24,7 +24,7 @@ def test_the_everyday_test_compares_two_models(model: Path):
         (["bench"], "at least one model"),
         (["bench", "mini", "--control", "mini"], "--control needs --against"),
         (["bench", "mini", "--against", "mini", "mini@imitation"], "--against takes one model, got 2"),
-        (["bench", "mini", "--suite", "piqa"], "need --data DIR"),
+        (["bench", "mini", "--suite", "piqa"], "it needs --data DIR"),
         (["bench", "mini", "--suite", "piqa", "--data", "nowhere"], "nowhere has no task 'piqa'"),
         (["bench", "mini", "--suite", "nowhere.jsonl"], "nowhere.jsonl cannot be read"),
         (["bench", "--compare", "a.json"], "two files of answers"),
