@@ -100,8 +100,8 @@ class LearnerConfig:
     minibatch: int = field(default=64, metadata=at_least(1))
     """Samples (of pairs: pairs) in one optimiser step, without the SFT mix."""
     token_budget: int = field(default=8192, metadata=at_least(1))
-    """Tokens in one forward pass, padding included where samples cannot be packed. Decides memory, never
-    results."""
+    """Most tokens in one forward pass, padding included where samples cannot be packed; halved at the
+    beginning of a run until a pass fits into half of the free memory. Decides memory, never results."""
     gradient_checkpointing: bool = False
     """Layers keep their inputs only and are computed again in the backward pass: a third slower, far less
     memory, same results."""
@@ -253,8 +253,8 @@ class TrainConfig:
     concurrency: int = field(default=256, metadata=at_least(1))
     """Games in play at once. More: faster, until memory is short."""
     max_memory: float = field(default=0.0, metadata=at_least(0, MOST_GIB))
-    """GiB that cached keys and values may take; 0 sets no bound. Less: fewer games at once, and talks
-    computed again."""
+    """GiB that cached keys and values may take; 0: on a CPU a quarter of the memory that is free. Less:
+    fewer games at once, and talks computed again."""
     compile: bool = False
     """Compile the model for playing (torch.compile; on a GPU replayed as CUDA graphs). On a CPU that takes
     10 to 20 seconds at the start and gains the embedded model nothing where the package was installed with
