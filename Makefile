@@ -13,7 +13,7 @@ REAL = train --model smollm2 --out $(OUT)
 real: RUN := real
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart real test test-full lint format clean
+.PHONY: help install quickstart real test test-full lint picture format clean
 .DELETE_ON_ERROR:
 
 help: ## show this list
@@ -49,6 +49,9 @@ lint: $(INSTALLED) ## style, types and import contracts only
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+picture: $(INSTALLED) ## draw the pictures of the documentation from a run: make picture ARGS=runs/x
+	$(BIN)/python -m sparring.benchmarks.picture $(ARGS)
 
 format: $(INSTALLED) ## let ruff sort imports and format
 	$(BIN)/ruff check --select I --fix

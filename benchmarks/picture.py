@@ -2,8 +2,9 @@
 
     python -m sparring.benchmarks.picture runs/quickstart --out docs/pictures
 
-Needs the extra browser, and Chromium (Debian's package chromium). The games shown are chosen by a rule: the first game of the last round
-that ended with the secret word uttered and whose word was played in another round too, beside the first game about it there.
+Needs the extra browser, and Chromium (Debian's package chromium). The games shown are chosen by a rule: the
+first game of the last round that ended with the secret word uttered and whose word was played in another
+round too, beside the first game about it there.
 """
 
 import io
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 
 from PIL import Image
 
+from sparring.selfplay.cli.options import positional
 from sparring.selfplay.report.report import write_report
 from sparring.selfplay.storage.folder import RunFolder, writing
 from sparring.selfplay.storage.game_files import StoredGame, Unreadable, game_files, read_games
@@ -45,8 +47,8 @@ class PictureConfig:
 
 
 def chosen(run: Path) -> tuple[StoredGame, StoredGame | None]:
-    """The games of the picture, see above; where there are none such, the last round's first game alone. Raises ValueError for a run
-    without games."""
+    """The games of the picture, see above; where there are none such, the last round's first game alone.
+    Raises ValueError for a run without games."""
     games = list(read_games(game_files(run), Unreadable()))
     if not games:
         raise ValueError(f"{run} has no games that can be read")
@@ -96,6 +98,4 @@ def _save(picture: bytes, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    from tyro.conf import PositionalRequiredArgs, configure
-
-    command("picture", configure(PositionalRequiredArgs)(PictureConfig), main, __doc__)
+    command("picture", positional(PictureConfig), main, __doc__)

@@ -251,11 +251,11 @@ def make_game(name: str, **config: Any) -> Game:
 
 
 def game_from_options(name: str, options: Mapping[str, str]) -> Game:
-    """A game by its name, with options as texts, as users give them: those of its settings that are whole
-    numbers or texts.
+    """A game by its name, with options as users type them: texts for those settings that are whole numbers or
+    texts.
 
-    Raises ValueError for an unknown game, for an option that the game does not have, naming the nearest, and
-    for a value that the game refuses.
+    Raises ValueError for an unknown game, for an unknown option, with the nearest known one, and for a value
+    that the game refuses.
     """
     spec = find_game(name)
     known = {option: value for option, value in spec.make().config().items() if isinstance(value, int | str)} if options else {}

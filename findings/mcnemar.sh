@@ -7,8 +7,8 @@
 # Why it matters: this is the test for "did it get better at reasoning", question by question before and after
 # training. Early checkpoints, and arms in which nothing was learnt, are the ones that never differ: the most
 # significant row of the table.
-# What we do: our comparisons give intervals of paired differences. Whoever tests our records should use
-# `exact=True`.
+# What we do: `exact=True` always, on words that went better and words that went worse
+# (selfplay/evaluation/statistics.py).
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -8,8 +8,9 @@
 # Why it matters: ratings of checkpoints are fitted to games, and against a frozen first checkpoint an
 # unbeaten one is the usual case. The table says 18 +- 0.2, p = 0; counts of equal games given as weights
 # change nothing.
-# What we do: our win rates are shares with Wilson intervals, and nothing is fitted. Whoever fits ratings to
-# our game files should look for players without a win or a loss first, and write one row a game.
+# What we do: a linear programme looks for results that no finite rating explains best before anything is
+# fitted; such players get a bound ("no loss in 120 games"). Games are counted in the likelihood of a subclass,
+# which a test compares with one row a game (selfplay/evaluation/ratings.py).
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

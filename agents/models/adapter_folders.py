@@ -44,6 +44,8 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
         what = ", ".join(unfit) or f"{settings.get('peft_type')} with bias {settings.get('bias')}"
         raise ValueError(f"{folder}: only plain LoRA adapters of linear layers play together in one batch; this one has {what}")
     peft()
+    before = [(layer, layer._active_adapter) for layer in lora_layers(model)]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     conversions = vars(model).get("_weight_conversions")
     try:
         with warnings.catch_warnings(), quiet_if(True), unreported():
@@ -53,6 +55,11 @@ def load_adapter(model: Any, folder: str | Path, name: str) -> None:
         # model's own under such names.
         model._weight_conversions = conversions
         _require_fitting(model, name, info)
+        if before:  # NOTE: transformers makes the new adapter the active one, and peft freezes those that are not
+            for layer, active in before:
+                layer._active_adapter = active
+            for parameter in trainable:
+                parameter.requires_grad_(True)
     except Exception as error:  # peft raises what it comes across in a folder that is not as it should be
         model._weight_conversions = conversions
         forget_adapter(model, name)

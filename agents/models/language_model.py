@@ -11,8 +11,9 @@ import torch
 
 from ..core import Reply, Request, Segment
 from ..engine.loop import HFLoop
+from ..players.player_card import CARD, PlayerCard
 from ..text import one_line
-from .adapter_folders import active_adapter, load_adapter
+from .adapter_folders import active_adapter, load_adapter, quiet_if, save_adapter
 from .chat_format import ChatFormat
 from .fidelity import no_numbers
 from .token_streams import TokenStreams
@@ -21,9 +22,9 @@ from .token_streams import TokenStreams
 class LanguageModel:
     """A causal model and its tokenizer as a backend.
 
-    name: how episodes call it. weight_version: names the weights; the trainer sets it with `set_version` after an update. max_rows,
-    max_streams, max_length, max_memory, pool_memory, compiler, products: see HFLoop. adapter: what it speaks through where a request names
-    no other; None, the model itself. day: see ChatFormat.
+    name: how episodes call it. weight_version: identifies the weights; the trainer sets it with `set_version`
+    after an update. max_rows, max_streams, max_length, max_memory, pool_memory, compiler, products: see
+    HFLoop. adapter: the LoRA adapter of requests that name none; None: the model itself. day: see ChatFormat.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class LanguageModel:
 
     @property
     def products(self) -> torch.dtype:
-        """What the matrix products of play are computed in: bfloat16 may be that of float32 weights, which a
-        learner keeps."""
+        """The dtype of matrix products in play; it may be bfloat16 for float32 weights, which a learner
+        keeps."""
         return self.loop.packed.products
 
     def active_adapter(self) -> AbstractContextManager[None]:
@@ -128,3 +129,19 @@ def _end_ids(model: Any) -> tuple[int, ...]:
     if not all(isinstance(i, int) for i in ids):
         raise ValueError(f"generation_config.json: eos_token_id must be a token id or a list of them, it is {one_line(eos, 60)}")
     return ids
+
+
+def write_model(model: LanguageModel, card: PlayerCard, folder: Path, base: Path | None = None) -> None:
+    """Writes a model, its tokenizer and its card as a plain transformers folder. base: for a model with an
+    adapter, the folder of the base weights; then only the adapter is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if model.adapter is not None and base is not None:
+        save_adapter(model.model, model.adapter, folder, base)
+    else:
+        with quiet_if(True):
+            model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    card.save(folder)
+    mode = (folder / CARD).stat().st_mode  # as the umask has it; safetensors lets the owner alone read
+    for file in folder.iterdir():
+        file.chmod(mode)

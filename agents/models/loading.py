@@ -42,15 +42,15 @@ def load_language_model(
     compiler: str | None = None,
     day: datetime.date | None = None,
 ) -> LanguageModel:
-    """A model folder, or a hub id, by plain `from_pretrained`; a GGUF file, unpacked; an adapter folder that
-    a LoRA run wrote is worked into its base's weights.
+    """Loads a language model from a model folder or hub id by plain `from_pretrained`, from a GGUF file, or
+    from a LoRA run's adapter folder, which is merged into its base.
 
-    device: see `pick_device`. dtype: of weights; None means bfloat16 on a GPU and float32 on a CPU, "auto"
-    what is stored. On a CPU bfloat16 is what products of float32 weights are rounded to in play, and None
-    lets a trial decide on that: see precision.py. attn: the attention implementation outside generation
-    (training). four_bit: the weights of linear layers are kept in four bits (NF4, arXiv 2305.14314) by
-    bitsandbytes, and products are computed in `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises
-    ValueError with what is missing, and for a model of a run's checkpoint that is not what the run wrote.
+    device: see `pick_device`. dtype: of the weights; None means bfloat16 on a GPU and float32 on a CPU,
+    "auto" the stored one. On a CPU bfloat16 means float32 weights whose products in play are rounded, and
+    None lets a trial decide: see precision.py. attn: attention implementation outside generation (training).
+    four_bit: weights of linear layers in four bits (NF4, arXiv 2305.14314) by bitsandbytes, with products in
+    `dtype`. compiler: see HFLoop. day: see ChatFormat. Raises ValueError with what is missing, and for a
+    model of a run's checkpoint that is not what the run wrote.
     """
     path = str(path_or_id)
     verify_model(Path(path))

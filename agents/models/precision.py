@@ -1,7 +1,6 @@
-"""What a model that plays on a CPU computes its matrix products in: float32, or bfloat16 with sums in
-float32.
+"""The dtype of matrix products in play on a CPU: float32, or bfloat16 with sums in float32.
 
-Weights stay float32, for who learns; play makes itself a rounded copy (agents/engine/fused_layers.py).
+Weights stay float32 for the learner; play uses a rounded copy (agents/engine/fused_layers.py).
 """
 
 import time
@@ -15,25 +14,24 @@ from torch import Tensor, nn
 from ..engine import kernels
 
 LARGE = 2**24
-"""Weights in linear layers from which on it is tried whether bfloat16 is faster. Smaller models play in
-float32, where games do not depend on which others are played beside them."""
+"""Weights in linear layers from which on bfloat16 is tried. Smaller models play in float32, where games do
+not depend on the games beside them."""
 GAIN = 1.3
-"""How many times as fast products have to be."""
+"""Speed of bfloat16 products, relative to float32, that is required to use them."""
 ROWS = 32
-"""Of the products that are tried: about as many replies as are in the making when games end at different
-times."""
+"""Rows of the products in the trial: typical number of unfinished replies when games end at different times.
+"""
 
 
 def rounds(dtype: torch.dtype | str | None, device: torch.device) -> bool:
-    """Whether this setting rounds products while weights stay float32: where this processor's bfloat16 is our
-    own kernels'."""
+    """Whether this setting rounds products while weights stay float32: on processors where our own kernels
+    compute bfloat16."""
     return dtype == torch.bfloat16 and device.type == "cpu" and kernels.AVAILABLE
 
 
 def products(model: Any, wanted: torch.dtype | None) -> torch.dtype:
-    """What products of a model are to be computed in. wanted: None lets a trial decide, where the model is
-    LARGE and of float32 weights on a CPU that has instructions for bfloat16; any other model computes in the
-    type of its weights."""
+    """The dtype of a model's products. wanted: None lets a trial decide for a LARGE model with float32
+    weights on a CPU with bfloat16 instructions; all other models compute in the dtype of their weights."""
     if wanted is not None or not tried(model):
         return wanted or next(model.parameters()).dtype
     fast = kernels.instructions() > kernels.WIDENED and gain() >= GAIN
@@ -41,7 +39,7 @@ def products(model: Any, wanted: torch.dtype | None) -> torch.dtype:
 
 
 def tried(model: Any) -> bool:
-    """Whether a trial decides what a model's products are computed in, where nobody else does."""
+    """Whether a trial decides the dtype of a model's products if no setting does."""
     parameter = next(model.parameters())
     if parameter.device.type != "cpu" or parameter.dtype != torch.float32:
         return False
@@ -50,7 +48,7 @@ def tried(model: Any) -> bool:
 
 @cache
 def gain(rows: int = ROWS) -> float:
-    """How many times as fast as torch's in float32 our products in bfloat16 are here: a trial of under a
+    """Speed of our bfloat16 products relative to torch's float32 products on this machine: a trial of under a
     second, made once."""
     weights = torch.randn(4096, 2048, generator=torch.Generator().manual_seed(0))
     panels, x = kernels.pack(weights, torch.bfloat16), weights[:rows].clone()

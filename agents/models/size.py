@@ -11,17 +11,17 @@ LARGEST_HEADER = 100 << 20
 """Bytes; the format of safetensors allows no more."""
 
 
-def parameters_at(place: str | Path) -> int | None:
+def parameters_at(location: str | Path) -> int | None:
     """The parameters of a GGUF file, or of a model folder's safetensors files; None where that cannot be told, as of a model that is not on
     this machine. Tied weights count once. Raises ValueError where a GGUF file is damaged."""
-    path = Path(place)
+    path = Path(location)
     if is_gguf(path) and path.is_file():
         return sum(tensor.size for tensor in read_gguf(path).tensors)
     try:
-        found = [_in_safetensors(file) for file in path.glob("*.safetensors")]
+        counts = [_in_safetensors(file) for file in path.glob("*.safetensors")]
     except (OSError, ValueError, TypeError, KeyError, AttributeError, struct.error, RecursionError):
         return None
-    return sum(found) if found else None
+    return sum(counts) if counts else None
 
 
 def _in_safetensors(path: Path) -> int:

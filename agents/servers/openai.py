@@ -12,7 +12,7 @@ from sparring.envs.core import encodable
 from sparring.envs.views import Message
 
 from ..core import MOST_TOKENS, Finish, Reply, Request, Sampling, Segment
-from ..models.chat_format import split_thinking
+from ..models.template_pieces import split_thinking
 from .http_client import Failed, HTTPClient, Limits, Refused
 
 KEY = "OPENAI_API_KEY"

@@ -1,9 +1,10 @@
 """Public benchmark files to the files that tasks read. Nothing is downloaded: the sources are folders that
 the user has.
 
-Prompts are those of lm-eval's tasks, answered at once and without examples, save MMLU, which has the five
-examples of its `dev` folder where that is there. Not as in lm-eval: WinoGrande's options are scored with the
-rest of the sentence (there the rest alone is scored).
+Prompts are those of lm-eval's tasks, answered at once and without examples, save MMLU and GSM8K, which have
+five of their `dev` or `train` files where these are there. Not as in lm-eval: BIG-Bench-Hard is chosen, not
+generated after three worked examples; WinoGrande's options are scored with the rest of the sentence (there
+the rest alone is scored).
 """
 
 import csv
@@ -120,17 +121,19 @@ def _form(form: str, question: str, options: list[str], right: int) -> Record:
 
 
 def _gsm8k(path: Path) -> Iterator[Record]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        yield {
-            "question": f"Question: {entry['question']}\nAnswer:",
-            "answer": entry["answer"].rpartition("####")[2].strip().replace(",", ""),
-        }
+    train = path.with_name("train.jsonl")
+    shots = "".join(f"{_QA.format(one['question'])} {one['answer']}\n\n" for one in _lines(train)[:5]) if train.is_file() else ""
+    for entry in _lines(path):
+        number = entry["answer"].rpartition("####")[2].strip().replace(",", "")
+        yield {"question": shots + _QA.format(entry["question"]), "answer": number}
+
+
+def _lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def _logiqa(path: Path) -> Iterator[Record]:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in _lines(path):
         choices = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", entry["options"], strict=True))
         question = f"Passage: {entry['text']}\nQuestion: {entry['question']}\nChoices:\n{choices}\nAnswer:"
         yield _choice(question, entry["options"], int(entry["answer"]), _short(entry["text"]))
@@ -145,6 +148,11 @@ def _mutual(folder: Path) -> Iterator[Record]:
             "ABCD".index(entry["answers"]),
             _short(entry["article"]),
         )
+
+
+def _detokenised(text: str) -> str:
+    """MuTual's text without the spaces that its tokens are set apart by, as in lm-eval."""
+    return re.sub(r" ('|n't|[:;!?,.])", r"\1", text.replace(" \n", "\n").replace("\n ", "\n").replace("`` ", '"').replace("''", '"'))
 
 
 def _mmlu(folder: Path) -> Iterator[Record]:

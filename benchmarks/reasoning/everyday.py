@@ -1,11 +1,14 @@
-"""The everyday reasoning test: exact questions about the everyday world, scored by log-probability, for any causal chat model.
+"""The everyday reasoning test: exact questions about the everyday world, scored by log-probability, for any
+causal chat model.
 
-Tasks: facts (recall, yes/no), reasoning in formats that the base texts contain but on words whose reasoning questions were never seen,
-reasoning in formats that no text contains, and *inference in the game's format*: hints of a game, after which the defender declares. Every
-multiple-choice accuracy stands beside its baselines: chance, the majority answer, the shortest option and the longest.
+Tasks: facts (recall, yes/no), reasoning in formats that the base texts contain but on words whose reasoning
+questions were never seen, reasoning in formats that no text contains, and *inference in the game's format*:
+hints of a game, after which the defender declares. Every multiple-choice accuracy stands beside its
+baselines: chance, the majority answer, the shortest option and the longest.
 
-A model far below its baseline has taken an unseen format for one that it knows: sparring-mini answers "Which is smaller" as if asked which
-is bigger (smaller .05, bigger .97), and asked to leave out the one that lacks a fact it names one that has it (leave_out .04).
+A model far below its baseline has taken an unseen format for one that it knows: sparring-mini answers "Which
+is smaller" as if asked which is bigger (smaller .05, bigger .97), and asked to leave out the one that lacks a
+fact it names one that has it (leave_out .04).
 """
 
 import math
@@ -30,15 +33,19 @@ from sparring.selfplay.learner.batch import Sample, sft_sample
 from sparring.selfplay.learner.scoring import Scorer, action_logprobs
 from sparring.selfplay.storage.summary import Evaluation
 
+from .everyday_harder import HARDER
+
 DECLARES = "I know the word! It is"
 TOKENS_PER_BATCH = 2048
 
 
 class Item(NamedTuple):
-    """One scored item. prompts: chats that end with an assistant message; given: how much of that message is given, in characters.
+    """One scored item. prompts: chats that end with an assistant message; given: how much of that message is
+    given, in characters.
 
-    right: indices of the right continuations. With `choice` the item is right (1) when the best-scored continuation is a right one; without
-    it the item's score is the probability of the right continuations, all of which are listed. cluster: what questions share (a word).
+    right: indices of the right continuations. With `choice` the item is right (1) when the best-scored
+    continuation is a right one; without it the item's score is the probability of the right continuations,
+    all of which are listed. cluster: what questions share (a word).
     """
 
     task: str
@@ -76,7 +83,8 @@ def _inference_item(world: World, word: str, hints: int, group: str, rng: random
 
 
 def choices(per_task: int, rng: random.Random, order: random.Random) -> list[Item]:
-    """The multiple choice: facts on all words, trained formats on held-out words, held-out formats on all words."""
+    """The multiple choice: facts on all words, trained formats on held-out words, held-out formats on all
+    words."""
     world = everyday()
     found = []
     for label, formats, words in (
@@ -120,8 +128,8 @@ Progress = Callable[[int], object]
 def log_probabilities(
     model: LanguageModel, prompts: Sequence[tuple[tuple[Message, ...], int]], progress: Progress | None = None
 ) -> NDArray[np.float64]:
-    """The log-probability of each chat's last message (beyond its given characters), end token included. Shape [len(prompts)].
-    Raises ValueError where they are no numbers."""
+    """The log-probability of each chat's last message (beyond its given characters), end token included.
+    Shape [len(prompts)]. Raises ValueError where they are no numbers."""
     samples = [_sample(model, prompt, given) for prompt, given in prompts]
     with model.active_adapter():
         scored = action_logprobs(Scorer(model.model), samples, TOKENS_PER_BATCH, progress=progress)
@@ -132,7 +140,8 @@ def log_probabilities(
 
 
 def score(model: LanguageModel, test: Sequence[Item], progress: Progress | None = None) -> NDArray[np.float64]:
-    """One score per item, in [0, 1]: right or wrong for a choice, else the probability of the right continuations. Shape [len(test)]."""
+    """One score per item, in [0, 1]: right or wrong for a choice, else the probability of the right
+    continuations. Shape [len(test)]."""
     prompts = [(prompt, item.given) for item in test for prompt in item.prompts]
     scores = log_probabilities(model, prompts) if progress is None else log_probabilities(model, prompts, progress)
     found, at = np.zeros(len(test)), 0
@@ -147,8 +156,9 @@ def score(model: LanguageModel, test: Sequence[Item], progress: Progress | None 
 
 
 def baselines(test: Sequence[Item]) -> dict[str, dict[str, float]]:
-    """Per multiple-choice task the accuracy of answers that know nothing: any option (chance), always the most frequent answer (majority),
-    always the shortest option, always the longest (options of equal length share the credit)."""
+    """Per multiple-choice task the accuracy of answers that know nothing: any option (chance), always the
+    most frequent answer (majority), always the shortest option, always the longest (options of equal
+    length share the credit)."""
     found: dict[str, dict[str, float]] = {}
     for task in dict.fromkeys(item.task for item in test if item.choice):
         own = [item for item in test if item.task == task]
@@ -168,10 +178,23 @@ def _by_length(item: Item, extreme: Callable[[list[int]], int]) -> float:
     return sum(i in item.right for i in taken) / len(taken)
 
 
-def evaluate(model: LanguageModel, per_task: int = 200, seed: int = 0, progress: Progress | None = None) -> dict[str, Any]:
-    """Scores by task, with intervals, baselines and `baseline`, the best of these; `scores` holds every item's score, for paired
-    comparison."""
-    test = items(per_task, seed)
+def harder(per_task: int = 200, seed: int = 0) -> list[Item]:
+    """The harder half of the suite, on all words: see everyday_harder.py."""
+    world, rng, order = everyday(), random.Random(derive_seed(seed, "harder")), random.Random(derive_seed(seed, "harder options"))
+    questions = [(name, make(world, world.nouns, rng)) for name, make in HARDER for _ in range(per_task)]
+    return [_choice_item(question, f"harder/{name}", order) for name, question in questions]
+
+
+def evaluate(
+    model: LanguageModel,
+    per_task: int = 200,
+    seed: int = 0,
+    progress: Progress | None = None,
+    test: Sequence[Item] | None = None,
+) -> dict[str, Any]:
+    """Scores by task, with intervals, baselines and `baseline`, the best of these; `scores` holds every
+    item's score, for paired comparison. test: None for the items of the seed."""
+    test = items(per_task, seed) if test is None else test
     scores = score(model, test, progress)
     base = baselines(test)
     tasks = {}

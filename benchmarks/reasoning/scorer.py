@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparring.agents.engine.attention import attention
+from sparring.agents.engine.attention import PackedModel, attention
 from sparring.agents.models.fidelity import no_numbers
 from sparring.agents.models.language_model import LanguageModel
 
@@ -43,8 +43,8 @@ class Continuation(NamedTuple):
 
 
 class _Sequence(NamedTuple):
-    """A continuation in a batch. number: its own; shared: tokens that it has in common with the sequence before
-    it; path: places [length] of its tokens among the packed ones."""
+    """A continuation in a batch. number: its own; shared: tokens that it has in common with the sequence
+    before it; path: places [length] of its tokens among the packed ones."""
 
     number: int
     shared: int
@@ -69,10 +69,11 @@ def log_likelihoods(model: LanguageModel, asked: Sequence[Continuation], progres
     longest = max((one.length for one in asked), default=0)
     if longest > model.loop.max_length:
         raise ValueError(f"a question with an answer has {longest} tokens, but {model.name} reads {model.loop.max_length}")
+    packed = _exact(model)
     scores = np.zeros(len(asked))
     vocabulary = model.model.get_input_embeddings().weight.shape[0]
     for batch in _batches(asked, TOKENS_PER_BATCH, max(1, LOGITS_PER_BATCH // vocabulary)):
-        for sequence, score in zip(batch.sequences, _scored(model, batch, asked), strict=True):
+        for sequence, score in zip(batch.sequences, _scored(packed, model.adapter, batch, asked), strict=True):
             scores[sequence.number] = score
         if progress is not None:
             progress(len(batch.sequences))
@@ -108,15 +109,20 @@ def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _scored(model: LanguageModel, batch: _Batch, asked: Sequence[Continuation]) -> list[float]:
-    """The log-likelihoods of a batch's answers, in its order."""
+def _exact(model: LanguageModel) -> PackedModel:
+    """The model on packed tokens, in its own precision: play on a CPU may round products to bfloat16."""
     packed = model.loop.packed
+    return packed if packed.products == next(model.model.parameters()).dtype else PackedModel(model.model)
+
+
+def _scored(packed: PackedModel, adapter: str | None, batch: _Batch, asked: Sequence[Continuation]) -> list[float]:
+    """The log-likelihoods of a batch's answers, in its order."""
     device = packed.device
     answers = [asked[sequence.number] for sequence in batch.sequences]
     places = [sequence.path[len(one.context) - 1 :] for sequence, one in zip(batch.sequences, answers, strict=True)]
     kept, rows = np.unique(np.concatenate(places), return_inverse=True)
     targets = torch.tensor([i for one in answers for i in one.ids], device=device)
-    adapters = {model.adapter: torch.arange(len(batch.ids), device=device)} if model.adapter else {}
+    adapters = {adapter: torch.arange(len(batch.ids), device=device)} if adapter else {}
     with torch.inference_mode():
         logits = packed.forward(
             torch.tensor(batch.ids, device=device),

@@ -21,7 +21,7 @@ from .seeds import over_training_seeds
 
 Row = dict[str, Any]
 Scores = Mapping[str, NDArray[np.float64]]
-BLIND = ("chance", "majority", "shortest", "longest")
+BLIND = ("chance", "majority", "shortest", "longest", "junk")
 MEAN = "geometric mean"
 
 
@@ -97,11 +97,13 @@ def _compared(
                 "beyond_high": more.high,
             }
         rows.append(row)
-    return [*rows, *(_mean_row(model, tasks, before, after, controls, kind) for kind, tasks in _settings(before).items())]
+    kinds = _settings(task for task, one in model.tasks.items() if one.asked.get("in_mean", True))
+    return [*rows, *(_mean_row(model, tasks, before, after, controls, kind) for kind, tasks in kinds.items())]
 
 
 def _settings(tasks: Iterable[str]) -> dict[str, list[str]]:
-    """Tasks by how they were asked, " (plain)" or " (chat)" behind their names: each has a geometric mean of its own."""
+    """Tasks by how they were asked, " (plain)" or " (chat)" behind their names: each has a geometric mean
+    of its own."""
     found: dict[str, list[str]] = {}
     for task in tasks:
         found.setdefault(next((kind for kind in (" (plain)", " (chat)") if task.endswith(kind)), ""), []).append(task)
@@ -145,7 +147,7 @@ def seed_rows(models: Sequence[ModelAnswers], against: Sequence[ModelAnswers]) -
     rows = []
     for task in models[0].tasks:
         before, after = (np.array([one.tasks[task].scores for one in side]) for side in (against, models))
-        found = over_training_seeds(before, after)
+        found = over_training_seeds(before, after, models[0].tasks[task].clusters)
         rows.append(
             {
                 "task": task,
@@ -246,7 +248,8 @@ EXPLAINED = (
     "Differences are paired, question by question; intervals are 95 %, clustered by document or word, and say "
     "nothing of other training seeds. p is the exact McNemar test where answers are right or wrong (questions taken "
     "as independent), else the clustered t test; Holm's adjusts it over the tasks. 'n for 2 points': questions that "
-    "would show a difference of 0.02 (5 %, power 0.8). chance, majority, shortest, longest: accuracy of blind answers."
+    "would show a difference of 0.02 (5 %, power 0.8). chance, majority, shortest, longest, junk: "
+    "scores of blind answers."
 )
 
 
@@ -263,6 +266,9 @@ def markdown(rows: Sequence[Row], over_seeds: Sequence[Row], facts: Mapping[str,
     if over_seeds:
         parts.append(f"## Over {over_seeds[0]['seeds']} training seeds\n\n{_lines(SEED_HEADS, [seed_cells(row) for row in over_seeds])}\n")
     parts.append(f"{EXPLAINED}\n")
+    if facts.get("published"):
+        parts.append("Published geometric means of the paper's eight tasks (arXiv 2404.10642; single runs, no intervals):\n")
+        parts.append(_lines(("model", "geometric mean"), [(name, f"{value / 100:.4f}") for name, value in facts["published"]]) + "\n")
     parts += [f"- Left out: {_escaped(task)}: {_escaped(reason)}" for task, reason in facts.get("left_out", {}).items()]
     return "\n".join(parts) + "\n"
 

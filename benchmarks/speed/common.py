@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.models.language_model import LanguageModel
@@ -21,6 +22,9 @@ class Setting:
     seed: int
     share: tuple[int, int] = (0, 1)
     """Which games these loops play: those whose number leaves the first when divided by the second."""
+
+    file: Path | None = None
+    """Where the model lies, if it is a GGUF file."""
 
     def numbers(self, games: int) -> range:
         """The numbers of those among so many games."""

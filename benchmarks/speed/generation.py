@@ -2,6 +2,7 @@
 
     python -m sparring.benchmarks.speed.generation
     python -m sparring.benchmarks.speed.generation --games 256 --batches 32 256 --result benchmarks/results/speed.json
+    python -m sparring.benchmarks.speed.generation --model smollm2 --games 64 --runs 1 --temperature 0.5 --loops ours spag_loop llama_best
     python -m sparring.benchmarks.speed.generation --model random:100M --games 32 --batches 32 --runs 1 --loops ours spag_loop --json
 
 What is compared: benchmarks/speed/loops.py. Same words, model, prompts, limits, sampling settings, stops, precision and threads. Every loop
@@ -11,19 +12,20 @@ and what counts is the ratio of medians. The machine's own limit is measured in 
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from sparring.agents.core import Sampling, derive_seed
 from sparring.agents.models.devices import pick_device
+from sparring.agents.models.gguf_file import is_gguf
 from sparring.agents.models.loading import load_language_model
-from sparring.agents.names import model_card, model_location
+from sparring.agents.names import model_card, model_location, unless_auto
 from sparring.agents.players.model_agent import ModelAgent
 from sparring.agents.rollout import play_all
 from sparring.envs.core import make_game
@@ -38,12 +40,14 @@ from sparring.selfplay.storage.provenance import provenance
 from ..command import command, say
 from . import roofline
 from .common import Run, Setting, Work
-from .loops import LOOPS
+from .loops import LOOPS, USUAL
 from .processes import Team, highest_memory, phases, together
 from .profile import spent
 from .random_models import SHAPES, random_model
 
 RANDOM = "random:"
+LARGE = 50_000_000
+"""Parameters from which on a run takes so long that less is tried, and phases are not measured apart."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,11 @@ class SpeedConfig:
     """Games of one run. The figures of the documentation are of 256, which take five minutes on two cores."""
     runs: int = 5
     """Interleaved runs of each loop."""
-    loops: tuple[str, ...] = tuple(LOOPS)
+    loops: tuple[str, ...] = USUAL
     """Which loops, ours among them."""
-    batches: tuple[int, ...] = (32, 128)
-    """Games in play at once that every loop is tried with; its best counts."""
+    batches: tuple[int, ...] = ()
+    """Games in play at once that every loop is tried with; its best counts. None: 32 and 128, and all games where the model has more than
+    50 million parameters, with which loops are not tried at length."""
     processes: tuple[int, ...] = (1,)
     """Numbers of processes that every loop is tried with on a CPU, the threads shared out among them; its best counts. With "1 2" the loops
     that leave most cores idle gain most."""
@@ -67,6 +72,10 @@ class SpeedConfig:
     """Also plays so many games with our loop, to see whether a game costs more than one of 500; 0 leaves it out."""
     temperature: float = 1.0
     """Sampling temperature."""
+    max_new_tokens: int = 0
+    """Most tokens of an utterance; 0: what the model's card says."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What ours computes in, see `sparring train`."""
     seed: int = 0
     """Decides words and what is said."""
     compile: bool = False
@@ -80,9 +89,12 @@ class SpeedConfig:
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.loops if name not in LOOPS]
+        served = [name for name in self.loops if name in LOOPS and name not in USUAL]
+        if served and not is_gguf(str(model_location(self.model))):
+            raise ValueError(f"{', '.join(served)} plays a GGUF file or smollm2; {self.model} is neither")
         if unknown or "ours" not in self.loops:
             raise ValueError(f"loops must be ours and others of {', '.join(LOOPS)}; got {' '.join(self.loops)}")
-        if min(self.games, self.runs, *self.batches, *self.processes) < 1:
+        if min(self.games, self.runs, *(self.batches or (1,)), *self.processes) < 1:
             raise ValueError("games, runs, batches and processes must be at least 1")
         if self.model.startswith(RANDOM) and self.model.removeprefix(RANDOM) not in SHAPES:
             raise ValueError(f"the size of a random model must be one of {', '.join(SHAPES)}; got {self.model}")
@@ -90,19 +102,22 @@ class SpeedConfig:
 
 def prepare(config: SpeedConfig) -> Setting:
     """Loads the model. Raises ValueError for an unknown one."""
-    device, compiler = pick_device(config.device), "inductor" if config.compile else None
+    device, compiler, file = pick_device(config.device), "inductor" if config.compile else None, None
     if config.model.startswith(RANDOM):
         model, card = random_model(config.model.removeprefix(RANDOM), device, compiler)
     else:
-        card = model_card(config.model)
-        model = load_language_model(model_location(config.model), name=config.model, device=device, compiler=compiler)
-    sampling = Sampling(config.temperature, max_new_tokens=card.max_new_tokens)
-    return Setting(model, card.prompts, sampling, make_game("AdversarialTaboo"), word_list("everyday"), config.seed)
+        card, location = model_card(config.model), model_location(config.model)
+        file = Path(location) if is_gguf(str(location)) else None
+        model = load_language_model(location, name=config.model, device=device, dtype=unless_auto(config.dtype), compiler=compiler)
+    sampling = Sampling(config.temperature, max_new_tokens=config.max_new_tokens or card.max_new_tokens)
+    return Setting(model, card.prompts, sampling, make_game("AdversarialTaboo"), word_list("everyday"), config.seed, file=file)
 
 
 def measure(config: SpeedConfig) -> dict[str, Any]:
     """All figures: per loop every run, medians, and ratios of useful tokens per second."""
     setting = prepare(config)
+    large = setting.model.model.num_parameters() > LARGE
+    config = replace(config, batches=config.batches or ((config.games,) if large else (32, 128)))
     with ExitStack() as stack:
         tried: dict[str, dict[int, Team]] = {name: {} for name in config.loops}
         for name, processes in product(config.loops, _processes(config)):
@@ -117,9 +132,10 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
                     way = best[name]
                     runs.append(teams[name].play(name, config.games, way.batch, derive_seed(config.seed, number)))
                     advance(1, together(runs[-1]).tokens)
-        apart = {name: teams[name].ask(phases, name, -(-way.batch // way.processes)) for name, way in best.items()}
+        apart = {} if large else {name: teams[name].ask(phases, name, -(-way.batch // way.processes)) for name, way in best.items()}
         least = limit(teams["ours"], found["ours"])
-        profile = [] if _on_gpu(config) else teams["ours"].ask(spent, "ours", config.games, best["ours"].batch)
+        some = min(config.games, 8) if large else config.games
+        profile = [] if _on_gpu(config) else teams["ours"].ask(spent, "ours", some, best["ours"].batch)
         per_game = {
             str(games): teams["ours"].play("ours", games, best["ours"].batch, config.seed)[0].seconds / games
             for games in ((500, config.many) if config.many else ())
@@ -137,7 +153,8 @@ def measure(config: SpeedConfig) -> dict[str, Any]:
         "phases": {name: {key: sum(part[key] for part in parts) for key in parts[0]} for name, parts in apart.items()},
         "limit": least,
         "profile": {kind: mean(part[kind] for part in profile) for kind in (profile[0] if profile else ())},
-        "mismatch_kl": mismatch(setting),
+        "products": str(setting.model.products).removeprefix("torch."),
+        "mismatch_kl": mismatch(setting, 4 if large else 32),
         "runs": {name: [_record(run) for run in runs] for name, runs in whole.items()},
         "provenance": provenance(config.seed),
         **({"seconds_per_game": per_game} if per_game else {}),
@@ -167,13 +184,15 @@ def _on_gpu(config: SpeedConfig) -> bool:
 
 
 def _best_way(teams: Mapping[int, Team], config: SpeedConfig, name: str) -> Way:
-    """How a loop is fastest, of teams that play nothing else. Warms it up too."""
+    """How a loop is fastest, of teams that play nothing else. Warms it up too. Where there is one way, it is not tried."""
     ways = []
+    batches = sorted({min(batch, config.games) for batch in config.batches})
+    only = len(teams) == len(batches) == 1
     for processes, team in teams.items():
         loaded = sum(team.ask(highest_memory))
-        team.play(name, min(config.games, 8 * processes), 8 * processes, config.seed)
-        for batch in sorted({min(batch, config.games) for batch in config.batches}):
-            run = together(team.play(name, max(batch, config.games // 4), batch, config.seed))
+        warm = together(team.play(name, min(config.games, 8 * processes), batches[0] if only else 8 * processes, config.seed))
+        for batch in batches:
+            run = warm if only else together(team.play(name, max(batch, config.games // 4), batch, config.seed))
             # Batches are tried from the smallest on, so the highest so far is this one's.
             ways.append(Way(processes, batch, run.tokens / run.seconds, loaded, sum(team.ask(highest_memory))))
     return max(ways, key=lambda way: way.tokens_per_second)
@@ -200,7 +219,7 @@ def _bytes_per_token(setting: Setting) -> int:
 
 
 def _least(setting: Setting, work: Work, bytes_per_token: int) -> dict[str, float]:
-    return roofline.seconds(setting.model.model, work, bytes_per_token)
+    return roofline.seconds(setting.model.model, work, bytes_per_token, setting.model.products)
 
 
 def mismatch(setting: Setting, games: int = 32) -> float:
@@ -220,9 +239,10 @@ def show(result: Mapping[str, Any]) -> None:
         f"{'':<20} {'useful tokens/s':>15} {'games/s':>8} {'prefill/s':>10} {'decode/s':>10} {'peak MiB':>9} {'batch':>6} {'processes':>9}"
     )
     for name, rate in result["tokens_per_second"].items():
-        apart, way = result["phases"][name], result["ways"][name]
+        apart, way = result["phases"].get(name), result["ways"][name]
+        prefill, decode = (f"{apart[part]:,.0f}" if apart else "-" for part in ("prefill", "decode"))
         print(
-            f"{name:<20} {rate:15,.0f} {result['games_per_second'][name]:8,.1f} {apart['prefill']:10,.0f} {apart['decode']:10,.0f} "
+            f"{name:<20} {rate:15,.0f} {result['games_per_second'][name]:8,.1f} {prefill:>10} {decode:>10} "
             f"{way['peak_mib']:9,.0f} {way['batch']:6} {way['processes']:9}"
         )
     for name, ratio in result["ratios"].items():
@@ -234,6 +254,7 @@ def show(result: Mapping[str, Any]) -> None:
     )
     if result["profile"]:
         print("a profiled run of ours: " + ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in result["profile"].items()))
+    print(f"products of ours in {result['products']}")
     print(f"mismatch KL between sampler and learner: {result['mismatch_kl']:.1e}")
     for games, seconds in result.get("seconds_per_game", {}).items():
         print(f"{games} games: {1000 * seconds:.2f} ms each")

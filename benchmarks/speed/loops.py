@@ -7,7 +7,9 @@ tokens: sampled ones, end tokens included; no prompts, no padding, nothing after
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from itertools import islice
 from typing import Any
@@ -22,6 +24,7 @@ from sparring.selfplay.evaluation.win_rates import schedule
 
 from .common import Run, Setting, Work, cut, history, opening, said
 from .llama_cpp import llama_cpp_loop, reply_llama
+from .llama_server import llama_best, llama_file, reply_server
 
 PAGE = 32
 """Positions in a page of the continuous batching."""
@@ -50,7 +53,9 @@ def ours(setting: Setting, games: int, batch: int) -> Run:
 
 
 def spag_loop(setting: Setting, games: int, batch: int) -> Run:
-    """What SPAG's code does: `generate` per utterance, `batch` games in lockstep, the whole history rendered and prefilled every turn."""
+    """What SPAG's code does: `generate` per utterance, `batch` games in lockstep, the whole history rendered and prefilled every turn. In
+    bfloat16 where ours is and that is faster.
+    """
     torch.manual_seed(setting.seed)
     tokens = utterances = 0
     began = time.perf_counter()
@@ -106,6 +111,10 @@ def continuous_batching(setting: Setting, games: int, batch: int) -> Run:
 LOOPS: dict[str, Loop] = {"ours": ours, "spag_loop": spag_loop, "continuous_batching": continuous_batching}
 if find_spec("llama_cpp") and find_spec("gguf"):
     LOOPS["llama_cpp"] = llama_cpp_loop
+USUAL = tuple(LOOPS)
+"""Those that take any model; others take GGUF files."""
+if find_spec("xllamacpp") and find_spec("gguf"):
+    LOOPS |= {"llama_file": llama_file, "llama_best": llama_best}
 
 
 def _reply_ours(setting: Setting, prompts: Sequence[Sequence[int]], tokens: int) -> float:
@@ -146,6 +155,8 @@ ENGINES: dict[str, Callable[[Setting, Sequence[Sequence[int]], int], float]] = {
     "spag_loop": _reply_generate,
     "continuous_batching": _reply_continuous,
     "llama_cpp": reply_llama,
+    "llama_file": partial(reply_server, best=False),
+    "llama_best": partial(reply_server, best=True),
 }
 """What each loop generates with: the seconds that replies of exactly so many tokens to all prompts take."""
 
@@ -175,9 +186,30 @@ def _continuous(setting: Setting, batch: int) -> AbstractContextManager[Any]:
     return manager
 
 
+_faster: dict[int, Any] = {}
+
+
+def _plain(setting: Setting) -> Any:
+    """The model that plain loops play: in the type in which `generate` is faster, of those that ours may compute in; found out once."""
+    model: Any = setting.model.model
+    if setting.model.products == model.dtype:
+        return model
+    if id(model) not in _faster:
+        taken: dict[Any, float] = {}
+        prompts = [list(range(10, 74))] * 32
+        for some in (model, deepcopy(model).to(setting.model.products)):
+            _faster[id(model)] = some
+            _generate(setting, prompts, 1, exactly=True)
+            began = time.perf_counter()
+            _generate(setting, prompts, 8, exactly=True)
+            taken[some] = time.perf_counter() - began
+        _faster[id(model)] = min(taken, key=lambda some: taken[some])
+    return _faster[id(model)]
+
+
 def _generate(setting: Setting, prompts: Sequence[Sequence[int]], limit: int | None = None, *, exactly: bool = False) -> list[list[int]]:
     """One reply for each prompt, by `generate` over all of them, padded on the left. exactly: of `limit` tokens, whatever they are."""
-    model: Any = setting.model.model
+    model: Any = _plain(setting)
     width = max(map(len, prompts))
     pad = setting.model.tokenizer.pad_token_id or 0
     ids = torch.full((len(prompts), width), pad, device=model.device)

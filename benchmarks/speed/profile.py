@@ -14,7 +14,8 @@ from .common import Setting
 from .loops import LOOPS
 
 KINDS: dict[str, tuple[str, ...]] = {
-    "products": ("aten::mm", "aten::addmm"),
+    "products": ("aten::mm", "aten::addmm", "kernels.linear"),
+    "layers": ("kernels.body",),
     "attention": ("aten::bmm", "aten::baddbmm", "aten::_softmax", "aten::_scaled_dot_product", "kernels.attend"),
     "moving": (
         "kernels.copy",
@@ -27,7 +28,8 @@ KINDS: dict[str, tuple[str, ...]] = {
         "aten::gather",
     ),
 }
-"""Kinds of operations by how their names begin; all others are "others". What attention writes and copies is moving."""
+"""Kinds of operations by how their names begin; all others are "others". What attention writes and copies is moving.
+"layers" are those of a Llama in one call: products, attention and all."""
 
 
 def spent(setting: Setting, name: str, games: int, batch: int) -> dict[str, float]:
@@ -35,7 +37,7 @@ def spent(setting: Setting, name: str, games: int, batch: int) -> dict[str, floa
     profiler lengthens.
     """
     with ExitStack() as stack:
-        for kernel in ("attend", "copy", "norm", "rotate", "gate", "draw"):
+        for kernel in ("attend", "body", "copy", "norm", "rotate", "gate", "linear", "draw"):
             # The profiler sees torch's operations alone.
             stack.enter_context(mock.patch.object(kernels, kernel, _recorded(f"kernels.{kernel}", getattr(kernels, kernel))))
         profiler = stack.enter_context(profile(activities=[ProfilerActivity.CPU]))

@@ -2,9 +2,10 @@
 
     python -m sparring.benchmarks.speed.report --json
 
-Scripted experts play the games, each of them anew. The page is written by a process of its own, as `sparring report` does, whose memory is
-measured. The browser is Chromium without a window, drawing on the CPU (extra browser, and Debian's package chromium); without it only
-writing is measured. A page has opened when its list of games is filled and the first of them is shown.
+Scripted experts play the games, each of them anew. The page is written by a process of its own, as `sparring
+report` does, whose memory is measured. The browser is Chromium without a window, drawing on the CPU (extra
+browser, and Debian's package chromium); without it only writing is measured. A page has opened when its list
+of games is filled and the first of them is shown.
 """
 
 import os
@@ -46,11 +47,12 @@ _SCROLL = """async (frames) => {
   return times;
 }"""
 _SEARCH = """async (text) => {
-  const field = document.getElementById("filter-text"), status = document.getElementById("status"), before = status.textContent;
+  const field = document.getElementById("filter-text"), status = document.getElementById("status");
+  const before = status.textContent, waiting = () => status.textContent === before || !status.textContent.includes("games");
   field.value = text;
   const began = performance.now();
   field.dispatchEvent(new Event("input"));
-  while (status.textContent === before) await new Promise((done) => setTimeout(done, 1));
+  while (waiting()) await new Promise((done) => setTimeout(done, 1));
   return performance.now() - began;
 }"""
 
@@ -76,14 +78,21 @@ class ReportSpeedConfig:
 def measure(config: ReportSpeedConfig) -> dict[str, Any]:
     """The figures. Raises ValueError for numbers below 1."""
     if min(config.games, config.repeats, config.frames) < 1:
-        raise ValueError(f"games, repeats and frames must be at least 1, got {config.games}, {config.repeats} and {config.frames}")
+        numbers = f"{config.games}, {config.repeats} and {config.frames}"
+        raise ValueError(f"games, repeats and frames must be at least 1, got {numbers}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         size = prepare(folder, config)
         written = write(folder)
-        found = browse(folder / "report.html", config)
+        opened = browse(folder / "report.html", config)
         written["page_bytes"] = (folder / "report.html").stat().st_size
-    return {"games": config.games, "games_bytes": size, "write": written, "browser": found, "provenance": provenance(config.seed)}
+    return {
+        "games": config.games,
+        "games_bytes": size,
+        "write": written,
+        "browser": opened,
+        "provenance": provenance(config.seed),
+    }
 
 
 def prepare(folder: Path, config: ReportSpeedConfig) -> int:
@@ -106,11 +115,16 @@ def write(folder: Path) -> dict[str, Any]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise ValueError(f"sparring report ended with status {process.returncode}")
-    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_bytes": usage.ru_maxrss * 1024,
+    }
 
 
 def browse(page: Path, config: ReportSpeedConfig) -> dict[str, Any] | None:
-    """Seconds until the page has opened, between two frames while it is scrolled, of a key, and of a search; None without a browser."""
+    """Seconds until the page has opened, between two frames while it is scrolled, of a key, and of a search;
+    None without a browser."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     try:
         from playwright.sync_api import sync_playwright
@@ -153,19 +167,18 @@ def browse(page: Path, config: ReportSpeedConfig) -> dict[str, Any] | None:
 def show(found: dict[str, Any]) -> None:
     written, browser = found["write"], found["browser"]
     print(f"{found['games']:,} games ({found['games_bytes'] / 2**20:.1f} MiB)")
-    print(
-        f"written in {written['seconds']:.1f} s ({written['cpu_seconds']:.1f} s of CPU) with {written['peak_bytes'] / 2**20:.0f} MiB; "
-        f"the page has {written['page_bytes'] / 2**20:.1f} MiB"
-    )
+    seconds, memory = written["seconds"], written["peak_bytes"] / 2**20
+    print(f"written in {seconds:.1f} s ({written['cpu_seconds']:.1f} s of CPU) with {memory:.0f} MiB")
+    print(f"the page has {written['page_bytes'] / 2**20:.1f} MiB")
     if browser is None:
         print("no browser: install the extra browser and Chromium to measure opening and scrolling")
         return
-    print(f"Chromium {browser['chromium']}: opened in {browser['open_seconds']:.2f} s (most {browser['open_seconds_most']:.2f} s)")
-    print(
-        f"scrolling: {1000 * browser['frame_seconds']:.1f} ms a frame, {1000 * browser['frame_seconds_99']:.1f} ms in the slowest 1 %, "
-        f"{browser['late_frames']:.1%} of the frames late by more than one"
-    )
-    print(f"a key: {1000 * browser['key_seconds']:.0f} ms; a search: {1000 * browser['search_seconds']:.0f} ms (120 ms of it waiting)")
+    most = f"most {browser['open_seconds_most']:.2f} s"
+    print(f"Chromium {browser['chromium']}: opened in {browser['open_seconds']:.2f} s ({most})")
+    names = ("frame_seconds", "frame_seconds_99", "key_seconds", "search_seconds")
+    usual, slow, key, search = (1000 * browser[name] for name in names)
+    print(f"scrolling: {usual:.1f} ms a frame, {slow:.1f} ms in the slowest 1 %, {browser['late_frames']:.1%} late")
+    print(f"a key: {key:.0f} ms; a search: {search:.0f} ms (120 ms of it waiting)")
 
 
 def main(config: ReportSpeedConfig) -> None:

@@ -11,7 +11,7 @@ What each correction of SPAG does by itself is another study: SPAG as published,
 the same in all of them. With all mended a row is a winner's side of a game instead of an utterance: losses are averaged over tokens, as a
 game of n turns would count 1/n by a mean over rows, and minibatches are so much smaller that there are as many optimiser steps.
 
-    python -m sparring.benchmarks.studies.study --arms published token-ratio sampler-reference detached-kl global-norm prompts-as-played \\
+    python -m sparring.benchmarks.studies.study --arms published token-ratio sampler-reference detached-kl global-norm original-prompts \\
         capped-weights corrected --rounds 3 --seeds 3 --jobs 2 --games 200 --questions 200 --out runs/corrections \\
         --result benchmarks/results/study_corrections.json
 """

@@ -1,9 +1,9 @@
 """Kuhn poker by text (Kuhn 1950): three cards, one bet, two players.
 
 Each player antes one chip and holds one of jack, queen and king. The first player checks or bets one chip;
-behind a bet the other calls or folds, behind a check he checks or bets. The higher card wins the pot at a
-showdown. The game's value is -1/18 for the first player. What is no legal move loses two chips, the most that
-can be lost, as silence and over-long speech do.
+after a bet the other player calls or folds, after a check he checks or bets. The higher card wins the pot at
+a showdown. The game's value for the first player is -1/18. An illegal move, silence and over-long speech lose
+two chips, the largest possible loss.
 """
 
 import re
@@ -46,11 +46,11 @@ class KuhnPoker:
             raise ValueError(f"max_characters must be a whole number of at least 1, got {self.max_characters!r:.60}")
 
     def start(self, task: Task) -> "PokerState":
-        """The deal is drawn by the task's seed."""
+        """The task's seed determines the deal."""
         return PokerState(self, task, DEALS[int(np.random.default_rng(task.seed % 2**64).integers(len(DEALS)))])
 
     def starts(self) -> Iterator[tuple[float, "PokerState"]]:
-        """Every way the game can begin, with its probability."""
+        """Every initial state with its probability."""
         for number, deal in enumerate(DEALS):
             yield 1 / len(DEALS), PokerState(self, Task(f"deal-{number}", "", "", 0), deal)
 
@@ -75,7 +75,7 @@ class PokerState:
 
     @property
     def position(self) -> tuple[str, ...]:
-        """Equal for states that go on alike, whatever came before."""
+        """A key that is equal for states with equal continuations."""
         return (*self.deal, *self.played)
 
     def moves(self) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ class PokerState:
 
 
 def named_move(text: str) -> str | None:
-    """The one move that a text names; None for none or several."""
+    """The only move that a text names; None for none or several."""
     named = set(_MOVE.findall(text.lower()))
     return named.pop() if len(named) == 1 else None
 

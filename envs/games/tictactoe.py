@@ -1,8 +1,8 @@
 """Tic-tac-toe by text: x and o name squares in turn, x first.
 
-At its turn a player is shown the position and nothing else, so that a policy is a function of the 4,520
-positions in which somebody is to move, and exact play (minimax) and exact exploitability can be computed. A
-move that names no free square, or more than one number, loses.
+The role to act is shown the position alone, so a policy is a function of the 4,520 non-terminal positions,
+and exact play (minimax) and exact exploitability can be computed. A move that names no free square, or more
+than one number, loses.
 """
 
 import re
@@ -43,7 +43,7 @@ class TicTacToe:
         return BoardState(self, task)
 
     def starts(self) -> Iterator[tuple[float, "BoardState"]]:
-        """Every way the game can begin, with its probability."""
+        """Every initial state with its probability."""
         yield 1.0, self.start(Task("start", "", "", 0))
 
     def config(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class TicTacToe:
 
 @dataclass(frozen=True)
 class BoardState:
-    """One position. squares: who holds 1 to 9, as nine characters of x, o and a dot."""
+    """One position. squares: the owners of squares 1 to 9, as nine characters of x, o and a dot."""
 
     game: TicTacToe
     task: Task
@@ -66,7 +66,7 @@ class BoardState:
 
     @property
     def position(self) -> str:
-        """Equal for states that go on alike, whatever came before."""
+        """A key that is equal for states with equal continuations."""
         return self.squares
 
     def moves(self) -> tuple[str, ...]:
@@ -100,8 +100,7 @@ class BoardState:
 
 
 def named_square(text: str) -> int | None:
-    """The square that a move names; None where the text holds no number, several, or one that is no
-    square."""
+    """The square that a move names; None unless the text contains exactly one number, and that is a square."""
     numbers = re.findall(r"[0-9]+", text)
     return int(numbers[0]) if len(numbers) == 1 and len(numbers[0]) == 1 and numbers[0] != "0" else None
 

@@ -1,7 +1,7 @@
-"""The grammar of declarations: openings ("I know the word"), whether they declare, and which word is then
+"""The grammar of declarations: formulas ("I know the word"), whether they declare, and the word that is then
 named.
 
-`declarations` says what a declaration is. All texts are folded (see `normalise`).
+`declarations` defines what a declaration is. All texts are folded (see `normalise`).
 """
 
 import re
@@ -40,8 +40,8 @@ _SENTENCE = re.compile(r"(?:[^.!?\n]|\.{2,})*")
 
 
 def first_declared(text: str) -> tuple[int, int, str | None] | None:
-    """The first declaration in a folded text: its start and end there, and the guess, "" or None where none
-    is named; None if nothing is declared."""
+    """(start, end, guess) of the first declaration in a folded text; the guess is "" or None where no word is
+    named. None without a declaration."""
     plain = _without_markup(text)
     for opening in _OPENING.finditer(plain):
         named = _declares(plain, opening)

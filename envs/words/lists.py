@@ -142,10 +142,10 @@ def outside_words(name: str) -> tuple[str, ...]:
     """The words of LIST in everyday+LIST that are outside the everyday world: neither its nouns nor words of its sentences, in any form.
     Raises ValueError for a list without such words."""
     inside = {form for word in sentence_words() for form in forms(word, "lemma")}
-    found = tuple(word for word in dict.fromkeys(_list(name.removeprefix(BESIDE))) if not set(forms(word, "lemma")) & inside)
-    if not found:
+    outside = tuple(word for word in dict.fromkeys(_list(name.removeprefix(BESIDE))) if not set(forms(word, "lemma")) & inside)
+    if not outside:
         raise ValueError(f"the word list {name!r} holds no words that the everyday world lacks")
-    return found
+    return outside
 
 
 def _whole(name: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..storage.folder import to_json, write_text
 from .common import console, print_json
 from .matches import bar_of
 from .options import parse, positional
@@ -57,6 +58,9 @@ class Bench:
     """The models are training seeds of one method: intervals over seeds."""
     compare: tuple[str, ...] = ()
     """Two files of answers, BEFORE.json AFTER.json, which are compared; no model is asked."""
+    check_contamination: tuple[str, ...] = ()
+    """Runs, files (JSON, JSON lines, text) or base, the embedded model's texts: which questions of the
+    suite share words in a row with them. No model is asked."""
     device: str = "auto"
     """auto, cpu, cuda."""
     json: bool = False
@@ -68,6 +72,8 @@ def bench(arguments: list[str]) -> int:
     options: Bench = parse(positional(Bench), "sparring bench", arguments)
     if options.compare:
         return _compare_files(options)
+    if options.check_contamination:
+        return _check_contamination(options)
     _require(options)
 
     from sparring.agents.names import short_name
@@ -122,6 +128,25 @@ def _compare_files(options: Bench) -> int:
     return _show(options, [after], [before], [], None)
 
 
+def _check_contamination(options: Bench) -> int:
+    from sparring.benchmarks.reasoning.contamination import WORDS, material_of, overlaps
+    from sparring.benchmarks.reasoning.suites import Asking, texts_of
+
+    asked = texts_of(options.suite, Asking(Path(options.data) if options.data else None, options.items, options.seed))
+    found = overlaps(asked, material_of(options.check_contamination))
+    rows = {task: {"questions": one.questions, "seen": list(one.seen), "example": one.example} for task, one in found.items()}
+    if options.out:
+        write_text(Path(options.out) / "contamination.json", to_json({"words": WORDS, "tasks": rows}))
+    if options.json:
+        print_json({"words": WORDS, "tasks": rows})
+        return 0
+    shown = console()
+    shown.print(f"Questions that share {WORDS} words in a row with the training material, by task:")
+    for task, one in found.items():
+        shown.print(f"{task}: {len(one.seen)} of {one.questions}" + (f", as in: {one.example}" if one.seen else ""))
+    return 0
+
+
 def _show(
     options: Bench,
     models: "list[ModelAnswers]",
@@ -129,7 +154,7 @@ def _show(
     controls: "list[ModelAnswers]",
     untrained: "ModelAnswers | None",
 ) -> int:
-    from sparring.benchmarks.reasoning import table
+    from sparring.benchmarks.reasoning import harness, table
 
     left_out = {task: why for one in (*models, *against, *controls) for task, why in one.left_out.items()}
     known = [one.without(left_out) for one in (*models, *against, *controls)]
@@ -137,12 +162,14 @@ def _show(
     against = known[len(models) : len(models) + len(against)]
     over_seeds = table.seed_rows(models, against) if options.seeds else []
     rows = [] if len(against) > 1 else table.rows_of(models, against[0] if against else None, controls, untrained)
+    published = harness.PUBLISHED if options.suite == "spag" else ()
     facts = {
         "suite": options.suite,
         "against": against[0].model if len(against) == 1 else None,
         "left_out": left_out,
         "asked": {task: one.asked for task, one in models[0].tasks.items()},
         "run": models[0].run,
+        "published": published,
     }
     if options.out:
         table.write(Path(options.out), rows, over_seeds, facts)
@@ -155,9 +182,11 @@ def _show(
         shown.print(table.terminal([row for row in rows if row["model"] == name], title))
     if over_seeds:
         shown.print(table.terminal_seeds(over_seeds))
-    shown.print("guess: the best of four blind answers (chance, majority, shortest, longest).")
+    shown.print("guess: the best blind answer (chance, majority, shortest, longest, junk).")
     if against:
         shown.print(table.EXPLAINED)
+    for name, value in published:
+        shown.print(f"Published geometric mean: {name}: {value / 100:.4f}")
     for task, why in left_out.items():
         shown.print(f"Left out: {task}: {why}")
     if options.out:

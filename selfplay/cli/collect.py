@@ -11,10 +11,12 @@ from .options import parse, positional
 
 @dataclass(frozen=True)
 class Collect(MatchOptions):
-    """Plays games and writes what a teacher said as data, for fine-tuning here (--sft.data FILE) or elsewhere.
+    """Plays games and writes what a teacher said as data, for fine-tuning here (--sft.data FILE) or
+    elsewhere.
 
-    The teacher plays both roles, or one against an opponent; only its talk is kept. An agent is one of mini, mini@imitation, smollm2,
-    scripted, scripted:NAME, PATH, FILE.gguf, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL.
+    The teacher plays both roles, or one against an opponent; only its talk is kept. An agent is one of mini,
+    mini@imitation, smollm2, scripted, scripted:NAME, PATH, FILE.gguf, RUN@N, RUN@latest, hf:ID,
+    openai:MODEL@URL, vllm:MODEL@URL.
 
     Examples:
       sparring collect talk.jsonl --games 1000 --winners-only
@@ -32,7 +34,8 @@ class Collect(MatchOptions):
     role: str | None = None
     """The teacher's against an opponent; None: as many games in each role."""
     format: Literal["games", "spag", "spag-rows", "messages", "prompt-completion", "preference"] = "messages"
-    """games (whole, as in a run folder), spag and spag-rows (SPAG's files), messages, prompt-completion, preference (TRL's)."""
+    """games (whole, as in a run folder), spag and spag-rows (SPAG's files), messages, prompt-completion,
+    preference (TRL's)."""
     winners_only: bool = False
     """Keep the talk of games that the teacher won alone."""
     games: int = 200
@@ -40,7 +43,8 @@ class Collect(MatchOptions):
     group_size: int = 1
     """Games about the same word; preference needs several, to find a game won and a game lost."""
     prompts: str = "full"
-    """What the data tell of the rules: full, brief (as sparring-mini is told them), or a JSON file of prompts."""
+    """What the data tell of the rules: full, brief (as sparring-mini is told them), or a JSON file of
+    prompts."""
 
 
 def collect(arguments: list[str]) -> int:

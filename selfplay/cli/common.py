@@ -51,9 +51,10 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def guarded(program: str, run: Callable[[], int], *, saving: str = PLAYING_NEEDS_LESS) -> int:
-    """The exit status of what a program runs: 2 after bad input and where memory runs out, said in one sentence on standard error; 0 where
-    who reads its output, such as head, has seen enough; 128 and its number where a signal interrupted it (130 Ctrl-C, 143 SIGTERM, 129
-    SIGHUP). saving: the settings with which it needs less memory."""
+    """The exit status of what a program runs: 2 after bad input and where memory runs out, said in one
+    sentence on standard error; 0 where who reads its output, such as head, has seen enough; 128 and its
+    number where a signal interrupted it (130 Ctrl-C, 143 SIGTERM, 129 SIGHUP). saving: the settings with
+    which it needs less memory."""
     try:
         try:
             status = run()
@@ -89,7 +90,8 @@ def _flush() -> None:
 
 
 def _say(sentence: str, error: BaseException) -> None:
-    """An error and its notes on standard error, without what could steer a terminal, each cut where it is absurdly long."""
+    """An error and its notes on standard error, without what could steer a terminal, each cut where it is
+    absurdly long."""
     from sparring.envs.views import printable
 
     sentences = [sentence, *getattr(error, "__notes__", ())]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Games:
     """Prints games of a run, a tournament or a file of games, unedited; lists them, or writes them as data.
 
-    Filters are those of the report's page: role, agent, result and text are of one role of a game, which is meant where all hold of it.
-    Lines that cannot be read are named and left out.
+    Filters are those of the report's page: role, agent, result and text are of one role of a game, which is
+    meant where all hold of it. Lines that cannot be read are named and left out.
 
     Examples:
       sparring games runs/x
@@ -60,10 +60,11 @@ class Games:
     out: Path | None = None
     """Write them as data to this new file instead."""
     format: Literal["games", "spag", "spag-rows", "messages", "prompt-completion", "preference", "parquet"] = "games"
-    """games (as in a run folder), spag and spag-rows (SPAG's files), messages, prompt-completion and preference (TRL's, of the roles that
-    fit), parquet (a table of games, extra parquet)."""
+    """games (as in a run folder), spag and spag-rows (SPAG's files), messages, prompt-completion and
+    preference (TRL's, of the roles that fit), parquet (a table of games, extra parquet)."""
     prompts: str = "full"
-    """What messages tell of the rules: full, brief (as sparring-mini is told them), or a JSON file of prompts."""
+    """What messages tell of the rules: full, brief (as sparring-mini is told them), or a JSON file of
+    prompts."""
 
 
 def games(arguments: list[str]) -> int:
@@ -132,7 +133,12 @@ def _print(options: Games, chosen: "Iterator[tuple[StoredGame, tuple[str, ...]]]
     return count
 
 
-def _write(options: Games, out: Path, chosen: "Iterator[tuple[StoredGame, tuple[str, ...]]]", unreadable: "Unreadable") -> int:
+def _write(
+    options: Games,
+    out: Path,
+    chosen: "Iterator[tuple[StoredGame, tuple[str, ...]]]",
+    unreadable: "Unreadable",
+) -> int:
     """How many games were written."""
     from sparring.envs.games import registered as _games  # noqa: F401  registers the games
     from sparring.envs.games.prompts import load_prompts
@@ -157,11 +163,13 @@ def listed(stored: "StoredGame") -> str:
     game = stored.episode.record
     agents = " / ".join(dict.fromkeys(one_line(agent_name(str(player.get("agent", "")))) for player in game.get("players", {}).values()))
     where = " ".join(filter(None, (stored.file.name, one_line(game["id"]))))
-    return f"{where:<20} {one_line(game['task']['secret']):<14} {len(game['utterances']):>2} utterances  {agents}  {verdict(game)}"
+    word, turns = one_line(game["task"]["secret"]), len(game["utterances"])
+    return f"{where:<20} {word:<14} {turns:>2} utterances  {agents}  {verdict(game)}"
 
 
 def show_game(console: "Console", game: dict[str, Any]) -> None:
-    """One game, with what decided it highlighted and named in the verdict. What models said is printed as it is, never as markup."""
+    """One game, with what decided it highlighted and named in the verdict. What models said is printed as
+    it is, never as markup."""
     from rich.text import Text
 
     from sparring.envs.views import INSET, one_line, printable

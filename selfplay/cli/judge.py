@@ -12,8 +12,9 @@ from .options import parse, positional
 class Judge:
     """Judges utterances, or lists the games whose outcome is another one under a rule.
 
-    A file of lines {"target", "role", "text"}, compressed or not, gives a line {"reason", "winner", "span", "matched"} each. A file of
-    games (games.jsonl.gz) gives a line for every game whose outcome changes. Lines that cannot be judged are named, the others judged.
+    A file of lines {"target", "role", "text"}, compressed or not, gives a line {"reason", "winner", "span",
+    "matched"} each. A file of games (games.jsonl.gz) gives a line for every game whose outcome changes. Lines
+    that cannot be judged are named, the others judged.
 
     Examples:
       sparring judge utterances.jsonl --rule family

@@ -1,7 +1,9 @@
-"""The command line. Each command has a module beside this one, a thin layer over the Python API; nothing heavy is imported early.
+"""The command line. Each command has a module beside this one, a thin layer over the Python API; nothing
+heavy is imported early.
 
-Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by
-SIGHUP. Where who reads the output, such as head, has seen enough, that is 0 and nothing is said.
+Exit status: 0 done; 2 bad input or no memory left, with one sentence on standard error; 130 interrupted by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. Where who reads the output, such as head, has seen enough, that is 0
+and nothing is said.
 """
 
 import io
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def entry() -> None:
-    """The console script: `main` in a process of its own, which shares the cores with other programs (agents/engine/cores.py)."""
+    """The console script: `main` in a process of its own, which shares the cores with other programs
+    (agents/engine/cores.py)."""
     share_cores()
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # it was closed

@@ -21,25 +21,29 @@ class MatchOptions:
     """Options of every command that plays games."""
 
     game: str = "AdversarialTaboo"
-    """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two, textarena:ID (extra textarena)."""
+    """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two,
+    textarena:ID (extra textarena)."""
     words: str | None = None
-    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it (sparring words --help); heldout
-    alone is everyday@heldout. Not for games of TextArena, which have no secret words."""
+    """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it
+    (sparring words --help); heldout alone is everyday@heldout. Not for games of TextArena, which have no
+    secret words."""
     game_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the game, as max_turns=3 rule=family (docs/games.md)."""
     temperature: float = field(default=1.0, metadata=at_least(0))
     """Sampling temperature of models; 0 is greedy."""
     top_p: float = field(default=1.0, metadata=above(0, 1))
-    """Models draw from the most probable tokens that together have this probability, in (0, 1]; 1 draws from all."""
+    """Models draw from the most probable tokens that together have this probability, in (0, 1]; 1 draws
+    from all."""
     max_new_tokens: int | None = field(default=None, metadata=at_least(1))
-    """Tokens of a model's longest utterance, at least 1; None: as many as the model was trained with, else 256."""
+    """Tokens of a model's longest utterance, at least 1; None: as many as the model was trained with, else
+    256."""
     seed: int = 0
     """Decides words and what is said."""
     device: str = "auto"
     """auto, cpu, cuda."""
     max_memory: float = field(default=0.0, metadata=at_least(0, MOST_GIB))
-    """GiB that the cached keys and values of local models may take, shared equally; 0 sets no bound. Less: fewer games at once, and talks
-    computed again."""
+    """GiB that the cached keys and values of local models may take, shared equally; 0 sets no bound. Less:
+    fewer games at once, and talks computed again."""
     json: bool = False
     """Print one JSON object instead."""
 
@@ -53,8 +57,9 @@ def make(name: str, options: Mapping[str, str]) -> "Game":
 
 
 def require_names(specs: Iterable[tuple[str, str]], game: "Game", words: Collection[str]) -> None:
-    """Raises ValueError, before any model is loaded, for names that mean nothing, and for games that cannot be played about these words or
-    by such players. specs: roles and the names of who is to play them."""
+    """Raises ValueError, before any model is loaded, for names that mean nothing, and for games that
+    cannot be played about these words or by such players. specs: roles and the names of who is to play
+    them."""
     from sparring.agents.names import is_model, model_card, resolve
     from sparring.envs.hosting.opponents import require_playable
 
@@ -76,8 +81,9 @@ def agents_of(
     max_new_tokens: int | None = None,
     models: MutableMapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Agents by role (or by name); names of one model share it. max_memory: GiB for the caches of all local models, 0 for no bound.
-    max_new_tokens: None for each model's own number. models: loaded ones, see `resolve`."""
+    """Agents by role (or by name); names of one model share it. max_memory: GiB for the caches of all
+    local models, 0 for no bound. max_new_tokens: None for each model's own number. models: loaded ones,
+    see `resolve`."""
     from sparring.agents.core import Sampling
     from sparring.agents.names import is_model, local_location, model_card, resolve
 
@@ -108,8 +114,8 @@ def players(specs: Mapping[str, str], options: MatchOptions, models: MutableMapp
 
 
 def occupancy(agents: "Iterable[Agent]", games: int) -> "Callable[[], float] | None":
-    """How full the batches of the local models among some players have been since they were loaded, as a share of the games in play;
-    None where there are none."""
+    """How full the batches of the local models among some players have been since they were loaded, as a
+    share of the games in play; None where there are none."""
     models: list[Any] = [getattr(agent, "model", None) for agent in agents]
     loops = list({id(model): model.loop for model in models if hasattr(model, "loop")}.values())
 
@@ -122,7 +128,8 @@ def occupancy(agents: "Iterable[Agent]", games: int) -> "Callable[[], float] | N
 
 @contextmanager
 def shown(bar: "Quiet | Shown", title: str, total: int, agents: "Iterable[Agent]") -> "Iterator[Callable[[Episode], None]]":
-    """A bar while games are played and a line with their rates at the end; gives what is to be called with every game as it ends."""
+    """A bar while games are played and a line with their rates at the end; gives what is to be called with
+    every game as it ends."""
     from ..runtime.progress import Rates, counted
 
     rates = Rates()
@@ -144,7 +151,8 @@ def bar_of(*, json: bool) -> "Quiet | Shown":
 
 
 def listed(game: "Game", words: str | None) -> tuple[str, ...]:
-    """What games are about: the words of a list, the everyday world's if None; nothing in a game without a secret."""
+    """What games are about: the words of a list, the everyday world's if None; nothing in a game without a
+    secret."""
     from sparring.envs.words.lists import SPLITS, word_list
 
     if game.secret_roles:

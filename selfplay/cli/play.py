@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Play(MatchOptions):
     """A person, or an agent, plays games against an agent.
 
-    An agent is one of mini, mini@imitation, smollm2, scripted, scripted:NAME, random, silent, human, PATH, FILE.gguf, RUN@N, RUN@latest,
-    hf:ID, openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help explains, /quit or Ctrl-D leaves.
+    An agent is one of mini, mini@imitation, smollm2, scripted, scripted:NAME, random, silent, human, PATH,
+    FILE.gguf, RUN@N, RUN@latest, hf:ID, openai:MODEL@URL, vllm:MODEL@URL. A person types what is said; /help
+    explains, /quit or Ctrl-D leaves.
 
     Examples:
       sparring play --role defender --opponent mini@imitation
@@ -38,8 +39,8 @@ class Play(MatchOptions):
     opponent: str = "mini@imitation"
     """The other player."""
     role: str | None = None
-    """The player's: attacker or defender (TwentyQuestions: asker or answerer; TextArena: player_0 or player_1); None: who must find the
-    word out, or player_0."""
+    """The player's: attacker or defender (TwentyQuestions: asker or answerer; TextArena: player_0 or
+    player_1); None: who must find the word out, or player_0."""
     player: str = "human"
     """Who plays that role."""
     games: int = 3
@@ -49,7 +50,8 @@ class Play(MatchOptions):
     out: Path | None = None
     """A new file for the games, .jsonl.gz, as in a run folder. None: they are not kept."""
     tournament: Path | None = None
-    """The folder of a tournament that a person joins against --opponent, one of its players, on its words; other settings are its own."""
+    """The folder of a tournament that a person joins against --opponent, one of its players, on its words;
+    other settings are its own."""
 
 
 def play(arguments: list[str]) -> int:

@@ -10,7 +10,8 @@ from .options import parse, positional
 
 @dataclass(frozen=True)
 class Reference:
-    """One number per role that can be cited: points a game of any agent against the pool sparring-ref-1, on fixed words with fixed seeds.
+    """One number per role that can be cited: points a game of any agent against the pool sparring-ref-1, on
+    fixed words with fixed seeds.
 
     docs/tournaments.md says what is in the pool and when numbers can be compared.
 

@@ -12,7 +12,8 @@ from .options import parse, positional
 class Report:
     """Writes the page of a run or of a tournament, report.html in its folder, and says where it is.
 
-    It is one file that needs no network: results, learning curves, and the games, to be searched and read. A run writes it at its end.
+    It is one file that needs no network: results, learning curves, and the games, to be searched and read. A
+    run writes it at its end.
 
     Examples:
       sparring report runs/x

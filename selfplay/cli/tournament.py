@@ -27,10 +27,11 @@ MOST_PROBLEMS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Tournament(MatchOptions):
-    """Every player against every other, in both roles, on the same words with the same seeds; strengths, paired tests, costs.
+    """Every player against every other, in both roles, on the same words with the same seeds; strengths,
+    paired tests, costs.
 
-    With --out the games are kept: the same command goes on where it was stopped, --add brings in more players. docs/tournaments.md says how
-    to read the results.
+    With --out the games are kept: the same command goes on where it was stopped, --add brings in more
+    players. docs/tournaments.md says how to read the results.
 
     Examples:
       sparring tournament mini@imitation scripted random
@@ -142,7 +143,8 @@ def write_results(folder: "TournamentFolder", results: "Iterable[GameResult]") -
 
 
 def _opened(options: Tournament, out: Path) -> "TournamentFolder":
-    """The tournament in a folder, new or begun, with those who join. Raises ValueError where it was played otherwise than is asked for."""
+    """The tournament in a folder, new or begun, with those who join. Raises ValueError where it was played
+    otherwise than is asked for."""
     from sparring.agents.names import pinned, shell_path
 
     from ..evaluation.tournament_folder import MANIFEST, TournamentFolder, entrant, open_tournament
@@ -194,8 +196,8 @@ def _play(
     keep: "Callable[[Episode, GameResult], None]",
     took: Callable[[dict[str, float]], None],
 ) -> None:
-    """Plays matches, in turns where not all models fit into memory. keep: is given each game when it has ended. took: seconds of computing
-    by player, from time to time."""
+    """Plays matches, in turns where not all models fit into memory. keep: is given each game when it has
+    ended. took: seconds of computing by player, from time to time."""
     if not matches:
         return
     from sparring.agents.names import local_location
@@ -238,8 +240,8 @@ def _play(
 
 
 def _room(places: Collection[str | None], device: str) -> int:
-    """How many of these models fit into half of the memory that is free, by the size of their files: 16-bit weights are kept in 32 on a
-    CPU, and caches take room too."""
+    """How many of these models fit into half of the memory that is free, by the size of their files:
+    16-bit weights are kept in 32 on a CPU, and caches take room too."""
     if len(places) <= 2:
         return len(places)
     from sparring.agents.models.devices import pick_device

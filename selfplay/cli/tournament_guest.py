@@ -18,8 +18,8 @@ PERSON = "human"
 
 
 def join(options: "Play", out: Path) -> int:
-    """A person plays the next games against one of a tournament's players; its results are written anew. Each game is kept when it has
-    ended, and whoever leaves can go on later."""
+    """A person plays the next games against one of a tournament's players; its results are written anew.
+    Each game is kept when it has ended, and whoever leaves can go on later."""
     from ..evaluation.tournament_folder import Entrant, claimed, open_tournament
 
     if options.player != PERSON or options.out is not None or options.json:

@@ -26,17 +26,20 @@ class Start:
     """How a run begins: everything that is no setting of the run itself."""
 
     preset: str | None = None
-    """Where settings start from: quick, full, sft, rae, spag-faithful, spag-corrected (docs/objectives.md); quick if not given."""
+    """Where settings start from: quick, full, sft, rae, spag-faithful, spag-corrected
+    (docs/objectives.md); quick if not given."""
     config: Path | None = None
     """A YAML file of settings to start from, as a run's config.yaml."""
     resume: Path | None = None
-    """Continue the run in this folder. Only --rounds may be given beside it: how many it is to have from now on."""
+    """Continue the run in this folder. Only --rounds may be given beside it: how many it is to have from
+    now on."""
     json: bool = False
     """Print the summary as one JSON object."""
     print_config: bool = False
     """Print the resolved settings as YAML, for --config, and stop."""
     dry_run: bool = False
-    """Print what the run would need and write, and how 16 first games end where these take less than a minute, and stop."""
+    """Print what the run would need and write, and how 16 first games end where these take less than a
+    minute, and stop."""
     help_all: bool = False
     """Show every setting."""
 
@@ -163,7 +166,8 @@ def _print_plan(found: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _evaluations(card: "PlayerCard", progress: "Progress") -> tuple["Evaluation", ...]:
-    """The everyday test, for models that speak the everyday world's English; for others it is said that there is none."""
+    """The everyday test, for models that speak the everyday world's English; for others it is said that
+    there is none."""
     if not card.everyday:
         progress.say(
             "no reasoning is measured: the everyday test is part of runs of models that speak its small English; "

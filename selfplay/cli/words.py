@@ -10,9 +10,10 @@ from .options import parse
 class Words:
     """Prints a list of secret words, one a line.
 
-    Lists, here and wherever words are asked for: everyday; common (band:501-5000); band:FIRST-LAST, nouns by rank in a list of English
-    words by frequency, or band:FIRST-LAST:verb (adjective, adverb); a file with one word a line. LIST@train and LIST@heldout are the two
-    parts of a list; LIST,LIST are several. Bands leave out names, inflected forms and profane words (band:FIRST-LAST:profane keeps these).
+    Lists, here and wherever words are asked for: everyday; common (band:501-5000); band:FIRST-LAST, nouns by
+    rank in a list of English words by frequency, or band:FIRST-LAST:verb (adjective, adverb); a file with one
+    word a line. LIST@train and LIST@heldout are the two parts of a list; LIST,LIST are several. Bands leave
+    out names, inflected forms and profane words (band:FIRST-LAST:profane keeps these).
 
     Examples:
       sparring words --band 1000-5000 --split heldout

@@ -1,4 +1,5 @@
-"""What is wrong with the values of a dataclass, one by one: ranges that stand at the field, and numbers that are none.
+"""What is wrong with the values of a dataclass, one by one: ranges that stand at the field, and numbers that
+are none.
 
     rounds: int = field(default=8, metadata=at_least(0))
 
@@ -36,7 +37,8 @@ def below(high: float) -> Mapping[str, _Range]:
 
 
 def wrong_values(config: Any, prefix: str = "") -> list[str]:
-    """A sentence for each number of a dataclass, nested ones too, that is NaN, infinite or out of its field's range."""
+    """A sentence for each number of a dataclass, nested ones too, that is NaN, infinite or out of its
+    field's range."""
     wrong = []
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), prefix + field.name

@@ -1,4 +1,5 @@
-"""Which settings of a run contradict each other, or name what there is not. Found before anything is loaded or written."""
+"""Which settings of a run contradict each other, or name what there is not. Found before anything is
+loaded or written."""
 
 from collections.abc import Iterator
 
@@ -8,6 +9,9 @@ from sparring.envs.words.lists import of_everyday
 
 from .checks import near, wrong_values
 from .config import EXPERT_GAMES, LIMITS, NAMED_SOURCES, TrainConfig
+from .league import league_options
+
+SCHEDULES = ("constant", "cosine", "linear")
 
 
 def check(config: TrainConfig) -> None:
@@ -50,12 +54,22 @@ def _wrong_roles(config: TrainConfig, game: Game) -> Iterator[str]:
         yield f"opponent {config.opponent} plays against one role: set role to one of {', '.join(game.roles)}"
     elif config.role != "both" and config.opponent is None:
         yield f"role {config.role} needs an opponent"
+    try:
+        league = league_options(config.league)
+    except ValueError as error:
+        yield str(error)
+    else:
+        if league is not None and config.role != "both":
+            yield f"a league draws opponents for both roles: leave out role {config.role}, or the league"
 
 
 def _wrong_learner(config: TrainConfig) -> Iterator[str]:
     learner = config.learner
     if learner.aggregation not in ("token", "sequence") and learner.divisor is None:
         yield f"learner.aggregation must be token, sequence or constant:N with N of at least 1, got {learner.aggregation!r:.60}"
+    if learner.decay not in SCHEDULES or learner.warmup is None:
+        names = ", ".join(SCHEDULES)
+        yield f"learner.schedule must be {names}, or one with steps of a warm-up, as cosine:20, got {learner.schedule!r:.60}"
     if learner.four_bit and not learner.lora_rank:
         yield "learner.four_bit keeps weights that cannot be trained: it needs learner.lora_rank, as 16"
     if learner.four_bit and config.sft.steps:

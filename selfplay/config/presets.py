@@ -13,9 +13,10 @@ def preset(
 ) -> TrainConfig:
     """A named configuration, fitted to a model.
 
-    everyday: whether the model speaks the small English of the everyday world (sparring-mini and what was trained from it). Any other model
-    gets word-list words, the full rules, and no SFT and no SFT mix; a small one what `_small` gives it. parameters: how many it has, None:
-    not known. plays: whether it has learnt the game before, in a run.
+    everyday: whether the model speaks the small English of the everyday world (sparring-mini and what was
+    trained from it). Any other model gets word-list words, the full rules, and no SFT and no SFT mix; a small
+    one what `_small` gives it. parameters: how many it has, None: not known. plays: whether it has learnt the
+    game before, in a run.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; {near(name, PRESETS)}")
@@ -45,9 +46,10 @@ SMALL, SMALL_PRESETS = 10**9, ("quick", "full", "rae")
 
 
 def _small(config: TrainConfig, *, plays: bool, thorough: bool) -> TrainConfig:
-    """For a general language model that is too small to play by reading rules: it learns the form of the game from the everyday world's
-    clear experts and brings its own knowledge of the words (docs/decisions.md has the trials). plays: whether it has been shown the game.
-    thorough: hours instead of half an hour on two cores."""
+    """For a general language model that is too small to play by reading rules: it learns the form of the
+    game from the everyday world's clear experts and brings its own knowledge of the words
+    (docs/decisions.md has the trials). plays: whether it has been shown the game. thorough: hours instead
+    of half an hour on two cores."""
     start = SFTConfig(steps=96, minibatch=16, lr=3e-4, mix_share=0.0, games=2000, experts="clear")
     return replace(
         config,
@@ -72,7 +74,8 @@ MINI_MIX = SFTMixConfig(weight=0.1)
 SPAG = replace(MINI, kl=0.2, kl_form="reward", reference="behaviour")
 """SPAG's settings, published or corrected."""
 WINS_BY_TALK = {"drop_reasons": "turn_limit,foul,silent,overlong"}
-"""Reasons of outcomes that SPAG trains nobody on: ties and fouls. It knows no losing by silence or length; there its games go on."""
+"""Reasons of outcomes that SPAG trains nobody on: ties and fouls. It knows no losing by silence or length;
+there its games go on."""
 
 
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
@@ -108,10 +111,12 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
         ),
     }
 )
-"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. sft: makes the shipped model mini@imitation. rae:
-quick, with running baselines. spag-faithful: SPAG to the letter, its judge included; learning rate and lengths fit the model (2e-6 and 256
-tokens, as published, for models that are not of the everyday world). spag-corrected: the same games with its errors put right."""
+"""quick: the quickstart, minutes on two cores. full: the study's run, from the base. sft: makes the
+shipped model mini@imitation. rae: quick, with running baselines. spag-faithful: SPAG to the letter, its
+judge included; learning rate and lengths fit the model (2e-6 and 256 tokens, as published, for models that
+are not of the everyday world). spag-corrected: the same games with its errors put right."""
 
 
 OTHER_MODELS_LR: Mapping[str, float] = types.MappingProxyType({"spag-faithful": 2e-6, "spag-corrected": 2e-6})
-"""Learning rates of presets for models that are not of the everyday world, where they are not 1e-6: SPAG's as published."""
+"""Learning rates of presets for models that are not of the everyday world, where they are not 1e-6: SPAG's
+as published."""

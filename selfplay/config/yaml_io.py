@@ -1,6 +1,7 @@
 """Settings as text: frozen dataclasses to YAML and back, nested, with every wrong key or value named.
 
-Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples, dataclasses); knows no field of any of them.
+Works for any dataclass of plain fields (numbers, texts, paths, choices, tuples, dataclasses); knows no field
+of any of them.
 """
 
 import dataclasses
@@ -35,7 +36,8 @@ def to_yaml(config: Any) -> str:
 
 
 def from_yaml(text: str, kind: type[T]) -> T:
-    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, and for a value of the wrong kind."""
+    """A configuration from YAML. Raises ValueError for an unknown key, naming the nearest one, and for a
+    value of the wrong kind."""
     data = _yaml(text)
     built: T = _build({} if data is None else data, kind, "")
     return built

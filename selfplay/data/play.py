@@ -19,9 +19,9 @@ from .streaming import play_to
 
 @dataclass(frozen=True)
 class PlayResult:
-    """What became of the games. cells: by role, in the game's order. episodes: how many ended, void ones included. stopped: what broke
-    play off (a signal, a server that refuses), to be raised when the rest has been used; None where all games were played, or a
-    person left."""
+    """What became of the games. cells: by role, in the game's order. episodes: how many ended, void ones
+    included. stopped: what broke play off (a signal, a server that refuses), to be raised when the rest
+    has been used; None where all games were played, or a person left."""
 
     cells: list[Cell]
     episodes: int
@@ -42,12 +42,13 @@ def play(
 ) -> list[Cell]:
     """Plays n games about words in turn, and counts them: a cell per role, in the game's order.
 
-    agents: by role. words: the secrets, [""] in games without one. seed: equal seeds give equal tasks, whoever plays. out: a new
-    file for the games (.jsonl.gz), whole whenever this ends. each: is given every game, in their order, when it has been written.
-    concurrency: games in play at once. progress: is given every game as it ends.
+    agents: by role. words: the secrets, [""] in games without one. seed: equal seeds give equal tasks,
+    whoever plays. out: a new file for the games (.jsonl.gz), whole whenever this ends. each: is given every
+    game, in their order, when it has been written. concurrency: games in play at once. progress: is given
+    every game as it ends.
 
-    Raises ValueError for players that cannot play such games, before any is played, and what broke play off (KeyboardInterrupt with
-    the attribute `signal`, an error of a server).
+    Raises ValueError for players that cannot play such games, before any is played, and what broke play off
+    (KeyboardInterrupt with the attribute `signal`, an error of a server).
     """
     for role, agent in agents.items():
         require_playable(game, {role: agent}, words)
@@ -69,7 +70,8 @@ def play_games(
     concurrency: int = 256,
     progress: Callable[[Episode], None] | None = None,
 ) -> PlayResult:
-    """As `play`, but returns what had ended where play was broken off later than that. Raises what broke it off before a game ended."""
+    """As `play`, but returns what had ended where play was broken off later than that. Raises what broke
+    it off before a game ended."""
     tallies = {role: Tally(role) for role in game.roles}
     ended = 0
     with ExitStack() as stack:

@@ -1,4 +1,5 @@
-"""Stored games as data: talk in the formats of `formats.py`, or a table of games (Parquet). Knows no run, and judges nothing anew."""
+"""Stored games as data: talk in the formats of `formats.py`, or a table of games (Parquet). Knows no run, and
+judges nothing anew."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,11 +33,11 @@ def export(
     renderer: Renderer,
     unreadable: Callable[[str], None],
 ) -> Exported:
-    """Writes games, each with the roles whose talk is meant, to a new file. games and parquet hold whole games; the other formats talk, of
-    games that count.
+    """Writes games, each with the roles whose talk is meant, to a new file. games and parquet hold whole
+    games; the other formats talk, of games that count.
 
-    unreadable: told of games that today's rules cannot replay, which are left out. Raises ValueError for a file that exists, for a game
-    that the format cannot hold, and where there is nothing to write.
+    unreadable: told of games that today's rules cannot replay, which are left out. Raises ValueError for a
+    file that exists, for a game that the format cannot hold, and where there is nothing to write.
     """
     with new_file(path):
         if form == "parquet":
@@ -57,7 +58,8 @@ def export(
 
 
 def _episode(stored: StoredGame) -> Episode:
-    """A finished game as it was when it ended, without what was sampled. Raises ValueError where today's rules no longer fit it."""
+    """A finished game as it was when it ended, without what was sampled. Raises ValueError where today's
+    rules no longer fit it."""
     one = stored.episode
     state = one.replayed()
     match = Match(one.record["id"], one.rules(), one.task, {}, one.task.seed)
@@ -87,7 +89,11 @@ def _row(stored: StoredGame) -> dict[str, Any]:
         "winner": game["outcome"]["winner"],
         "reason": game["outcome"]["reason"],
         "roles": [
-            {"role": role, "agent": str(game.get("players", {}).get(role, {}).get("agent", "")), "utility": float(utility)}
+            {
+                "role": role,
+                "agent": str(game.get("players", {}).get(role, {}).get("agent", "")),
+                "utility": float(utility),
+            }
             for role, utility in game["outcome"]["utilities"].items()
         ],
         "utterances": [

@@ -126,7 +126,7 @@ def _fit_games(games: Sequence[GameResult], names: Sequence[list[str]], words: l
     if not chosen.any():
         return (
             None,
-            "the games give no strengths: each player won, lost or tied all it played, or fewer than three players met in both roles",
+            "strengths need at least three players whose games against each other went both ways",
         )
     fit = _fit(cells[chosen], by_word[:, chosen], names)
     return (fit, None) if fit else (None, "the fit of the strengths did not converge")

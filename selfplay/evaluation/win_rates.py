@@ -18,7 +18,7 @@ from sparring.envs.world.english import Truth, TruthOf
 from ..storage.summary import Cell
 from .statistics import wilson
 
-TELLS = "attacker"
+CLAIMING_ROLE = "attacker"
 """The role that knows the secret, whose claims can be true or false."""
 SEED_NAMES = {"sft": "imitated", "rl": "selfplayed"}
 """The names by which the word groups' orders are drawn: those under which results were recorded, so that new ones compare with them."""
@@ -112,7 +112,7 @@ class Tally:
         self.role = role
         self.reasons: Counter[str] = Counter()
         self.wins = self.ties = self.void = self.turns = 0
-        self._truth = truth if role == TELLS else None
+        self._truth = truth if role == CLAIMING_ROLE else None
         self._told = truthfulness((), self._truth)
 
     def add(self, episode: Episode) -> None:
@@ -166,5 +166,5 @@ def truthfulness(episodes: Iterable[Episode], truth: TruthOf | None) -> Truth | 
     """What was said about the secrets by the role that knows them, all games together; None where truth is not known."""
     if truth is None:
         return None
-    found = [truth((u.text for u in p.state.utterances if u.role == TELLS), p.match.task.secret) for p in episodes]
+    found = [truth((u.text for u in p.state.utterances if u.role == CLAIMING_ROLE), p.match.task.secret) for p in episodes]
     return Truth(*(sum(one[i] for one in found) for i in range(len(Truth._fields))))

@@ -5,13 +5,10 @@ Knows names, counts of wins and probabilities; it loads no models and plays no g
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Draw = Literal["uniform", "recent", "pfsp"]
-"""How opponents are drawn: all alike; each half as often as the next newer one; or by prioritised fictitious self-play (AlphaStar, Vinyals
-et al. 2019, Methods, "Prioritized fictitious self-play"): in proportion to (1 - p)^2, where p is the learner's win rate against them."""
+from ..config.league import Draw
 
 DECAY = 0.9
 """What a round's counts are multiplied by in the next one, as the learner has changed since."""

@@ -88,7 +88,7 @@ class Learner:
             # Split parts go to the GPU one by one; all at once they may not fit beside the model that plays.
             master = copy.deepcopy(model).to("cpu" if self.split else parameter.device, torch.float32)
         parameters = lora.begin(master, self.config.lora_rank) if self.adapter else list(master.requires_grad_(True).parameters())
-        optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.betas, weight_decay=self.config.weight_decay)
+        optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, betas=self.config.adamw[:2], weight_decay=self.config.adamw[2])
         self.schedule = self._schedule(optimizer, total_steps)
         # Dropout would make the ratio to the sampler noise, and a run that is resumed another run: it stays
         # off.
@@ -138,9 +138,9 @@ class Learner:
     def _schedule(self, optimizer: Any, total_steps: int) -> Any:
         # NOTE: the schedule counts optimiser steps; wrapped by accelerate it would count processes too.
         return get_scheduler(
-            "constant_with_warmup" if self.config.schedule == "constant" else self.config.schedule,
+            "constant_with_warmup" if self.config.decay == "constant" else self.config.decay,
             optimizer,
-            num_warmup_steps=self.config.warmup,
+            num_warmup_steps=self.config.warmup or 0,
             num_training_steps=total_steps,
         )
 

@@ -6,17 +6,23 @@ vocabulary.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import hardshrink, logsigmoid
 
 MOST_WEIGHT = 2.0
 """The largest importance weight of a token; larger ones are cut."""
+
+TINY = 1e-30
+"""Below this a gradient of a logit counts as none. Those of tokens that a model all but rules out are denormal numbers, a third of all in
+a vocabulary of 49,152, with which processors multiply matrices 30 to 60 times as slowly."""
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Log-probabilities of targets [A] under logits [A, V], in float32, and the whole log-distribution [A, V].
 
-    temperature [A]: the logits are divided by it first, as the sampler did.
+    temperature [A]: the logits are divided by it first, as the sampler did. On a CPU gradients of logits below TINY are 0.
     """
+    if logits.requires_grad and logits.device.type == "cpu":
+        logits.register_hook(lambda gradient: hardshrink(gradient, TINY))
     scaled = logits.float()
     if temperature is not None:
         scaled = scaled / temperature[:, None]

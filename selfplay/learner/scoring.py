@@ -24,8 +24,8 @@ from .losses import entropy, exact_kl, token_logprobs
 from .packing import attending, can_pack, can_share
 from .patching import swapped
 
-CHUNK = 2**23
-"""Logits that exist at once: 32 MiB in float32, and a few times that with their gradients. A batch of a vocabulary of a few thousand goes
+CHUNK = 2**24
+"""Logits that exist at once: 64 MiB in float32, and a few times that with their gradients. A batch of a vocabulary of a few thousand goes
 through in one piece."""
 
 

@@ -23,12 +23,12 @@ def winners(config: TrainConfig, corrections: Corrections, name: str, *, per_rou
         raise ValueError(
             f"method {name} without the corrections token-ratio and detached-kl has its KL in the reward: set learner.kl_form reward"
         )
-    if not corrections.prompts_as_played and not config.game.startswith("AdversarialTaboo"):
-        raise ValueError(f"method {name} needs the correction prompts-as-played here: there are no paraphrases of {config.game}")
+    if not corrections.original_prompts and not config.game.startswith("AdversarialTaboo"):
+        raise ValueError(f"method {name} needs the correction original-prompts here: there are no paraphrases of {config.game}")
     loss = policy_loss(config)
     return Method(
         name=name,
-        collect=games if corrections.prompts_as_played else games_to_paraphrase,
+        collect=games if corrections.original_prompts else games_to_paraphrase,
         reward=outcome_returns,
         credit=dropping(config, winners_credit(corrections), default=("foul",)),
         loss=replace(loss, unit="token" if corrections.token_ratio else "sample", detach_kl=corrections.detached_kl),

@@ -208,11 +208,10 @@ def main(config: MiniConfig) -> None:
         sft_mix_loss=SFTLoss("sft_mix_loss"),
         config=LearnerConfig(
             lr=config.lr,
-            betas=(0.9, 0.98),
+            adamw=(0.9, 0.98, 0.0),
             minibatch=config.minibatch,
             token_budget=1200,
-            schedule="cosine",
-            warmup=50,
+            schedule="cosine:50",
             kl=0.0,
         ),
         total_steps=steps,

@@ -22,6 +22,9 @@ State = Mapping[str, float]
 """What a method keeps from round to round (running baselines); it is part of every checkpoint."""
 
 
+LEARNING_ROLE = "learning_role"
+"""The tag of a match in which one role alone learns: that role. Where a match has no such tag, all trained roles learn."""
+
 Paraphrase = Callable[[Episode, str, int], tuple[list[int], list[bool]]]
 """An utterance (of a game, by a role, by its number) in a paraphrased prompt: ids [n] and loss_mask [n]."""
 
@@ -43,9 +46,10 @@ class Experience:
     paraphrase: Paraphrase | None = None
 
     def sides(self, returns: Returns) -> list[tuple[Episode, str]]:
-        """Every game that has a return, from the side of every trained role."""
+        """Every game that has a return, from the side of every role that learns in it."""
         counted = sorted((p for p in self.episodes if p.match.id in returns), key=lambda p: p.match.id)
-        return [(p, role) for p in counted for role in p.match.game.roles if self.roles is None or role in self.roles]
+        roles = [(p, role) for p in counted for role in p.match.game.roles if self.roles is None or role in self.roles]
+        return [(p, role) for p, role in roles if p.match.tags.get(LEARNING_ROLE, role) == role]
 
 
 Credit = Callable[[Experience, Returns, State], tuple[list[Example], State]]

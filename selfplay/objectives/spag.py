@@ -48,7 +48,7 @@ class Corrections:
     global_norm: bool = False
     """Losses are divided by the counts of the whole optimiser step. Published: by those of each micro-batch of two samples, so that the
     share of the SFT mix is a matter of chance."""
-    prompts_as_played: bool = False
+    original_prompts: bool = False
     """Utterances are scored in the context in which they were said. Published: after a paraphrased prompt, drawn anew for each, with the
     end token in its place, and cut on the left to 2048 tokens."""
     capped_weights: bool = False
@@ -57,12 +57,12 @@ class Corrections:
     @property
     def by_utterance(self) -> bool:
         """Whether every utterance is a sample of its own, its history repeated."""
-        return not (self.token_ratio and self.prompts_as_played)
+        return not (self.token_ratio and self.original_prompts)
 
     @property
     def as_sampled(self) -> bool:
         """Whether the sampler's log-probabilities are those of the samples as they stand."""
-        return self.sampler_reference and self.prompts_as_played
+        return self.sampler_reference and self.original_prompts
 
 
 PUBLISHED = Corrections()
@@ -80,7 +80,7 @@ def corrections_named(names: Sequence[str]) -> Corrections:
 
 
 def winners_credit(corrections: Corrections) -> Credit:
-    """Samples of the sides that won. Where prompts are not as played, the experience has to hold `paraphrase`."""
+    """Samples of the sides that won. Without the correction original_prompts the experience must hold `paraphrase`."""
 
     def credit(experience: Experience, returns: Returns, state: State) -> tuple[list[Example], State]:
         won = [(p, role) for p, role in experience.sides(returns) if returns[p.match.id][role] > 0]
@@ -153,12 +153,12 @@ def _utterances(episode: Episode, role: str, corrections: Corrections, paraphras
     rewards = _rewards(episode, role)
     for segment in trainable(episode, role):
         for span in segment.turns:
-            if corrections.prompts_as_played:
+            if corrections.original_prompts:
                 loss_mask: NDArray[np.bool_] = np.zeros(span.end, np.bool_)
                 loss_mask[span.start :] = True
                 cut = replace(segment, ids=segment.ids[: span.end], loss_mask=loss_mask, logprobs=segment.logprobs[: span.end])
             else:
-                assert paraphrase is not None, "prompts that are not as played need a paraphrase"
+                assert paraphrase is not None, "prompts other than the original ones need a paraphrase"
                 ids, said = map(np.asarray, paraphrase(episode, role, span.turn))
                 said[0] = False
                 cut = replace(segment, ids=ids, loss_mask=said, logprobs=np.zeros(len(ids), np.float32))

@@ -1,6 +1,8 @@
-"""Charts as inline SVG whose colours are the page's: light, dark or printed. Pure functions of numbers; knows no runs.
+"""Charts as inline SVG whose colours are the page's: light, dark or printed. Pure functions of numbers; knows
+no runs.
 
-matplotlib's drawings hold fixed colours and a copy of every glyph; these are a tenth as large and follow the page.
+matplotlib's drawings hold fixed colours and a copy of every glyph; these are a tenth as large and follow the
+page.
 """
 
 import math
@@ -12,7 +14,8 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 360, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 8, 8, 30
 COLOURS = 8
-"""Classes of colours, c0 to c7; further lines take them again. The first two are those of a game's two roles wherever roles are shown."""
+"""Classes of colours, c0 to c7; further lines take them again. The first two are those of a game's two roles
+wherever roles are shown."""
 _ALONE, _PARTS = 3, 2
 """The colour of a line that is alone, and the first of a column's parts, which are no roles."""
 
@@ -27,8 +30,8 @@ class Point(NamedTuple):
 
 
 def line_chart(title: str, lines: Mapping[str, Sequence[Point]], *, unit: str = "", share: bool = False, about: str = "") -> Markup | None:
-    """Lines over rounds with bands for their intervals; None where there are no points. share: values from 0 to 1, shown as percent.
-    unit: of the values. about: a sentence below the title."""
+    """Lines over rounds with bands for their intervals; None where there are no points. share: values from 0
+    to 1, shown as percent. unit: of the values. about: a sentence below the title."""
     lines = {name: points for name, points in lines.items() if points}
     if not lines:
         return None
@@ -43,16 +46,16 @@ def line_chart(title: str, lines: Mapping[str, Sequence[Point]], *, unit: str = 
         if len(banded) > 1:
             there = " ".join(f"{plot.x(p.x)},{plot.y(p.high or 0)}" for p in banded)
             back = " ".join(f"{plot.x(p.x)},{plot.y(p.low or 0)}" for p in reversed(banded))
-            parts.append(f'<polygon class="band c{number % COLOURS}" points="{there} {back}"/>')
+            parts.append(_tag("polygon", cls=f"band c{number % COLOURS}", points=f"{there} {back}"))
     for number, (name, line) in enumerate(lines.items(), first):
         colour = f"c{number % COLOURS}"
         path = " ".join(f"{plot.x(p.x)},{plot.y(p.y)}" for p in line)
-        parts.append(f'<polyline class="line {colour}" points="{path}"/>')
+        parts.append(_tag("polyline", cls=f"line {colour}", points=path))
         for p in line:
             if len(line) == 1 and p.low is not None and p.high is not None:
-                parts.append(f'<path class="line {colour}" d="M{plot.x(p.x)},{plot.y(p.low)}V{plot.y(p.high)}"/>')
+                parts.append(_tag("path", cls=f"line {colour}", d=f"M{plot.x(p.x)},{plot.y(p.low)}V{plot.y(p.high)}"))
             told = f"{name}, round {p.x:g}: {_number(p.y, share)}{_interval(p, share)}"
-            parts.append(f'<circle class="dot {colour}" cx="{plot.x(p.x)}" cy="{plot.y(p.y)}" r="3"><title>{escape(told)}</title></circle>')
+            parts.append(_tag("circle", told, cls=f"dot {colour}", cx=plot.x(p.x), cy=plot.y(p.y), r=3))
     return _figure(title, list(lines), parts, unit, about)
 
 
@@ -68,17 +71,17 @@ def stacked_chart(title: str, columns: Mapping[int, Mapping[str, float]], *, abo
         top = 0.0
         for name, share in shares.items():
             y, height = plot.y(top + share), plot.y(top) - plot.y(top + share)
-            told, colour = escape(f"round {number}: {name} {share:.1%}"), (names.index(name) + _PARTS) % COLOURS
-            parts.append(
-                f'<rect class="fill c{colour}" x="{plot.x(number) - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" '
-                f'height="{max(0.0, height):.1f}"><title>{told}</title></rect>'
-            )
+            told, colour = f"round {number}: {name} {share:.1%}", (names.index(name) + _PARTS) % COLOURS
+            corner = {"x": f"{plot.x(number) - width / 2:.1f}", "y": f"{y:.1f}"}
+            size = {"width": f"{width:.1f}", "height": f"{max(0.0, height):.1f}"}
+            parts.append(_tag("rect", told, cls=f"fill c{colour}", **corner, **size))
             top += share
     return _figure(title, names, parts, "share of games", about, _PARTS)
 
 
 def interval(value: float | None, low: float | None, high: float | None, start: float = 0.0, end: float = 1.0) -> Markup:
-    """A value and its interval on a line from start to end, for a table's cell; an end of the interval that is None is open."""
+    """A value and its interval on a line from start to end, for a table's cell; an end of the interval that
+    is None is open."""
     if value is None and low is None and high is None:
         return Markup("")
     width, span = 120, (end - start) or 1.0
@@ -88,11 +91,10 @@ def interval(value: float | None, low: float | None, high: float | None, start: 
 
     half = x((start + end) / 2)
     left, right = x(start if low is None else low), x(end if high is None else high)
-    dot = f'<circle class="dot c1" cx="{x(value)}" cy="7" r="3.5"/>' if value is not None else ""
-    return Markup(  # numbers alone
-        f'<svg class="interval" viewBox="0 0 {width} 14" aria-hidden="true"><path class="track" d="M4,7H{width - 4}M{half},3V11"/>'
-        f'<path class="line c1" d="M{left},7H{right}"/>{dot}</svg>'
-    )
+    track = _tag("path", cls="track", d=f"M4,7H{width - 4}M{half},3V11")
+    line = _tag("path", cls="line c1", d=f"M{left},7H{right}")
+    dot = _tag("circle", cls="dot c1", cx=x(value), cy=7, r=3.5) if value is not None else ""
+    return Markup(f'<svg class="interval" viewBox="0 0 {width} 14" aria-hidden="true">{track}{line}{dot}</svg>')
 
 
 class _Plot:
@@ -112,12 +114,22 @@ class _Plot:
         parts = []
         for tick in ticks:
             y = self.y(tick)
-            parts.append(f'<path class="grid" d="M{_LEFT},{y}H{WIDTH - _RIGHT}"/>')
-            parts.append(f'<text class="tick" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_number(tick, share)}</text>')
+            parts.append(_tag("path", cls="grid", d=f"M{_LEFT},{y}H{WIDTH - _RIGHT}"))
+            parts.append(_tick(_LEFT - 6, round(y + 4, 1), "end", _number(tick, share)))
         for number in rounds:
-            parts.append(f'<text class="tick" x="{self.x(number)}" y="{HEIGHT - _BOTTOM + 15}" text-anchor="middle">{number}</text>')
-        parts.append(f'<text class="tick" x="{WIDTH - _RIGHT}" y="{HEIGHT - 2}" text-anchor="end">round</text>')
+            parts.append(_tick(self.x(number), HEIGHT - _BOTTOM + 15, "middle", str(number)))
+        parts.append(_tick(WIDTH - _RIGHT, HEIGHT - 2, "end", "round"))
         return "".join(parts)
+
+
+def _tag(name: str, told: str = "", *, cls: str, **attributes: object) -> str:
+    """An SVG element of numbers and classes. told: what is shown when one points at it."""
+    given = " ".join(f'{key}="{value}"' for key, value in attributes.items())
+    return f'<{name} class="{cls}" {given}>{f"<title>{escape(told)}</title>" if told else ""}</{name}>'
+
+
+def _tick(x: float, y: float, anchor: str, text: str) -> str:
+    return f'<text class="tick" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>'
 
 
 def _figure(title: str, names: Sequence[str], parts: Sequence[str], unit: str, about: str, first: int = 0) -> Markup:
@@ -126,7 +138,9 @@ def _figure(title: str, names: Sequence[str], parts: Sequence[str], unit: str, a
     )
     below = Markup('<p class="about">{}</p>').format(about) if about else ""
     head = Markup('<figcaption><strong>{}</strong>{}<span class="keys">{}</span></figcaption>').format(
-        title, Markup(' <span class="unit">{}</span>').format(unit) if unit else "", keys if len(names) > 1 else ""
+        title,
+        Markup(' <span class="unit">{}</span>').format(unit) if unit else "",
+        keys if len(names) > 1 else "",
     )
     drawn = Markup("".join(parts))  # numbers, and names that are escaped above
     return Markup('<figure class="chart">{}{}<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg></figure>').format(

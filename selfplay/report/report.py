@@ -1,4 +1,5 @@
-"""The report of a run or of a tournament as one HTML file: no network, every text of a model escaped, the games to be read in it."""
+"""The report of a run or of a tournament as one HTML file: no network, every text of a model escaped, the
+games to be read in it."""
 
 import base64
 import hashlib
@@ -26,8 +27,9 @@ _PAGE = files("sparring.selfplay.report") / "page"
 
 
 def write_report(path: Path, unreadable: Unreadable | None = None) -> Path:
-    """Writes report.html of a run that has ended, or of a tournament, into its folder; its path. unreadable: told of lines of game files
-    that are left out. Raises ValueError where the folder is neither, or its results cannot be read."""
+    """Writes report.html of a run that has ended, or of a tournament, into its folder; its path. unreadable:
+    told of lines of game files that are left out. Raises ValueError where the folder is neither, or its
+    results cannot be read."""
     page = _tournament if (path / RESULTS).is_file() and not (path / CONFIG).is_file() else _run
     file = path / "report.html"
     write_text(file, page(path, unreadable or Unreadable()))
@@ -40,7 +42,14 @@ def _run(path: Path, unreadable: Unreadable) -> str:
     try:
         values = run_page(folder, data)
         steps = summaries.commands(data, path)
-        return _html("run", path, values, pack(game_files(path), unreadable) if folder.played() else None, "Round", steps)
+        return _html(
+            "run",
+            path,
+            values,
+            pack(game_files(path), unreadable) if folder.played() else None,
+            "Round",
+            steps,
+        )
     except (KeyError, TypeError, AttributeError, IndexError, jinja2.UndefinedError) as error:
         raise ValueError(
             f"{folder.summary} is not what a run writes ({error!r}); sparring train --resume {shell_path(path)} writes it anew"
@@ -63,7 +72,14 @@ def _tournament(path: Path, unreadable: Unreadable) -> str:
     return _html("tournament", path, values, games, "File", steps)
 
 
-def _html(template: str, path: Path, values: Mapping[str, Any], games: PackedGames | None, files_label: str, steps: list[str]) -> str:
+def _html(
+    template: str,
+    path: Path,
+    values: Mapping[str, Any],
+    games: PackedGames | None,
+    files_label: str,
+    steps: list[str],
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sparring.selfplay.report", "page"),
         autoescape=True,

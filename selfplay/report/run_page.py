@@ -1,4 +1,5 @@
-"""What the page of a run shows: its summary, configuration, provenance and metrics as tables and charts. Knows no games."""
+"""What the page of a run shows: its summary, configuration, provenance and metrics as tables and charts.
+Knows no games."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,13 +12,14 @@ from ..evaluation.statistics import wilson
 from ..storage.folder import RunFolder, read_lines
 from ..storage.selection import agent_name
 from ..storage.summary import INITIAL
-from .charts import Point, line_chart, stacked_chart
+from .charts import COLOURS, Point, line_chart, stacked_chart
 
 Record = Mapping[str, Any]
 
 
 def run_page(folder: RunFolder, data: Record) -> dict[str, Any]:
-    """The values of run.html.jinja. data: summary.json. Raises KeyError and its like where that is not what a run writes."""
+    """The values of run.html.jinja. data: summary.json. Raises KeyError and its like where that is not what a
+    run writes."""
     rounds = data["rounds"]
     timings = read_lines(folder.timings, damaged=True)
     roles = [name.removesuffix("_wins") for name in (rounds[0] if rounds else ()) if name.endswith("_wins")]
@@ -38,7 +40,8 @@ def run_page(folder: RunFolder, data: Record) -> dict[str, Any]:
 
 
 def win_rate_table(data: Record) -> list[dict[str, Any]]:
-    """The table of win rates: a row per opponent, role and word group, with the first model, the last and the control."""
+    """The table of win rates: a row per opponent, role and word group, with the first model, the last and the
+    control."""
     entries = data["win_rates"]
     if not entries:
         return []
@@ -51,8 +54,9 @@ def win_rate_table(data: Record) -> list[dict[str, Any]]:
 
 
 def endings_table(data: Record) -> list[dict[str, Any]]:
-    """How the games of the table of win rates ended, on all words: a row per opponent, role and reason that at least one game in 200 had,
-    and one for true hints where they are known; each with its share before, after and of the control, None where it is not known.
+    """How the games of the table of win rates ended, on all words: a row per opponent, role and reason that
+    at least one game in 200 had, and one for true hints where they are known; each with its share before,
+    after and of the control, None where it is not known.
     """
     rows = []
     for cells in win_rate_table(data):
@@ -70,7 +74,8 @@ def endings_table(data: Record) -> list[dict[str, Any]]:
 
 
 def win_rate_chart(data: Record, opponent: str) -> Markup | None:
-    """Games won against a frozen opponent by role, on all words, in every round that was measured; None where there is one round alone."""
+    """Games won against a frozen opponent by role, on all words, in every round that was measured; None where
+    there is one round alone."""
     entries = [e for e in data["win_rates"] if (e["opponent"], e["words"]) == (opponent, "all") and e["win_rate"] is not None]
     if len({e["round"] for e in entries}) < 2:
         return None
@@ -96,10 +101,23 @@ def round_charts(rounds: Sequence[Record], roles: Sequence[str]) -> list[Markup 
 
     mix = {r["round"]: {reason: count / r["games"] for reason, count in r["reasons"].items()} for r in played}
     return [
-        line_chart("Who wins", {**{role: rate(f"{role}_wins") for role in roles}, "ties": rate("ties")}, unit="share of games", share=True),
+        line_chart(
+            "Who wins",
+            {**{role: rate(f"{role}_wins") for role in roles}, "ties": rate("ties")},
+            unit="share of games",
+            share=True,
+        ),
         stacked_chart("How games end", _in_order(mix)),
-        line_chart("Entropy", by_role("entropy") if any(by_role("entropy").values()) else {"": values("entropy")}, unit="nats per token"),
-        line_chart("KL to the reference", by_role("kl") if any(by_role("kl").values()) else {"": values("kl")}, unit="nats per token"),
+        line_chart(
+            "Entropy",
+            by_role("entropy") if any(by_role("entropy").values()) else {"": values("entropy")},
+            unit="nats per token",
+        ),
+        line_chart(
+            "KL to the reference",
+            by_role("kl") if any(by_role("kl").values()) else {"": values("kl")},
+            unit="nats per token",
+        ),
         line_chart("Length of an utterance", by_role("completions/mean_length"), unit="tokens"),
         line_chart("Length of a game", {"": values("mean_turns")}, unit="utterances"),
         line_chart("True hints", {"true": values("truth"), "unparsed": values("unparsed")}, unit="share", share=True),
@@ -107,11 +125,27 @@ def round_charts(rounds: Sequence[Record], roles: Sequence[str]) -> list[Markup 
     ]
 
 
+def league_chart(rounds: Sequence[Record]) -> Markup | None:
+    """The learner's points against each opponent of a league, those that it met most; None without a league."""
+    met: dict[str, list[tuple[int, Record]]] = {}
+    for number, record in ((r["round"], r) for r in rounds):
+        for key in record:
+            if key.startswith("league/") and key.endswith("/win_rate"):
+                met.setdefault(key, []).append((number, record))
+    games = {key: sum(r[f"{key.removesuffix('/win_rate')}/games"] for _, r in points) for key, points in met.items()}
+    most = sorted(sorted(met, key=lambda key: -games[key])[:COLOURS])
+    names = {key: agent_name(key.removeprefix("league/").removesuffix("/win_rate")) for key in most}
+    lines = {names[key]: [Point(number, r[key]) for number, r in met[key]] for key in most}
+    return line_chart("Against the league", lines, unit="points a game, a tie is half", share=True)
+
+
 def cost_chart(timings: Sequence[Record]) -> Markup | None:
     """Seconds by round."""
     kinds = {"playing": "play_seconds", "learning": "learn_seconds"}
     return line_chart(
-        "Time", {kind: [Point(t["round"], t[name]) for t in timings if t.get(name) is not None] for kind, name in kinds.items()}, unit="s"
+        "Time",
+        {kind: [Point(t["round"], t[name]) for t in timings if t.get(name) is not None] for kind, name in kinds.items()},
+        unit="s",
     )
 
 
@@ -128,7 +162,10 @@ def _facts(data: Record, provenance: Record, timings: Sequence[Record]) -> list[
         "playing": _duration(timings, "play_seconds"),
         "learning": _duration(timings, "learn_seconds"),
     }
-    return [*((name, str(value)) for name, value in found.items() if value is not None), *provenance_facts(provenance)]
+    return [
+        *((name, str(value)) for name, value in found.items() if value is not None),
+        *provenance_facts(provenance),
+    ]
 
 
 def provenance_facts(provenance: Record) -> list[tuple[str, str]]:
@@ -157,7 +194,8 @@ def _duration(records: Iterable[Record], name: str) -> str | None:
 
 
 def _in_order(mix: Mapping[int, Mapping[str, float]]) -> dict[int, dict[str, float]]:
-    """Every round with the same reasons in the same order, so that colours and layers agree: the most frequent first."""
+    """Every round with the same reasons in the same order, so that colours and layers agree: the most
+    frequent first."""
     totals: dict[str, float] = {}
     for shares in mix.values():
         for reason, share in shares.items():
@@ -171,7 +209,7 @@ def _present(charts: Iterable[Markup | None]) -> list[Markup]:
 
 
 def _read(path: Any, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """A mapping of a file; empty where there is none that can be read: the page is of results, not of these."""
+    """A mapping of a file; empty where none can be read: the page is of results, not of these."""
     try:
         found = parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -180,7 +218,8 @@ def _read(path: Any, parse: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def flat_settings(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Settings with dotted names, their values as text; of paths the last part alone, which says nothing of the machine."""
+    """Settings with dotted names, their values as text; of paths the last part alone, which says nothing of
+    the machine."""
     found: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, dict):

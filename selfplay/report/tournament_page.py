@@ -1,4 +1,5 @@
-"""What the page of a tournament shows, of its results.json: strengths, who beat whom, how games ended, what players cost. Knows no games.
+"""What the page of a tournament shows, of its results.json: strengths, who beat whom, how games ended, what
+players cost. Knows no games.
 
 Only what the file holds is shown: a tournament without ratings has a page without a ladder.
 """
@@ -19,12 +20,14 @@ _NOTHING: Mapping[str, Any] = {"players": [], "pairs": [], "mistakes": [], "cost
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """The results of a tournament's folder; of what the file does not hold there is nothing. Raises ValueError where it cannot be read."""
+    """The results of a tournament's folder; of what the file does not hold there is nothing. Raises
+    ValueError where it cannot be read."""
     return {**_NOTHING, **read_json(path / RESULTS)}
 
 
 def tournament_page(results: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of tournament.html.jinja. Raises KeyError and its like where the results are not what a tournament writes."""
+    """The values of tournament.html.jinja. Raises KeyError and its like where the results are not what a
+    tournament writes."""
     about = results.get("tournament", {})
     provenance = about.get("provenance") or {}
     tables = [sheet for sheet in sheets(results) if not sheet.title.startswith("Games between")]
@@ -52,15 +55,19 @@ def ladder_intervals(results: Mapping[str, Any]) -> list[Markup]:
 
 
 def cross_table(pairs: Sequence[Mapping[str, Any]], ladder: Sheet | None) -> dict[str, Any] | None:
-    """Every player in the first role (rows) against every player in the second (columns): the entry of the pair, None where they did not
-    meet; in the ladder's order. None where there are no games of two roles."""
+    """Every player in the first role (rows) against every player in the second (columns): the entry of the
+    pair, None where they did not meet; in the ladder's order. None where there are no games of two roles."""
     roles = list(dict.fromkeys(entry["role"] for entry in pairs))
     if len(roles) != 2:
         return None
     order = [row[0] for row in ladder.rows] if ladder else []
     players = list(dict.fromkeys([*order, *(entry["player"] for entry in pairs)]))
     cells = {(e["player"], e["opponent"]): e for e in pairs if e["role"] == roles[0] and e["games"]}
-    return {"roles": roles, "players": players, "rows": [(one, [cells.get((one, other)) for other in players]) for one in players]}
+    return {
+        "roles": roles,
+        "players": players,
+        "rows": [(one, [cells.get((one, other)) for other in players]) for one in players],
+    }
 
 
 def ending_rows(players: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .rollouts import games_of
 
 def games(round: Round) -> Experience:
     """The games of a round, played by the model that learns in every role that is trained."""
-    episodes, metrics = games_of(round.number, round.seed, round.session, round.folder, round.ranks, round.progress)
+    episodes, metrics = games_of(round.number, round.seed, round.session, round.folder, round.ranks, round.progress, round.league)
     sampled = sum(reply.tokens for p in episodes for reply in p.turns)
     return Experience(episodes, roles=round.session.trained, metrics=metrics, sampled_tokens=sampled)
 

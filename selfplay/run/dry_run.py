@@ -1,5 +1,5 @@
-"""What a run is going to need and write, before it begins: bounds, from the configuration and the model alone. And what becomes of a few
-first games, where they are soon played."""
+"""What a run is going to need and write, before it begins: bounds, from the configuration and the model
+alone. And what becomes of a few first games, where they are soon played."""
 
 import resource
 import sys
@@ -26,10 +26,11 @@ TRIED, PATIENCE = 16, 60.0
 
 
 def plan(session: Session, method: Method) -> dict[str, Any]:
-    """Model, memory in bytes (weights: sampler, reference; training: float32 master weights where the sampler's are not float32, or those
-    of an adapter, gradients and Adam's averages; cache: keys and values of all streams in play at their longest, growing: their copy while
-    caches grow; passes: activations and logits of the largest pass; libraries: on a CPU, what this process takes without the model; total:
-    of all), tokens and steps of a round at most, and what is written.
+    """Model, memory in bytes (weights: sampler, reference; training: float32 master weights where the
+    sampler's are not float32, or those of an adapter, gradients and Adam's averages; cache: keys and values
+    of all streams in play at their longest, growing: their copy while caches grow; passes: activations and
+    logits of the largest pass; libraries: on a CPU, what this process takes without the model; total: of
+    all), tokens and steps of a round at most, and what is written.
     """
     config, model = session.config, session.model
     parameters = model.model.num_parameters()
@@ -81,8 +82,9 @@ def steps_at_most(session: Session, method: Method) -> int:
 
 
 def tried(session: Session, method: Method, progress: Progress) -> dict[str, Any]:
-    """{"first_games": how the first games of the model end, by reason, and a warning where most are silence or babble}. Empty where they
-    may take more than a minute, where nothing is played, and where the model learns from demonstrations before it plays."""
+    """{"first_games": how the first games of the model end, by reason, and a warning where most are
+    silence or babble}. Empty where they may take more than a minute, where nothing is played, and where
+    the model learns from demonstrations before it plays."""
     config = session.config
     if config.sft.steps or method.baseline or not config.rounds or seconds_at_most(session, TRIED) > PATIENCE:
         return {}
@@ -97,7 +99,8 @@ def tried(session: Session, method: Method, progress: Progress) -> dict[str, Any
 
 
 def _longest(session: Session) -> int:
-    """Tokens of the longest stream: a role's first prompt, what it says itself, and what the other says, which is tokenised anew."""
+    """Tokens of the longest stream: a role's first prompt, what it says itself, and what the other says,
+    which is tokenised anew."""
     room = session.model.loop.max_length
     if not session.game.secret_roles:
         return room
@@ -141,7 +144,8 @@ def _resident() -> int:
 
 
 def bytes_needed(session: Session, done: int = 0) -> int:
-    """About what a run is going to write after round `done`: its checkpoints, four optimisers at most, and its games."""
+    """About what a run is going to write after round `done`: its checkpoints, four optimisers at most, and
+    its games."""
     config = session.config
     parameters = list(session.model.model.parameters())
     weights: int = sum(p.numel() * p.element_size() for p in parameters)

@@ -21,6 +21,7 @@ from sparring.agents.models.loading import load_language_model
 from sparring.agents.models.memory import out_of_memory
 from sparring.agents.names import checkpoint_folder, checkpoint_model
 
+from ..config.league import league_options
 from ..evaluation.alarms import UnhealthyRunError, check_health
 from ..evaluation.round_metrics import describe, reward_spread, round_line, scalars
 from ..learner import lora
@@ -30,6 +31,7 @@ from ..learner.scoring import language_model_scorer, with_behaviour, with_refere
 from ..objectives.sft_loss import SFTLoss
 from ..report.report import write_report
 from ..runtime.distributed import Ranks
+from ..runtime.heap import trim_heap
 from ..runtime.interrupts import Interrupts, Stopped, resume_command
 from ..runtime.progress import Progress, Quiet
 from ..storage import checkpoint
@@ -40,6 +42,7 @@ from .control import evaluate_control
 from .demonstrations import round_sft_mix
 from .dry_run import steps_at_most
 from .evaluations import Evaluator
+from .league import League
 from .method import Method, Round
 from .partial_updates import PartialUpdates
 from .repairs import history
@@ -73,6 +76,8 @@ class Loop:
         self.model = session.model
         self.method = method
         self.state: Mapping[str, float] = {}
+        options = league_options(self.config.league)
+        self.league = None if options is None else League(session, folder.path, options)
         self.alarms: list[dict[str, Any]] = []
         self.rollbacks = 0
         self.first_round: Mapping[str, Any] | None = None
@@ -216,6 +221,8 @@ class Loop:
         )
         self.model.adapter = learner.adapter
         self.state = {}
+        if self.league is not None:
+            self.league.restore({})
         if done:
             if learner.adapter:
                 lora.restore(self.model.model, checkpoint_model(self.folder.path, done))
@@ -227,6 +234,8 @@ class Loop:
                 weights = ", and the float32 weights that were trained are made from the model's rounded ones" if rounded else ""
                 self.progress.say(f"the optimiser of round {done} was not kept: its averages and its schedule begin anew{weights}")
             self.state = state["baselines"]
+            if self.league is not None:
+                self.league.restore(state["league"])
         if self.rollbacks:
             learner.set_learning_rate(self.config.learner.lr / 2**self.rollbacks)
         return learner
@@ -254,6 +263,7 @@ class Loop:
     def _save(self, number: int, trainer: Mapping[str, Any]) -> None:
         """Writes a checkpoint, and deletes what its round needed until then."""
         state = {"baselines": dict(self.state), "alarms": self.alarms, "rollbacks": self.rollbacks, "processes": self.ranks.size}
+        state["league"] = {} if self.league is None else self.league.state
 
         def write() -> None:
             checkpoint.save(self.folder.path, number, self.model, self.session.card, trainer, state, history(self.folder, number))
@@ -268,7 +278,7 @@ class Loop:
         seed = derive_seed(config.seed, "round", number, *again)
         began = time.perf_counter()
         record: dict[str, Any] = {"round": number}
-        experience = self.method.collect(Round(self.session, number, seed, self.folder, self.ranks, self.progress))
+        experience = self.method.collect(Round(self.session, number, seed, self.folder, self.ranks, self.progress, self.league))
         episodes = experience.episodes
         returns = self.method.reward(episodes, seed)
         examples, self.state = self.method.credit(experience, returns, self.state)
@@ -276,9 +286,12 @@ class Loop:
             record |= describe(episodes, self.session.words.truth) | reward_spread(episodes, returns)
             self._check_health(record, number)
         record |= experience.metrics
+        if self.league is not None:
+            record |= self.league.update(episodes)
         if self.method.loss.unit == "pair":
             record["pairs"] = len(examples)
         self.model.forget_caches()  # whose memory the update needs, and which its weights would make useless
+        trim_heap()
         samples = self._with_reference(learner.with_old_logprobs(examples), evaluator)
         between = time.perf_counter()
         sft_mix = round_sft_mix(self.session, len(samples), derive_seed(seed, "replay"))
@@ -305,6 +318,7 @@ class Loop:
                 self._record(number, record, times)
                 log(number, {**scalars(record), **times}, {"games": as_text(episodes)} if episodes else {})
             self._save(number, learner.state_dict())
+        trim_heap()
         self.progress.say(round_line(number, config.rounds, record, time.perf_counter() - began))
 
     def _record(self, number: int, record: Mapping[str, Any], times: Mapping[str, float]) -> None:

@@ -1,7 +1,9 @@
-"""What a training method is: how a round collects experience, rewards it, assigns credit, and which loss learns from it.
+"""What a training method is: how a round collects experience, rewards it, assigns credit, and which loss
+learns from it.
 
-The loop knows methods by this alone. A method is made by a function `method(config)` in a file of its own: `methods/NAME.py` here,
-an entry point of the group `sparring.methods` in another package, or any file, named as FILE.py:FUNCTION.
+The loop knows methods by this alone. A method is made by a function `method(config)` in a file of its own:
+`methods/NAME.py` here, an entry point of the group `sparring.methods` in another package, or any file, named
+as FILE.py:FUNCTION.
 """
 
 import difflib
@@ -24,12 +26,14 @@ from ..objectives.returns import Reward, shuffled
 from ..runtime.distributed import Ranks
 from ..runtime.progress import Progress
 from ..storage.folder import RunFolder
+from .league import League
 from .session import Session
 
 METHODS = "sparring.selfplay.methods"
 """The folder of the methods that come with the package; it stands above this module and is looked up by name."""
 Reference = Literal["none", "initial", "behaviour"]
-"""Whose log-probabilities the examples need: nobody's, those of the frozen model of round 0, or those of the weights that played."""
+"""Whose log-probabilities the examples need: nobody's, those of the frozen model of round 0, or those of
+the weights that played."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Round:
     folder: RunFolder
     ranks: Ranks
     progress: Progress
+    league: League | None = None
 
     @property
     def config(self) -> TrainConfig:
@@ -52,11 +57,12 @@ class Round:
 class Method:
     """One way to learn from a round.
 
-    collect: plays games, or gathers examples otherwise. reward: returns of the episodes. credit: training samples or pairs, and the state
-    (running baselines) for the next round. loss: of these examples. reference: see `Reference`; a KL penalty of the loss to the initial
-    model is computed by the learner itself. split: how the learner cuts an optimiser step. baseline: whether the method is itself what
-    others are compared with, so that a run of it has no further control. per_round: whether optimiser and learning-rate schedule
-    begin anew in every round.
+    collect: plays games, or gathers examples otherwise. reward: returns of the episodes. credit: training
+    samples or pairs, and the state (running baselines) for the next round. loss: of these examples.
+    reference: see `Reference`; a KL penalty of the loss to the initial model is computed by the learner
+    itself. split: how the learner cuts an optimiser step. baseline: whether the method is itself what others
+    are compared with, so that a run of it has no further control. per_round: whether optimiser and
+    learning-rate schedule begin anew in every round.
     """
 
     name: str
@@ -79,8 +85,8 @@ Factory = Callable[[TrainConfig], Method]
 
 
 def method_of(config: TrainConfig) -> Method:
-    """The method that a configuration names. Raises ValueError for an unknown name, an option that the method does not have, or settings
-    that it cannot work with."""
+    """The method that a configuration names. Raises ValueError for an unknown name, an option that the
+    method does not have, or settings that it cannot work with."""
     name = config.method
     inner = re.fullmatch(r"shuffled\((.+)\)", name)
     if inner or name == "shuffled":
@@ -94,7 +100,8 @@ def shuffled_reward(method: Method) -> Method:
 
 
 def find_method(name: str) -> Factory:
-    """The function that makes a method. Raises ValueError, naming the nearest one, for a name that nobody knows."""
+    """The function that makes a method. Raises ValueError, naming the nearest one, for a name that nobody
+    knows."""
     path, colon, function = name.rpartition(":")
     if colon and path.endswith(".py"):
         return _from_file(Path(path), function)

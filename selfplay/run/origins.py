@@ -136,6 +136,7 @@ def _machine(about: Mapping[str, Any]) -> dict[str, Any]:
         "processor": hardware["processor"],
         "gpus": hardware["gpus"],
         "compiled kernel": about["kernels"],
+        "bfloat16": about.get("bfloat16", "none"),
         "python": about["python"],
         "commit": about["commit"],
         **about["versions"],

@@ -13,7 +13,8 @@ from ..objectives.policy_loss import PolicyLoss
 from .method import Reference
 
 DROP_REASONS = "drop_reasons"
-"""The option of methods that learn from games: reasons of outcomes, with commas, that are not trained on; none: all are."""
+"""The option of methods that learn from games: reasons of outcomes, with commas, that are not trained on;
+none: all are."""
 
 
 def options_of(config: TrainConfig, *known: str) -> Mapping[str, str]:
@@ -61,8 +62,8 @@ def needs_experts(config: TrainConfig) -> None:
 
 
 def dropping(config: TrainConfig, credit: Credit, default: tuple[str, ...] = ()) -> Credit:
-    """Credit without the outcomes that the option `drop_reasons` names; default: what is left out where it is not given. Raises
-    ValueError for a reason that the game does not have."""
+    """Credit without the outcomes that the option `drop_reasons` names; default: what is left out where it
+    is not given. Raises ValueError for a reason that the game does not have."""
     text = config.method_options.get(DROP_REASONS)
     reasons = default if text is None else tuple(name for name in text.split(",") if name not in ("", "none"))
     known = game_from_options(config.game, config.game_options).reasons

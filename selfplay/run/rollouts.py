@@ -15,16 +15,23 @@ from ..runtime.progress import Progress, counted
 from ..storage.episodes import parse_record, record, write_episodes
 from ..storage.folder import RunFolder
 from ..storage.streams import read_round, rebuild_episode, write_streams
+from .league import League
 from .session import Session
 
 
 def games_of(
-    number: int, seed: int, session: Session, folder: RunFolder, ranks: Ranks, progress: Progress
+    number: int,
+    seed: int,
+    session: Session,
+    folder: RunFolder,
+    ranks: Ranks,
+    progress: Progress,
+    league: League | None = None,
 ) -> tuple[list[Episode], dict[str, float]]:
     """The games of a round by the model of the session, how many of their draws were near ties and how full batches were: those that an
     interrupted update left on the disk, else played now."""
     config, loop = session.config, session.model.loop
-    matches = _matches(number, seed, session)
+    matches = _matches(number, seed, session, league)
     kept = _kept(number, seed, matches, folder, progress) if ranks.main else None
     if ranks.from_main(lambda: kept is not None):
         kept = kept or _kept(number, seed, matches, folder, progress)
@@ -74,11 +81,14 @@ def play_across(
     ]
 
 
-def _matches(number: int, seed: int, session: Session) -> list[Match]:
+def _matches(number: int, seed: int, session: Session, league: League | None) -> list[Match]:
     config = session.config
-    agents = session.agents(session.agent(session.model, config.model, trainable=True))
+    learner = session.agent(session.model, config.model, trainable=True)
     words = session.words.in_round(number, config.rounds)
     tasks = round_tasks(words, config.games_per_round, config.group_size, seed, f"{number}")
+    if league is not None:
+        return league.matches(number, seed, list(tasks), learner)
+    agents = session.agents(learner)
     return [Match(task.id, session.game, task, agents, derive_seed(seed, task.id)) for task in tasks]
 
 

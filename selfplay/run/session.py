@@ -1,4 +1,5 @@
-"""Everything that a run needs in memory, made from its configuration, with all that can be wrong found before anything is written."""
+"""Everything that a run needs in memory, made from its configuration, with all that can be wrong found
+before anything is written."""
 
 import datetime
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from sparring.envs.hosting.opponents import require_playable
 from sparring.envs.views import Message, Prompts, Renderer
 
 from ..config.config import NAMED_SOURCES, TrainConfig
+from ..config.league import league_options
 from ..data.chats import Chat
 from ..data.formats import read_chats
 from ..data.word_sets import NO_SECRETS, WordSets, word_sets
@@ -46,10 +48,11 @@ LEAST_BUDGET = 512
 
 @dataclass
 class Session:
-    """config: resolved. model: who learns. card: its prompts and length. sft_mix, demonstrations: conversations of the files for the SFT
-    mix and SFT. context: the longest stream that caches are made for, where memory is bounded; None leaves it to the model. opponent:
-    who plays the role that does not learn; None where the model plays all. day: what chat templates are told as today's date, that on which
-    the run began; None: today's.
+    """config: resolved. model: who learns. card: its prompts and length. sft_mix, demonstrations:
+    conversations of the files for the SFT mix and SFT. context: the longest stream that caches are made for,
+    where memory is bounded; None leaves it to the model. opponent: who plays the role that does not learn;
+    None where the model plays all. day: what chat templates are told as today's date, that on which the run
+    began; None: today's.
     """
 
     config: TrainConfig
@@ -80,8 +83,8 @@ class Session:
         return ModelAgent(model, self.card.prompts, self.sampling, name=name, trainable=trainable)
 
     def first_model(self, run: Path) -> LanguageModel:
-        """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is the model that learns, without
-        its adapter."""
+        """The model of round 0, frozen: opponent, reference, and what controls start from. A LoRA run's is
+        the model that learns, without its adapter."""
         if self.config.learner.lora_rank:
             options = limits(self.config, self.context) | {"products": self.model.products}
             return LanguageModel(self.model.model, self.model.tokenizer, name=INITIAL, day=self.day, **options)
@@ -101,7 +104,8 @@ class Session:
 def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date | None = None) -> Session:
     """Loads what the configuration names. Raises ValueError with what is wrong.
 
-    weights: the model folder to load instead of config.model, which is then not needed any more (a checkpoint). day: see Session.
+    weights: the model folder to load instead of config.model, which is then not needed any more (a
+    checkpoint). day: see Session.
     """
     trackers(config.tracker)
     fsdp.check(config.device, adapter=config.learner.lora_rank > 0)
@@ -117,6 +121,10 @@ def prepare(config: TrainConfig, weights: Path | None = None, day: datetime.date
     require_playable(
         game, {_other_role(config, game): _opponent(config, game, day)} if without_model else {}, (*words.played, *words.heldout)
     )
+    league = league_options(config.league)
+    for spec in league.fixed if league else ():
+        players = {role: load_agent(config, spec, role, day) for role in game.roles}
+        require_playable(game, players, (*words.played, *words.heldout))
     device = pick_device(config.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -164,13 +172,15 @@ def _other_role(config: TrainConfig, game: Game) -> str:
 
 
 def _opponent(config: TrainConfig, game: Game, day: datetime.date | None) -> Agent | None:
-    """The fixed opponent, at self-play's temperature. Raises ValueError where it cannot be had, or needs a keyboard."""
-    spec = config.opponent
-    if spec is None:
-        return None
+    """The fixed opponent, if there is one. Raises ValueError as `load_agent`."""
+    return None if config.opponent is None else load_agent(config, config.opponent, _other_role(config, game), day)
+
+
+def load_agent(config: TrainConfig, spec: str, role: str, day: datetime.date | None) -> Agent:
+    """An agent that plays against the model that learns, at self-play's temperature. Raises ValueError
+    where it cannot be had, or needs a keyboard."""
     if spec == "human":
         raise ValueError("opponent human: training needs an opponent that plays by itself")
-    role = _other_role(config, game)
     try:
         sampling = Sampling(config.temperature, max_new_tokens=model_card(spec).max_new_tokens) if is_model(spec) else None
         options: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
@@ -190,7 +200,8 @@ def load_player(config: TrainConfig, place: str | Path, context: int | None, **o
 
 
 def limits(config: TrainConfig, context: int | None) -> dict[str, Any]:
-    """How many streams a model of a run keeps, how long they are, and how it computes them; options of LanguageModel."""
+    """How many streams a model of a run keeps, how long they are, and how it computes them; options of
+    LanguageModel."""
     rows = config.concurrency
     # During evaluation two models play: who learns, and who it came from.
     memory = int(config.max_memory * 2**30 / 2) if config.max_memory else None
@@ -201,7 +212,8 @@ def limits(config: TrainConfig, context: int | None) -> dict[str, Any]:
 
 
 def _fitting_budget(config: TrainConfig, scorer: Scorer) -> int:
-    """The token budget that was asked for, halved until a pass takes at most half of the memory that training leaves free."""
+    """The token budget that was asked for, halved until a pass takes at most half of the memory that
+    training leaves free."""
     model, rank = scorer.unwrapped, config.learner.lora_rank
     trained = lora.size(model, rank) if rank else model.num_parameters()
     room = (free_bytes(model.device.type) - TRAINING_BYTES * trained) // 2
@@ -213,8 +225,8 @@ def _fitting_budget(config: TrainConfig, scorer: Scorer) -> int:
 
 
 def _context(game: Game, words: WordSets, prompts: Prompts, config: TrainConfig, chat: ChatFormat) -> int:
-    """Tokens for a role's view of the longest game: its first prompt, and for every utterance twice as much as may be sampled, because what
-    others said is tokenised anew and the template adds to it.
+    """Tokens for a role's view of the longest game: its first prompt, and for every utterance twice as much
+    as may be sampled, because what others said is tokenised anew and the template adds to it.
     """
     return first_prompt(game, words, prompts, chat) + game.horizon * 2 * (config.max_new_tokens + 32)
 
@@ -238,7 +250,8 @@ def _first_views(game: Game, words: WordSets, prompts: Renderer) -> dict[str, tu
 
 
 def _check_context(session: Session) -> None:
-    """Raises ValueError where the first prompts and a reply do not fit into the context of the model, or of its opponent."""
+    """Raises ValueError where the first prompts and a reply do not fit into the context of the model, or
+    of its opponent."""
     players: list[tuple[str, LanguageModel, Renderer, int]] = [
         (session.config.model, session.model, session.card.prompts, session.config.max_new_tokens)
     ]

@@ -32,8 +32,7 @@ def run_sft(session: Session, partial_updates: PartialUpdates) -> None:
         config.learner,
         lr=settings.lr,
         minibatch=settings.minibatch,
-        schedule="cosine",
-        warmup=min(20, settings.steps // 5),
+        schedule=f"cosine:{min(20, settings.steps // 5)}",
         epochs=1,
         # SPAG's loss is one of samples. So that of the SFT mix is one too, or the step would not be the mean over its conversations.
         aggregation="sequence" if settings.kl > 0 else config.learner.aggregation,

@@ -1,4 +1,5 @@
-"""How a run begins and how it is resumed, with all that has to hold before it does. What it then goes through: `loop.py`."""
+"""How a run begins and how it is resumed, with all that has to hold before it does. What it then goes
+through: `loop.py`."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -37,10 +38,10 @@ def train(
 ) -> Summary:
     """Starts a run and carries it to its end.
 
-    evaluations: measured before the first round and after the last. initial_evaluation: what another run with the same first model, seed
-    and evaluations measured of it before training, so that it need not be measured again. preset: that the
-    configuration came from, for the record. Raises ValueError for what the configuration has
-    wrong, before anything is written, and Stopped when it is interrupted.
+    evaluations: measured before the first round and after the last. initial_evaluation: what another run with
+    the same first model, seed and evaluations measured of it before training, so that it need not be measured
+    again. preset: that the configuration came from, for the record. Raises ValueError for what the
+    configuration has wrong, before anything is written, and Stopped when it is interrupted.
     """
     ranks = join(config.device)
     config = ranks.from_main(lambda: _pinned(config))
@@ -65,11 +66,12 @@ def train(
 
 
 def resume(path: Path, *, rounds: int | None = None, evaluations: Sequence[Evaluation] = (), progress: Progress | None = None) -> Summary:
-    """Continues a run after its last round whose checkpoint is whole; a run that had ended is measured and summarised again where that is
-    missing. rounds: how many the run is to have from now on, None: as many as it was to have.
+    """Continues a run after its last round whose checkpoint is whole; a run that had ended is measured and
+    summarised again where that is missing. rounds: how many the run is to have from now on, None: as many as
+    it was to have.
 
-    Raises ValueError for a folder that is no run, or that another process writes, for settings and files that are not those that the run
-    began with, and where its first model is damaged."""
+    Raises ValueError for a folder that is no run, or that another process writes, for settings and files
+    that are not those that the run began with, and where its first model is damaged."""
     folder = RunFolder.open(path)
     require_text(path)
     settings = load(folder.config, TrainConfig)
@@ -119,8 +121,8 @@ def _pinned(config: TrainConfig) -> TrainConfig:
 
 
 def first_card(run: Path, config: TrainConfig) -> PlayerCard:
-    """The card of the model that a run began with: of its first checkpoint, else of the model that it was told. Raises ValueError where
-    neither is there."""
+    """The card of the model that a run began with: of its first checkpoint, else of the model that it was
+    told. Raises ValueError where neither is there."""
     first = checkpoint_model(run, 0)
     if first.is_dir():
         return load_card(first)

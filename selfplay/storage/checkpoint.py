@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from sparring.agents.models.language_model import LanguageModel
+from sparring.agents.models.language_model import LanguageModel, write_model
 from sparring.agents.models.manifest import MANIFEST, digests, foreign, read_manifest, verified
-from sparring.agents.models.saving import write_model
 from sparring.agents.names import checkpoint_folder, checkpoint_model, checkpoint_rounds
 from sparring.agents.players.player_card import PlayerCard
 

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 
 from sparring.agents.models.adapter_folders import quiet_if
-from sparring.agents.models.language_model import LanguageModel
+from sparring.agents.models.language_model import LanguageModel, write_model
 from sparring.agents.models.loading import load_language_model, load_tokenizer
-from sparring.agents.models.saving import write_model
 from sparring.agents.names import is_model, model_card, model_location
 
 from .locks import unfinished

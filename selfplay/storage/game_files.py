@@ -1,4 +1,5 @@
-"""Where games lie: the game files of a run, of a tournament or of a path, read line by line. Knows no results.
+"""Where games lie: the game files of a run, of a tournament or of a path, read line by line. Knows no
+results.
 
 A line that cannot be read is reported and skipped: one that was damaged costs one game.
 """
@@ -19,8 +20,8 @@ SHOWN_ERRORS = 10
 
 @dataclass(frozen=True)
 class GameFile:
-    """A file of games. name: how it is told from the others of its folder, such as "round 3"; empty of a single file. round: of a run's,
-    None of others."""
+    """A file of games. name: how it is told from the others of its folder, such as "round 3"; empty of a
+    single file. round: of a run's, None of others."""
 
     path: Path
     name: str = ""
@@ -37,7 +38,7 @@ class StoredGame:
 
 
 class Unreadable:
-    """Lines that could not be read. messages: of the first of them, each with its file and line. count: of all."""
+    """Lines that could not be read. messages: of the first, each with its file and line. count: of all."""
 
     def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
         self.messages: list[str] = []
@@ -53,15 +54,16 @@ class Unreadable:
     @property
     def total(self) -> str:
         """How many, in a sentence; empty where there are none."""
-        lines = "line" if self.count == 1 else "lines"
-        return f"{self.count:,} {lines} of game files could not be read and {'is' if self.count == 1 else 'are'} left out" * bool(
-            self.count
-        )
+        if not self.count:
+            return ""
+        lines, are = ("line", "is") if self.count == 1 else ("lines", "are")
+        return f"{self.count:,} {lines} of game files could not be read and {are} left out"
 
 
 def game_files(path: Path) -> list[GameFile]:
-    """The files of games of a run folder, by round; of any other folder, a tournament's for instance, those called games*.jsonl or
-    games*.jsonl.gz and those in its folder games, by name; or the file itself. Raises ValueError where there are none."""
+    """The files of games of a run folder, by round; of any other folder, a tournament's for instance, those
+    called games*.jsonl or games*.jsonl.gz and those in its folder games, by name; or the file itself. Raises
+    ValueError where there are none."""
     if path.is_file():
         return [GameFile(path)]
     if not path.is_dir():
@@ -94,8 +96,8 @@ def count_games(files: Iterable[GameFile]) -> tuple[int, int]:
 def read_games(
     files: Iterable[GameFile], unreadable: Callable[[str], None], keep: Callable[[int], bool] = lambda _: True
 ) -> Iterator[StoredGame]:
-    """The games of some files, in order. unreadable: told of each line, and of each rest of a file, that is skipped. keep: which lines are
-    read, by their number over all files, from 0."""
+    """The games of some files, in order. unreadable: told of each line, and of each rest of a file, that is
+    skipped. keep: which lines are read, by their number over all files, from 0."""
     total = 0
     for file in files:
         try:

@@ -12,7 +12,7 @@ LIBRARIES = ("sparring", "torch", "transformers", "accelerate", "numpy", "gymnas
 
 def provenance(seed: int, **extra: Any) -> dict[str, Any]:
     """What is needed to say where a run's numbers come from: seed, commit, versions, hardware. Gone libraries are None. kernels: whether
-    the compiled part of generation was there, which rounds otherwise than torch does.
+    the compiled part of generation was there, which rounds otherwise than torch does. bfloat16: the processor's instructions for it.
     """
     import torch
 
@@ -24,6 +24,7 @@ def provenance(seed: int, **extra: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in LIBRARIES},
         "kernels": kernels.AVAILABLE,
+        "bfloat16": {kernels.PAIRED: "avx512_bf16", kernels.TILED: "amx_bf16"}.get(kernels.instructions(), "none"),
         "hardware": {
             "machine": platform.machine(),
             "system": platform.platform(),

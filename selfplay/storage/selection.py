@@ -1,4 +1,5 @@
-"""Which stored games are meant: the filters of `sparring games`, the same as those of the page (report/page/browser.js)."""
+"""Which stored games are meant: the filters of `sparring games`, the same as those of the page
+(report/page/browser.js)."""
 
 import re
 from collections.abc import Mapping
@@ -15,11 +16,12 @@ _ADDRESS = re.compile(r"(?s)://(?:[^/?#]*@)?([^/?#]*).*")
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions on a game and on one of its roles: a role is selected where all of them hold, a game where any of its roles is. None
-    leaves a condition out.
+    """Conditions on a game and on one of its roles: a role is selected where all of them hold, a game where
+    any of its roles is. None leaves a condition out.
 
-    role: its name. agent: who plays it, with or without the folders before the name. result: of that role. text: what it says somewhere, in
-    capitals or not. reason: how the game ended. word: the secret word, in capitals or not. id: the game's own.
+    role: its name. agent: who plays it, with or without the folders before the name. result: of that role.
+    text: what it says somewhere, in capitals or not. reason: how the game ended. word: the secret word, in
+    capitals or not. id: the game's own.
     """
 
     role: str | None = None
@@ -63,5 +65,6 @@ def result(game: Mapping[str, Any], role: str) -> Result:
 
 
 def agent_name(spec: str) -> str:
-    """An agent's name to show to others: without the folders before it; of an address the machine alone, as the rest may hold a key."""
+    """An agent's name to show to others: without the folders before it; of an address the machine alone, as
+    the rest may hold a key."""
     return _ADDRESS.sub(r"://\1", short_name(spec))

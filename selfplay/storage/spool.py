@@ -21,7 +21,8 @@ class Spool:
         self._file.__exit__(kind, error, trace)
 
     def put(self, record: Mapping[str, Any]) -> None:
-        """Keeps a record (JSON). Raises OSError that names the folder of temporary files where its disk is full."""
+        """Keeps a record (JSON). Raises OSError that names the folder of temporary files where its disk is
+        full."""
         try:
             self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False, sort_keys=True) + "\n")
             self._file.flush()

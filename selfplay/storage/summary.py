@@ -1,4 +1,5 @@
-"""The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give equal bytes: no times, no paths."""
+"""The summary of a run: what is in summary.json, put together from the run's own files. Equal runs give
+equal bytes: no times, no paths."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +24,8 @@ Result = Mapping[str, Any]
 class Evaluation:
     """Something to measure of a model before and after training.
 
-    measure: its result. compare: the paired difference of two results (before, after). brief: what of a result belongs into the summary.
-    All JSON.
+    measure: its result. compare: the paired difference of two results (before, after). brief: what of a
+    result belongs into the summary. All JSON.
     """
 
     name: str
@@ -41,13 +42,15 @@ INITIAL = "initial"
 class Cell:
     """Games of one player in one role against one opponent on one group of words.
 
-    opponent: its name; `INITIAL` is the frozen model of round 0, "scripted" the scripted players. words: sft (of the demonstrations),
-    rl (met in self-play only), heldout (never played), list-1, list-2, ... or all of them. games: those that count, void ones apart.
-    wins, losses, ties: of games; void: games that the infrastructure broke, counted nowhere else. win_rate and the bounds low and
-    high of its 95 % Wilson interval: shares of games in [0, 1], a tie is no win; None without games. reasons: games by why they
-    ended. truth: the share of the player's claims about the secret that are true; unparsed: the share of its sentences that could
-    not be checked, as they are no sentences of the everyday world's English; both in [0, 1], None in the role that makes no claims,
-    and where truth is not known. mean_turns: utterances of the player per game; None without games.
+    opponent: its name; `INITIAL` is the frozen model of round 0, "scripted" the scripted players. words: sft
+    (of the demonstrations), rl (met in self-play only), heldout (never played), list-1, list-2, ... or all of
+    them. games: those that count, void ones apart. wins, losses, ties: of games; void: games that the
+    infrastructure broke, counted nowhere else. win_rate and the bounds low and high of its 95 % Wilson
+    interval: shares of games in [0, 1], a tie is no win; None without games. reasons: games by why they
+    ended. truth: the share of the player's claims about the secret that are true; unparsed: the share of its
+    sentences that could not be checked, as they are no sentences of the everyday world's English; both in [0,
+    1], None in the role that makes no claims, and where truth is not known. mean_turns: utterances of the
+    player per game; None without games.
     """
 
     opponent: str
@@ -73,19 +76,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to. folder: the run. data: summary.json, whose keys are schema, run, win_rates, rounds, evaluations, control,
-    notes, alarms and next_steps."""
+    """What a run came to. folder: the run. data: summary.json, whose keys are schema, run, win_rates,
+    rounds, evaluations, control, notes, alarms and next_steps."""
 
     folder: Path
     data: Mapping[str, Any]
 
     def cells(self, round_number: int) -> list[Cell]:
-        """What was measured of the model after a round, 0 for the first model; nothing for a round that was not measured."""
+        """What was measured of the model after a round, 0 for the first model; nothing for a round that
+        was not measured."""
         return [_cell(entry) for entry in self.data["win_rates"] if entry["round"] == round_number]
 
     def cell(self, round_number: int, opponent: str, role: str, words: str = "all") -> Cell:
-        """The cell of a round's model in a role against an opponent on a group of words, see `Cell`. Raises KeyError where it was
-        not measured."""
+        """The cell of a round's model in a role against an opponent on a group of words, see `Cell`.
+        Raises KeyError where it was not measured."""
         wanted = (opponent, role, words)
         for cell in self.cells(round_number):
             if (cell.opponent, cell.role, cell.words) == wanted:
@@ -121,8 +125,8 @@ def summarise(
     evaluations: Sequence["Evaluation"],
     alarms: Sequence[Mapping[str, Any]] = (),
 ) -> Summary:
-    """Writes summary.json. measured: by round, {"win_rates": entries, "evaluations": {name: result}}; control: the same of the control.
-    alarms: that were raised, in order."""
+    """Writes summary.json. measured: by round, {"win_rates": entries, "evaluations": {name: result}};
+    control: the same of the control. alarms: that were raised, in order."""
     data = {
         "schema": SUMMARY,
         "run": {
@@ -168,7 +172,8 @@ def _compared(
 
 
 def notes(records: Sequence[Mapping[str, Any]], *, reasoning: bool = True) -> list[str]:
-    """What a reader of the run should be told first: rounds that could teach nothing, and that reasoning was not measured, if so."""
+    """What a reader of the run should be told first: rounds that could teach nothing, and that reasoning
+    was not measured, if so."""
     played = [r for r in records if r.get("games")]
     found = [] if reasoning else ["no reasoning was measured in this run; sparring bench compares any two models"]
     for reason, text in (("silent", "nothing was said"), ("overlong", "an utterance did not end in time")):
@@ -181,8 +186,8 @@ def notes(records: Sequence[Mapping[str, Any]], *, reasoning: bool = True) -> li
 
 
 def next_steps(config: "TrainConfig", *, reasoning: bool = True) -> list[str]:
-    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal summaries. reasoning: whether the run
-    has measured it."""
+    """Commands that make sense after a run; RUN stands for its folder, so that equal runs have equal
+    summaries. reasoning: whether the run has measured it."""
     steps = ["sparring games RUN"]
     if config.rounds:
         steps.append("sparring tournament RUN@0 RUN@latest")
@@ -198,7 +203,8 @@ def commands(data: Mapping[str, Any], run: Path) -> list[str]:
 
 
 def read(path: Path) -> Summary:
-    """The summary of a run folder. Raises ValueError where there is no run, or the run has none that can be read."""
+    """The summary of a run folder. Raises ValueError where there is no run, or the run has none that can
+    be read."""
     file = RunFolder.open(path).summary
     if not file.is_file():
         raise ValueError(f"{path} has no {file.name}: the run has not ended (sparring train --resume {shell_path(path)})")

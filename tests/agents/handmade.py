@@ -11,12 +11,12 @@ from sparring.envs.games.taboo import AdversarialTaboo
 WIN, LOSS = "I know the word! It is a lemon.", "I know the word! It is a pear."
 
 
-def make_episode(id: str, *said: str, group: str = "lemon") -> Episode:
+def make_episode(id: str, *texts: str, group: str = "lemon") -> Episode:
     """A game about a lemon in which each utterance is two sampled tokens after one token of prompt."""
     game = AdversarialTaboo()
     task = Task(id, "lemon", group, 0)
-    roles = [game.roles[i % 2] for i in range(len(said))]
-    state = replay(game, task, [Utterance(role, text) for role, text in zip(roles, said, strict=True)])
+    roles = [game.roles[i % 2] for i in range(len(texts))]
+    state = replay(game, task, [Utterance(role, text) for role, text in zip(roles, texts, strict=True)])
     segments = {}
     for role in game.roles:
         turns = [i for i, speaker in enumerate(roles) if speaker == role]

@@ -38,12 +38,13 @@ def views(name: str, text: str) -> list[tuple[Message, ...]]:
     """What each role of a game is shown in turn when every other utterance is `text`, said by the role that speaks first."""
     spec = GAMES[name]
     state = spec.make().start(spec.example_tasks[0])
-    found = []
+    rendered = []
     for turn in range(4):
-        assert state.to_act is not None
-        found.append(GAME_PROMPTS[name].render(state.observe(state.to_act)))
+        if state.to_act is None:  # a game of moves, which other texts end
+            break
+        rendered.append(GAME_PROMPTS[name].render(state.observe(state.to_act)))
         state = state.apply(text if turn % 2 == 0 else "No.")
-    return [*found, *(GAME_PROMPTS[name].render(state.observe(role)) for role in spec.make().roles)]
+    return [*rendered, *(GAME_PROMPTS[name].render(state.observe(role)) for role in spec.make().roles)]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -64,11 +65,11 @@ def test_streams_hold_the_control_tokens_of_a_harmless_talk(attack: str, kind: s
     control = {*tokenizer.added_tokens_decoder, *chat.end_ids}  # without a template a line break ends a turn
     text = ATTACKS[attack]
 
-    def streams(said: str) -> list[list[int]]:
+    def streams(text: str) -> list[list[int]]:
         """A chat opened, extended and read as a whole; the attack is everybody's."""
-        seen = [Message("system", said), Message("user", said), Message("assistant", said), Message("user", said)]
-        begun = chat.open(seen[:2]) + chat.reply(said)
-        return [begun, begun + chat.extend(seen[3:], ended=True), chat.conversation([*seen, Message("assistant", said)])[0]]
+        seen = [Message("system", text), Message("user", text), Message("assistant", text), Message("user", text)]
+        begun = chat.open(seen[:2]) + chat.reply(text)
+        return [begun, begun + chat.extend(seen[3:], ended=True), chat.conversation([*seen, Message("assistant", text)])[0]]
 
     for bad, good in zip(streams(text), streams("Hm."), strict=True):
         assert [i for i in bad if i in control] == [i for i in good if i in control]

@@ -9,7 +9,8 @@ from tiny_formats import EOS, FAMILIES, KINDS, SPECIAL, family_tokenizer
 from transformers import ByT5Tokenizer
 
 from sparring.agents.core import Request, Sampling
-from sparring.agents.models.chat_format import ChatFormat, split_thinking
+from sparring.agents.models.chat_format import ChatFormat
+from sparring.agents.models.template_pieces import split_thinking
 from sparring.agents.models.token_streams import TokenStreams
 from sparring.envs.views import Message
 
@@ -35,8 +36,8 @@ def template_ids(family: str, kind: str, messages: Sequence[Message], **options:
         tokenizer.chat_template
     )
     as_list = family == "parts"
-    said = [{"role": m.role, "content": [{"type": "text", "text": m.content}] if as_list else m.content} for m in messages]
-    ids: list[int] = tokenizer.apply_chat_template(said, tokenize=True, return_dict=False, **options)
+    rendered = [{"role": m.role, "content": [{"type": "text", "text": m.content}] if as_list else m.content} for m in messages]
+    ids: list[int] = tokenizer.apply_chat_template(rendered, tokenize=True, return_dict=False, **options)
     return ids
 
 
@@ -76,16 +77,16 @@ def test_an_answer_stands_where_the_template_puts_it(family: str):
     """Compared with the last turn that the template renders. Where a prompt opens a thought that no rendered turn shows, the answer comes
     after its end."""
     form = chat(family)
-    own = form.tokenizer.decode(form.conversation((RULES, BEGIN, SAID))[0])
+    ours = form.tokenizer.decode(form.conversation((RULES, BEGIN, SAID))[0])
     rendered = form.tokenizer.decode(template_ids(family, "bytes", (RULES, BEGIN, SAID), add_generation_prompt=False))
-    without_end = own.removesuffix(form.tokenizer.convert_ids_to_tokens(form.end_id))
+    without_end = ours.removesuffix(form.tokenizer.convert_ids_to_tokens(form.end_id))
     expected = {
         "closed": without_end.replace("<think></think>", "</think>"),
         "qwen": without_end.replace("<think>\n\n</think>\n\n", ""),
         "r1": without_end.replace("<think>\n\n</think>\n\n", ""),
     }
     assert rendered.startswith(expected.get(family, without_end))
-    assert without_end.endswith(SAID.content) and (family not in OPENED or "</think>" in own)
+    assert without_end.endswith(SAID.content) and (family not in OPENED or "</think>" in ours)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,10 +167,10 @@ def test_a_prompt_may_end_with_any_tag_of_a_thought(shown: str):
     tags = ("<thinking>", "</thinking>"), ("<thought>", "</thought>"), ("<reasoning>\n", "</reasoning>"), ("<|think|>", "<|/think|>")
     more = ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>"), ("<|begin_of_thought|>\n", "<|end_of_thought|>")
     for opens, closes in (*tags, *more):
-        said = "'<|im_start|>' + message.role + '\n' + " + shown.replace("CLOSES", closes) + " + '<|im_end|>\n'"
+        template = "'<|im_start|>' + message.role + '\n' + " + shown.replace("CLOSES", closes) + " + '<|im_end|>\n'"
         begun = f"{{% if add_generation_prompt %}}{{{{ '<|im_start|>assistant\n{opens}' }}}}{{% endif %}}"
         tokenizer = family_tokenizer("chatml")
-        tokenizer.chat_template = f"{{% for message in messages %}}{{{{ {said} }}}}{{% endfor %}}{begun}".replace("\n", "\\n")
+        tokenizer.chat_template = f"{{% for message in messages %}}{{{{ {template} }}}}{{% endfor %}}{begun}".replace("\n", "\\n")
         form = ChatFormat(tokenizer)
         ids = form.reply("It is red.")
         assert closes in tokenizer.decode(ids)

@@ -43,17 +43,17 @@ def test_games_stream_in_as_they_are_asked_for():
 
 
 def test_a_game_whose_end_is_being_told_when_a_signal_comes_is_kept():
-    told: list[str] = []
+    ids: list[str] = []
 
     def progress(episode: Episode) -> None:
-        told.append(episode.match.id)
-        if len(told) == 2:
+        ids.append(episode.match.id)
+        if len(ids) == 2:
             raise KeyboardInterrupt
 
     kept: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         play_in_order((match(i) for i in range(6)), lambda p: kept.append(p.match.id), progress=progress)
-    assert set(told) <= set(kept)
+    assert set(ids) <= set(kept)
 
 
 def test_silence_and_babble_are_data():
@@ -132,7 +132,7 @@ def against(backend) -> dict:
 
 
 def test_games_in_order_whichever_ends_first_and_a_long_one_holds_back_so_many():
-    backend, begun, ended, found, waiting = _Late(), [], [], [], []
+    backend, begun, ended, ordered, waiting = _Late(), [], [], [], []
 
     def source():
         for i in range(200):
@@ -142,19 +142,19 @@ def test_games_in_order_whichever_ends_first_and_a_long_one_holds_back_so_many()
     def progress(episode):
         ended.append(episode.match.id)
         if len(ended) < 15:
-            waiting.append((len(begun), len(found)))
+            waiting.append((len(begun), len(ordered)))
 
-    play_in_order(source(), lambda episode: found.append(episode.match.id), concurrency=4, progress=progress)
-    assert found == [f"m{i}" for i in range(200)]
+    play_in_order(source(), lambda episode: ordered.append(episode.match.id), concurrency=4, progress=progress)
+    assert ordered == [f"m{i}" for i in range(200)]
     assert ended.index("m0") == 15, "all that may begin beside it have ended before: 4 * 4 less itself"
     assert waiting[-1] == (16, 0)
-    assert ended != found
+    assert ended != ordered
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ConnectionError])
 @pytest.mark.parametrize("where", ["playing", "writing"])
 def test_what_had_ended_is_handed_over_when_playing_is_broken_off(stop: type[BaseException], where: str):
-    backend, ended, found = _Late(":m3:"), [], []
+    backend, ended, ordered = _Late(":m3:"), [], []
 
     def source():
         for i in range(200):
@@ -163,20 +163,20 @@ def test_what_had_ended_is_handed_over_when_playing_is_broken_off(stop: type[Bas
             yield match(i, **against(backend))
 
     def each(episode):
-        found.append(episode.match.id)
-        if len(found) == 2 and where == "writing":
+        ordered.append(episode.match.id)
+        if len(ordered) == 2 and where == "writing":
             raise stop
 
     with pytest.raises(stop):
         play_in_order(source(), each, concurrency=4, progress=lambda episode: ended.append(episode.match.id))
-    assert set(ended) <= set(found) and "m3" not in found and len(found) > 2
-    assert found == sorted(found, key=lambda id: int(id[1:])) and len(set(found)) == len(found)
+    assert set(ended) <= set(ordered) and "m3" not in ordered and len(ordered) > 2
+    assert ordered == sorted(ordered, key=lambda id: int(id[1:])) and len(set(ordered)) == len(ordered)
     assert backend.asked == [], "streams are closed"
 
 
 @pytest.mark.parametrize("games", [2000, pytest.param(100_000, marks=pytest.mark.full)])
 def test_no_more_games_are_in_memory_than_are_in_play(games: int):
-    alive = most = found = 0
+    alive = most = count = 0
 
     def gone() -> None:
         nonlocal alive
@@ -189,12 +189,12 @@ def test_no_more_games_are_in_memory_than_are_in_play(games: int):
         most = max(most, alive)
 
     def each(episode: Episode) -> None:
-        nonlocal found
-        found += 1
+        nonlocal count
+        count += 1
 
     agents = dict.fromkeys(GAME.roles, SilentAgent())
     play_in_order((match(i, **agents) for i in range(games)), each, concurrency=8, progress=progress)
-    assert found == games and most <= 9 and alive == 0
+    assert count == games and most <= 9 and alive == 0
     assert not [thing for thing in gc.get_objects() if type(thing) is _RunningEpisode]
 
 

@@ -52,16 +52,19 @@ class EchoState:
         return None if self.outcome else "ab"[len(self.utterances) % 2]
 
     def apply(self, text: str, *, truncated: bool = False) -> "EchoState":
-        said = (*self.utterances, next_utterance(self, text, truncated))
-        return replace(self, utterances=said, outcome=self.judge(said))
+        utterances = (*self.utterances, next_utterance(self, text, truncated))
+        return replace(self, utterances=utterances, outcome=self.judge(utterances))
 
-    def judge(self, said: tuple[Utterance, ...]) -> Outcome | None:
-        role, text = said[-1].role, said[-1].text
+    def judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
+        role, text = utterances[-1].role, utterances[-1].text
         if text == self.task.secret:
             return Outcome(
-                {"a": 1.0, "b": -1.0} if role == "a" else {"a": -1.0, "b": 1.0}, role, "said", Evidence(len(said) - 1, 0, len(text), text)
+                {"a": 1.0, "b": -1.0} if role == "a" else {"a": -1.0, "b": 1.0},
+                role,
+                "said",
+                Evidence(len(utterances) - 1, 0, len(text), text),
             )
-        return Outcome({"a": 0.0, "b": 0.0}, None, "turn_limit") if len(said) == self.game.length else None
+        return Outcome({"a": 0.0, "b": 0.0}, None, "turn_limit") if len(utterances) == self.game.length else None
 
     def observe(self, role: str) -> Observation:
         if role not in self.game.roles:
@@ -77,7 +80,7 @@ def test_a_sound_game_passes():
 def ends(**changes: Any) -> dict[str, Any]:
     """A judge whose outcomes are changed."""
     judge = EchoState.judge
-    return {"judge": lambda self, said: (outcome := judge(self, said)) and replace(outcome, **changes)}
+    return {"judge": lambda self, utterances: (outcome := judge(self, utterances)) and replace(outcome, **changes)}
 
 
 def observing(**changes: Callable[[EchoState, str], Any]) -> dict[str, Any]:
@@ -104,8 +107,8 @@ def refusing_with_the_secret(state: EchoState, text: str) -> None:
 COUNT = count()
 
 
-def moody(self: EchoState, said: tuple[Utterance, ...]) -> Outcome | None:
-    return Outcome({"a": 0.0, "b": 0.0}, None, "turn_limit") if len(said) == 4 or next(COUNT) % 2 else None
+def moody(self: EchoState, utterances: tuple[Utterance, ...]) -> Outcome | None:
+    return Outcome({"a": 0.0, "b": 0.0}, None, "turn_limit") if len(utterances) == 4 or next(COUNT) % 2 else None
 
 
 def forgetful(state: EchoState) -> tuple[Any, ...]:
@@ -130,7 +133,7 @@ BROKEN: dict[str, tuple[type, dict[str, Any], str]] = {
     "going on": (EchoState, {"to_act": property(lambda self: "ab"[len(self.utterances) % 2])}, "after its outcome"),
     "state unpickled": (EchoState, {"__reduce__": forgetful}, "pickled state"),
     "short horizon": (Echo, {"horizon": property(lambda self: 2)}, "went on after 2 utterances"),
-    "endless": (EchoState, {"judge": lambda self, said: None}, "went on after 4 utterances"),
+    "endless": (EchoState, {"judge": lambda self, utterances: None}, "went on after 4 utterances"),
     "reason": (EchoState, ends(reason="bored"), "'bored' is none of said, foul, turn_limit"),
     "foul shown on": (EchoState, ends(reason="foul"), "a foul is shown to the other role"),
     "winner": (EchoState, ends(winner="c"), "'c' is no role"),

@@ -22,7 +22,7 @@ class Playthrough(NamedTuple):
     title: str
     config: str
     secret: str
-    said: tuple[Utterance, ...]
+    utterances: tuple[Utterance, ...]
     text: str
 
 
@@ -31,20 +31,20 @@ def read(name: str) -> Iterator[Playthrough]:
     for block in path.read_text(encoding="utf-8").split("\n# ")[1:] if path.is_file() else ():
         title, config, secret, *talk = block.rstrip("\n").split("\n")
         assert config.startswith("settings: ") and secret.startswith("secret: "), block
-        said = []
+        utterances = []
         for line in talk:
             if line.startswith("-- "):
                 break
             role, text = re.fullmatch(r"(\w+(?: \(cut off\))?): ?(.*)", line).groups()
-            said.append(Utterance(role.removesuffix(" (cut off)"), unescaped(text), role.endswith("(cut off)")))
-        yield Playthrough(title, config.removeprefix("settings: "), secret.removeprefix("secret: "), tuple(said), block.rstrip("\n"))
+            utterances.append(Utterance(role.removesuffix(" (cut off)"), unescaped(text), role.endswith("(cut off)")))
+        yield Playthrough(title, config.removeprefix("settings: "), secret.removeprefix("secret: "), tuple(utterances), block.rstrip("\n"))
 
 
 def played(name: str, one: Playthrough) -> State:
-    return replay(make_game(name, **json.loads(one.config)), Task("golden", one.secret, one.secret, 0), one.said)
+    return replay(make_game(name, **json.loads(one.config)), Task("golden", one.secret, one.secret, 0), one.utterances)
 
 
-def told(one: Playthrough, state: State) -> str:
+def rendered(one: Playthrough, state: State) -> str:
     """A game as its file has it: how it ended, and what decided it."""
     lines = [one.title, f"settings: {one.config}", f"secret: {one.secret}"]
     lines += [f"{u.role}{' (cut off)' * u.truncated}:" + f" {escaped(u.text)}" * bool(u.text) for u in state.utterances]
@@ -72,7 +72,7 @@ ALL = [(name, one) for name in sorted(GAMES) for one in read(name)]
 
 @pytest.mark.parametrize(("name", "one"), ALL, ids=[f"{name}: {one.title}" for name, one in ALL])
 def test_games_end_as_their_files_tell(name: str, one: Playthrough):
-    assert told(one, played(name, one)) == one.text
+    assert rendered(one, played(name, one)) == one.text
 
 
 @pytest.mark.parametrize("name", sorted(GAMES))
@@ -100,7 +100,7 @@ def test_a_reason_without_a_playthrough_is_seen(monkeypatch: pytest.MonkeyPatch,
 def write() -> None:
     """Plays the talks of every file again, and writes how they end."""
     for name in GAMES:
-        blocks = [told(one, played(name, one)) for one in read(name)]
+        blocks = [rendered(one, played(name, one)) for one in read(name)]
         head = f"Games of {name}, played by tests/envs/test_golden.py, which says how to add one.\n"
         (FOLDER / f"{name}.txt").write_text(head + "".join(f"\n# {block}\n" for block in blocks), encoding="utf-8")
 

@@ -17,11 +17,11 @@ GOOD = {"attacker": "{{a}} {word} {max_turns}", "defender": "{max_turns} {max_tu
 
 
 def test_control_characters_become_symbols_and_nothing_else_changes():
-    said = "Hm.\x1b[2J\r\x9b\x7f\u202e\ud800 naïve\u00a0犬\nline"
-    assert printable(said) == "Hm.\ufffd[2J\ufffd\ufffd\ufffd\ufffd\ufffd naïve 犬\nline"
+    text = "Hm.\x1b[2J\r\x9b\x7f\u202e\ud800 naïve\u00a0犬\nline"
+    assert printable(text) == "Hm.\ufffd[2J\ufffd\ufffd\ufffd\ufffd\ufffd naïve 犬\nline"
     assert one_line("a\nb\x85c\u2028") == "a\ufffdb\ufffdc\ufffd"
     assert inset("a\n\nb") == "a\n        \n        b"
-    assert len(printable(said)) == len(one_line(said)) == len(said)
+    assert len(printable(text)) == len(one_line(text)) == len(text)
 
 
 def test_an_error_is_one_short_line():

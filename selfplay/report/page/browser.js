@@ -23,13 +23,29 @@
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
   }
 
-  const data = await unpack(byId("games-data").textContent);
+  const data = await unpack(byId("games-index").textContent);
   const VOID = data.reasons.indexOf(data.void);
-  const games = data.games.map(([file, id, word, reason, winner, agents, said, evidence]) => {
+  const games = data.games.map(([file, id, word, reason, winner, agents, turns, evidence, quotation]) => {
     const players = [];
     for (let i = 0; i < agents.length; i += 2) players.push({ role: agents[i], agent: agents[i + 1] });
-    return { file, id, word, reason, winner, players, said, evidence, lower: null };
+    return { file, id, word, reason, winner, players, turns, evidence, quotation, said: null, lower: null };
   });
+
+  // Talk: read when it is needed, the piece of a game or, to search in it, all
+
+  const pieces = [...document.querySelectorAll(".games-talk")].map((script) => ({ script, read: null }));
+  function talk(piece) {
+    pieces[piece].read ??= unpack(pieces[piece].script.textContent).then((said) => {
+      said.forEach((one, at) => { games[piece * data.chunk + at].said = one; });
+      pieces[piece].script.remove();
+    });
+    return pieces[piece].read;
+  }
+  const talkOf = (number) => talk(Math.floor(number / data.chunk));
+  async function allTalk() {
+    for (let piece = 0; piece < pieces.length; piece++) await talk(piece);
+  }
+
   const key = (game) => `${data.files[game.file]}:${game.id}`;
   const numbers = new Map(games.map((game, number) => [key(game), number]));
   const aboutWord = new Map(); // numbers of the games about a word
@@ -85,8 +101,14 @@
     return wanted;
   }
 
-  function filter() {
-    const wanted = wantedNow();
+  let filtering = 0; // counts filters: one that has waited for the talk gives way to a later one
+  async function filter() {
+    const wanted = wantedNow(), mine = ++filtering;
+    if (wanted.text && games.some((game) => !game.said)) {
+      status.textContent = "Searching\u2026";
+      await allTalk();
+      if (mine !== filtering) return false;
+    }
     shown = [];
     games.forEach((game, number) => { if (fits(game, wanted)) shown.push(number); });
     status.textContent = shown.length === games.length
@@ -97,6 +119,7 @@
     list.scrollTop = 0;
     const place = shown.indexOf(current);
     if (place >= 0) reveal(place); else draw();
+    return true;
   }
 
   // The list: only the rows that are seen exist
@@ -116,13 +139,13 @@
     }
     const drawn = new Set(pool.map((row) => row.dataset.at));
     const free = pool.filter((row) => row.dataset.at === "");
-    for (let at = first; at < last; at++) if (!drawn.has(String(at))) write(free.pop(), at);
+    for (let at = first; at < last; at++) if (!drawn.has(String(at))) fillRow(free.pop(), at);
     for (const row of pool) if (row.dataset.at) row.setAttribute("aria-selected", shown[Number(row.dataset.at)] === current);
     const active = pool.find((row) => row.dataset.at && shown[Number(row.dataset.at)] === current);
     if (active) list.setAttribute("aria-activedescendant", active.id); else list.removeAttribute("aria-activedescendant");
   }
 
-  function write(row, at) {
+  function fillRow(row, at) {
     const game = games[shown[at]];
     row.hidden = false;
     row.id = `row-${at}`;
@@ -134,7 +157,7 @@
       element("b", {}, data.words[game.word] || game.id),
       element("span", { class: `won ${game.winner < 0 ? "none" : `r${game.winner}`}` }, ended(game)));
     const agents = data.agents.length > 1 ? game.players.map((player) => data.agents[player.agent]).join(" / ") : "";
-    const turns = `${game.said.length} ${game.said.length === 1 ? "utterance" : "utterances"}`;
+    const turns = `${game.turns} ${game.turns === 1 ? "utterance" : "utterances"}`;
     row.children[1].textContent = [data.files[game.file], agents, turns, found(game)].filter(Boolean).join(" \u00b7 ");
   }
 
@@ -144,7 +167,7 @@
   function found(game) {
     const text = choose("text").value.toLowerCase();
     const turn = text && game.lower ? game.lower.findIndex((said) => said.includes(text)) : -1;
-    if (turn < 0) return game.evidence ? game.said[game.evidence[0]][1].slice(game.evidence[1]).slice(0, 80) : "";
+    if (turn < 0) return game.quotation;
     const start = Math.max(0, game.lower[turn].indexOf(text) - 12);
     return `\u2026${game.said[turn][1].slice(start, start + 80)}`;
   }
@@ -162,13 +185,18 @@
     current = number;
     beside = other;
     const reading = [current, beside].filter((one) => one >= 0);
+    if (reading.every((one) => games[one].said)) write(reading);
+    else Promise.all(reading.map(talkOf)).then(() => { if (current === number && beside === other) write(reading); });
+    const place = shown.indexOf(current);
+    if (place >= 0) reveal(place); else draw();
+    if (push) remember();
+  }
+
+  function write(reading) {
     panes.classList.toggle("two", reading.length > 1);
     if (reading.length) panes.replaceChildren(tools(), ...reading.map((one) => transcript(games[one])));
     else panes.replaceChildren(element("p", { class: "empty" }, "Choose a game."));
     panes.scrollTop = 0;
-    const place = shown.indexOf(current);
-    if (place >= 0) reveal(place); else draw();
-    if (push) remember();
   }
 
   function tools() {
@@ -266,14 +294,14 @@
     remembering = setTimeout(() => history.replaceState(null, "", hash()), 150);
   }
 
-  function restore() {
+  async function restore() {
     const wanted = location.hash.includes("=") ? new URLSearchParams(location.hash.slice(1)) : new URLSearchParams();
     for (const name of FILTERS) {
       const control = choose(name), value = wanted.get(name) ?? "";
       const option = control.options && [...control.options].find((one) => one.value && [one.value, one.textContent].includes(value));
       control.value = control.options ? option?.value ?? "" : value;
     }
-    filter();
+    if (!(await filter())) return;
     const game = wanted.get("game"), number = numbers.get(game) ?? -1;
     byId("absent").hidden = !game || number >= 0;
     if (number >= 0) show(number, numbers.get(wanted.get("beside")) ?? -1, { push: false });
@@ -288,8 +316,8 @@
   for (const name of FILTERS) {
     choose(name).addEventListener("input", () => {
       clearTimeout(timer);
-      timer = setTimeout(() => {
-        filter();
+      timer = setTimeout(async () => {
+        if (!(await filter())) return;
         show(shown.includes(current) || !shown.length ? current : shown[0], shown.includes(current) ? beside : -1);
       }, name === "text" ? 120 : 0);
     });
@@ -323,7 +351,8 @@
   });
   addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });
   addEventListener("hashchange", restore);
-  restore();
+  await restore();
+  await Promise.all([current, beside].filter((one) => one >= 0).map(talkOf));
   byId("games").dataset.ready = "yes";
 })().catch((error) => {
   document.getElementById("status").textContent = `The games cannot be shown by this browser (${error.message}); one of 2023 or later can.`;

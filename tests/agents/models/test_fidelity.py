@@ -98,14 +98,14 @@ def test_one_token_that_two_experts_share_does_not_refuse_a_model(monkeypatch: p
     """Rounding may send it to either; two sets of rows do not both have one."""
     from sparring.agents.models import fidelity
 
-    found = {0: torch.tensor([0.0, 0.5]), 1: torch.tensor([0.0, 1e-6])}
-    monkeypatch.setattr(fidelity, "loop_difference", lambda loop, seed: found[seed])
+    differences = {0: torch.tensor([0.0, 0.5]), 1: torch.tensor([0.0, 1e-6])}
+    monkeypatch.setattr(fidelity, "loop_difference", lambda loop, seed: differences[seed])
     loop = HFLoop(tiny_model(), end_ids=frozenset())
     require_faithful(loop, "m")
-    found[1] = torch.tensor([0.0, 2e-3])
+    differences[1] = torch.tensor([0.0, 2e-3])
     with pytest.raises(ValueError, match="m: LlamaForCausalLM would be played as another model"):
         require_faithful(loop, "m")
-    found[1] = torch.tensor([torch.nan, 0.0])
+    differences[1] = torch.tensor([torch.nan, 0.0])
     with pytest.raises(ValueError, match="m: its probabilities are no numbers"):
         require_faithful(loop, "m")
 
@@ -118,11 +118,11 @@ def test_half_precision_and_short_contexts_pass(tmp_path: Path):
 
 
 def test_what_is_said_after_the_comparison_is_what_a_new_loop_says():
-    def said(loop: HFLoop) -> list[int]:
+    def sampled(loop: HFLoop) -> list[int]:
         loop.submit("s", list(range(5, 20)), Sampling(max_new_tokens=8), 7)
         return loop.poll()[0].ids.tolist()
 
     model = tiny_model("mistral", vocab=366 + len(PLAIN_ADDED))
     compared = HFLoop(model, end_ids=frozenset())
     require_faithful(compared, "m")
-    assert said(compared) == said(HFLoop(model, end_ids=frozenset()))
+    assert sampled(compared) == sampled(HFLoop(model, end_ids=frozenset()))

@@ -121,8 +121,8 @@ def test_a_first_prompt_without_room_voids_its_game_alone(caplog: pytest.LogCapt
     games = play_all(Match(f"{i}", game, Task(f"{i}", "lemon", "lemon", i), agents[i], i) for i in range(3))
     assert [p.outcome.reason == VOID for p in games] == [True, False, True]
     assert [p.segments["defender"] == () for p in games] == [True, False, True]
-    (said,) = caplog.messages
-    assert "small: the first prompt takes" in said and said.endswith("such games are void")
+    (message,) = caplog.messages
+    assert "small: the first prompt takes" in message and message.endswith("such games are void")
 
 
 def test_an_environment_ends_where_its_opponent_has_no_room():
@@ -138,10 +138,10 @@ def test_an_environment_ends_where_its_opponent_has_no_room():
 
 
 def test_half_a_character_is_played_with():
-    for said in ("half \ud800", "\udce9?"):
+    for text in ("half \ud800", "\udce9?"):
         env = TabooEnv("attacker", small())
         env.reset(seed=0)
-        assert env.step(said)[3] is False
+        assert env.step(text)[3] is False
 
 
 @pytest.mark.parametrize(

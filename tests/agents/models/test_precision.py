@@ -44,14 +44,14 @@ def test_weights_in_half_precision_are_played_as_they_are(monkeypatch: pytest.Mo
 
 @needs_compiler
 def test_the_trial_compares_the_same_products(monkeypatch: pytest.MonkeyPatch):
-    found = []
-    own, theirs = kernels.linear, torch.nn.functional.linear
-    monkeypatch.setattr(kernels, "linear", lambda *given: (found.append(own(*given)), found[-1])[1])
-    monkeypatch.setattr(torch.nn.functional, "linear", lambda *given: (found.append(theirs(*given)), found[-1])[1])
+    products = []
+    ours, theirs = kernels.linear, torch.nn.functional.linear
+    monkeypatch.setattr(kernels, "linear", lambda *arguments: (products.append(ours(*arguments)), products[-1])[1])
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda *arguments: (products.append(theirs(*arguments)), products[-1])[1])
     gain.cache_clear()
     assert 0 < gain(rows=2) < 1000
-    assert len(found) == 14
-    assert all((x - found[0]).abs().mean() < 0.01 * found[0].abs().mean() for x in found)
+    assert len(products) == 14
+    assert all((x - products[0]).abs().mean() < 0.01 * products[0].abs().mean() for x in products)
     gain.cache_clear()
 
 

@@ -24,34 +24,34 @@ def streams() -> TokenStreams:
 def test_two_turns_are_one_segment(streams: TokenStreams):
     first, second = request(SYSTEM, USER, turn=1), request(MORE, turn=3)
     opened = streams.extend(first, version="7", room=1000)
-    said = streams.chat.reply("Do you know?")
-    reply = streams.reply(first, said, [-0.5] * len(said), "stop", ended=True)
-    assert (reply.text, reply.finish, reply.tokens) == ("Do you know?", "stop", len(said))
+    reply_ids = streams.chat.reply("Do you know?")
+    reply = streams.reply(first, reply_ids, [-0.5] * len(reply_ids), "stop", ended=True)
+    assert (reply.text, reply.finish, reply.tokens) == ("Do you know?", "stop", len(reply_ids))
     more = streams.extend(second, version="7", room=1000)
-    streams.reply(second, said[:2], [-1.0, -2.0], "length", ended=False)
-    assert streams.ids("s") == [*opened, *said, *more, *said[:2]]
+    streams.reply(second, reply_ids[:2], [-1.0, -2.0], "length", ended=False)
+    assert streams.ids("s") == [*opened, *reply_ids, *more, *reply_ids[:2]]
     (segment,) = streams.close("s")
-    assert segment.ids.tolist() == [*opened, *said, *more, *said[:2]]
-    at = len(opened), len(opened) + len(said), len(segment.ids) - 2, len(segment.ids)
+    assert segment.ids.tolist() == [*opened, *reply_ids, *more, *reply_ids[:2]]
+    at = len(opened), len(opened) + len(reply_ids), len(segment.ids) - 2, len(segment.ids)
     assert segment.turns == (TurnSpan(1, at[0], at[1], "stop"), TurnSpan(3, at[2], at[3], "length"))
     assert np.flatnonzero(segment.loss_mask).tolist() == [*range(at[0], at[1]), *range(at[2], at[3])]
-    assert segment.logprobs[segment.loss_mask].tolist() == [-0.5] * len(said) + [-1.0, -2.0]
+    assert segment.logprobs[segment.loss_mask].tolist() == [-0.5] * len(reply_ids) + [-1.0, -2.0]
     assert not segment.logprobs[~segment.loss_mask].any() and segment.weight_version == "7"
     assert streams.close("s") == ()
 
 
 @pytest.mark.parametrize(("version", "temperature"), [("8", 1.0), ("7", 0.5)])
 def test_other_weights_or_temperature_begin_a_segment(streams: TokenStreams, version: str, temperature: float):
-    said = streams.chat.reply("Yes.")
+    reply_ids = streams.chat.reply("Yes.")
     one, two = request(SYSTEM, USER), request(MORE, temperature=temperature)
     streams.extend(one, version="7", room=1000)
-    streams.reply(one, said, [-1.0] * len(said), "stop", ended=True)
+    streams.reply(one, reply_ids, [-1.0] * len(reply_ids), "stop", ended=True)
     streams.extend(two, version=version, room=1000)
-    streams.reply(two, said, [-2.0] * len(said), "stop", ended=True)
+    streams.reply(two, reply_ids, [-2.0] * len(reply_ids), "stop", ended=True)
     old, new = streams.close("s")
     assert (old.weight_version, new.weight_version, new.temperature) == ("7", version, temperature)
     assert new.ids[: len(old.ids)].tolist() == old.ids.tolist() and not new.loss_mask[: len(old.ids)].any()
-    assert new.logprobs[new.loss_mask].tolist() == [-2.0] * len(said)
+    assert new.logprobs[new.loss_mask].tolist() == [-2.0] * len(reply_ids)
 
 
 def test_what_is_not_trainable_is_no_action(streams: TokenStreams):

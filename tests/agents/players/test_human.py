@@ -17,11 +17,11 @@ from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 
 
-def play(role: str, said: list[str], opponent: str) -> tuple[Episode, list[str], list[str]]:
+def play(role: str, lines: list[str], opponent: str) -> tuple[Episode, list[str], list[str]]:
     """A game about a lemon in which a person says these things and then ends the input: the game, what the person was told and asked."""
-    told: list[str] = []
+    shown: list[str] = []
     asked: list[str] = []
-    left = iter(said)
+    left = iter(lines)
 
     def ask(prompt: str) -> str:
         asked.append(prompt)
@@ -32,42 +32,42 @@ def play(role: str, said: list[str], opponent: str) -> tuple[Episode, list[str],
 
     other = FunctionAgent(lambda observation, rng: opponent)
     game = AdversarialTaboo(max_turns=3)
-    agents = {one: human(ask, told.append) if one == role else other for one in game.roles}
+    agents = {one: human(ask, shown.append) if one == role else other for one in game.roles}
     (episode,) = play_all([Match("m", game, Task("m", "lemon", "lemon", 0), agents, 0)])
-    return episode, told, asked
+    return episode, shown, asked
 
 
 def test_an_attacker_is_told_the_rules_and_the_word_once_and_then_what_is_said():
-    episodes, told, asked = play("attacker", ["It is sour.", "It is yellow."], "Tell me more.")
-    assert "You are the attacker. Your secret word is lemon." in told[0]
-    assert told[1:] == ["defender: Tell me more."] * 2
+    episode, shown, asked = play("attacker", ["It is sour.", "It is yellow."], "Tell me more.")
+    assert "You are the attacker. Your secret word is lemon." in shown[0]
+    assert shown[1:] == ["defender: Tell me more."] * 2
     assert asked == ["attacker (you): "] * 3
-    assert (episodes.outcome.reason, episodes.outcome.winner) == ("silent", "defender"), "the end of the input is silence"
-    assert [u.text for u in episodes.state.utterances if u.role == "attacker"] == ["It is sour.", "It is yellow.", ""]
+    assert (episode.outcome.reason, episode.outcome.winner) == ("silent", "defender"), "the end of the input is silence"
+    assert [u.text for u in episode.state.utterances if u.role == "attacker"] == ["It is sour.", "It is yellow.", ""]
 
 
 def test_a_defender_is_not_told_the_word_and_what_could_steer_a_terminal_is_not_printed():
-    episodes, told, _ = play("defender", ["Hm.", "I know the word! It is a lemon."], "Sour\x1b[2J!\nYellow.")
-    assert "You are the defender." in told[0]
-    assert told[0].endswith("attacker: Sour\ufffd[2J!\n        Yellow.")
-    assert "lemon" not in "".join(told)
-    assert (episodes.outcome.reason, episodes.outcome.winner) == ("declared_right", "defender")
+    episode, shown, _ = play("defender", ["Hm.", "I know the word! It is a lemon."], "Sour\x1b[2J!\nYellow.")
+    assert "You are the defender." in shown[0]
+    assert shown[0].endswith("attacker: Sour\ufffd[2J!\n        Yellow.")
+    assert "lemon" not in "".join(shown)
+    assert (episode.outcome.reason, episode.outcome.winner) == ("declared_right", "defender")
 
 
 def test_nothing_is_said_only_when_it_is_meant():
-    episodes, _, asked = play("attacker", ["", " \u200b ", "It is sour.", "", "It is yellow."], "Tell me more.")
-    assert [u.text for u in episodes.state.utterances if u.role == "attacker"] == [" \u200b "], "the second silence is taken as such"
+    episode, _, asked = play("attacker", ["", " \u200b ", "It is sour.", "", "It is yellow."], "Tell me more.")
+    assert [u.text for u in episode.state.utterances if u.role == "attacker"] == [" \u200b "], "the second silence is taken as such"
     assert asked == ["attacker (you): ", SILENT]
-    episodes, _, asked = play("attacker", ["", "It is sour.", "It is yellow.", "It is round."], "Tell me more.")
-    assert episodes.outcome.reason == "turn_limit"
+    episode, _, asked = play("attacker", ["", "It is sour.", "It is yellow.", "It is round."], "Tell me more.")
+    assert episode.outcome.reason == "turn_limit"
     assert asked == ["attacker (you): ", SILENT, "attacker (you): ", "attacker (you): "]
 
 
 def test_a_person_can_ask_for_help_and_leave():
-    episodes, told, asked = play("attacker", ["It is sour.", " /HELP", "It is yellow.", "It is round."], "Tell me more.")
-    assert episodes.outcome.reason == "turn_limit" and len(asked) == 4
-    (shown,) = [text for text in told if "/quit or Ctrl-D leaves" in text]
-    assert "Your secret word is lemon." in shown and shown.endswith("attacker: It is sour.\ndefender: Tell me more.")
+    episode, shown, asked = play("attacker", ["It is sour.", " /HELP", "It is yellow.", "It is round."], "Tell me more.")
+    assert episode.outcome.reason == "turn_limit" and len(asked) == 4
+    (help_text,) = [text for text in shown if "/quit or Ctrl-D leaves" in text]
+    assert "Your secret word is lemon." in help_text and help_text.endswith("attacker: It is sour.\ndefender: Tell me more.")
     with pytest.raises(Left):
         play("attacker", ["It is sour.", "/quit"], "Tell me more.")
 

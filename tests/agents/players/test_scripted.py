@@ -64,8 +64,8 @@ def test_a_quarter_of_games_end_with_the_word_drawn_out(episodes: list[State]):
 def test_hints_are_mostly_true(episodes: list[State]):
     claims = true = 0
     for state in episodes:
-        found = truth([u.text for u in state.utterances if u.role == "attacker"], state.task.secret)
-        claims, true = claims + found.claims, true + found.true
+        counts = truth([u.text for u in state.utterances if u.role == "attacker"], state.task.secret)
+        claims, true = claims + counts.claims, true + counts.true
     assert 0.9 < true / claims < 1
 
 
@@ -80,8 +80,8 @@ def test_nonsense_is_not_heard():
 
 def test_a_careful_listener_finds_the_word():
     word = WORLD.nouns[10]
-    said = [Utterance("attacker", phrasings(Hint(fact))[0]) for fact in sorted(WORLD.facts[word])]
-    assert listen(said).candidates(WORLD) == (word,)
+    utterances = [Utterance("attacker", phrasings(Hint(fact))[0]) for fact in sorted(WORLD.facts[word])]
+    assert listen(utterances).candidates(WORLD) == (word,)
 
 
 def test_unknown_style_is_refused_with_the_known_ones():

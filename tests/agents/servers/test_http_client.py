@@ -185,10 +185,10 @@ def test_a_server_that_is_lost_is_not_waited_for_by_each_request(caplog: pytest.
         assert one.wait() == [("a", {})]
     for i in range(50):
         one.submit(str(i), "/x", {}, lambda data: data)
-    found: list = []
+    results: list = []
     while one.in_flight:
-        found += one.wait()
-    assert len(found) == 50 and all(isinstance(outcome, Failed) and stub.url in str(outcome) for _, outcome in found)
+        results += one.wait()
+    assert len(results) == 50 and all(isinstance(outcome, Failed) and stub.url in str(outcome) for _, outcome in results)
     assert 6 <= len(sleep.pauses) <= 8
     assert sum("cannot connect" in record.message for record in caplog.records) == 1
 
@@ -250,8 +250,8 @@ def test_failures_of_one_kind_are_told_once(caplog: pytest.LogCaptureFixture):
             one.submit(str(i), "/x", {}, lambda data: data)
         while one.in_flight:
             one.wait()
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2 and "500" in told[0] and "503" in told[1]
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2 and "500" in messages[0] and "503" in messages[1]
 
 
 def test_an_answer_that_has_come_is_known_without_waiting():
@@ -279,10 +279,10 @@ def test_many_at_once_within_the_bound():
         for i in range(20):
             one.submit(str(i), "/x", {"i": i}, lambda data: data)
         assert one.in_flight == 20
-        found: dict[str, dict] = {}
+        results: dict[str, dict] = {}
         while one.in_flight:
-            found |= dict(one.wait())
-        assert found == {str(i): {"i": i} for i in range(20)}
+            results |= dict(one.wait())
+        assert results == {str(i): {"i": i} for i in range(20)}
         assert stub.most == 5
 
 
@@ -294,10 +294,10 @@ def test_what_is_cancelled_does_not_come_back():
         one.cancel("a")
         one.cancel("unknown")
         one.submit("a", "/x", {"n": 2}, lambda data: data)
-        found: dict[str, dict] = {}
+        results: dict[str, dict] = {}
         while one.in_flight:
-            found |= dict(one.wait())
-        assert found == {"a": {"n": 2}, "b": {"n": 1}}
+            results |= dict(one.wait())
+        assert results == {"a": {"n": 2}, "b": {"n": 1}}
 
 
 def test_a_client_that_is_gone_leaves_no_thread():
@@ -339,7 +339,7 @@ def test_the_key_is_sent_and_never_said(
 ):
     monkeypatch.setenv("TEST_KEY", KEY)
     echo = {"error": {"message": f"wrong key {KEY}", "code": "x"}}
-    said = []
+    texts = []
     with caplog.at_level(logging.DEBUG):
         for status in (401, 403, 404, 400, 429, 500):
             with stub_server(then(Answer(echo, status=status))) as stub:
@@ -347,12 +347,12 @@ def test_the_key_is_sent_and_never_said(
                 one.submit("a", "/x", {}, lambda data: data)
                 ((_, outcome),) = one.wait()
                 assert stub.asked[0].headers["Authorization"] == f"Bearer {KEY}"
-                said += [str(outcome), repr(outcome), repr(outcome.__cause__), repr(one), str(one), repr(one.limits)]
+                texts += [str(outcome), repr(outcome), repr(outcome.__cause__), repr(one), str(one), repr(one.limits)]
         with pytest.raises(ConnectionError) as error:
             ask(stub.url)
-    said += [str(error.value), caplog.text, *capfd.readouterr()]
-    assert not any(KEY in text for text in said)
-    assert "the key in TEST_KEY" in said[0] and "(key)" in said[6]
+    texts += [str(error.value), caplog.text, *capfd.readouterr()]
+    assert not any(KEY in text for text in texts)
+    assert "the key in TEST_KEY" in texts[0] and "(key)" in texts[6]
 
 
 @pytest.mark.parametrize("shown", [KEY[:-2], KEY[3:12], KEY.upper(), KEY[::-1], f"'{KEY}'", KEY[5:].replace("-", "%2D")])
@@ -361,8 +361,8 @@ def test_parts_of_the_key_are_never_said(monkeypatch: pytest.MonkeyPatch, caplog
     for status in (400, 403, 404, 429, 500):
         with stub_server(then(Answer({"error": {"message": "x" * 290 + f" {shown} is wrong"}}, status=status))) as stub:
             caplog.text and caplog.clear()
-            for said in (str(ask(stub.url)), caplog.text):
-                assert not any(shown[at : at + 8] in said for at in range(len(shown) - 7))
+            for text in (str(ask(stub.url)), caplog.text):
+                assert not any(shown[at : at + 8] in text for at in range(len(shown) - 7))
     one = client("http://127.0.0.1:1")
     assert one.kept(f"It is {shown}.").startswith("It is ") and "(key)" in one.kept(f"It is {shown}.")
     monkeypatch.setenv("TEST_KEY", "lemon")

@@ -29,7 +29,7 @@ from sparring.selfplay.storage.episodes import record
 GAME = AdversarialTaboo(max_turns=2)
 
 
-def said(content, finish="stop", usage=None, **message) -> Answer:
+def completion(content, finish="stop", usage=None, **message) -> Answer:
     choice = {"index": 0, "message": {"role": "assistant", "content": content, **message}, "finish_reason": finish}
     return Answer({"choices": [choice], **({"usage": usage} if usage else {})})
 
@@ -61,7 +61,7 @@ def ask(model: OpenAIServer, stream: str = "s", **sampling) -> Reply:
 
 
 def test_whole_games():
-    with stub_server(lambda asked: said(f"Answer {len(asked.body['messages'])}.", usage={"completion_tokens": 4})) as stub:
+    with stub_server(lambda asked: completion(f"Answer {len(asked.body['messages'])}.", usage={"completion_tokens": 4})) as stub:
         episodes = play(server(stub), n=8)
         asked = [a.body for a in stub.asked]
     for p in episodes:
@@ -82,7 +82,7 @@ def test_games_are_asked_for_together():
         if stub.most == 4:
             full.set()
         full.wait(timeout=300)
-        return said("Hm.")
+        return completion("Hm.")
 
     with stub_server(answer) as stub:
         play(server(stub, concurrency=4), n=12)
@@ -90,7 +90,7 @@ def test_games_are_asked_for_together():
 
 
 def test_settings_are_sent():
-    with stub_server(lambda asked: said("Hm.")) as stub:
+    with stub_server(lambda asked: completion("Hm.")) as stub:
         model = server(stub)
         ask(model, temperature=0.3, max_new_tokens=7)
         ask(model, "t", top_k=5, top_p=0.9, min_p=0.1, min_new_tokens=2, stop=("\n",))
@@ -117,21 +117,21 @@ def test_openai_itself_calls_the_length_otherwise():
 @pytest.mark.parametrize(
     ("answer", "reply"),
     [
-        (said(" Hello. "), Reply("Hello.")),
-        (said("Hel", "length"), Reply("Hel", finish="length")),
-        (said(""), Reply("")),
-        (said(None), Reply("")),
-        (said("Hm", "content_filter"), Reply("Hm", finish="error")),
-        (said("Hm.", "eos_token"), Reply("Hm.")),
-        (said("<think>It is a lemon.</think>\nHm."), Reply("Hm.", "It is a lemon.")),
-        (said("It is a lemon.</think>Hm."), Reply("Hm.", "It is a lemon.")),
-        (said("<think>It is a le", "length"), Reply("", "It is a le", "length")),
-        (said("Hm.", reasoning_content="A lemon."), Reply("Hm.", "A lemon.")),
-        (said("Hm.", reasoning="A lemon."), Reply("Hm.", "A lemon.")),
-        (said("<think>b</think>Hm.", reasoning_content="a"), Reply("Hm.", "a\nb")),
-        (said("Hm.", usage={"completion_tokens": 3}), Reply("Hm.", tokens=3)),
-        (said("Hm.", usage={"completion_tokens": "x"}), Reply("Hm.")),
-        (said("a\ud800b"), Reply("a?b")),
+        (completion(" Hello. "), Reply("Hello.")),
+        (completion("Hel", "length"), Reply("Hel", finish="length")),
+        (completion(""), Reply("")),
+        (completion(None), Reply("")),
+        (completion("Hm", "content_filter"), Reply("Hm", finish="error")),
+        (completion("Hm.", "eos_token"), Reply("Hm.")),
+        (completion("<think>It is a lemon.</think>\nHm."), Reply("Hm.", "It is a lemon.")),
+        (completion("It is a lemon.</think>Hm."), Reply("Hm.", "It is a lemon.")),
+        (completion("<think>It is a le", "length"), Reply("", "It is a le", "length")),
+        (completion("Hm.", reasoning_content="A lemon."), Reply("Hm.", "A lemon.")),
+        (completion("Hm.", reasoning="A lemon."), Reply("Hm.", "A lemon.")),
+        (completion("<think>b</think>Hm.", reasoning_content="a"), Reply("Hm.", "a\nb")),
+        (completion("Hm.", usage={"completion_tokens": 3}), Reply("Hm.", tokens=3)),
+        (completion("Hm.", usage={"completion_tokens": "x"}), Reply("Hm.")),
+        (completion("a\ud800b"), Reply("a?b")),
     ],
 )
 def test_replies(answer: Answer, reply: Reply):
@@ -150,10 +150,10 @@ def test_replies(answer: Answer, reply: Reply):
         {"choices": [None]},
         {"choices": [{"message": None, "finish_reason": "stop"}]},
         {"choices": [{"message": {"content": "Hm."}}]},
-        said("Hm.", None).body,
-        said("Hm.", "abort").body,
-        said(7).body,
-        said("Hm.", reasoning_content=["a"]).body,
+        completion("Hm.", None).body,
+        completion("Hm.", "abort").body,
+        completion(7).body,
+        completion("Hm.", reasoning_content=["a"]).body,
     ],
 )
 def test_what_is_no_reply(body):
@@ -163,7 +163,7 @@ def test_what_is_no_reply(body):
 
 def test_private_thoughts_are_not_shown_to_anyone():
     seen = []
-    with stub_server(lambda asked: said("<think>lemon?</think>Hm.")) as stub:
+    with stub_server(lambda asked: completion("<think>lemon?</think>Hm.")) as stub:
         agents = {
             "attacker": FunctionAgent(lambda observation, rng: seen.append(observation) or "Hint."),
             "defender": ModelAgent(server(stub), TABOO_BRIEF, Sampling()),
@@ -174,7 +174,7 @@ def test_private_thoughts_are_not_shown_to_anyone():
     assert p.turns[1].private == "lemon?"
 
 
-@pytest.mark.parametrize("fault", [Answer(status=500), Answer(status=429), Answer(b"{"), said("Hm.", "abort"), DROP, HANG])
+@pytest.mark.parametrize("fault", [Answer(status=500), Answer(status=429), Answer(b"{"), completion("Hm.", "abort"), DROP, HANG])
 def test_a_fault_that_stays_voids_its_game_alone(fault: Answer | str):
     """The first of the games that speak again gets nothing but faults from then on."""
     unlucky: list[int] = []
@@ -183,7 +183,7 @@ def test_a_fault_that_stays_voids_its_game_alone(fault: Answer | str):
         seed = asked.body["seed"]
         if len(asked.body["messages"]) == 4 and not unlucky:
             unlucky.append(seed)
-        return fault if seed in unlucky else said("Hm.")
+        return fault if seed in unlucky else completion("Hm.")
 
     with stub_server(answer) as stub:
         episodes = play(server(stub, request_seconds=1.5 if fault == HANG else 60), n=4)
@@ -194,7 +194,7 @@ def test_a_fault_that_stays_voids_its_game_alone(fault: Answer | str):
 
 
 def test_a_server_that_goes_voids_games_and_one_that_never_was_is_an_error():
-    with stub_server(lambda asked: said("Hm.")) as stub:
+    with stub_server(lambda asked: completion("Hm.")) as stub:
         model = server(stub)
         assert ask(model).text == "Hm."
     assert ask(model, "t").finish == "error"
@@ -203,7 +203,7 @@ def test_a_server_that_goes_voids_games_and_one_that_never_was_is_an_error():
 
 
 def test_truncated_and_empty_replies_are_the_models_own_doing():
-    with stub_server(lambda asked: said("Hm", "length") if asked.number == 0 else said(None)) as stub:
+    with stub_server(lambda asked: completion("Hm", "length") if asked.number == 0 else completion(None)) as stub:
         episodes = play(server(stub, concurrency=1), n=2)
     assert sorted(p.outcome.reason for p in episodes) == ["overlong", "silent"]
 
@@ -227,7 +227,7 @@ def test_what_the_user_must_mend_is_said(status: int, message: str, monkeypatch:
 )
 def test_a_chat_that_outgrows_the_context(error: dict):
     full = Answer({"error": error}, status=400)
-    with stub_server(lambda asked: full if len(asked.body["messages"]) > 2 else said("Hm.")) as stub:
+    with stub_server(lambda asked: full if len(asked.body["messages"]) > 2 else completion("Hm.")) as stub:
         (p,) = play(server(stub))
         assert p.turns[-1].finish == "length" and p.outcome.reason == "overlong"
     with stub_server(lambda asked: full) as stub, pytest.raises(ValueError, match=r"too long|maximum context"):
@@ -236,13 +236,13 @@ def test_a_chat_that_outgrows_the_context(error: dict):
 
 def test_one_request_refused_among_others_voids_its_game_alone():
     filtered = Answer({"error": {"message": "our content policy", "code": "content_filter"}}, status=400)
-    with stub_server(lambda asked: filtered if asked.number == 2 else said("Hm.")) as stub:
+    with stub_server(lambda asked: filtered if asked.number == 2 else completion("Hm.")) as stub:
         episodes = play(server(stub, concurrency=1), n=3)
     assert sorted(p.outcome.reason for p in episodes) == ["turn_limit", "turn_limit", VOID]
     with stub_server(lambda asked: filtered) as stub, pytest.raises(ValueError, match="our content policy"):
         play(server(stub))
     with (
-        stub_server(lambda asked: Answer(status=401) if asked.number == 2 else said("Hm.")) as stub,
+        stub_server(lambda asked: Answer(status=401) if asked.number == 2 else completion("Hm.")) as stub,
         pytest.raises(ValueError, match="refuses access"),
     ):
         play(server(stub, concurrency=1), n=3)
@@ -250,7 +250,7 @@ def test_one_request_refused_among_others_voids_its_game_alone():
 
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden-99")
-    with stub_server(lambda asked: said("Hm.")) as stub:
+    with stub_server(lambda asked: completion("Hm.")) as stub:
         agent = resolve(f"openai:m@{stub.url}", sampling=Sampling())
         assert isinstance(agent, ModelAgent) and isinstance(agent.model, OpenAIServer)
         ask(agent.model)
@@ -261,7 +261,7 @@ def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_reply_that_says_the_key_is_kept_without_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-hidden-99")
-    with stub_server(lambda asked: said("<think>SK-HIDDEN-9</think>It is sk-hidden-99!", reasoning_content="99-neddih")) as stub:
+    with stub_server(lambda asked: completion("<think>SK-HIDDEN-9</think>It is sk-hidden-99!", reasoning_content="99-neddih")) as stub:
         (p,) = play(server(stub))
     assert p.state.utterances[1].text == "It is (key)!"
     assert p.turns[1].private == "(key)\n(key)"
@@ -269,7 +269,7 @@ def test_a_reply_that_says_the_key_is_kept_without_it(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("tokens", [10**400, 10**12, 10_000_001, float("inf"), float("nan"), -5, True, "9" * 50, [], None])
 def test_an_absurd_count_of_tokens_voids_the_game_or_counts_as_none(tokens: object):
-    with stub_server(lambda asked: said("Hm.", usage={"completion_tokens": tokens})) as stub:
+    with stub_server(lambda asked: completion("Hm.", usage={"completion_tokens": tokens})) as stub:
         (p,) = play(server(stub))
     if type(tokens) is int and tokens > 0:
         assert p.outcome.reason == VOID
@@ -332,7 +332,7 @@ def test_refusals_of_single_requests_are_told_once(caplog: pytest.LogCaptureFixt
     """Each voids its game; servers quote the number of each request."""
 
     def answer(asked: Asked) -> Answer:
-        return said("Hm.") if asked.number < 1 else Answer({"error": f"request {asked.number} is bad"}, status=400)
+        return completion("Hm.") if asked.number < 1 else Answer({"error": f"request {asked.number} is bad"}, status=400)
 
     with stub_server(answer) as stub:
         model = server(stub, concurrency=1)

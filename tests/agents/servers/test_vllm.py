@@ -37,9 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of another model, with their head."""
-    made = save(tmp_path_factory.mktemp("other"), seed=1)
-    store_head(made)
-    return made
+    folder = save(tmp_path_factory.mktemp("other"), seed=1)
+    store_head(folder)
+    return folder
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -87,11 +87,11 @@ def talk(model: LanguageModel | VLLMServer, streams: int = 4, turns: int = 3, **
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7}, {"top_k": 20, "min_new_tokens": 3}], ids=["plain", "cool", "filtered"])
 def test_streams_are_those_of_the_model_itself(folder: Path, sampling: dict):
     stub_model = TinyVLLM(str(folder))
-    said, own = talk(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")), **sampling)
+    replies, ours = talk(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")), **sampling)
     with stub_server(stub_model) as stub:
         their_said, theirs = talk(server(stub, folder), **sampling)
-    assert their_said == said and len(said) == 12
-    for (a,), (b,) in zip(own, theirs, strict=True):
+    assert their_said == replies and len(replies) == 12
+    for (a,), (b,) in zip(ours, theirs, strict=True):
         assert (a.ids == b.ids).all() and (a.loss_mask == b.loss_mask).all()
         assert (a.turns, a.temperature, a.weight_version) == (b.turns, b.temperature, b.weight_version) and len(a.turns) == 3
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
@@ -99,10 +99,10 @@ def test_streams_are_those_of_the_model_itself(folder: Path, sampling: dict):
 
 def test_games_can_be_trained_on(folder: Path):
     stub_model = TinyVLLM(str(folder))
-    own = play(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")))
+    ours = play(LanguageModel(tiny_model(), tiny.tiny_tokenizer("chatml")))
     with stub_server(stub_model) as stub:
         theirs = play(server(stub, folder))
-    assert [(p.state.utterances, p.turns, p.outcome) for p in theirs] == [(p.state.utterances, p.turns, p.outcome) for p in own]
+    assert [(p.state.utterances, p.turns, p.outcome) for p in theirs] == [(p.state.utterances, p.turns, p.outcome) for p in ours]
     assert all(segment.loss_mask.any() for p in theirs for segment in p.segments["attacker"])
 
 
@@ -242,11 +242,11 @@ def test_a_failure_in_the_middle_leaves_the_stream_in_step(folder: Path):
     with stub_server(TinyVLLM(str(folder), lambda body, asked: body if asked.number < 3 else {})) as stub:
         model = server(stub, folder)
         ask(model, "Hi.", max_new_tokens=4)
-        said = model.streams.ids("s")
+        ids = model.streams.ids("s")
         ask(model, "And?", max_new_tokens=4, temperature=1.0)
         assert ask(model, "So?").finish == "error"
         (segment,) = model.close("s")
-    assert segment.ids[: len(said)].tolist() == said and len(segment.turns) == 2
+    assert segment.ids[: len(ids)].tolist() == ids and len(segment.turns) == 2
     assert int(segment.loss_mask.sum()) == sum(span.end - span.start for span in segment.turns)
 
 
@@ -306,13 +306,13 @@ def test_weights_from_a_folder(folder: Path, other: Path):
 
 def test_weights_arrive_whole(folder: Path, other: Path):
     """The replies after an update are those of the other model: its head has come too, though it is tied."""
-    said, own = talk(LanguageModel(tiny_model(1), tiny.tiny_tokenizer("chatml")))
+    replies, ours = talk(LanguageModel(tiny_model(1), tiny.tiny_tokenizer("chatml")))
     with stub_server(TinyVLLM(str(folder))) as stub:
         model = server(stub, folder)
         model.load_weights(other, "1")
         their_said, theirs = talk(model)
-    assert their_said == said
-    for (a,), (b,) in zip(own, theirs, strict=True):
+    assert their_said == replies
+    for (a,), (b,) in zip(ours, theirs, strict=True):
         assert (a.ids == b.ids).all()
         np.testing.assert_allclose(a.logprobs, b.logprobs, atol=1e-5)
 

@@ -143,8 +143,7 @@ def test_the_everyday_suite_gives_the_scores_of_the_everyday_test():
     model = language_model()
     tasks, _ = suite("everyday", Asking(items=4)).ask(model, None)
     result = everyday.evaluate(model, 4)
-    assert {task: one.score for task, one in tasks.items()} == pytest.approx(
-        {t: row["score"] for t, row in result["tasks"].items()}, abs=1e-5
-    )
-    assert [s for one in tasks.values() for s in one.scores] == result["scores"]
+    assert list(tasks)[: len(result["tasks"])] == list(result["tasks"])
+    assert [s for one in tasks.values() for s in one.scores][: len(result["scores"])] == result["scores"]
+    assert sum(task.startswith("harder/") for task in tasks) == 10
     assert log_likelihoods(model, []).shape == (0,)

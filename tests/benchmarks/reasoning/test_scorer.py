@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_model, tiny_tokenizer
+from tiny import needs_compiler, tiny_model, tiny_tokenizer
 
 from sparring.agents.models.language_model import LanguageModel
 from sparring.benchmarks.reasoning import scorer
@@ -62,7 +62,7 @@ def test_what_is_shared_goes_through_the_model_once():
     # The last token of an answer is only predicted: 1 2 3 4, then 6 behind 1 2 3, then 9 behind 1 2.
     assert batch.ids == [1, 2, 3, 4, 6, 9]
     assert batch.positions == [0, 1, 2, 3, 3, 2]
-    assert [(s.index, s.shared, s.path.tolist()) for s in batch.sequences] == [
+    assert [(s.number, s.shared, s.path.tolist()) for s in batch.sequences] == [
         (2, 0, [0, 1, 2, 3]),
         (1, 3, [0, 1, 2, 4]),
         (0, 2, [0, 1, 5]),
@@ -73,11 +73,11 @@ def test_batches_stay_within_their_bounds():
     rng = random.Random(1)
     asked = [Continuation(tuple(rng.choices(range(3), k=rng.randint(1, 9))), tuple(rng.choices(range(3), k=3))) for _ in range(60)]
     batches = list(scorer._batches(asked, 20, 12))
-    assert sorted(s.index for batch in batches for s in batch.sequences) == list(range(60))
+    assert sorted(s.number for batch in batches for s in batch.sequences) == list(range(60))
     for batch in batches:
         assert len(batch.ids) <= 20 and 3 * len(batch.sequences) <= 12
         for one in batch.sequences:
-            assert tuple(batch.ids[i] for i in one.path) == (*asked[one.index].context, *asked[one.index].ids)[:-1]
+            assert tuple(batch.ids[i] for i in one.path) == (*asked[one.number].context, *asked[one.number].ids)[:-1]
             assert [batch.positions[i] for i in one.path] == list(range(len(one.path)))
 
 
@@ -88,6 +88,15 @@ def test_half_precision_is_normalised_in_float32():
     scores = log_likelihoods(model, asked)
     assert len({round(float(s) % 0.125, 6) for s in scores}) > 3, "sums in bfloat16 would be whole fractions of a nat"
     assert scores == pytest.approx([plain(model, one) for one in asked], rel=0.05)
+
+
+@needs_compiler
+def test_scores_are_in_the_models_own_precision_where_play_is_rounded():
+    model = language_model()
+    rounded = LanguageModel(model.model, model.tokenizer, name="tiny", products=torch.bfloat16)
+    assert rounded.products == torch.bfloat16
+    asked = asked_of(model, chat=True)
+    assert log_likelihoods(rounded, asked) == pytest.approx(log_likelihoods(model, asked), abs=1e-6)
 
 
 def test_what_does_not_fit_and_what_is_no_number_is_said():

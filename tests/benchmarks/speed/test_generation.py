@@ -8,12 +8,16 @@ import pytest
 import torch
 from tiny import tiny_model, tiny_tokenizer
 
+from sparring.agents.engine import kernels
+from sparring.agents.models.gguf import load_gguf
 from sparring.agents.players.player_card import PlayerCard
+from sparring.benchmarks.reliability.gguf_files import byte_level, write
 from sparring.benchmarks.speed import generation as speed
 from sparring.benchmarks.speed import roofline
 from sparring.benchmarks.speed.common import Work
 from sparring.benchmarks.speed.llama_cpp import interleaved, named
-from sparring.benchmarks.speed.loops import ENGINES, LOOPS
+from sparring.benchmarks.speed.llama_server import as_kind
+from sparring.benchmarks.speed.loops import ENGINES, LOOPS, USUAL
 from sparring.benchmarks.speed.processes import Team, highest_memory, together
 from sparring.benchmarks.speed.profile import by_kind
 from sparring.benchmarks.speed.random_models import MEAN_REPLY, random_model
@@ -61,7 +65,7 @@ def test_all_loops_are_measured_on_whole_games(config: speed.SpeedConfig, monkey
     assert least["total_seconds"] == pytest.approx(least["products_seconds"] + least["keys_values_seconds"])
     assert least["share"] == pytest.approx(least["total_seconds"] / least["seconds"])
     spent = found["profile"]
-    assert min(spent.values()) > 0
+    assert min(seconds for kind, seconds in spent.items() if kind != "layers") > 0 or spent["layers"] > 0
     assert sum(seconds for kind, seconds in spent.items() if kind != "profiled") == pytest.approx(spent["profiled"])
     assert abs(found["mismatch_kl"]) < 1e-6
     assert set(found["seconds_per_game"]) == {"500", "5"}
@@ -69,8 +73,8 @@ def test_all_loops_are_measured_on_whole_games(config: speed.SpeedConfig, monkey
 
 def test_operations_count_by_their_kind():
     times = [("aten::mm", 1.0), ("aten::addmm", 2.0), ("aten::bmm", 4.0), ("aten::copy_", 8.0), ("aten::mul", 16.0)]
-    times += [("kernels.attend", 32.0), ("kernels.copy", 64.0)]
-    assert by_kind(times) == {"products": 3.0, "attention": 36.0, "moving": 72.0, "others": 16.0}
+    times += [("kernels.attend", 32.0), ("kernels.copy", 64.0), ("kernels.body", 128.0), ("kernels.linear", 256.0)]
+    assert by_kind(times) == {"products": 259.0, "layers": 128.0, "attention": 36.0, "moving": 72.0, "others": 16.0}
 
 
 def test_what_our_loop_computed_is_counted(config: speed.SpeedConfig):
@@ -85,7 +89,7 @@ def test_what_our_loop_computed_is_counted(config: speed.SpeedConfig):
 
 def test_all_engines_answer_and_say_how_long_it_took(config: speed.SpeedConfig):
     setting = speed.prepare(config)
-    for name in LOOPS:
+    for name in USUAL:
         assert ENGINES[name](setting, [[5, 6, 7], [8, 9]], 3) > 0, name
 
 
@@ -118,13 +122,47 @@ def test_random_models_speak_known_tokens_and_end(monkeypatch: pytest.MonkeyPatc
 
 def test_the_limit_grows_with_the_work(config: speed.SpeedConfig):
     model = speed.prepare(config).model.model
-    one = roofline.seconds(model, Work(steps=10, rows=40, prefilled=40, drawn=45, attended=1000), 64)
-    ten = roofline.seconds(model, Work(steps=10_000, rows=40_000, prefilled=40_000, drawn=45_000, attended=1_000_000), 64)
-    assert ten["products"] > 10 * one["products"] > 0
-    assert one["total"] == one["products"] + one["keys_values"]
+    for dtype in (torch.float32, torch.bfloat16):
+        one = roofline.seconds(model, Work(steps=10, rows=40, prefilled=40, drawn=45, attended=1000), 64, dtype)
+        ten = roofline.seconds(model, Work(steps=10_000, rows=40_000, prefilled=40_000, drawn=45_000, attended=1_000_000), 64, dtype)
+        assert ten["products"] > 10 * one["products"] > 0
+        assert one["total"] == one["products"] + one["keys_values"]
 
 
-@pytest.mark.parametrize("bad", [{"loops": ("ours", "theirs")}, {"loops": ("spag_loop",)}, {"games": 0}, {"model": "random:3M"}])
+def test_a_measurement_ends_in_its_time():
+    calls: list[int] = []
+    device = torch.device("cpu")
+    assert roofline.timed(lambda: calls.append(1), device) < 0.1
+    assert len(calls) == 23
+    calls.clear()
+    roofline.timed(lambda: calls.append(1), device, most=0.0)
+    assert len(calls) == 6, "three that are not counted, and three that are"
+
+
+def test_large_models_are_played_without_long_trials(config: speed.SpeedConfig, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(speed, "Team", Here)
+    monkeypatch.setattr(speed, "LARGE", 1000)
+    played: list[tuple[str, int, int]] = []
+    play = Here.play
+    monkeypatch.setattr(Here, "play", lambda self, *given: (played.append(given[:3]), play(self, *given))[1])
+    found = speed.measure(replace(config, batches=(), loops=("ours", "spag_loop"), max_new_tokens=3, dtype="bfloat16"))
+    assert played == [(name, 4, 4) for name in ("ours", "spag_loop")] * 2, "once to warm up, and one run"
+    assert found["phases"] == {} and found["products"] == ("bfloat16" if kernels.AVAILABLE else "float32")
+    assert all(run["tokens"] <= 3 * run["utterances"] for runs in found["runs"].values() for run in runs)
+    speed.show(found)
+
+
+def test_a_file_s_weights_are_rewritten_in_another_type(tmp_path: Path):
+    path = write(tmp_path / "whole.gguf", "llama", byte_level())
+    model, other = load_gguf(path, dtype="float32"), load_gguf(as_kind(path, "BF16"), dtype="float32")
+    for (name, one), two in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(two, one.bfloat16().float() if one.ndim > 1 else one), name
+    assert as_kind(path.rename(tmp_path / "named.Q8_0.gguf"), "Q8_0") == tmp_path / "named.Q8_0.gguf"
+
+
+@pytest.mark.parametrize(
+    "bad", [{"loops": ("ours", "theirs")}, {"loops": ("spag_loop",)}, {"games": 0}, {"model": "random:3M"}, {"batches": (0,)}]
+)
 def test_settings_without_sense_are_refused(bad):
     with pytest.raises(ValueError, match="must be"):
         speed.SpeedConfig(**bad)

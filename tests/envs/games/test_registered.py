@@ -22,11 +22,11 @@ def test_every_game_keeps_the_protocol(name: str):
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
-@given(said=st.lists(st.text(max_size=30), min_size=1, max_size=40))
-def test_no_text_crashes_a_game(name: str, said: list[str]):
+@given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=40))
+def test_no_text_crashes_a_game(name: str, texts: list[str]):
     game = make_game(name)
     state = game.start(GAMES[name].example_tasks[0])
-    for text in said:
+    for text in texts:
         if state.to_act is None:
             break
         state = state.apply(text)

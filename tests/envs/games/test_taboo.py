@@ -10,10 +10,10 @@ from sparring.envs.games.taboo import ELICITATION, AdversarialTaboo
 TASK = Task("t", "lemon", "lemon", 0)
 
 
-def play(said: list[str], game: AdversarialTaboo | None = None, secret: str = "lemon"):
+def play(texts: list[str], game: AdversarialTaboo | None = None, secret: str = "lemon"):
     game = game or AdversarialTaboo()
     state = game.start(replace(TASK, secret=secret))
-    for text in said:
+    for text in texts:
         state = state.apply(text)
     return state
 

@@ -34,8 +34,8 @@ TASK = Task("t", "", "", 7)
 BOTH = ("player_0", "player_1")
 
 
-def played(name: str, *said: str, seed: int = 7, **config: int) -> State:
-    return replay(make_game(f"textarena:{name}", **config), Task("t", "", "", seed), said)
+def played(name: str, *texts: str, seed: int = 7, **config: int) -> State:
+    return replay(make_game(f"textarena:{name}", **config), Task("t", "", "", seed), texts)
 
 
 def shown(state: State, role: str) -> list[tuple[str, str]]:

@@ -253,15 +253,15 @@ def test_the_secret_changes_nothing_that_the_defender_sees(role: str, game: str)
     def seen(word: str) -> list[str]:
         env = gymnasium.make(ID, role=role, game=game, opponent=lambda messages: f"Hint {len(messages)}.")
         text, info = env.reset(seed=3, options={"word": word})
-        found = []
+        views = []
         for turn in range(4):
             if info["role"] == "defender":
-                found.append(repr((text, info)))
+                views.append(repr((text, info)))
             text, reward, terminated, truncated, info = env.step(f"Question {turn}.")
-            found.append(repr((reward, terminated, truncated)))
+            views.append(repr((reward, terminated, truncated)))
         with pytest.raises(TypeError) as error:
             env.unwrapped.step(3)
-        return [*found, str(error.value)]
+        return [*views, str(error.value)]
 
     assert seen("lemon") == seen("piano")
 

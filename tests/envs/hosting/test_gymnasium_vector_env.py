@@ -52,9 +52,9 @@ def test_a_tie_and_a_win_may_end_in_one_step(others: int, mode: str):
     env = gymnasium.make_vec(ID, num_envs=2, vectorization_mode=mode, role="both", max_turns=1)
     env.reset(seed=1)
     env.step(["Hm.", "Hm."])
-    said = ["Hm.", "Hm."]
-    said[others] = "I know the word! It is a zebra."
-    _, _, terminated, _, infos = env.step(said)
+    actions = ["Hm.", "Hm."]
+    actions[others] = "I know the word! It is a zebra."
+    _, _, terminated, _, infos = env.step(actions)
     assert terminated.all()
     outcome = infos["outcome"]
     assert outcome["reason"][others] == "declared_wrong"
@@ -73,13 +73,13 @@ def test_games_never_mix(game: str):
     assert len(set(secrets)) == 4
     for step in range(12):
         # Game 2 is ended now and then, and so falls out of step with the others.
-        said = [f"Remark {i} at step {step}." if i != 2 or step % 3 else "I know the word! It is a zebra." for i in range(4)]
-        seen, _, _, _, infos = env.step(said)
+        actions = [f"Remark {i} at step {step}." if i != 2 or step % 3 else "I know the word! It is a zebra." for i in range(4)]
+        seen, _, _, _, infos = env.step(actions)
         for i, text in enumerate(seen):
             assert not any(f"Remark {j} " in text for j in range(4) if j != i)
-            own = env.envs[i]._state.task.secret
-            assert (f"word is {own}." in text) == (infos["role"][i] == "attacker")
-            others = {env.envs[j]._state.task.secret for j in range(4)} - {own}
+            secret = env.envs[i]._state.task.secret
+            assert (f"word is {secret}." in text) == (infos["role"][i] == "attacker")
+            others = {env.envs[j]._state.task.secret for j in range(4)} - {secret}
             assert not any(f"word is {word}." in text for word in others)
     assert [one._state.task.secret for one in env.envs] != secrets
 
@@ -158,8 +158,8 @@ def test_counts_must_fit():
 @pytest.mark.parametrize("mode", ["vector_entry_point", "sync", "async"])
 def test_infos_hold_the_same_in_every_kind_of_vector(mode: str):
     """Gymnasium's asynchronous vectors share no memory for text: the page on the environment says how they are made."""
-    own = {"vector_kwargs": {"shared_memory": False}} if mode == "async" else {}
-    env = gymnasium.make_vec(ID, num_envs=2, vectorization_mode=mode, role="both", max_turns=1, **own)
+    options = {"vector_kwargs": {"shared_memory": False}} if mode == "async" else {}
+    env = gymnasium.make_vec(ID, num_envs=2, vectorization_mode=mode, role="both", max_turns=1, **options)
     _, infos = env.reset(seed=1)
     assert infos["to_act"].tolist() == ["attacker", "attacker"] and "secret" not in infos
     env.step(["Hm.", "Hm."])

@@ -59,11 +59,11 @@ def test_the_secret_changes_nothing_that_the_defender_sees():
     def seen(word: str) -> list[str]:
         env = aec_env()
         env.reset(seed=3, options={"word": word})
-        found = []
+        views = []
         for text in ("Hint.", "Question?", "Hint."):
-            found += [repr((env.observe("defender"), env.infos["defender"], env.rewards, env.terminations))]
+            views += [repr((env.observe("defender"), env.infos["defender"], env.rewards, env.terminations))]
             env.step(text)
-        return found
+        return views
 
     assert seen("lemon") == seen("piano")
 
@@ -127,7 +127,7 @@ def test_infos_have_the_keys_of_the_gymnasium_environment():
         infos.append(single.step(text)[4])
     for by_role, info in zip(seen, infos, strict=True):
         assert by_role[info["role"]] == info
-        assert all(set(own) == set(info) and own["role"] == role for role, own in by_role.items())
+        assert all(set(role_info) == set(info) and role_info["role"] == role for role, role_info in by_role.items())
     assert seen[-1]["attacker"]["secret"] == "lemon" and "secret" not in seen[-2]["attacker"]
 
 

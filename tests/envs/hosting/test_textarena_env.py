@@ -56,14 +56,14 @@ def test_a_right_declaration_wins_in_their_loop():
 
 
 def test_the_attacker_is_told_the_word():
-    told: list[str] = []
+    observations: list[str] = []
 
     def attacker(observation: str) -> str:
-        told.append(observation)
+        observations.append(observation)
         return ""
 
     their_loop(textarena.make(ID), {0: attacker, 1: says()}, seed=3)
-    assert f"Your secret word is {word_of(3)}." in told[0]
+    assert f"Your secret word is {word_of(3)}." in observations[0]
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_it_comes_back_through_our_adapter_as_the_same_game():
     check_game(find_game(f"textarena:{ID}"))
     for talk in TALKS:
         state = make_game(f"textarena:{ID}").start(Task("t", "", "", 3))
-        own = make_game("AdversarialTaboo").start(Task("t", word_of(3), "", 3))
+        ours = make_game("AdversarialTaboo").start(Task("t", word_of(3), "", 3))
         for text in talk:
-            if own.to_act is not None:
-                state, own = state.apply(text), own.apply(text)
-        assert [u.text for u in state.utterances] == [u.text for u in own.utterances]
-        assert (state.outcome is None) == (own.outcome is None)
-        if own.outcome is not None and state.outcome is not None:
-            theirs, ours = state.outcome.utilities, own.outcome.utilities
+            if ours.to_act is not None:
+                state, ours = state.apply(text), ours.apply(text)
+        assert [u.text for u in state.utterances] == [u.text for u in ours.utterances]
+        assert (state.outcome is None) == (ours.outcome is None)
+        if ours.outcome is not None and state.outcome is not None:
+            theirs, ours = state.outcome.utilities, ours.outcome.utilities
             assert (theirs["player_0"], theirs["player_1"]) == (ours["attacker"], ours["defender"])
         assert replay(make_game(f"textarena:{ID}"), state.task, state.utterances) == state
 

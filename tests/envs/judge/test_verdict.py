@@ -147,17 +147,17 @@ def test_longer_words_are_other_words(punctuation, ending, case):
 
 @given(ANY_TEXT | PIECES)
 def test_declarations_lie_in_the_text(text):
-    found = declaration(text)
-    if found:
-        assert 0 <= found.start < found.end <= len(text)
-        assert found.guess is None or found.guess.strip()
+    declared = declaration(text)
+    if declared:
+        assert 0 <= declared.start < declared.end <= len(text)
+        assert declared.guess is None or declared.guess.strip()
 
 
 @given(ANY_TEXT | PIECES)
 def test_the_opening_always_declares(text):
-    found = declaration("I know the word! " + text)
-    assert found
-    assert found.start == 0
+    declared = declaration("I know the word! " + text)
+    assert declared
+    assert declared.start == 0
 
 
 @pytest.mark.parametrize("word", ["cat", "dog", "run", "not", "well", "x", "email"])

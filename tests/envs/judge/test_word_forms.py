@@ -161,11 +161,11 @@ def test_unknown_rule():
 @given(st.text(), st.sampled_from(RULES))
 def test_every_target_has_forms_or_is_refused(target, rule):
     try:
-        found = forms(target, rule)
+        known_forms = forms(target, rule)
     except ValueError as error:
         assert "no letter or digit" in str(error)  # noqa: PT017
     else:
-        assert found
+        assert known_forms
 
 
 @cache

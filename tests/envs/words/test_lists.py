@@ -85,13 +85,13 @@ def test_the_split_is_the_same_everywhere():
     """By sha256sum "heldout mountain" begins with 19, and 0x19 / 0x100 is below a tenth; river: 67, window: 83, garden: e0."""
     assert split_words(("river", "mountain", "window", "garden", "Mountain")) == (("river", "window", "garden"), ("mountain", "Mountain"))
     code = "from sparring.envs.words.lists import word_list; print(*word_list('band:1000-3000@heldout'))"
-    said = {
+    splits = {
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
         ).stdout
         for seed in ("0", "1")
     }
-    assert said == {" ".join(word_list("band:1000-3000@heldout")) + "\n"}
+    assert splits == {" ".join(word_list("band:1000-3000@heldout")) + "\n"}
 
 
 def test_a_curriculum_takes_lists_one_after_the_other():

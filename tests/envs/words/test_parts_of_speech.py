@@ -39,9 +39,9 @@ def test_parts_are_apart_and_known_to_the_table_of_forms():
     ],
 )
 def test_words_are_what_a_speaker_takes_them_for(part: str, words: str):
-    found = {word: next((part for part in PARTS if word in words_of(part)), None) for word in words.split()}
+    parts = {word: next((part for part in PARTS if word in words_of(part)), None) for word in words.split()}
     exceptions = {"people": None, "almost": None, "soon": None}  # a form of person; words of grammar
-    assert found == {word: exceptions.get(word, part) for word in words.split()}
+    assert parts == {word: exceptions.get(word, part) for word in words.split()}
 
 
 @pytest.mark.parametrize("word", ["london", "monday", "john", "can", "might", "something", "cities", "taking", "rose", "us", "ox"])

@@ -63,13 +63,13 @@ def test_truth_counts_claims_and_not_requests():
     noun = WORLD.nouns[0]
     true = sorted(WORLD.facts[noun])[0]
     false = next(fact for fact in FACTS if fact not in WORLD.facts[noun])
-    said = [phrasings(Hint(true))[0], phrasings(Hint(false))[0], phrasings(Hint(false, False))[0]]
-    said += [
+    sentences = [phrasings(Hint(true))[0], phrasings(Hint(false))[0], phrasings(Hint(false, False))[0]]
+    sentences += [
         phrasings(Ask((false,)))[0],
         "Colourless green ideas sleep furiously.",
         f"It is not {WORLD.a(noun)}.",
     ]
-    assert truth(said, noun) == (4, 2, 1, 6)
+    assert truth(sentences, noun) == (4, 2, 1, 6)
 
 
 @given(st.text())

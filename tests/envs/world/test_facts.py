@@ -111,10 +111,10 @@ def test_consistent_agrees_with_its_definition() -> None:
         noun = rng.choice(WORLD.nouns)
         true = rng.sample(sorted(WORLD.facts[noun]), rng.randrange(4))
         false = [fact for fact in rng.sample(WORLD.all_facts, 6) if fact not in WORLD.facts[noun]]
-        found = WORLD.consistent(true, false)
-        assert noun in found
-        assert found == tuple(n for n in WORLD.nouns if WORLD.facts[n].issuperset(true) and WORLD.facts[n].isdisjoint(false))
-        assert WORLD.candidates(true, false).bit_count() == len(found)
+        consistent = WORLD.consistent(true, false)
+        assert noun in consistent
+        assert consistent == tuple(n for n in WORLD.nouns if WORLD.facts[n].issuperset(true) and WORLD.facts[n].isdisjoint(false))
+        assert WORLD.candidates(true, false).bit_count() == len(consistent)
     assert WORLD.consistent((), ()) == WORLD.nouns
     assert WORLD.nouns_with(Fact("colour", "no such colour")) == ()
     assert WORLD.consistent((), [Fact("colour", "no such colour")]) == WORLD.nouns

@@ -1,11 +1,16 @@
 """sparring games: what is printed, listed and written of stored games."""
 
+import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import sparring
 from game_lines import line, write_lines
+from rich.console import Console
 
+from sparring.selfplay.cli.games import show_game
 from sparring.selfplay.cli.main import main
 
 
@@ -98,3 +103,46 @@ def test_what_the_winners_said_is_written_as_conversations(run: Path, tmp_path: 
     ]
     said = [[m["content"] for m in json.loads(one)["messages"] if m["role"] == "assistant"] for one in out.read_text().splitlines()]
     assert said == [["Thing 0."], ["A lemon?"], ["Thing 2."], ["A lemon?"], ["Thing 4."], ["A lemon?"]]
+
+
+def test_games_are_shown_inset(few_games: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["games", str(few_games), "--count", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "game 0 of round 1",
+        "secret word: lemon",
+        "  attacker: Hm.",
+        "          attacker: Hm.\ufffd[2J",
+        "  defender: I know the word! It is a pear.",
+        "  -- declared_wrong, the attacker wins: [I know the word! It is a pear.]",
+        "",
+    ]
+
+
+def test_games_are_printed_as_they_were_played(run: Path):
+    done = sparring("games", run, "--count", "2")
+    assert done.returncode == 0
+    assert done.stdout.count("secret word:") == 2
+    lines = sparring("games", run, "--json").stdout.splitlines()
+    assert [json.loads(line)["schema"] for line in lines] == [2, 2, 2]
+
+
+def test_what_decided_a_game_is_highlighted():
+    console = Console(force_terminal=True, color_system="standard", width=200, record=True, file=io.StringIO())
+    said = [{"role": "attacker", "text": "Tea\x1b[2J?"}, {"role": "defender", "text": "I like a lemon in it."}]
+    evidence = {"turn": 1, "start": 9, "end": 14, "matched": "lemon"}
+    outcome = {"winner": "attacker", "reason": "uttered", "evidence": evidence}
+    show_game(console, {"task": {"secret": "lemon"}, "utterances": said, "outcome": outcome})
+    written = console.export_text(styles=True)
+    assert "I like a \x1b[1;7mlemon\x1b[0m in it." in written
+    assert "uttered, the attacker wins: [lemon]" in written
+    assert "\x1b[2J" not in written and "Tea\ufffd[2J?" in written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["games", "nowhere"], "no such run folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_two(arguments: list[str], message: str, refused: Callable[[list[str], str], None]):
+    refused(arguments, message)

@@ -28,7 +28,10 @@ def fields(kind: Any) -> int:
 
 
 def test_there_are_at_most_sixty_settings():
-    assert fields(TrainConfig) == len(flat(TrainConfig(game_options={"max_turns": "5"}, method_options={"a": "b"}))) + 1
+    assert (
+        fields(TrainConfig)
+        == len(flat(TrainConfig(game_options={"max_turns": "5"}, method_options={"a": "b"}, league={"mirror": "0.5"}))) + 1
+    )
     assert fields(TrainConfig) <= 60
 
 
@@ -55,7 +58,7 @@ def made(name: str, value: Any, **others: Any) -> TrainConfig:
         ("learner.epochs", 1, 0, "at least 1"),
         ("learner.lr", 0.0, -1e-9, "at least 0"),
         ("learner.kl", 0.0, float("nan"), "finite"),
-        ("learner.betas", (0.0, 0.999), (0.9, 1.0), r"in \[0, 1\)"),
+        ("learner.adamw", (0.0, 0.999, 0.1), (0.9, 1.0, 0.0), r"in \[0, 1\)"),
         ("learner.clip", (0.0, 0.3), (0.2, -0.1), "at least 0"),
         ("learner.grad_clip", 1e-9, 0.0, "above 0"),
         ("learner.lora_rank", 0, -1, "at least 0"),
@@ -77,9 +80,9 @@ def test_each_limit_at_its_edge(name: str, allowed: Any, refused: Any, said: str
         made(name, refused)
 
 
-@pytest.mark.parametrize("name", ["lr", "betas", "minibatch"])
+@pytest.mark.parametrize("name", ["lr", "adamw", "minibatch"])
 def test_what_is_out_of_range_is_named(name: str):
-    value = (0.9, -1.0) if name == "betas" else -1
+    value = (0.9, -1.0, 0.0) if name == "adamw" else -1
     with pytest.raises(ValueError, match=rf"learner\.{name} must be"):
         made(f"learner.{name}", value)
 

@@ -1,5 +1,7 @@
 """Pairs in turns, seconds of models, and standings of games made by hand."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -85,6 +87,18 @@ def test_standings_by_hand():
     (compared,) = found["head_to_head"]
     # Word 0: each wins as the attacker. Word 1: each wins as the defender. Word 2: one game is void.
     assert (compared["pairs"], compared["difference"], found["neighbours"]) == (2, 0.0, [])
+
+
+def test_the_page_names_every_field_of_the_results():
+    page = (Path(__file__).parents[3] / "docs" / "tournaments.md").read_text(encoding="utf-8")
+    table = page.partition("## results.json")[2].partition("## How")[0]
+    rows = {tuple(re.findall(r"`(\w+)`", row.split("|")[1])): row for row in table.splitlines() if row.startswith("| `")}
+    found = standings([result("a", "b", 0, 0), result("b", "a", 0, 0)], ROLES)
+    assert {name for names in rows for name in names} == {"tournament", *found}
+    (compared,), (first, *_) = found["head_to_head"], found["mistakes"]
+    for name, fields in (("neighbours", compared), ("cycles", found["cycles"]), ("mistakes", first), ("cost", found["cost"][0])):
+        (row,) = [row for names, row in rows.items() if name in names]
+        assert set(re.findall(r"`(\w+)`", row.split("|")[2])) >= set(fields) - {"player", "role"}, name
 
 
 def test_three_roles_are_counted_but_not_rated():

@@ -36,6 +36,14 @@ def test_logits_are_divided_by_the_sampling_temperature():
     assert logprobs.item() == pytest.approx(math.log(0.75))
 
 
+def test_gradients_of_logits_are_never_denormal():
+    logits = torch.tensor([[0.0, -60.0, -80.0, -90.0]], requires_grad=True)
+    token_logprobs(logits * 1.0, torch.tensor([0]))[0].sum().backward()
+    # Minus the probabilities exp(-60) and exp(-80); the last would be 8e-40, with which matrices are multiplied 30 times as slowly.
+    assert logits.grad is not None
+    assert logits.grad[0, 1:].tolist() == pytest.approx([-math.exp(-60), 0, 0], rel=1e-5, abs=0)
+
+
 @pytest.mark.parametrize(
     ("ratio", "advantage", "loss"),
     [

@@ -177,10 +177,10 @@ def test_every_correction_is_a_switch_of_its_own():
         assert any(not torch.allclose(base[n], other[n], atol=1e-5) for n in base), name
     said = ["It is sour.", "Hm.", "It is yellow.", WIN]
     plain, _ = rows_of_game(CORRECTED, *said)
-    for name in ("sampler_reference", "prompts_as_played"):
+    for name in ("sampler_reference", "original_prompts"):
         other, _ = rows_of_game(but_for(name), *said)
         assert not but_for(name).as_sampled
-        assert (len(other) > len(plain)) == (name == "prompts_as_played")
+        assert (len(other) > len(plain)) == (name == "original_prompts")
 
 
 def test_a_mean_over_the_utterance_is_no_importance_ratio():

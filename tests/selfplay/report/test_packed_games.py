@@ -7,14 +7,15 @@ from pathlib import Path
 
 from game_lines import line, write_lines
 
-from sparring.selfplay.report.packed_games import PackedGames, pack
+from sparring.selfplay.report.packed_games import CHUNK, PackedGames, pack
 from sparring.selfplay.storage.game_files import GameFile, Unreadable
 
 
 def packed(tmp_path: Path, *files: list, most: int = 100) -> tuple[PackedGames, dict]:
     paths = [GameFile(write_lines(tmp_path / f"{n}.jsonl", lines), f"file {n}") for n, lines in enumerate(files)]
     made = pack(paths, Unreadable(), most)
-    return made, json.loads(gzip.decompress(base64.b64decode(made.data)))
+    index, *talk = (json.loads(gzip.decompress(base64.b64decode(data))) for data in (made.index, *made.talk))
+    return made, {**index, "talk": [said for piece in talk for said in piece]}
 
 
 def test_a_game_is_packed_whole(tmp_path: Path):
@@ -23,11 +24,12 @@ def test_a_game_is_packed_whole(tmp_path: Path):
     made, data = packed(tmp_path, [one, line("b", winner=None, reason="void", word="pear")])
     assert data == {
         "files": ["file 0"], "roles": ["attacker", "defender"], "agents": ["x", "z", "mini"], "words": ["lemon", "pear"],
-        "reasons": ["uttered", "void"], "void": "void",
+        "reasons": ["uttered", "void"], "void": "void", "chunk": CHUNK,
         "games": [
-            [0, "a/0", 0, 0, 0, [0, 0, 1, 1], [[0, "A fruit."], [1, "A lemon?", 1, "Hm."]], [1, 2, 7]],
-            [0, "b", 1, 1, -1, [0, 2, 1, 2], [], 0],
+            [0, "a/0", 0, 0, 0, [0, 0, 1, 1], 2, [1, 2, 7], "lemon"],
+            [0, "b", 1, 1, -1, [0, 2, 1, 2], 0, 0, ""],
         ],
+        "talk": [[[0, "A fruit."], [1, "A lemon?", 1, "Hm."]], []],
     }  # fmt: skip
     assert (made.games, made.total, made.sampled) == (2, 2, False)
 
@@ -36,7 +38,7 @@ def test_evidence_is_counted_as_javascript_counts(tmp_path: Path):
     text = "\U0001f34b\U0001f34b caf\u00e9 \ud800 lemon"
     start = text.index("lemon")
     _, data = packed(tmp_path, [line("0", text, evidence=(0, start, start + 5))])
-    said, (turn, begin, end) = data["games"][0][6][0][1], data["games"][0][7]
+    said, (turn, begin, end) = data["talk"][0][0][1], data["games"][0][7]
     units = said.encode("utf-16-le")
     assert turn == 0 and units[2 * begin : 2 * end].decode("utf-16-le") == "lemon" and begin == start + 2
 
@@ -65,4 +67,11 @@ def test_no_games_are_none(tmp_path: Path):
 
 
 def test_equal_games_are_equal_bytes(tmp_path: Path):
-    assert packed(tmp_path, [line("0", "Hm.")])[0].data == packed(tmp_path, [line("0", "Hm.")])[0].data
+    first, second = (packed(tmp_path, [line("0", "Hm.")])[0] for _ in range(2))
+    assert (first.index, first.talk) == (second.index, second.talk)
+
+
+def test_talk_comes_in_pieces(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("sparring.selfplay.report.packed_games.CHUNK", 2)
+    made, data = packed(tmp_path, [line(str(n), f"Hm {n}.") for n in range(5)])
+    assert len(made.talk) == 3 and data["chunk"] == 2 and [said[0][1] for said in data["talk"]] == [f"Hm {n}." for n in range(5)]

@@ -16,7 +16,7 @@ from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.selfplay.config.config import TrainConfig
 from sparring.selfplay.report.report import write_report
-from sparring.selfplay.report.run_page import endings_table, win_rate_chart
+from sparring.selfplay.report.run_page import endings_table, league_chart, win_rate_chart
 from sparring.selfplay.storage.episodes import write_episodes
 from sparring.selfplay.storage.game_files import Unreadable
 from sparring.selfplay.storage.summary import commands, next_steps, notes
@@ -43,8 +43,9 @@ class Tags(HTMLParser):
 
     @property
     def games(self) -> dict:
-        """The data of the page's browser."""
-        return json.loads(gzip.decompress(base64.b64decode(self.scripts[0])))
+        """The data of the page's browser: its index, and the talk of its games."""
+        index, talk = (json.loads(gzip.decompress(base64.b64decode(script))) for script in self.scripts[:2])
+        return {**index, "talk": talk}
 
 
 def tags_of(page: str) -> Tags:
@@ -96,14 +97,14 @@ def run(tmp_path: Path) -> Path:
 def test_hostile_text_is_data_and_never_markup(run: Path):
     page = write_report(run).read_text()
     tags = tags_of(page)
-    assert not {"img", "b", "iframe"} & set(tags.seen) and tags.seen.count("script") == 2
+    assert not {"img", "b", "iframe"} & set(tags.seen) and tags.seen.count("script") == 3
     assert "alert" not in page and "a &lt;b&gt;run" in page
-    assert [text for _, text in tags.games["games"][0][6]] == [HOSTILE]
+    assert [text for _, text in tags.games["talk"][0]] == [HOSTILE]
 
 
 def test_the_page_runs_its_own_script_alone_and_loads_nothing(run: Path):
     page = write_report(run).read_text()
-    digest = base64.b64encode(hashlib.sha256(tags_of(page).scripts[1].encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(tags_of(page).scripts[-1].encode()).digest()).decode()
     assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'" in page
     assert not any(word in page for word in ("http:", "https:", "src=", "@import", "url("))
 
@@ -133,6 +134,17 @@ def test_strength_against_a_frozen_opponent_is_a_line_with_its_interval():
     assert "as defender, round 0: 50% (40% to 60%)" in chart and "as defender, round 4: 70% (60% to 80%)" in chart
     assert chart.count("<circle") == 2 and chart.count("<polygon") == 1
     assert "the model of round 0" in chart
+
+
+def test_the_opponents_of_a_league_that_were_met_most_are_lines():
+    rounds: list[dict] = [{"round": 1}]
+    for number in (2, 3):
+        rounds.append({"round": number, "league//runs/x@3/win_rate": 0.25 * number, "league//runs/x@3/games": 90})
+        rounds[-1] |= {f"league/round {n}/{what}": value for n in range(9) for what, value in (("win_rate", 0.5), ("games", n))}
+    chart = league_chart(rounds)
+    assert chart is not None and "x@3, round 2: 50%" in chart and "x@3, round 3: 75%" in chart
+    assert chart.count("<polyline") == 8 and "round 2, round 2" in chart and "round 1, round 2" not in chart
+    assert league_chart(rounds[:1]) is None
 
 
 def test_how_measured_games_ended_is_told_by_role():
@@ -176,7 +188,7 @@ def test_halves_of_characters_and_line_breaks_are_shown_and_harmless(run: Path):
     path.write_bytes(gzip.compress(games.replace(b'"role": "attacker"', b'"role": "end\\n\\ud800"')))
     games = tags_of(write_report(run).read_text(encoding="utf-8")).games
     assert games["words"] == ["le\ufffdmon"] and games["roles"][-1] == "end\ufffd\ufffd"
-    assert games["games"][0][6][0][1] == "Red?\n \u2013 the attacker wins\ufffd[2J\ufffd lemon"
+    assert games["talk"][0][0][1] == "Red?\n \u2013 the attacker wins\ufffd[2J\ufffd lemon"
 
 
 def test_lines_that_cannot_be_read_are_named_and_the_others_shown(run: Path):

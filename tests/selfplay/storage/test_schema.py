@@ -16,7 +16,7 @@ READS = "but this version reads schema 2 (sparring 0.1 reads older ones)"
 @pytest.mark.parametrize("older", [None, 1])
 def test_an_older_run_is_refused(older: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = RunFolder.create(tmp_path / "run", "", {"settings": {}} | ({"schema": older} if older else {}))
-    with pytest.raises(ValueError, match=r"the run .*sparring 0.1 reads older ones"):
+    with pytest.raises(ValueError, match=r"the run .*sparring 0\.1 reads older ones"):
         RunFolder.open(run.path)
     assert main(["train", "--resume", str(run.path)]) == 2
     assert capsys.readouterr().err == f"sparring: the run {run.path} has schema {older}, {READS}\n"
