@@ -63,7 +63,7 @@ def _small(config: TrainConfig, *, plays: bool, thorough: bool) -> TrainConfig:
         max_new_tokens=40,
         learner=replace(config.learner, lr=1e-5, minibatch=32),
         evaluation=replace(config.evaluation, games=64 if thorough else 16, control=thorough),
-        alarms=replace(config.alarms, action="rollback", limits={"start": LEAST_WON}),
+        alarms=replace(config.alarms, action="rollback", limits={"start": LEAST_WON, "imbalance": None, "truth": None}),
     )
 
 

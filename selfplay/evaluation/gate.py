@@ -31,7 +31,7 @@ def sentence(record: Mapping[str, Any]) -> str:
     """What games of a model against itself came to. record: games and their reasons, as `describe` counts them."""
     won, broken = share_of(record, WON) or 0.0, share_of(record, BROKEN) or 0.0
     return (
-        f"of {record['games']} games against itself {won:.0%} end by a right guess or an uttered word and {broken:.0%} by a foul, silence "
+        f"of {record['games']} games against itself {won:.1%} end by a right guess or an uttered word and {broken:.1%} by a foul, silence "
         "or over-long speech"
     )
 

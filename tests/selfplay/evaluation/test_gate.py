@@ -36,7 +36,7 @@ def test_a_start_that_cannot_win_is_refused_with_figures_and_remedy():
     with pytest.raises(NoStart) as refused:
         require_can_win(record(declared_right=4, foul=66, turn_limit=58), 0.15, 96, "runs/x@0")
     said = str(refused.value)
-    assert "of 128 games against itself 3% end by a right guess or an uttered word and 52% by a foul" in said
+    assert "of 128 games against itself 3.1% end by a right guess or an uttered word and 51.6% by a foul" in said
     assert "--sft.steps 192" in said and "--model runs/x@0 --sft.steps 0 --alarms.limits start=none" in said
     assert "\n" not in said
     with pytest.raises(NoStart, match=r"--sft.steps 100"):
@@ -44,4 +44,4 @@ def test_a_start_that_cannot_win_is_refused_with_figures_and_remedy():
 
 
 def test_a_sentence_says_how_many_games_there_were():
-    assert sentence(record(uttered=1, turn_limit=3)).startswith("of 4 games against itself 25% end by")
+    assert sentence(record(uttered=1, turn_limit=3)).startswith("of 4 games against itself 25.0% end by")

@@ -48,7 +48,7 @@ def test_a_model_that_can_win_goes_on(model: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(evaluations, "describe", lambda *_: {"games": 4, "reasons": {"uttered": 2, "turn_limit": 2}})
     heard = Heard()
     train(small_run(model, tmp_path / "run", rounds=1, evaluation=NO_EVALUATION, alarms=GATED), progress=heard)
-    assert any("of 4 games against itself 50% end by a right guess" in line for line in heard.said)
+    assert any("of 4 games against itself 50.0% end by a right guess" in line for line in heard.said)
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
