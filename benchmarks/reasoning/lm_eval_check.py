@@ -59,7 +59,13 @@ def check(options: Check) -> None:
     if options.memory:
         print(json.dumps(_memory(model, questions[TIMED], options.memory)))
         return
-    found: dict[str, Any] = {"model": options.model, "run": circumstances(model), "tasks": {}, "memory_bytes": {}}
+    found: dict[str, Any] = {
+        "model": options.model,
+        "run": circumstances(model),
+        "tasks": {},
+        "memory_bytes": {},
+        "memory_questions": MEMORY_ITEMS,
+    }
     for task, asked in questions.items():
         for chat in (False, True):
             name = f"{task} ({'chat' if chat else 'plain'})"
