@@ -13,7 +13,7 @@ FOLDERS: list[str] = list(PROJECT["tool"]["setuptools"]["package-dir"].values())
 
 OTHERS_IN_ENVS = {"frequency", "pettingzoo_env", "textarena_env", "textarena"}
 """Modules of envs that import a third-party library beyond numpy and gymnasium, as the contract of import-linter names them."""
-MODULE_OF = {"pyyaml": "yaml", "llama-cpp-python": "llama_cpp"}
+MODULE_OF = {"pillow": "PIL", "pyyaml": "yaml", "llama-cpp-python": "llama_cpp"}
 BROUGHT_BY_TRANSFORMERS = {"huggingface_hub", "safetensors", "tokenizers"}
 
 

@@ -158,10 +158,15 @@ __attribute__((target("amx-tile"))) void tiles_end() { _tile_release(); }
 // A process has to ask for the tiles' state (Documentation/arch/x86/xstate.rst of Linux).
 static bool may_use_tiles() { return syscall(SYS_arch_prctl, 0x1023, 18) == 0; }
 
-extern "C" int instructions() {
+static int best_way() {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512vl")) return WIDENED;
     return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") && may_use_tiles() ? TILED : PAIRED;
+}
+
+extern "C" int instructions() {
+    static const int best = best_way();
+    return best;
 }
 
 #else

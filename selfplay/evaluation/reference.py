@@ -5,7 +5,8 @@ with a 95 % interval over words. Opponents play in float32 on the CPU, each batc
 nothing is kept from one to the next, so the same model gets the same number on every machine, but for a near tie between two tokens that
 another processor rounds the other way.
 
-The pool's manifest holds digests of all that decides a game: rules, judge, words, weights, and games that players without a model play.
+The pool's manifest holds digests of all that decides a game: rules, judge, words, weights, games that players without a model play, and
+how the judge hears some sentences.
 Where one has changed it is another pool, and its name says so.
 """
 
@@ -13,6 +14,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,6 +30,7 @@ from sparring.agents.players.scripted import ScriptedAgent
 from sparring.agents.players.simple import RandomAgent, SilentAgent
 from sparring.agents.rollout import Episode, play_all
 from sparring.envs.games.taboo import AdversarialTaboo
+from sparring.envs.judge.verdict import verdict
 from sparring.envs.judge.word_forms import table_hash
 from sparring.envs.world.facts import everyday, word_groups
 
@@ -37,12 +40,45 @@ from .statistics import paired_difference
 from .win_rates import schedule
 
 NAME = "sparring-ref-1"
-DIGEST = "55f7f2031c51284f1ff93ef80ed0a2cd24060a97fbdf7ff78f949a0bb2abbcd8"
+DIGEST = "f6b046d1d9461d22c9d026231567d83890e448e914956c8e86ff59ba4f565c7c"
 """Of the manifest of the pool of that name."""
 SEED, TEMPERATURE = 20261201, 0.5
 BASE = "mini@imitation"
 TRAINED = {"mini:group": "group.safetensors", "mini:spag-corrected": "spag-corrected.safetensors"}
 """Players that self-play trained from mini@imitation (`selfplay/mini/reference.py`), by file of differences."""
+
+SENTENCES = (
+    *(
+        "I know the word! It is {}.",
+        "Alright, based on the clues, I know the word! It is **{}**!",
+        "I know the word! It is {}, or a horse.",
+    ),
+    *(
+        "I know the word! It is a horse.",
+        "I know the word! It is not {}.",
+        "Do I know the word? It is {}.",
+        "She says: I know the word! It is {}.",
+    ),
+    *('"I know the word! It is ..." is what you say when you are sure.', "If I know the word, it is {}.", "I know the word! It is {}s."),
+    *(
+        "I think I know the word! It is {} :D",
+        "[Defender] I know the word! It is {}!",
+        "<i>smiles</i> I know the word! It is {}!",
+        "Is it {}?",
+    ),
+    *(
+        "It is {}.",
+        "My guess: {}",
+        "They say it is {}, I doubt it.",
+        "I would never say {}.",
+        "Two {}s, please.",
+        "{}ing is fun.",
+        "un{}able",
+        "{}",
+    ),
+    *("A {}-like thing.", "I give up.", "Hm.", "", "...", "The word before {} was better. I know the word! It is {}."),
+)
+"""What the judge is asked about, with words of the pool in them, so that a judge that hears otherwise is known."""
 
 
 def pool() -> dict[str, Callable[[], Agent]]:
@@ -69,6 +105,7 @@ def manifest() -> dict[str, Any]:
         "players": list(pool()),
         "weights": {BASE: digest(model_digests(Path(model_location(BASE)))), **{name: _sha256(_file(f)) for name, f in TRAINED.items()}},
         "games": digest(_games_without_a_model()),
+        "verdicts": digest(_verdicts()),
     }
 
 
@@ -153,6 +190,14 @@ def _games_without_a_model() -> list[Any]:
         for e in play_all(schedule(agents, game, words(), len(words()), SEED, f"{one}/{other}/")):
             ended.append([e.match.id, e.outcome.winner, e.outcome.reason, [u.text for u in e.state.utterances]])
     return ended
+
+
+def _verdicts() -> list[Any]:
+    """How the judge hears sentences about some words of the pool, said in either role."""
+    game = AdversarialTaboo()
+    cases = product(words()[::5], game.roles, SENTENCES)
+    heard = (verdict(text.replace("{}", word), role, word, game.rule) for word, role, text in cases)
+    return [ruling and vars(ruling) for ruling in heard]
 
 
 def _file(name: str) -> Path:

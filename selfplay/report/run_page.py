@@ -108,6 +108,7 @@ def round_charts(rounds: Sequence[Record], roles: Sequence[str]) -> list[Markup 
             share=True,
         ),
         stacked_chart("How games end", _in_order(mix)),
+        league_chart(rounds),
         line_chart(
             "Entropy",
             by_role("entropy") if any(by_role("entropy").values()) else {"": values("entropy")},

@@ -36,6 +36,8 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
     parameters = model.model.num_parameters()
     weights = sum(p.numel() * p.element_size() for p in model.model.parameters())
     first = next(model.model.parameters())
+    # While float32 weights play in bfloat16 there is a rounded copy.
+    rounded = 2 * parameters if model.products != first.dtype else 0
     rank = config.learner.lora_rank
     trained = lora.size(model.model, rank) if rank else parameters
     master = 0 if first.element_size() == MASTER_BYTES and not rank else MASTER_BYTES * trained
@@ -44,7 +46,7 @@ def plan(session: Session, method: Method) -> dict[str, Any]:
     utterances = config.games_per_round * session.game.horizon
     cache, growing = _cache(session, 2 if config.rounds and compared else 1)
     memory = {
-        "weights": weights * copies,
+        "weights": (weights + rounded) * copies,
         "training": master + (MASTER_BYTES + ADAM_BYTES) * trained,
         "cache_at_most": cache,
         "growing_at_most": growing,

@@ -24,9 +24,14 @@ def test_the_pool_is_the_one_of_its_name():
     assert reference.pool_name() == "sparring-ref-1"
 
 
-@pytest.mark.parametrize("what", ["table_hash", "words", "_games_without_a_model"])
+@pytest.mark.parametrize("what", ["table_hash", "words", "_games_without_a_model", "verdict"])
 def test_another_judge_or_word_table_has_another_name(what: str, monkeypatch: pytest.MonkeyPatch):
-    other = {"table_hash": lambda: "0" * 12, "words": lambda: ("lemon", "piano"), "_games_without_a_model": lambda: []}[what]
+    other = {
+        "table_hash": lambda: "0" * 12,
+        "words": lambda: ("lemon", "piano"),
+        "_games_without_a_model": lambda: [],
+        "verdict": lambda *_: None,
+    }[what]
     monkeypatch.setattr(reference, what, other)
     assert reference.pool_name().startswith("sparring-ref-1-changed-")
 

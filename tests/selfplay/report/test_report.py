@@ -16,7 +16,7 @@ from sparring.envs.core import Task
 from sparring.envs.games.taboo import AdversarialTaboo
 from sparring.selfplay.config.config import TrainConfig
 from sparring.selfplay.report.report import write_report
-from sparring.selfplay.report.run_page import endings_table, league_chart, win_rate_chart
+from sparring.selfplay.report.run_page import endings_table, league_chart, round_charts, win_rate_chart
 from sparring.selfplay.storage.episodes import write_episodes
 from sparring.selfplay.storage.game_files import Unreadable
 from sparring.selfplay.storage.summary import commands, next_steps, notes
@@ -145,6 +145,7 @@ def test_the_opponents_of_a_league_that_were_met_most_are_lines():
     assert chart is not None and "x@3, round 2: 50%" in chart and "x@3, round 3: 75%" in chart
     assert chart.count("<polyline") == 8 and "round 2, round 2" in chart and "round 1, round 2" not in chart
     assert league_chart(rounds[:1]) is None
+    assert chart in round_charts(rounds, ["attacker", "defender"])
 
 
 def test_how_measured_games_ended_is_told_by_role():

@@ -34,6 +34,15 @@ def test_a_second_model_is_counted_where_one_is_held(tmp_path: Path):
     assert one["total_at_most"] == sum(value for name, value in one.items() if name != "total_at_most")
 
 
+@needs_compiler
+def test_the_rounded_copy_of_a_model_that_plays_in_bfloat16_is_counted(tmp_path: Path):
+    config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
+    whole, rounded = (
+        plan(prepare(some), method_of(some))["memory_bytes"]["weights"] for some in (config, replace(config, dtype="bfloat16"))
+    )
+    assert rounded == whole * 6 // 4, "two bytes a weight beside its four"
+
+
 @pytest.mark.parametrize("method", ["spin", "ipo"])
 def test_no_second_model_plays_where_the_reference_is_the_sampler(tmp_path: Path, method: str):
     config = small_run(save_tiny(tmp_path / "model"), tmp_path / "run", evaluation=NO_EVALUATION)
