@@ -8,6 +8,7 @@ seconds of passes one after the other in one process; memory is the peak above t
 process of its own. Needs the extra harness.
 """
 
+import ctypes
 import json
 import os
 import subprocess
@@ -33,6 +34,8 @@ from .suites import Asking, questions_of
 
 BATCH = 16
 TIMED = "arc_easy"
+MEMORY_ITEMS = 16
+"""Questions whose memory is measured: a few batches."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,13 @@ def check(options: Check) -> None:
     if options.memory:
         print(json.dumps(_memory(model, questions[TIMED], options.memory)))
         return
-    found: dict[str, Any] = {"model": options.model, "run": circumstances(model), "tasks": {}, "memory_bytes": {}}
+    found: dict[str, Any] = {
+        "model": options.model,
+        "run": circumstances(model),
+        "tasks": {},
+        "memory_bytes": {},
+        "memory_questions": MEMORY_ITEMS,
+    }
     for task, asked in questions.items():
         for chat in (False, True):
             name = f"{task} ({'chat' if chat else 'plain'})"
@@ -65,7 +74,7 @@ def check(options: Check) -> None:
             write_text(Path(options.result), to_json(found))
     for which in ("ours", "lm-eval"):
         again = [sys.executable, "-m", "sparring.benchmarks.reasoning.lm_eval_check", "--data", options.data]
-        again += ["--model", options.model, "--tasks", TIMED, "--items", str(options.items), "--memory", which]
+        again += ["--model", options.model, "--tasks", TIMED, "--items", str(MEMORY_ITEMS), "--memory", which]
         done = subprocess.run(again, check=True, capture_output=True, text=True)
         found["memory_bytes"][which] = json.loads(done.stdout.splitlines()[-1])
     write_text(Path(options.result), to_json(found))
@@ -109,6 +118,7 @@ def _scores(model: LanguageModel, questions: list[Question], which: str, *, chat
 def _memory(model: LanguageModel, questions: list[Question], which: str) -> int:
     """Bytes that a pass takes at its peak beyond the loaded model (Linux)."""
     _scores(model, questions[:1], which, chat=False)  # libraries are loaded, too
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed is given back, so that what is taken again counts
     Path("/proc/self/clear_refs").write_text("5")
     before = _kib("VmHWM")
     _scores(model, questions, which, chat=False)

@@ -278,7 +278,7 @@ SEED_HEADS = (
     "n",
     "before",
     "after",
-    "difference (Student, seeds)",
+    "difference (seeds alone)",
     "bootstrap, seeds and questions",
     "IQM",
     "P(improvement)",
