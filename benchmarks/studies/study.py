@@ -126,10 +126,10 @@ seeds, ± half of its 95 % interval. A seed decides everything after the base mo
 A row is named by what is measured, the opponent, the role and the group of words: `win/initial/defender/heldout` is the share of games that
 the trained model won as defender against the frozen model from which self-play began, on held-out words. There are three groups of words:
 `sft` are the secret words of the experts' games, `rl` are secret words in self-play only, and `heldout` are secret words in neither. The
-texts of the base model, some of which are mixed into every update of every arm, contain conversations about all words.
+texts of the base model, some of which are mixed into every update of every arm, contain conversations and plain games about all words.
 
-`tie/`, `uttered/` and the like are shares of games; `truth/` is the share of true hints among those that can be checked. `everyday/` rows are
-scores of the everyday reasoning test. Answering without knowledge scores between 0.25 and 0.57 on its tasks (`sparring bench` shows these
+`tie/`, `uttered/` and the like are shares of games; `truth/` is the share of true hints among those that can be checked. Rows `everyday/`
+are scores of the everyday reasoning test. Answers without knowledge score between 0.25 and 0.57 on its tasks (`sparring bench` shows these
 baselines; inference from hints has none).
 {controls}
 ## After training
@@ -145,8 +145,8 @@ baselines; inference from hints has none).
 {difference}
 """
 OF_CONTROLS = """
-Controls that are trained on expert games see games about the `sft` words only. The control with shuffled rewards plays about the same words as
-self-play.
+Controls that are trained on expert games see games about the `sft` words only. The control with shuffled rewards plays about the same words
+as self-play.
 """
 
 Task = tuple[int, str]
