@@ -120,14 +120,17 @@ RARE = ("foul/", "silent/", "overlong/")
 """Outcomes that the page leaves out where they hardly ever happened."""
 PAGE = """# The study
 
-What `python -m sparring.benchmarks.studies.study` measured ({settings}; {seeds} training seeds). Means over seeds with half their
-95 % intervals. Seeds vary everything after the base model: SFT, words drawn, games, updates, measurement.
+What `python -m sparring.benchmarks.studies.study` measured ({settings}; {seeds} training seeds). Each figure is a mean over
+seeds, ± half of its 95 % interval. A seed decides everything after the base model: SFT, words drawn, games, updates and evaluation.
 
-How names are to be read: `win/initial/defender/heldout` is the share of games that the trained model won as defender against the
-frozen model that self-play began from, on held-out words. `sft` are the words of the experts' games, `rl` those met in self-play
-only, `heldout` the secrets of neither; the base texts, some of which are mixed into every update, hold talks and plain games about all
-words, whatever the arm. `tie/`, `uttered/` and the like are shares of games, `truth/` of hints that can be checked; `everyday/` are
-scores of the everyday reasoning test, whose tasks have baselines between 0.25 and 0.57 (`sparring bench` shows them; inference has none).
+A row is named by what is measured, the opponent, the role and the group of words: `win/initial/defender/heldout` is the share of games that
+the trained model won as defender against the frozen model from which self-play began, on held-out words. There are three groups of words:
+`sft` are the secret words of the experts' games, `rl` are secret words in self-play only, and `heldout` are secret words in neither. The
+texts of the base model, some of which are mixed into every update of every arm, contain conversations and plain games about all words.
+
+`tie/`, `uttered/` and the like are shares of games; `truth/` is the share of true hints among those that can be checked. Rows `everyday/`
+are scores of the everyday reasoning test. Answers without knowledge score between 0.25 and 0.57 on its tasks (`sparring bench` shows these
+baselines; inference from hints has none).
 {controls}
 ## After training
 
@@ -142,7 +145,8 @@ scores of the everyday reasoning test, whose tasks have baselines between 0.25 a
 {difference}
 """
 OF_CONTROLS = """
-Controls trained on expert games see those about the words `sft` alone; shuffled reward meets the same words as self-play does.
+Controls that are trained on expert games see games about the `sft` words only. The control with shuffled rewards plays about the same words
+as self-play.
 """
 
 Task = tuple[int, str]
