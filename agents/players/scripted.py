@@ -47,7 +47,8 @@ class DefenderStyle:
     sure: declares when at most this many words fit the hints (a count). talk: answers a request by naming
     something. care: such an answer avoids the words that fit the hints, where possible. probe: asks about a
     property when there is no request to answer. guess: names its best candidate as a question. slip: forgets
-    one of the hints when it declares. late: lets the game end undecided.
+    one of the hints when it declares. late: lets the game end undecided. wait: declares early only after more
+    than this number of hints.
     """
 
     sure: int = 1
@@ -57,6 +58,7 @@ class DefenderStyle:
     guess: float = 0.1
     slip: float = 0.08
     late: float = 0.1
+    wait: int = 0
 
 
 CLEAR = ("pointed", "patient")
@@ -67,7 +69,7 @@ ATTACKERS: Mapping[str, AttackerStyle] = MappingProxyType(
         "asker": AttackerStyle(ask=0.8, decoy=0.1, thank=0.4),
         "mixer": AttackerStyle(),
         "trickster": AttackerStyle(ask=0.65, decoy=0.3, generous=0.2, lie=0.08),
-        "pointed": AttackerStyle(ask=0.5, decoy=0.05, lie=0.0, stumble=0.0, pointed=0.8),
+        "pointed": AttackerStyle(ask=0.5, generous=0.7, decoy=0.05, lie=0.0, stumble=0.0, pointed=0.8),
     }
 )
 DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
@@ -75,7 +77,7 @@ DEFENDERS: Mapping[str, DefenderStyle] = MappingProxyType({
     "careful": DefenderStyle(talk=0.6, care=0.7, sure=1),
     "hasty": DefenderStyle(sure=4, talk=0.9),
     "prober": DefenderStyle(probe=0.6, guess=0.3, sure=1),
-    "patient": DefenderStyle(talk=0.8, probe=0.15, guess=0.05, slip=0.0, late=0.0),
+    "patient": DefenderStyle(talk=0.9, probe=0.1, guess=0.05, slip=0.0, late=0.0, wait=2),
 })  # fmt: skip
 
 
@@ -205,7 +207,7 @@ def defend(style: DefenderStyle, utterances: Sequence[Utterance], turns_left: in
     heard = listen(utterances)
     candidates = heard.candidates(world)
     last = parse(utterances[-1].text) if utterances else ()
-    if heard.positive and len(candidates) <= style.sure:
+    if len(heard.positive) > style.wait and len(candidates) <= style.sure:
         return _declaration(heard, style, world, rng)
     if turns_left <= 1 and rng.random() >= style.late:
         return _declaration(heard, style, world, rng)
