@@ -280,7 +280,7 @@ class Learner:
 
     def _clip(self) -> Tensor:
         """The norm of the gradient, which is shortened to `grad_clip` where it is longer."""
-        if self.accelerator.device.type != "cpu":
+        if self.split or self.accelerator.device.type != "cpu":
             norm: Tensor = fsdp.whole(self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.grad_clip))
             return norm
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]

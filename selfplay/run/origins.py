@@ -53,8 +53,18 @@ def day_of(folder: RunFolder, kept: Mapping[str, Any]) -> datetime.date:
 
 
 def config_digest(config: TrainConfig) -> str:
-    """SHA-256 of the settings that a run keeps."""
-    return digest(_kept(flat(config)))
+    """SHA-256 of the settings that a run keeps; 0 and 0.0 are one number, as a file does not tell them apart."""
+    return _settings_digest(flat(config))
+
+
+def _settings_digest(settings: Mapping[str, Any]) -> str:
+    return digest({name: _as_read(value) for name, value in _kept(settings).items()})
+
+
+def _as_read(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_as_read(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _kept(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +130,7 @@ def _provenance(folder: RunFolder, kept: Mapping[str, Any]) -> dict[str, Any]:
     try:
         about = read_json(folder.provenance)
         settings, of = about["settings"], about["inputs"]
-        whole = about["config"] == digest(_kept(settings)) and isinstance(of, dict) and bool(_last(about))
+        whole = about["config"] == _settings_digest(settings) and isinstance(of, dict) and bool(_last(about))
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
     told = not kept or (about["config"] == kept["config"] and of == kept["inputs"])

@@ -51,6 +51,7 @@ def require_saveable(model: LanguageModel) -> None:
             with tempfile.TemporaryDirectory() as folder, quiet_if(True):
                 model.model.save_pretrained(folder, state_dict={})
                 model.tokenizer.save_pretrained(folder)
+                model.model.config.save_pretrained(folder)  # which several processes leave to the first one
                 _require_same_ids(model.tokenizer, folder)
         elif not quantizer.is_serializable():
             raise ValueError(f"transformers does not save weights of the kind {quantizer.quantization_config.quant_method!s}")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SMALL = ["--rounds", "1", "--games-per-round", "4", "--group-size", "2", "--max-new-tokens", "6", "--game-options", "max_turns=2"]
-SMALL += ["--sft.steps", "0", "--sft-mix.source", "none", "--evaluation.gate", "0", "--alarms.action", "warn"]
+SMALL += ["--sft.steps", "0", "--sft-mix.source", "none", "--alarms.limits", "start=none", "--alarms.action", "warn"]
 """A run of one round of four games, by a model that plays at random."""
 UNKNOWN = "scripted players know the nouns of the everyday world alone"
 

@@ -19,15 +19,15 @@ from sparring.selfplay.run.train import train
 from sparring.selfplay.runtime.interrupts import Stopped
 from sparring.selfplay.runtime.progress import Quiet
 
-DEAF = AlarmsConfig(limits=dict.fromkeys(("reward_std", "mute", "repeated", "imbalance", "ties")))
+DEAF = AlarmsConfig(limits=dict.fromkeys(("reward_std", "mute", "repeated", "imbalance", "decisive", "ties")))
 """To what a random model's games sound like."""
 
 
 def collapsing(model: str, out: Path, action: str, **changes) -> TrainConfig:
     """A learning rate far too high, and an alarm that hears the fall of entropy at its beginning."""
-    alarms = replace(DEAF, action=action, entropy=0.9)
+    alarms = replace(DEAF, action=action, limits={**DEAF.limits, "entropy": 0.9})
     learner = LearnerConfig(lr=0.05, minibatch=2)
-    return small_run(model, out, alarms=alarms, learner=learner, **changes)
+    return small_run(model, out, alarms=alarms, learner=learner, sft_mix=SFTMixConfig(fraction=8), **changes)
 
 
 @pytest.mark.full
@@ -87,7 +87,7 @@ def test_a_signal_in_an_unhealthy_step_ends_the_run_before_the_next_round(model:
     monkeypatch.setattr("sparring.selfplay.run.loop.check_health", check_health)
     begun: list[str] = []
     monkeypatch.setattr(Heard, "phase", lambda self, title, *given: begun.append(title) or Quiet.phase(self, title, *given))
-    made = small_run(model, tmp_path / "run", alarms=AlarmsConfig(action="rollback"), evaluation=NO_EVALUATION)
+    made = small_run(model, tmp_path / "run", alarms=AlarmsConfig(action="rollback", limits={"decisive": None}), evaluation=NO_EVALUATION)
     with pytest.raises(Stopped) as stop:
         train(made, progress=Heard())
     assert stop.value.signal == signal.SIGTERM
@@ -162,7 +162,9 @@ def test_a_run_goes_back_to_a_round_that_is_still_there(model: str, tmp_path: Pa
 
     monkeypatch.setattr("sparring.selfplay.run.loop.check_health", check_health)
     heard = Heard()
-    made = small_run(model, tmp_path / "run", rounds=4, keep_checkpoints=1, alarms=AlarmsConfig(action="rollback"))
+    made = small_run(
+        model, tmp_path / "run", rounds=4, keep_checkpoints=1, alarms=AlarmsConfig(action="rollback", limits={"decisive": None})
+    )
     summary = train(replace(made, evaluation=NO_EVALUATION), progress=heard)
     assert [line for line in heard.said if line.startswith("back")] == [
         "back to the model of round 2, with half the learning rate",
@@ -183,7 +185,13 @@ def test_a_run_goes_back_to_a_round_that_is_whole(model: str, tmp_path: Path, mo
 
     monkeypatch.setattr("sparring.selfplay.run.loop.check_health", check_health)
     heard = Heard()
-    made = small_run(model, tmp_path / "run", rounds=3, alarms=AlarmsConfig(action="rollback"), learner=replace(LEARNER, kl=0.0))
+    made = small_run(
+        model,
+        tmp_path / "run",
+        rounds=3,
+        alarms=AlarmsConfig(action="rollback", limits={"decisive": None}),
+        learner=replace(LEARNER, kl=0.0),
+    )
     summary = train(replace(made, evaluation=NO_EVALUATION), progress=heard)
     assert any(f"{damaged[0]} is damaged or missing" in text for text in heard.said)
     assert "back to the model of round 1, with half the learning rate" in heard.said
