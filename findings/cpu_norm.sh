@@ -8,8 +8,8 @@
 # Why it matters: gradients that were to be cut to norm 1 keep 1.0016, and the lengths of updates, the usual
 # alarm of a run that goes wrong, cannot be compared between models, devices, or with a sum over parts
 # (sharded training).
-# What we do: clipping and the metric grad_norm live with it, 0.16 % is far below what they are for. A norm
-# that is to be compared with another machine's should add squares in float64, or in pieces.
+# What we do: the norm that clips gradients sums squares in pieces, and the pieces in float64
+# (selfplay/learner/norms.py).
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

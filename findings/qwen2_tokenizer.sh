@@ -8,8 +8,8 @@
 # models that were distilled into it. Ids change between the process that trained and the one that loads, no
 # error, no warning: numbers fall apart into digits, log-probabilities are of ids that the model never saw,
 # and text still decodes as it should.
-# What we do: a GGUF file of a qwen2 model is refused where its tokenizer is not Qwen's own, since the folder
-# that a run saves would be read back as another model.
+# What we do: a model is refused before a run begins where its tokenizer, once saved, is read back with other ids
+# (selfplay/storage/export.py), GGUF files of qwen2 among them.
 set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
