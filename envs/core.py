@@ -157,10 +157,12 @@ class Game(Protocol):
         """All settings, JSON-serialisable: `make_game(name, **config)` gives an equal game."""
 
 
-def check_limits(max_turns: int, max_characters: int) -> None:
-    """Raises ValueError unless both limits of a game are whole numbers of at least 1."""
-    if not all(type(limit) is int and limit >= 1 for limit in (max_turns, max_characters)):
-        raise ValueError(f"max_turns and max_characters must be whole numbers of at least 1, got {max_turns!r:.60}, {max_characters!r:.60}")
+def check_limits(**limits: int) -> None:
+    """Raises ValueError unless all limits of a game, by name, are whole numbers of at least 1."""
+    if not all(type(limit) is int and limit >= 1 for limit in limits.values()):
+        numbers = "must be whole numbers" if len(limits) > 1 else "must be a whole number"
+        shown = ", ".join(f"{limit!r:.60}" for limit in limits.values())
+        raise ValueError(f"{' and '.join(limits)} {numbers} of at least 1, got {shown}")
 
 
 def next_utterance(state: State, text: str, truncated: bool) -> Utterance:

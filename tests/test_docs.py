@@ -14,7 +14,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.utils import FullyShardedDataParallelPlugin
 
-from sparring.benchmarks.studies import study
+from sparring.benchmarks.studies import tables
 
 ROOT = Path(__file__).parent.parent
 DATA = {"envs": {"data"}, "agents": set(), "selfplay": set(), "benchmarks": set()}
@@ -52,14 +52,14 @@ def test_links_between_pages_lead_somewhere(page: str):
 @pytest.mark.parametrize("name", ["study", "study_drawing_out", "study_corrections"])
 def test_the_pages_hold_what_the_studies_measured(name: str):
     result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))
-    assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == study.page(result)
+    assert (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") == tables.page(result)
 
 
 def test_the_results_hold_the_tables_of_the_study_and_the_readme_its_brief_one():
     result = json.loads((ROOT / "benchmarks" / "results" / "study.json").read_text(encoding="utf-8"))
     results, readme = ((ROOT / page).read_text(encoding="utf-8") for page in ("docs/results.md", "README.md"))
-    assert all(table in results for table in study.tables(result))
-    assert study.brief_table(result) in readme
+    assert all(table in results for table in tables.tables(result))
+    assert tables.brief_table(result) in readme
     assert len(readme.splitlines()) <= 130
 
 

@@ -8,12 +8,6 @@ MOST_GIB = 2**20
 """Largest accepted bound, in GiB."""
 
 
-def require_gib(name: str, gib: float) -> None:
-    """Raises ValueError for an amount of memory that is negative, NaN, or beyond any machine."""
-    if not 0 <= gib <= MOST_GIB:
-        raise ValueError(f"{name} must be 0 to {MOST_GIB} GiB, got {gib:g}")
-
-
 def free_bytes(device: str) -> int:
     """Free memory in bytes: of the GPU for "cuda", else of the machine; the largest possible number where it
     is unknown."""

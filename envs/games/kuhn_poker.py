@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, next_utterance, register_game
-from ..judge.normalise import is_silent
+from ..core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, check_limits, next_utterance, register_game
+from ..judge.normalise import unheard
 
 ROLES = ("first", "second")
 _OTHER = {"first": "second", "second": "first"}
@@ -42,8 +42,7 @@ class KuhnPoker:
     horizon = 3
 
     def __post_init__(self) -> None:
-        if type(self.max_characters) is not int or self.max_characters < 1:
-            raise ValueError(f"max_characters must be a whole number of at least 1, got {self.max_characters!r:.60}")
+        check_limits(max_characters=self.max_characters)
 
     def start(self, task: Task) -> "PokerState":
         """The task's seed determines the deal."""
@@ -87,13 +86,10 @@ class PokerState:
         after = replace(self, utterances=(*self.utterances, utterance))
         whole = Evidence(len(self.utterances), 0, len(text), "")
         other = _OTHER[utterance.role]
-        if truncated or len(text) > self.game.max_characters:
-            return replace(after, outcome=_won(other, 2.0, "overlong", whole))
-        if is_silent(text):
-            return replace(after, outcome=_won(other, 2.0, "silent", whole))
         move = named_move(text)
-        if move not in self.moves():
-            return replace(after, outcome=_won(other, 2.0, "illegal", whole))
+        lost = unheard(text, truncated, self.game.max_characters)
+        if lost or move not in self.moves():
+            return replace(after, outcome=_won(other, 2.0, lost or "illegal", whole))
         after = replace(after, played=(*self.played, move))
         if move == "fold":
             return replace(after, outcome=_won(other, 1.0, "folded", replace(whole, matched=move)))

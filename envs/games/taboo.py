@@ -67,7 +67,7 @@ class AdversarialTaboo:
             raise ValueError(f"payoffs are of guess and tie, got {self.payoffs!r:.60}")
         if self.rule not in RULES:
             raise ValueError(f"unknown rule {self.rule!r}; known rules: {', '.join(RULES)}")
-        check_limits(self.max_turns, self.max_characters)
+        check_limits(max_turns=self.max_turns, max_characters=self.max_characters)
 
     @property
     def horizon(self) -> int:

@@ -58,7 +58,7 @@ class TextArenaGame:
     replayable = True
 
     def __post_init__(self) -> None:
-        check_limits(self.max_turns, self.max_characters)
+        check_limits(max_turns=self.max_turns, max_characters=self.max_characters)
 
     @property
     def name(self) -> str:

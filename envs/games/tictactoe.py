@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ..core import HOST, Evidence, GameSpec, Observation, Outcome, Task, Utterance, next_utterance, register_game
-from ..judge.normalise import is_silent
+from ..core import HOST, Evidence, GameSpec, Observation, Outcome, Task, Utterance, check_limits, next_utterance, register_game
+from ..judge.normalise import unheard
 
 ROLES = ("x", "o")
 _OTHER = {"x": "o", "o": "x"}
@@ -36,8 +36,7 @@ class TicTacToe:
     horizon = 9
 
     def __post_init__(self) -> None:
-        if type(self.max_characters) is not int or self.max_characters < 1:
-            raise ValueError(f"max_characters must be a whole number of at least 1, got {self.max_characters!r:.60}")
+        check_limits(max_characters=self.max_characters)
 
     def start(self, task: Task) -> "BoardState":
         return BoardState(self, task)
@@ -77,13 +76,10 @@ class BoardState:
         utterance = next_utterance(self, text, truncated)
         utterances = (*self.utterances, utterance)
         whole = Evidence(len(self.utterances), 0, len(text), "")
-        if truncated or len(text) > self.game.max_characters:
-            return replace(self, utterances=utterances, outcome=_won(_OTHER[utterance.role], "overlong", whole))
-        if is_silent(text):
-            return replace(self, utterances=utterances, outcome=_won(_OTHER[utterance.role], "silent", whole))
         square = named_square(text)
-        if square is None or self.squares[square - 1] != ".":
-            return replace(self, utterances=utterances, outcome=_won(_OTHER[utterance.role], "illegal", whole))
+        lost = unheard(text, truncated, self.game.max_characters)
+        if lost or square is None or self.squares[square - 1] != ".":
+            return replace(self, utterances=utterances, outcome=_won(_OTHER[utterance.role], lost or "illegal", whole))
         squares = self.squares[: square - 1] + utterance.role + self.squares[square:]
         outcome = None
         if any(all(squares[at - 1] == utterance.role for at in line) for line in _LINES):

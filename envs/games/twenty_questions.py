@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import Evidence, GameSpec, Observation, Outcome, Task, Utterance, check_limits, heard, next_utterance, register_game
 from ..judge.declarations import declaration
-from ..judge.normalise import is_silent
+from ..judge.normalise import unheard
 from ..judge.verdict import is_right
 from ..judge.word_forms import clean_target
 from ..world.english import Guess, Probe, parse_sentences
@@ -41,7 +41,7 @@ class TwentyQuestions:
     replayable = True
 
     def __post_init__(self) -> None:
-        check_limits(self.max_turns, self.max_characters)
+        check_limits(max_turns=self.max_turns, max_characters=self.max_characters)
 
     @property
     def horizon(self) -> int:
@@ -79,10 +79,8 @@ class QuestionsState:
     def _judge(self, utterances: tuple[Utterance, ...]) -> Outcome | None:
         last = utterances[-1]
         whole = Evidence(len(utterances) - 1, 0, len(last.text), "")
-        if last.truncated or len(last.text) > self.game.max_characters:
-            return _won(_OTHER[last.role], "overlong", whole)
-        if is_silent(last.text):
-            return _won(_OTHER[last.role], "silent", whole)
+        if lost := unheard(last.text, last.truncated, self.game.max_characters):
+            return _won(_OTHER[last.role], lost, whole)
         if last.role == ASKER:
             declared = declaration(last.text)
             if declared is None:

@@ -188,6 +188,14 @@ def is_silent(text: str) -> bool:
     return not (text[:1].isascii() and text[:1].isalnum()) and not fold(text).text.strip()
 
 
+def unheard(text: str, truncated: bool, longest: int) -> str | None:
+    """Why an utterance loses whatever it says: "overlong" (cut off, or more than `longest` characters), "silent",
+    or None."""
+    if truncated or len(text) > longest:
+        return "overlong"
+    return "silent" if is_silent(text) else None
+
+
 _PLAIN = re.compile(r"[^\W_]++(?:'[^\W_]++)*+")
 _SIGNED = re.compile(rf"{LETTER}++(?:'{LETTER}++)*+")
 _BROKEN = re.compile(r"(?<![^\W_])([^\W_]++)-[ \t]*\r?\n[ \t]*([^\W_]++)")

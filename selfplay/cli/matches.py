@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..config.checks import MOST_GIB, above, at_least
+from sparring.agents.models.memory import MOST_GIB
+
+from ..config.checks import above, at_least
 
 if TYPE_CHECKING:
     from sparring.agents.core import Agent

@@ -12,8 +12,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-MOST_GIB = 2**20
-"""The largest bound that can be given for memory."""
 _RANGE = "range"
 _Range = tuple[Callable[[float], bool], str]
 """Whether a number is allowed, and what is, in words."""

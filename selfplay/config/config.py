@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .checks import MOST_GIB, above, at_least, below
+from sparring.agents.models.memory import MOST_GIB
+
+from .checks import above, at_least, below
 
 BASE_TEXTS, EXPERT_GAMES, NO_MIX = NAMED_SOURCES = "base", "experts", "none"
 """Sources of the SFT mix that are no file: the embedded model's base texts, new games of the scripted

@@ -8,7 +8,7 @@ import pytest
 from tiny import tiny_model, tiny_tokenizer
 
 from sparring.agents.players.player_card import PlayerCard
-from sparring.benchmarks.studies import study
+from sparring.benchmarks.studies import study, tables
 from sparring.envs.games.prompts import TABOO_BRIEF
 from sparring.selfplay.config.config import LearnerConfig, SFTConfig, TrainConfig
 from sparring.selfplay.config.yaml_io import load
@@ -101,7 +101,7 @@ def test_tables_show_means_and_half_widths():
     group["gain"] = {"low": None, "mean": -0.875, "high": None}
     shuffled = {"after": {"low": 0.1, "mean": 0.2, "high": 0.3}, "gain": {"low": 0.0, "mean": 0.075, "high": 0.15}}
     table = {name: {"before": {"mean": 0.125}, "group": group, "spag": spag, "shuffled": shuffled}, "foul/x": {"before": {"mean": 0.0}}}
-    values, beyond = study.tables({"table": table})
+    values, beyond = tables.tables({"table": table})
     assert values.splitlines() == [
         "|  | before | group-relative | SPAG | shuffled reward |",
         "| --- | --- | --- | --- | --- |",
@@ -113,6 +113,6 @@ def test_tables_show_means_and_half_widths():
         "| games won as defender, words met in self-play | 0.000 ± 0.000 |",
     ]
     settings = {"game": "G", "rounds": 1, "games": 2, "questions": 3, "sft_mix_weight": 0.1}
-    page = study.page({"table": table, "seeds": {"0": {}}, "settings": settings})
+    page = tables.page({"table": table, "seeds": {"0": {}}, "settings": settings})
     assert f"| {name} | -0.875 | 0.375 ± 0.250 | 0.075 ± 0.075 |" in page
     assert "foul/" not in page.split("##", 1)[1]
