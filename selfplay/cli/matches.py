@@ -23,8 +23,8 @@ class MatchOptions:
     """Options of every command that plays games."""
 
     game: str = "AdversarialTaboo"
-    """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, or a game of TextArena for two,
-    textarena:ID (extra textarena)."""
+    """AdversarialTaboo, AdversarialTaboo-DrawingOut, TwentyQuestions, TicTacToe, KuhnPoker, or a game of
+    TextArena for two, textarena:ID (extra textarena)."""
     words: str | None = None
     """everyday (None), common, band:1000-5000, a file with one word a line; @train or @heldout behind it
     (sparring words --help); heldout alone is everyday@heldout. Not for games of TextArena, which have no

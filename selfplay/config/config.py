@@ -204,8 +204,8 @@ class TrainConfig:
     model: str = "mini@imitation"
     """Who learns: mini, mini@imitation, a model folder, hf:ID, RUN@N or RUN@latest."""
     game: str = "AdversarialTaboo"
-    """AdversarialTaboo, AdversarialTaboo-DrawingOut (pays for drawing the word out), TwentyQuestions, or
-    textarena:ID (extra textarena)."""
+    """AdversarialTaboo, AdversarialTaboo-DrawingOut (pays for drawing the word out), TwentyQuestions,
+    TicTacToe, KuhnPoker, or textarena:ID (extra textarena)."""
     game_options: Mapping[str, str] = field(default_factory=dict)
     """Options of the game, as max_turns=3 rule=family (docs/games.md)."""
     words: str = "everyday"

@@ -217,11 +217,11 @@ def end_one_of_two(work, folder: Path, **environment: str) -> Path:
     (folder / "config.yaml").write_text(to_yaml(made))
     both = two(work, folder, ["train", "--config", str(folder / "config.yaml"), "--out", str(folder / "run")], **environment)
     said = folder / "said-0"
-    while not (said.exists() and "learn" in said.read_text()):
+    while not (said.exists() and "round 1/1: learn" in said.read_text()):
         assert both[0].is_alive(), said.read_text()
         time.sleep(0.05)
     os.kill(both[0].pid, signal.SIGTERM)  # the other one may not have begun to learn yet
-    assert exits(both) == [143, 143], said.read_text()
+    assert exits(both) == [143, 143], "".join((folder / f"said-{rank}").read_text() for rank in range(2))
     assert "continue with: sparring train --resume" in said.read_text()
     return folder / "run" / "checkpoints" / "update-001"
 
