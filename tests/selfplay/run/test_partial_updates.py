@@ -104,7 +104,7 @@ def test_sigterm_saves_and_says_how_to_go_on(model: str, tmp_path: Path):
     made = small_run(model, folder, rounds=1, learner=LearnerConfig(minibatch=1, epochs=10_000), sft_mix=SFTMixConfig(source="none"))
     (tmp_path / "config.yaml").write_text(to_yaml(replace(made, evaluation=NO_EVALUATION)))
     process = start(said, command, ["train", "--config", str(tmp_path / "config.yaml"), "--out", str(folder)])
-    while not (said.exists() and "learn" in said.read_text()):
+    while not (said.exists() and ": learn" in said.read_text()):
         assert process.is_alive(), said.read_text()
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
